@@ -1,0 +1,63 @@
+# One static library per folder of src/. Sources are globbed: to add a file is to add a file.
+
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(LZ4 REQUIRED IMPORTED_TARGET liblz4)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+add_library(godwit_flags INTERFACE)
+target_compile_options(godwit_flags INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+                       $<$<CXX_COMPILER_ID:GNU>:-Wno-sign-conversion>
+                       $<$<CXX_COMPILER_ID:Clang>:-Wno-sign-conversion -Wno-gnu-statement-expression>)
+target_include_directories(godwit_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+if(GODWIT_SANITIZE)
+  target_compile_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE})
+endif()
+
+# Libraries that only one folder may use.
+set(GODWIT_LIBRARIES_base fmt::fmt tl::expected Threads::Threads)
+set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD)
+set(GODWIT_LIBRARIES_memory PkgConfig::XXHASH)
+set(GODWIT_LIBRARIES_wire nlohmann_json::nlohmann_json)
+set(GODWIT_LIBRARIES_vmm nlohmann_json::nlohmann_json)
+set(GODWIT_LIBRARIES_engine nlohmann_json::nlohmann_json)
+set(GODWIT_LIBRARIES_app nlohmann_json::nlohmann_json)
+
+# godwit_folder(NAME [folders it may use...])
+function(godwit_folder name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/app/main\\.cpp$")
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.h)
+  add_library(godwit_${name} STATIC ${sources} ${headers})
+  set_target_properties(godwit_${name} PROPERTIES LINKER_LANGUAGE CXX)
+  target_link_libraries(godwit_${name} PUBLIC godwit_flags ${GODWIT_LIBRARIES_${name}})
+  foreach(used ${ARGN})
+    target_link_libraries(godwit_${name} PUBLIC godwit_${used})
+  endforeach()
+endfunction()
+
+# godwit_program(NAME MAIN folders...)
+function(godwit_program name main)
+  add_executable(${name} ${main})
+  foreach(used ${ARGN})
+    target_link_libraries(${name} PRIVATE godwit_${used})
+  endforeach()
+endfunction()
+
+# Kernels for one instruction set each live in files named *_avx2.cpp and *_avx512.cpp; only those get its flags.
+function(godwit_instruction_sets name)
+  file(GLOB_RECURSE avx2 CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*_avx2.cpp)
+  file(GLOB_RECURSE avx512 CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*_avx512.cpp)
+  if(avx2)
+    set_source_files_properties(${avx2} TARGET_DIRECTORY godwit_${name} PROPERTIES COMPILE_OPTIONS "-mavx2")
+  endif()
+  if(avx512)
+    set_source_files_properties(${avx512} TARGET_DIRECTORY godwit_${name} PROPERTIES
+                                COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq")
+  endif()
+endfunction()

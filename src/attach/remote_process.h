@@ -1,0 +1,64 @@
+// Another process, reached from outside: its descriptors, its memory map, and system calls made inside it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace godwit {
+
+/// One line of /proc/PID/maps.
+struct Mapping {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  bool writable = false;
+  bool shared = false;
+  std::uint64_t offset = 0;  ///< into the file, bytes
+  std::uint64_t device = 0;  ///< st_dev of the file; 0 for anonymous memory
+  std::uint64_t inode = 0;   ///< 0 for anonymous memory
+  std::string path;          ///< "/memfd:ram (deleted)", "/dev/shm/x", "[heap]", ""
+};
+
+class RemoteProcess {
+ public:
+  /// kNotFound if it is gone, kNoPermission if this user may not trace it.
+  static Result<RemoteProcess> open(pid_t pid);
+
+  pid_t pid() const noexcept { return pid_; }
+  /// In clock ticks since boot (/proc/PID/stat): with the pid it names this very process for ever.
+  std::uint64_t start_time() const noexcept { return start_time_; }
+  bool alive() const noexcept;
+  int pidfd() const noexcept { return pidfd_.get(); }
+
+  Result<std::vector<Mapping>> mappings() const;
+  /// The file behind a shared mapping, opened for reading and writing: by the process's own descriptor of the same
+  /// inode, else by /proc/PID/map_files.
+  Result<UniqueFd> open_backing_file(const Mapping& mapping) const;
+  /// A copy of the process's descriptor (pidfd_getfd).
+  Result<UniqueFd> take_descriptor(int remote_fd) const;
+  /// /proc/PID/pagemap, for PAGEMAP_SCAN.
+  Result<UniqueFd> open_pagemap() const;
+  /// Other processes (not this one, not `pid()`) that map the file of this mapping: "vhost-user-blk (pid 17)".
+  Result<std::vector<std::string>> others_mapping(const Mapping& mapping) const;
+
+ private:
+  RemoteProcess(pid_t pid, std::uint64_t start_time, UniqueFd pidfd)
+      : pid_(pid), start_time_(start_time), pidfd_(std::move(pidfd)) {}
+  pid_t pid_;
+  std::uint64_t start_time_;
+  UniqueFd pidfd_;
+};
+
+/// Makes one system call inside the process, on its main thread, and gives what it returned (a negative errno is
+/// turned into an error). DEATH-SAFE: if this process is killed at any point, the other goes on as if nothing had
+/// happened; at worst the call was made and its effect stays (a leaked descriptor). The thread stands still for
+/// 0.02-0.4 ms. From one thread only. kNoPermission, kNotFound, kUnsupported (not x86-64; a 32-bit process).
+Result<std::int64_t> remote_syscall(const RemoteProcess& process, long number, std::array<std::uint64_t, 6> arguments);
+
+}  // namespace godwit

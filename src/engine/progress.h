@@ -1,0 +1,43 @@
+// What a person or a program watches while a migration runs: a value, made by the coordinator about every 100 ms.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+
+#include "base/clock.h"
+
+namespace godwit {
+
+enum class Phase {
+  kConnecting,   ///< greeting, fingerprints
+  kTracking,     ///< arming the dirty tracker, looking for data
+  kCopying,      ///< lanes drain the board while the guest runs
+  kHandingOver,  ///< QEMU has been asked to stop the guest
+  kPaused,       ///< the guest stands: last pages, devices
+  kCommitted,    ///< the sink has been told to run it
+  kDone,
+  kRollingBack,  ///< the source guest is being let run on
+};
+std::string_view name_of(Phase phase) noexcept;  ///< "connecting", "tracking", "copying", "handing-over", ...
+
+struct Progress {
+  Phase phase = Phase::kConnecting;
+  Duration elapsed{};
+  std::uint64_t ram_bytes = 0;   ///< of the guest
+  std::uint64_t pages_left = 0;  ///< waiting on the board
+  std::uint64_t bytes_left = 0;  ///< pages_left * 4096
+  std::uint64_t bytes_sent = 0;  ///< on the wire, all connections
+  std::uint64_t pages_sent = 0;
+  double send_bits_per_second = 0;  ///< over the last second or so
+  double dirty_pages_per_second = 0;
+  double compression = 1;  ///< page bytes per wire byte, of pages with data; 1 is none
+  std::optional<Duration> predicted_pause;
+  std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told
+  double fraction = 0;                ///< 0..1 of the work done, never running backwards
+};
+
+using OnProgress = std::function<void(const Progress&)>;
+
+}  // namespace godwit

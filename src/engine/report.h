@@ -1,0 +1,67 @@
+// What a migration cost: an immutable value made at its end, whichever end that was.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace godwit {
+
+/// How it ended, which is also what is known about where the guest is.
+enum class Outcome {
+  kDone,           ///< the guest runs at the destination
+  kSourceRuns,     ///< failed or cancelled; the source VM runs on as before
+  kSourceStopped,  ///< failed; the source VM stands and could not be resumed: the message says what to do
+  kInDoubt,        ///< committed, but the destination did not confirm
+};
+std::string_view name_of(Outcome outcome) noexcept;  ///< "done", "source-runs", "source-stopped", "in-doubt"
+
+/// A phase of the switchover. All times are from the moment the guest's pause began.
+struct LedgerEntry {
+  std::string name;  ///< "last harvest", "last pages", "devices saved", "prepared", "committed", "running"
+  std::int64_t begin_us = 0;
+  std::int64_t end_us = 0;
+};
+
+struct Report {
+  Outcome outcome = Outcome::kSourceRuns;
+  std::optional<Error> error;  ///< absent if done
+  std::string vm_name;
+  std::string source_version;  ///< of the hypervisor
+  std::string sink_version;
+  std::string codec;
+  unsigned lanes = 0;
+  std::string kernels;  ///< SIMD table used
+
+  Duration total{};         ///< from the command's start to its end
+  Duration pause{};         ///< from the source's stop to the destination's run, as the source's clock sees it
+  Duration max_downtime{};  ///< what was asked for
+  std::vector<LedgerEntry> ledger;
+
+  std::uint64_t ram_bytes = 0;
+  std::uint64_t pages_data = 0;        ///< sent with content, every sending counted
+  std::uint64_t pages_zero = 0;        ///< sent as zeros
+  std::uint64_t pages_skipped = 0;     ///< never sent: holes and untouched memory
+  std::uint64_t pages_resent = 0;      ///< of pages_data and pages_zero: not the page's first sending
+  std::uint64_t pages_in_pause = 0;    ///< sent while the guest stood
+  std::uint64_t pages_discarded = 0;   ///< given back by the guest on the way, punched at the destination too
+  std::uint64_t bytes_raw = 0;         ///< payload bytes of chunks that went raw
+  std::uint64_t bytes_compressed = 0;  ///< payload bytes of chunks that went compressed
+  std::uint64_t bytes_before_compression = 0;
+  std::uint64_t bytes_lanes = 0;    ///< on the wire, all lanes, with headers
+  std::uint64_t bytes_control = 0;  ///< on the wire, control connection, with the device stream
+  std::uint64_t bytes_devices = 0;  ///< of the device stream
+  std::uint64_t harvests = 0;
+  std::uint64_t hypervisor_ram_bytes = 0;  ///< page bytes that QEMU wrote into the filter and that were dropped
+
+  Duration source_cpu{};  ///< of the engine
+  Duration sink_cpu{};
+  std::uint64_t source_peak_memory = 0;  ///< bytes; anonymous memory of the engine, guest RAM mappings not counted
+  std::uint64_t sink_peak_memory = 0;
+};
+
+}  // namespace godwit

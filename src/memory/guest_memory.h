@@ -1,0 +1,42 @@
+// Guest RAM as the engine reaches it: through the file that backs it, or through another process's address space.
+#pragma once
+
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "memory/ram_layout.h"
+
+namespace godwit {
+
+/// RAM of one VM. Every method may be called from any lane's thread at once, for different chunks.
+/// Bytes of a running guest change while they are read: what needs stable input works on the copy that read() makes.
+class GuestMemory {
+ public:
+  virtual ~GuestMemory() = default;
+
+  virtual const RamLayout& layout() const noexcept = 0;
+
+  /// Copies the pages named, one after the other, into `out` (page_count(pages) * 4096 bytes). Never allocates
+  /// memory at the source: holes read as zeros and stay holes.
+  virtual Status read(ChunkIndex chunk, PageWord pages, MutableBytes out) const = 0;
+
+  /// Writes the pages named from `in`, one after the other.
+  virtual Status write(ChunkIndex chunk, PageWord pages, Bytes in) = 0;
+
+  /// The chunk's own bytes where they can be written in place (decoders write straight into them), else nothing:
+  /// then use write(). Lives as long as this object. Length kChunkSize, or less in a block's last chunk.
+  virtual std::optional<MutableBytes> map(ChunkIndex chunk) noexcept = 0;
+
+  /// Makes the pages named read as zeros and gives their memory back where the backing allows it.
+  virtual Status discard(ChunkIndex chunk, PageWord pages) = 0;
+
+  /// Makes the pages named present ahead of being written. A hint: may do nothing.
+  virtual void populate(ChunkIndex chunk, PageWord pages) noexcept = 0;
+
+  /// Pages of the chunks [first, first + out.size()) that may hold anything but zeros, one word per chunk. Holes and
+  /// never-touched pages are left out; found without touching them. May name too many pages, never too few.
+  virtual Status find_data(ChunkIndex first, std::span<PageWord> out) const = 0;
+};
+
+}  // namespace godwit

@@ -1,0 +1,25 @@
+// Addresses as people write them: tcp://host:port, tcp://[::1]:4444, unix:///run/godwit.sock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace godwit {
+
+struct Address {
+  enum class Kind { kTcp, kUnix };
+  Kind kind = Kind::kTcp;
+  std::string host;        ///< kTcp: a name or a numeric address, without brackets; empty listens everywhere
+  std::uint16_t port = 0;  ///< kTcp: 0 listens on a port of the kernel's choice
+  std::string path;        ///< kUnix: absolute
+  bool operator==(const Address&) const = default;
+};
+
+/// kInvalidArgument says what is wrong and shows the two forms.
+Result<Address> parse_address(std::string_view text);
+std::string format_address(const Address& address);
+
+}  // namespace godwit

@@ -1,0 +1,66 @@
+// A channel: an ordered stream of bytes to the other side.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/result.h"
+#include "net/address.h"
+
+namespace godwit {
+
+/// One thread sends and one (maybe another) receives; abort() may come from any thread at any time.
+class Channel {
+ public:
+  virtual ~Channel() = default;
+  /// Sends everything or fails. Blocks. kPeerLost, kCancelled after abort(), kTimedOut past the send timeout.
+  virtual Status send(std::span<const iovec> parts) = 0;
+  /// Fills `exactly` or fails. kPeerLost on an early end ("the peer closed the connection"), kCancelled after abort(),
+  /// kTimedOut if nothing came for the receive timeout.
+  virtual Status receive(MutableBytes exactly) = 0;
+  /// No more will be sent; the peer reads an end after what was sent.
+  virtual Status finish_sending() = 0;
+  /// Ends both directions at once and wakes whoever blocks in send() or receive().
+  virtual void abort() noexcept = 0;
+  /// How long receive() waits for the next byte; zero: for ever (the default).
+  virtual void set_receive_timeout(Duration timeout) noexcept = 0;
+  virtual std::uint64_t bytes_sent() const noexcept = 0;
+  virtual std::uint64_t bytes_received() const noexcept = 0;
+};
+
+/// Sends one buffer.
+Status send_bytes(Channel& channel, Bytes bytes);
+
+/// How quickly a dead peer is noticed.
+struct Liveness {
+  Duration connect_timeout = std::chrono::seconds(10);
+  Duration dead_after = std::chrono::seconds(6);  ///< TCP keepalive and TCP_USER_TIMEOUT; no answer for so long
+};
+
+/// Connects: tries every address that a name has. Errors name the address and the reason.
+Result<std::unique_ptr<Channel>> connect_to(const Address& address, const Liveness& liveness = {});
+
+/// Takes connections. accept() from one thread, abort() from any.
+class Listener {
+ public:
+  virtual ~Listener() = default;
+  /// The next connection; kTimedOut after `timeout` (zero: waits for ever), kCancelled after abort().
+  virtual Result<std::unique_ptr<Channel>> accept(Duration timeout) = 0;
+  virtual void abort() noexcept = 0;
+  /// Where it listens, with the real port.
+  virtual Address address() const = 0;
+};
+
+/// A Unix listener removes a dead socket file in its way (never a live one), and its own when it goes.
+Result<std::unique_ptr<Listener>> listen_on(const Address& address, const Liveness& liveness = {});
+
+/// A connected pair inside this process, over socketpair(2).
+Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> make_channel_pair();
+
+}  // namespace godwit

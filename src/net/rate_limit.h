@@ -1,0 +1,36 @@
+// A bound on what all lanes send together (--bandwidth).
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "net/channel.h"
+
+namespace godwit {
+
+/// A token bucket shared by the channels of a migration. Any thread.
+class RateLimit {
+ public:
+  /// Bursts of up to `burst` seconds' worth of bytes.
+  RateLimit(BitRate rate, const Clock& clock, Duration burst = std::chrono::milliseconds(20));
+  /// Takes `bytes` out of the bucket, which may go into debt, and gives how long the caller must wait before sending.
+  Duration take(std::uint64_t bytes) noexcept;
+  /// No bound from here on: the switchover does not wait for a budget.
+  void lift() noexcept;
+
+ private:
+  std::mutex mutex_;
+  const Clock& clock_;
+  double bytes_per_second_;
+  double burst_bytes_;
+  double tokens_;
+  Instant filled_at_;
+  bool lifted_ = false;
+};
+
+/// A channel whose send() keeps to the limit; everything else goes to `inner`.
+std::unique_ptr<Channel> limit_rate(std::unique_ptr<Channel> inner, std::shared_ptr<RateLimit> limit);
+
+}  // namespace godwit

@@ -1,0 +1,32 @@
+// Dirty trackers: what the guest has written since the last harvest.
+#pragma once
+
+#include <cstdint>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "memory/board.h"
+
+namespace godwit {
+
+struct HarvestStats {
+  std::uint64_t pages = 0;      ///< found written, whether or not they were posted already
+  std::uint64_t in_flight = 0;  ///< posted because a disk request may still write them
+  std::uint64_t deferred = 0;   ///< may still be written by disk requests: the next harvest posts them again
+  Duration took{};
+};
+
+/// May report too much, must never report too little: a page written after start() is posted by the next harvest at
+/// the latest, once the write is visible to a reader. Called from the coordinator's thread only.
+class DirtyTracker {
+ public:
+  virtual ~DirtyTracker() = default;
+  /// From here on every write is seen. Posts nothing.
+  virtual Status start() = 0;
+  /// Posts what was written since start() or the last harvest, and arms it again. Announces the board.
+  virtual Result<HarvestStats> harvest(Board& board) = 0;
+  /// Undoes everything. Also done by the destructor, and by the kernel if this process dies.
+  virtual Status stop() = 0;
+};
+
+}  // namespace godwit

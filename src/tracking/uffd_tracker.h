@@ -1,0 +1,26 @@
+// Dirty tracking by asynchronous userfaultfd write-protect and PAGEMAP_SCAN (Linux 6.7 or newer).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "attach/remote_process.h"
+#include "memory/ram_layout.h"
+#include "tracking/dirty_tracker.h"
+#include "tracking/disk_writes.h"
+
+namespace godwit {
+
+/// Where a RAM block lies in the hypervisor's address space.
+struct TrackedRange {
+  std::uint64_t address = 0;  ///< page aligned
+  std::uint64_t length = 0;   ///< bytes
+  ChunkIndex first_chunk;     ///< of the block
+};
+
+/// `process` outlives the tracker. `disk_writes` may be null: no disk can write past the page tables. kUnsupported
+/// names the kernel feature that is missing.
+Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& process, std::vector<TrackedRange> ranges,
+                                                        std::unique_ptr<DiskWrites> disk_writes, const Clock& clock);
+
+}  // namespace godwit

@@ -1,0 +1,87 @@
+// The hypervisor as the engine sees it: a VM that can be stopped, handed over and resumed.
+//
+// Two interfaces, one for each end. No default bodies: forgetting a method must not compile.
+//
+//   source:  start_handover -> [guest_stopping] -> guest_stopped -> device bytes ... -> stream_ended
+//   sink:    open_incoming -> load ... -> finish_load -> await_loaded -> (commit) -> resume -> announce
+//
+// What happens at the switchover must not depend on who caused it: the engine asks for the guest to be stopped and is
+// told when it stands, whichever way that came about.
+#pragma once
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/result.h"
+#include "memory/guest_memory.h"
+#include "vm/fingerprint.h"
+
+namespace godwit {
+
+/// Told about a hand-over by the hypervisor's threads. A failed Status from a method ends the hand-over.
+class HandoverObserver {
+ public:
+  virtual ~HandoverObserver() = default;
+  /// The guest is being stopped: its pause begins. For the ledger; may come from another thread than the others.
+  virtual void guest_stopping(Instant at) = 0;
+  /// A piece of the device stream for the sink; the bytes live during the call. May block: that holds the hypervisor
+  /// back.
+  virtual Status device_bytes(Bytes bytes) = 0;
+  /// vCPUs stand and disk requests have ended: RAM does not change any more. Device bytes after this need all of RAM in
+  /// place at the sink before they are loaded.
+  virtual Status guest_stopped(Instant at) = 0;
+  /// The device stream is complete.
+  virtual Status stream_ended(Instant at) = 0;
+  /// No more calls will come. The guest may stand: roll_back() makes it run.
+  virtual void handover_failed(Error error) = 0;
+};
+
+/// The VM that is moved. Called from the coordinator's thread, but for interrupt().
+class SourceVm {
+ public:
+  virtual ~SourceVm() = default;
+  virtual const Fingerprint& fingerprint() const noexcept = 0;
+  virtual GuestMemory& memory() noexcept = 0;
+  /// Whether the vCPUs run now.
+  virtual Result<bool> running() = 0;
+  /// Stops the vCPUs and waits for disk requests to end.
+  virtual Status pause() = 0;
+  virtual Status resume() = 0;
+  /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
+  /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
+  virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;
+  /// Before a commit only: ends the hand-over if one is under way, waits until the hypervisor agrees, and lets the
+  /// guest run (if it ran when the migration began). After it no observer is called. Undoes every setting. Safe to call
+  /// twice.
+  virtual Status roll_back() = 0;
+  /// After the sink said Done: settings are put back; the guest stays stopped here for ever.
+  virtual Status finish() = 0;
+  /// Wakes whatever blocks in a method above, from any thread; they fail with kCancelled. roll_back() and finish() work
+  /// on.
+  virtual void interrupt() noexcept = 0;
+};
+
+/// The VM that takes over. Called from the sink coordinator's thread, but for interrupt().
+class SinkVm {
+ public:
+  virtual ~SinkVm() = default;
+  virtual const Fingerprint& fingerprint() const noexcept = 0;
+  virtual GuestMemory& memory() noexcept = 0;
+  /// The hypervisor begins to take in a device stream.
+  virtual Status open_incoming() = 0;
+  /// A piece of the device stream. May block while the hypervisor digests.
+  virtual Status load(Bytes bytes) = 0;
+  /// The device stream is complete.
+  virtual Status finish_load() = 0;
+  /// Waits until the hypervisor has loaded everything and stands ready. kHypervisor with its reason if it failed.
+  virtual Status await_loaded(Duration timeout) = 0;
+  /// Lets the guest run; returns once it does. The only way in which a guest ever starts here.
+  virtual Status resume() = 0;
+  /// Tells the network where the guest is now (RARP, gratuitous ARP by the hypervisor). Settings are put back.
+  virtual Status announce() = 0;
+  /// Ends an incoming migration that was not committed. A hypervisor that has loaded part of a stream ends itself (QEMU
+  /// does); one that has not waits for another. Never lets the guest run.
+  virtual void give_up() noexcept = 0;
+  virtual void interrupt() noexcept = 0;
+};
+
+}  // namespace godwit

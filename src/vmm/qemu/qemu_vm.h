@@ -1,0 +1,29 @@
+// The two ends of a migration on QEMU.
+#pragma once
+
+#include <memory>
+
+#include "vmm/hypervisor.h"
+#include "vmm/qemu/inspection.h"
+#include "vmm/qemu/qmp.h"
+
+namespace godwit::qemu {
+
+/// Everything attached: monitor, process, what was found, memory.
+struct QemuVm {
+  std::unique_ptr<Qmp> qmp;
+  std::unique_ptr<RemoteProcess> process;
+  Inspection inspection;
+  std::unique_ptr<GuestMemory> memory;
+};
+
+/// Connects, finds the process, inspects; opens no memory yet.
+Result<QemuVm> attach(const std::string& qmp_path, pid_t pid_override, const Clock& clock);
+
+/// A running VM. `vm` (with memory) outlives it.
+std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, const Clock& clock);
+
+/// A QEMU that was started with -S -incoming defer. `vm` (with memory in the source's block order) outlives it.
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, const Clock& clock);
+
+}  // namespace godwit::qemu

@@ -1,0 +1,48 @@
+// QMP: commands to a QEMU over its monitor socket, and its events.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace godwit::qemu {
+
+using Json = nlohmann::json;
+
+/// One monitor connection with a reader thread of its own. execute() from any thread, one at a time inside.
+class Qmp {
+ public:
+  virtual ~Qmp() = default;
+
+  /// Runs a command. kHypervisor with QEMU's own words if it refuses; kPeerLost if QEMU is gone ("QEMU closed its
+  /// monitor"); kTimedOut after 30 s without an answer.
+  virtual Result<Json> execute(std::string_view command, const Json& arguments) = 0;
+  Result<Json> execute(std::string_view command);
+  /// A command of the human monitor; its output as text.
+  Result<std::string> human(std::string_view command_line);
+  /// Hands a descriptor to QEMU under a name (getfd), for "fd:NAME".
+  virtual Status give_descriptor(std::string_view name, int fd) = 0;
+
+  /// Called for every event from the reader thread, with the instant of its arrival; must not call execute(). Replaces
+  /// the previous one; returns only when the previous one is not running any more. {} for none.
+  using OnEvent = std::function<void(const std::string& name, const Json& data, Instant at)>;
+  virtual void on_event(OnEvent handler) = 0;
+  /// Called once from the reader thread when the connection is lost.
+  virtual void on_lost(std::function<void()> handler) = 0;
+
+  /// The process at the other end (SO_PEERCRED): the one that listens, as a rule QEMU itself.
+  virtual pid_t peer_pid() const noexcept = 0;
+};
+
+/// Connects to a monitor (a Unix socket path), negotiates. kNotFound, kNoPermission, kTimedOut ("another client holds
+/// this monitor": a QEMU monitor socket serves one client at a time).
+Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock);
+
+}  // namespace godwit::qemu

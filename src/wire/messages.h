@@ -1,0 +1,78 @@
+// The messages of the control connection, as values. spec.md beside this file has the bytes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "memory/page.h"
+#include "vm/fingerprint.h"
+
+namespace godwit::wire {
+
+inline constexpr std::uint16_t kVersion = 1;
+
+/// Random per migration; every connection proves with it that it belongs to the session.
+using Secret = std::array<std::byte, 32>;
+
+/// The first bytes of every connection, under a timeout.
+enum class Role : std::uint8_t { kControl = 1, kLane = 2 };
+struct Greeting {
+  std::uint16_t version = kVersion;
+  Role role = Role::kControl;
+  std::uint16_t lane = 0;  ///< lane number, 0 for control
+  Secret secret{};         ///< the session's; a control connection brings it, lanes must repeat it
+};
+
+// ---- source -> sink
+struct Hello {  ///< first after the greeting
+  Fingerprint fingerprint;
+  std::uint16_t lanes = 1;
+  std::string program;  ///< "godwit 0.1.0"
+};
+struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
+  ChunkIndex first;
+  std::vector<PageWord> words;
+};
+struct DataMapEnd {};  ///< pages not in the map are zeros at the source: the sink makes them so
+struct DeviceBytes {   ///< a piece of the hypervisor's device stream
+  std::vector<std::byte> bytes;
+};
+struct GuestStopped {};  ///< the source guest stands; device bytes after this need all of RAM in place before they load
+struct DeviceEnd {};     ///< the device stream is complete
+struct Commit {};        ///< the source never runs this guest again: start it
+// ---- sink -> source
+struct Welcome {  ///< the sink fits
+  Fingerprint fingerprint;
+  std::string program;
+};
+struct Refusal {  ///< it does not
+  std::string reason;
+};
+struct MapApplied {};  ///< memory outside the data map reads as zeros; lanes may send
+struct Fenced {        ///< all lanes have applied everything before their fence of this number
+  std::uint32_t fence = 0;
+};
+struct Prepared {};  ///< RAM and devices are loaded, the guest stands ready
+struct Done {        ///< the guest runs here
+  std::uint64_t commit_to_resume_us = 0;
+  std::uint64_t cpu_us = 0;    ///< CPU time of the sink engine
+  std::uint64_t peak_rss = 0;  ///< bytes, without guest RAM mappings
+  std::uint64_t device_load_us = 0;
+  std::uint64_t last_fence_to_prepared_us = 0;
+};
+// ---- both
+struct Heartbeat {};  ///< once a second, so that a peer that hangs is noticed
+struct Abort {        ///< this side gives up; before Commit the source VM runs on
+  std::string kind;   ///< error kind's name
+  std::string reason;
+};
+
+using Message = std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, GuestStopped, DeviceEnd, Commit, Welcome, Refusal,
+                             MapApplied, Fenced, Prepared, Done, Heartbeat, Abort>;
+
+}  // namespace godwit::wire

@@ -25,7 +25,7 @@ class Board {
   PageWord peek(ChunkIndex chunk) const noexcept;
 
   std::uint32_t chunk_count() const noexcept { return chunk_count_; }
-  /// Pages that wait in all. Exact when nobody posts or claims at the same time.
+  /// Pages that wait in all. Exact when nobody posts or claims at the same time, and never too few.
   std::uint64_t waiting() const noexcept { return waiting_.load(std::memory_order_relaxed); }
 
   /// Lanes sleep here. A lane reads epoch(), sweeps its chunks, and if it found nothing waits for another epoch.

@@ -24,8 +24,8 @@ struct RamBlock {
 class RamLayout {
  public:
   RamLayout() = default;
-  /// Numbers the blocks in the order given. kInvalidArgument: no block, a name twice, a size of 0, over 1 PiB in all,
-  /// or not a multiple of 4 KiB.
+  /// Numbers the blocks in the order given. kInvalidArgument: no block, no name, a name twice, a size of 0, not a
+  /// multiple of 4 KiB, or 1 PiB and more in all; a page size that is no power of two from 4 KiB up.
   static Result<RamLayout> make(std::vector<RamBlock> blocks);
 
   std::span<const RamBlock> blocks() const noexcept { return blocks_; }

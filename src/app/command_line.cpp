@@ -1,0 +1,266 @@
+// CLI11 splits the words and prints the help; every value is checked in option_values.cpp, so that all messages read
+// alike. CLI11's exceptions end here.
+#include "app/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "app/exit_code.h"
+#include "app/option_values.h"
+#include "app/version.h"
+
+namespace godwit {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kDescription =
+    "godwit moves a running QEMU virtual machine to another host.\n"
+    "`receive` waits on the destination, beside a QEMU started with -S -incoming defer;\n"
+    "`send` moves the VM there; `probe` says what a host and a VM can do.";
+
+constexpr const char* kExamples =
+    "Example:\n"
+    "  host-b$ godwit receive --qmp /run/vm1.qmp --listen tcp://0.0.0.0:4444\n"
+    "  host-a$ godwit send --qmp /run/vm1.qmp --to tcp://host-b:4444 --max-downtime 30ms\n";
+
+constexpr const char* kSendExamples =
+    "Examples:\n"
+    "  godwit send --qmp /run/vm1.qmp --to tcp://host-b:4444\n"
+    "  godwit send --qmp /run/vm1.qmp --to tcp://[fd00::2]:4444 --bandwidth 2.5Gbit --codec lz4\n"
+    "  godwit send --qmp /run/vm1.qmp --to unix:///run/godwit.sock --progress json --report moved.json\n";
+
+constexpr const char* kReceiveExamples =
+    "Example:\n"
+    "  qemu-system-x86_64 ... -S -incoming defer -qmp unix:/run/vm1.qmp,server=on,wait=off\n"
+    "  godwit receive --qmp /run/vm1.qmp --listen tcp://0.0.0.0:4444\n";
+
+constexpr const char* kProbeExamples =
+    "Examples:\n"
+    "  godwit probe\n"
+    "  godwit probe --qmp /run/vm1.qmp --json\n"
+    "\n"
+    "With --qmp the exit code is 0 if the VM can be moved and 1 if it cannot.\n";
+
+constexpr std::string_view kValueMissing = "its value is missing";
+
+/// An option's text as it was written, or nothing if it was not.
+using Text = std::optional<std::string>;
+
+struct SharedTexts {
+  Text qmp, pid, progress, report;
+};
+
+struct SendTexts : SharedTexts {
+  Text to, lanes, codec, max_downtime, bandwidth, timeout, kernels;
+};
+
+struct ReceiveTexts : SharedTexts {
+  Text listen, timeout;
+};
+
+struct ProbeTexts {
+  Text qmp, pid;
+  bool json = false;
+};
+
+void add(CLI::App& app, const char* name, Text& text, const char* type, const std::string& help) {
+  // CLI11 takes the next word whatever it looks like, also when it is the next option.
+  const auto is_value = [](const std::string& word) {
+    return word.starts_with("--") ? std::string(kValueMissing) : std::string();
+  };
+  app.add_option(name, text, help)->type_name(type)->check(is_value, "");
+}
+
+void add_shared(CLI::App& app, SharedTexts& texts) {
+  add(app, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
+  add(app, "--report", texts.report, "FILE", "write the report there as JSON");
+  add(app, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
+}
+
+CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
+  CLI::App* send = app.add_subcommand("send", "Move a running VM to a waiting `godwit receive`");
+  add(*send, "--qmp", texts.qmp, "PATH", "QEMU's monitor: a Unix socket (required)");
+  add(*send, "--to", texts.to, "ADDRESS", "tcp://host:port or unix:///path (required)");
+  add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
+  add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
+  add(*send, "--codec", texts.codec, "CODEC",
+      fmt::format("raw, lz4[:1..64] or zstd[:-7..19] [{}]", format_codec(Goals{}.codec)));
+  add(*send, "--lanes", texts.lanes, "N",
+      fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));
+  add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
+  add_shared(*send, texts);
+  // For tests and measurements: not shown.
+  send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
+  send->footer(std::string(kSendExamples) + "\n" + std::string(kExitCodeHelp));
+  return send;
+}
+
+CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
+  CLI::App* receive = app.add_subcommand("receive", "Take in a VM from `godwit send`");
+  add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (required)");
+  add(*receive, "--listen", texts.listen, "ADDRESS", "tcp://host:port or unix:///path (required)");
+  add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
+  add_shared(*receive, texts);
+  receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
+  return receive;
+}
+
+CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
+  CLI::App* probe = app.add_subcommand("probe", "Say what this host, and a VM on it, can do; changes nothing");
+  add(*probe, "--qmp", texts.qmp, "PATH", "also look at the VM behind this monitor");
+  add(*probe, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
+  probe->add_flag("--json", texts.json, "print JSON");
+  probe->footer(std::string(kProbeExamples) + "\n" + std::string(kExitCodeHelp));
+  return probe;
+}
+
+tl::unexpected<Error> missing(std::string_view command, std::string_view option, std::string_view example) {
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{} needs {}, e.g. {} {}", command, option, option, example));
+}
+
+/// Fills what send and receive have in common.
+template <typename Options>
+Status read_shared(const SharedTexts& texts, Options& options) {
+  options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
+  if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
+  if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
+  if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
+  return {};
+}
+
+Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
+  if (!texts.qmp) return missing("send", "--qmp", "/run/vm1.qmp");
+  if (!texts.to) return missing("send", "--to", "tcp://host-b:4444");
+  SendOptions options;
+  TRY(read_shared(texts, options));
+  options.to = TRY_IN("--to", parse_address(*texts.to));
+  if (options.to.kind == Address::Kind::kTcp && (options.to.host.empty() || options.to.port == 0)) {
+    return fail(ErrorKind::kInvalidArgument,
+                fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
+  }
+  Goals& goals = options.goals;
+  goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
+  if (texts.codec) goals.codec = TRY_IN("--codec", parse_codec(*texts.codec));
+  // Under 1 ms no switchover fits; over 10 minutes stopping the VM first is what is wanted.
+  if (texts.max_downtime) {
+    goals.max_downtime = TRY(duration_value("--max-downtime", *texts.max_downtime, 1ms, 10min));
+  }
+  if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
+  if (texts.kernels) options.kernels = *texts.kernels;
+  return options;
+}
+
+Result<Command> read_receive(const ReceiveTexts& texts) {
+  if (!texts.qmp) return missing("receive", "--qmp", "/run/vm1.qmp");
+  if (!texts.listen) return missing("receive", "--listen", "tcp://0.0.0.0:4444");
+  ReceiveOptions options;
+  TRY(read_shared(texts, options));
+  options.listen = TRY_IN("--listen", parse_address(*texts.listen));
+  if (texts.timeout) options.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  return options;
+}
+
+Result<Command> read_probe(const ProbeTexts& texts) {
+  ProbeOptions options;
+  options.json = texts.json;
+  if (texts.qmp) options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
+  if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
+  if (texts.pid && !texts.qmp) {
+    return fail(ErrorKind::kInvalidArgument, "--pid: says which QEMU is behind --qmp; give both, or neither");
+  }
+  return options;
+}
+
+/// How many letters must change to make one word of the other.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+/// "'--qpm' is not known; did you mean --qmp?"
+std::string unknown_word(const CLI::App& app, std::string word) {
+  word.resize(std::min({word.size(), word.find('='), std::size_t{40}}));
+  const auto used = app.get_subcommands();
+  const std::string where = used.empty() ? "godwit" : "godwit " + used.front()->get_name();
+  std::string best;
+  // Two letters wrong (or swapped) are a typing slip; more are another word.
+  std::size_t least = 3;
+  const auto consider = [&](const std::string& candidate) {
+    if (const auto letters = distance(word, candidate); letters < least) {
+      least = letters;
+      best = candidate;
+    }
+  };
+  if (used.empty()) {
+    for (const CLI::App* command : app.get_subcommands({})) consider(command->get_name());
+  } else {
+    for (const CLI::Option* option : used.front()->get_options()) consider("--" + option->get_lnames().front());
+  }
+  const std::string hint = best.empty() ? fmt::format("see {} --help", where) : fmt::format("did you mean {}?", best);
+  return fmt::format("{}: '{}' is not known here; {}", where, word, hint);
+}
+
+/// CLI11's complaint in our words.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const auto extras = app.remaining(true);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty()) {
+    return unknown_word(app, extras.front());
+  }
+  const std::string text = error.what();
+  const std::string option = text.substr(0, text.find(':'));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && option.starts_with("--")) {
+    const bool many = text.find("received") != std::string::npos;
+    return fmt::format("{}: {}", option, many ? "it is given more than once" : kValueMissing);
+  }
+  return text.substr(0, text.find('\n'));
+}
+
+}  // namespace
+
+Result<Command> parse_command_line(int count, const char* const* arguments, unsigned cpus) {
+  CLI::App app(kDescription, "godwit");
+  app.set_version_flag("--version", std::string(kProgram));
+  app.footer(std::string(kExamples) + "\n" + std::string(kExitCodeHelp) +
+             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help");
+  app.require_subcommand(0, 1);
+  SendTexts send_texts;
+  ReceiveTexts receive_texts;
+  ProbeTexts probe_texts;
+  const CLI::App* send = add_send(app, send_texts, cpus);
+  const CLI::App* receive = add_receive(app, receive_texts);
+  const CLI::App* probe = add_probe(app, probe_texts);
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::CallForHelp&) {
+    return ShowText{app.help()};
+  } catch (const CLI::CallForVersion&) {
+    return ShowText{std::string(kProgram) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return fail(ErrorKind::kInvalidArgument, explain(app, error));
+  } catch (const std::exception& error) {
+    return fail(ErrorKind::kInvalidArgument, error.what());
+  }
+  if (send->parsed()) return read_send(send_texts, cpus);
+  if (receive->parsed()) return read_receive(receive_texts);
+  if (probe->parsed()) return read_probe(probe_texts);
+  return fail(ErrorKind::kInvalidArgument, "godwit: say what to do: send, receive or probe; see godwit --help");
+}
+
+}  // namespace godwit

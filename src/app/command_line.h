@@ -1,0 +1,67 @@
+// The command line, parsed into a value. Parsing does no I/O and touches no VM.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <variant>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "engine/goals.h"
+#include "net/address.h"
+
+namespace godwit {
+
+/// How progress is shown while a migration runs.
+enum class ProgressMode {
+  kAuto,  ///< the bar if stderr is a terminal, else a plain line on stderr every few seconds
+  kBar,   ///< one line on stderr that updates
+  kJson,  ///< one JSON object per line on stdout
+  kNone,
+};
+
+struct SendOptions {
+  std::string qmp;  ///< path of QEMU's monitor socket
+  Address to;
+  Goals goals;
+  pid_t pid = 0;  ///< of QEMU; 0: the process behind the monitor
+  ProgressMode progress = ProgressMode::kAuto;
+  std::string report_file;  ///< the report as JSON goes there; empty: nowhere
+  std::string kernels;      ///< SIMD table by name; empty: the fastest
+};
+
+struct ReceiveOptions {
+  std::string qmp;
+  Address listen;
+  pid_t pid = 0;
+  ProgressMode progress = ProgressMode::kAuto;
+  std::string report_file;
+  Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
+};
+
+struct ProbeOptions {
+  std::string qmp;  ///< empty: this host only
+  pid_t pid = 0;
+  bool json = false;
+};
+
+/// --help or --version: print this on stdout and exit with 0.
+struct ShowText {
+  std::string text;
+};
+
+using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, ShowText>;
+
+inline constexpr unsigned kMostLanes = 64;
+/// Lanes when none are asked for: more than four connections gain nothing on the links measured, and a lane without a
+/// CPU of its own only costs memory.
+constexpr unsigned default_lanes(unsigned cpus) noexcept {
+  return cpus < 1 ? 1 : cpus > 4 ? 4 : cpus;
+}
+
+/// `arguments` as main() gets them; `cpus` that this process may run on. kInvalidArgument: a one-line message that
+/// names the option, its text, and what would do.
+Result<Command> parse_command_line(int count, const char* const* arguments, unsigned cpus);
+
+}  // namespace godwit

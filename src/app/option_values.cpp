@@ -1,0 +1,78 @@
+#include "app/option_values.h"
+
+#include <fmt/format.h>
+#include <sys/un.h>
+
+#include <charconv>
+#include <limits>
+
+namespace godwit {
+
+namespace {
+
+// The kernel's limit for a Unix socket's path, less its closing zero.
+constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
+
+// Below this the device state alone would take minutes; above, no link exists.
+constexpr BitRate kLeastBandwidth{1'000'000};
+constexpr BitRate kMostBandwidth{10'000'000'000'000};
+
+tl::unexpected<Error> refuse(std::string_view option, std::string_view text, std::string_view what_would_do) {
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' will not do; {}", option, text, what_would_do));
+}
+
+/// A whole number in [least, most].
+Result<std::uint64_t> whole_number(std::string_view option, std::string_view text, std::uint64_t least,
+                                   std::uint64_t most) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  if (whole && value >= least && value <= most) return value;
+  return refuse(option, text, fmt::format("write a whole number from {} to {}", least, most));
+}
+
+}  // namespace
+
+Result<unsigned> lanes_value(std::string_view option, const std::string& text) {
+  return static_cast<unsigned>(TRY(whole_number(option, text, 1, kMostLanes)));
+}
+
+Result<pid_t> pid_value(std::string_view option, const std::string& text) {
+  // Linux gives out process ids up to 2^22.
+  return static_cast<pid_t>(TRY(whole_number(option, text, 1, 1U << 22U)));
+}
+
+Result<Duration> duration_value(std::string_view option, const std::string& text, Duration least, Duration most) {
+  const Duration value = TRY_IN(option, parse_duration(text));
+  if (value >= least && value <= most) return value;
+  return refuse(option, text, fmt::format("write {} to {}", format_duration(least), format_duration(most)));
+}
+
+Result<BitRate> bandwidth_value(std::string_view option, const std::string& text) {
+  const BitRate value = TRY_IN(option, parse_bit_rate(text));
+  if (value >= kLeastBandwidth && value <= kMostBandwidth) return value;
+  return refuse(option, text, "write 1Mbit to 10Tbit");
+}
+
+Result<ProgressMode> progress_value(std::string_view option, const std::string& text) {
+  if (text == "auto") return ProgressMode::kAuto;
+  if (text == "bar") return ProgressMode::kBar;
+  if (text == "json") return ProgressMode::kJson;
+  if (text == "none") return ProgressMode::kNone;
+  return refuse(option, text, "write auto, bar, json or none");
+}
+
+Result<std::string> socket_path_value(std::string_view option, const std::string& text) {
+  if (text.empty()) return refuse(option, text, "write the path of QEMU's monitor socket, e.g. /run/vm1.qmp");
+  if (text.size() > kLongestSocketPath) {
+    return refuse(option, text, fmt::format("a Unix socket's path has at most {} bytes", kLongestSocketPath));
+  }
+  return text;
+}
+
+Result<std::string> file_value(std::string_view option, const std::string& text) {
+  if (text.empty()) return refuse(option, text, "write a file's path, e.g. /tmp/report.json");
+  return text;
+}
+
+}  // namespace godwit

@@ -1,0 +1,24 @@
+// One option's text to its value, within its bounds. Each error names the option, its text, and what would do.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+
+#include "app/command_line.h"
+#include "base/result.h"
+#include "base/units.h"
+
+namespace godwit {
+
+Result<unsigned> lanes_value(std::string_view option, const std::string& text);
+Result<pid_t> pid_value(std::string_view option, const std::string& text);
+Result<Duration> duration_value(std::string_view option, const std::string& text, Duration least, Duration most);
+Result<BitRate> bandwidth_value(std::string_view option, const std::string& text);
+Result<ProgressMode> progress_value(std::string_view option, const std::string& text);
+/// A path of a Unix socket: not empty and short enough for the kernel.
+Result<std::string> socket_path_value(std::string_view option, const std::string& text);
+Result<std::string> file_value(std::string_view option, const std::string& text);
+
+}  // namespace godwit

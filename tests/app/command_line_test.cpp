@@ -1,0 +1,234 @@
+#include "app/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "app/exit_code.h"
+#include "app/version.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr unsigned kCpus = 8;
+
+Result<Command> parse(std::vector<const char*> words, unsigned cpus = kCpus) {
+  words.insert(words.begin(), "godwit");
+  return parse_command_line(static_cast<int>(words.size()), words.data(), cpus);
+}
+
+template <typename Options>
+Options parsed(std::vector<const char*> words, unsigned cpus = kCpus) {
+  const auto command = parse(std::move(words), cpus);
+  if (!command) {
+    ADD_FAILURE() << command.error().message;
+    return {};
+  }
+  if (!std::holds_alternative<Options>(*command)) {
+    ADD_FAILURE() << "another command, number " << command->index();
+    return {};
+  }
+  return std::get<Options>(*command);
+}
+
+std::string message(std::vector<const char*> words) {
+  const auto command = parse(std::move(words));
+  if (command) {
+    ADD_FAILURE() << "was taken";
+    return {};
+  }
+  EXPECT_EQ(command.error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(command.error().message.find('\n'), std::string::npos) << command.error().message;
+  return command.error().message;
+}
+
+std::string shown(std::vector<const char*> words) {
+  return parsed<ShowText>(std::move(words)).text;
+}
+
+void expect_contains(const std::string& text, std::string_view part) {
+  EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
+}
+
+TEST(SendCommand, TakesItsDefaults) {
+  const auto send = parsed<SendOptions>({"send", "--qmp", "/run/a.qmp", "--to", "tcp://host-b:4444"});
+  EXPECT_EQ(send.qmp, "/run/a.qmp");
+  EXPECT_EQ(send.to.host, "host-b");
+  EXPECT_EQ(send.to.port, 4444);
+  EXPECT_EQ(send.goals.max_downtime, Duration(50ms));
+  EXPECT_EQ(send.goals.timeout, Duration(1h));
+  EXPECT_EQ(send.goals.lanes, 4U);
+  EXPECT_EQ(send.goals.codec, CodecChoice{});
+  EXPECT_FALSE(send.goals.bandwidth.has_value());
+  EXPECT_EQ(send.pid, 0);
+  EXPECT_EQ(send.progress, ProgressMode::kAuto);
+  EXPECT_EQ(send.report_file, "");
+  EXPECT_EQ(send.kernels, "");
+}
+
+TEST(SendCommand, TakesEveryOption) {
+  const auto send =
+      parsed<SendOptions>({"send",           "--qmp",     "/run/a.qmp",  "--to",        "unix:///run/g.sock",
+                           "--max-downtime", "30ms",      "--bandwidth", "2.5Gbit",     "--codec",
+                           "lz4:16",         "--lanes",   "7",           "--timeout",   "5min",
+                           "--progress",     "json",      "--report",    "/tmp/r.json", "--pid",
+                           "4711",           "--kernels", "avx2"});
+  EXPECT_EQ(send.to.kind, Address::Kind::kUnix);
+  EXPECT_EQ(send.to.path, "/run/g.sock");
+  EXPECT_EQ(send.goals.max_downtime, Duration(30ms));
+  EXPECT_EQ(send.goals.bandwidth, BitRate{2'500'000'000});
+  EXPECT_EQ(send.goals.codec, (CodecChoice{CodecId::kLz4, 16}));
+  EXPECT_EQ(send.goals.lanes, 7U);
+  EXPECT_EQ(send.goals.timeout, Duration(5min));
+  EXPECT_EQ(send.progress, ProgressMode::kJson);
+  EXPECT_EQ(send.report_file, "/tmp/r.json");
+  EXPECT_EQ(send.pid, 4711);
+  EXPECT_EQ(send.kernels, "avx2");
+}
+
+TEST(SendCommand, DefaultsToAsManyLanesAsCpusUpToFour) {
+  EXPECT_EQ(default_lanes(0), 1U);
+  for (const unsigned cpus : {1U, 2U, 3U, 4U, 96U}) {
+    const auto send = parsed<SendOptions>({"send", "--qmp=/q", "--to=tcp://b:1"}, cpus);
+    EXPECT_EQ(send.goals.lanes, std::min(cpus, 4U));
+  }
+}
+
+TEST(ReceiveCommand, TakesDefaultsAndOptions) {
+  const auto plain = parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://0.0.0.0:4444"});
+  EXPECT_EQ(plain.qmp, "/run/b.qmp");
+  EXPECT_EQ(plain.listen.port, 4444);
+  EXPECT_EQ(plain.timeout, Duration(1h));
+  const auto full = parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--timeout",
+                                            "90s", "--progress", "none", "--report", "r.json", "--pid", "12"});
+  EXPECT_EQ(full.listen.host, "::1");
+  EXPECT_EQ(full.listen.port, 0);
+  EXPECT_EQ(full.timeout, Duration(90s));
+  EXPECT_EQ(full.progress, ProgressMode::kNone);
+  EXPECT_EQ(full.report_file, "r.json");
+  EXPECT_EQ(full.pid, 12);
+}
+
+TEST(ProbeCommand, TakesDefaultsAndOptions) {
+  EXPECT_EQ(parsed<ProbeOptions>({"probe"}).qmp, "");
+  EXPECT_FALSE(parsed<ProbeOptions>({"probe"}).json);
+  const auto full = parsed<ProbeOptions>({"probe", "--qmp", "/q", "--json", "--pid", "3"});
+  EXPECT_EQ(full.qmp, "/q");
+  EXPECT_TRUE(full.json);
+  EXPECT_EQ(full.pid, 3);
+}
+
+TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
+  struct Case {
+    const char* option;
+    const char* text;
+    const char* would_do;
+  };
+  for (const Case& bad : {
+           Case{"--max-downtime", "50", "50ms"},
+           Case{"--max-downtime", "0ms", "1 ms to 10 min"},
+           Case{"--max-downtime", "2h", "1 ms to 10 min"},
+           Case{"--timeout", "soon", "50ms"},
+           Case{"--timeout", "10ms", "1 s to 168 h"},
+           Case{"--lanes", "0", "1 to 64"},
+           Case{"--lanes", "65", "1 to 64"},
+           Case{"--lanes", "2.5", "1 to 64"},
+           Case{"--lanes", "99999999999999999999", "1 to 64"},
+           Case{"--bandwidth", "100Mb", "100Mbit"},
+           Case{"--bandwidth", "1kbit", "1Mbit to 10Tbit"},
+           Case{"--codec", "bzip2", "zstd"},
+           Case{"--pid", "0", "1 to"},
+           Case{"--pid", "qemu", "1 to"},
+           Case{"--progress", "fancy", "auto, bar, json or none"},
+           Case{"--to", "host-b", "tcp://"},
+           Case{"--to", "tcp://host-b:0", "tcp://host-b:4444"},
+           Case{"--report", "", "/tmp/report.json"},
+           Case{"--qmp", "", "/run/vm1.qmp"},
+       }) {
+    std::vector<const char*> words{"send"};
+    if (std::string_view(bad.option) != "--qmp") words.insert(words.end(), {"--qmp", "/q"});
+    if (std::string_view(bad.option) != "--to") words.insert(words.end(), {"--to", "tcp://b:1"});
+    words.insert(words.end(), {bad.option, bad.text});
+    const std::string text = message(words);
+    EXPECT_TRUE(text.starts_with(bad.option)) << text;
+    expect_contains(text, "'" + std::string(bad.text) + "'");
+    expect_contains(text, bad.would_do);
+  }
+}
+
+TEST(CommandLine, RefusesASocketPathThatNoKernelTakes) {
+  const std::string path = "/" + std::string(107, 'x');
+  expect_contains(message({"receive", "--qmp", path.c_str(), "--listen", "tcp://:1"}), "at most 107 bytes");
+}
+
+TEST(CommandLine, SaysWhatIsMissing) {
+  expect_contains(message({}), "send, receive or probe");
+  expect_contains(message({"send"}), "send needs --qmp");
+  expect_contains(message({"send", "--qmp", "/q"}), "send needs --to");
+  expect_contains(message({"receive", "--qmp", "/q"}), "receive needs --listen");
+  expect_contains(message({"receive", "--listen", "tcp://:1"}), "receive needs --qmp");
+  expect_contains(message({"send", "--qmp", "/q", "--to"}), "--to: its value is missing");
+  expect_contains(message({"send", "--lanes", "--qmp", "/q"}), "--lanes: its value is missing");
+  expect_contains(message({"probe", "--pid", "3"}), "--pid");
+}
+
+TEST(CommandLine, SaysWhatIsNotKnownAndWhatWasMeant) {
+  expect_contains(message({"migrate"}), "'migrate' is not known here; see godwit --help");
+  expect_contains(message({"recieve"}), "did you mean receive?");
+  expect_contains(message({"send", "--qpm", "/q"}), "did you mean --qmp?");
+  expect_contains(message({"send", "--downtime-of-guest=5ms"}), "see godwit send --help");
+  expect_contains(message({"probe", "--jsn"}), "did you mean --json?");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--lanes", "2"}), "'--lanes'");
+  expect_contains(message({"send", "--qmp", "/q", "--qmp", "/r", "--to", "tcp://b:1"}), "--qmp: it is given more");
+}
+
+TEST(Help, IsCompleteAndFitsATerminal) {
+  for (const std::vector<const char*>& words :
+       {std::vector<const char*>{"--help"}, {"send", "--help"}, {"receive", "--help"}, {"probe", "-h"}}) {
+    const std::string text = shown(words);
+    expect_contains(text, kExitCodeHelp);
+    expect_contains(text, "Example");
+    std::istringstream lines(text);
+    std::size_t count = 0;
+    for (std::string line; std::getline(lines, line); ++count) EXPECT_LE(line.size(), 110U) << line;
+    EXPECT_LT(count, 45U) << text;
+  }
+  const std::string send = shown({"send", "--help"});
+  for (const char* option : {"--qmp", "--to", "--max-downtime", "--bandwidth", "--codec", "--lanes", "--timeout",
+                             "--progress", "--report", "--pid"}) {
+    expect_contains(send, option);
+  }
+  expect_contains(send, "[4]");
+  EXPECT_EQ(send.find("--kernels"), std::string::npos);
+}
+
+TEST(Help, ExplainsEveryExitCode) {
+  for (const Outcome outcome : {Outcome::kDone, Outcome::kSourceRuns, Outcome::kSourceStopped, Outcome::kInDoubt}) {
+    expect_contains(std::string(kExitCodeHelp), "\n  " + std::to_string(to_int(exit_code_of(outcome))) + "  ");
+  }
+  expect_contains(std::string(kExitCodeHelp), "\n  2  ");
+}
+
+TEST(Version, IsTheOneOfTheBuild) {
+  EXPECT_EQ(shown({"--version"}), std::string(kProgram) + "\n");
+  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "../../CMakeLists.txt");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::string program(kProgram);
+  expect_contains(text, "VERSION " + program.substr(program.find(' ') + 1) + " ");
+}
+
+TEST(ExitCode, TellsTheOutcomesApart) {
+  EXPECT_EQ(to_int(exit_code_of(Outcome::kDone)), 0);
+  EXPECT_EQ(to_int(exit_code_of(Outcome::kSourceRuns)), 1);
+  EXPECT_EQ(to_int(exit_code_of(Outcome::kInDoubt)), 3);
+  EXPECT_EQ(to_int(exit_code_of(Outcome::kSourceStopped)), 4);
+  EXPECT_EQ(to_int(ExitCode::kUsage), 2);
+}
+
+}  // namespace
+}  // namespace godwit

@@ -1,0 +1,43 @@
+// The autopilot: when to go on, switch over or give up. A pure function: no clock, no I/O.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "base/clock.h"
+#include "engine/goals.h"
+
+namespace godwit {
+
+/// What the coordinator knows at one moment.
+struct Sample {
+  Duration elapsed{};                ///< since the migration began
+  bool drained = false;              ///< the board is empty and no lane is at work
+  std::uint64_t harvests = 0;        ///< made so far
+  std::uint64_t last_harvest = 0;    ///< pages found written by the latest harvest
+  Duration last_interval{};          ///< the time which that harvest covered
+  Duration since_harvest{};          ///< how long ago it was
+  std::uint64_t deferred = 0;        ///< pages that the next harvest posts again because of disk requests in flight
+  double wire_bytes_per_second = 0;  ///< what the lanes manage while they are busy; 0: not known yet
+  double wire_bytes_per_page = 0;    ///< of pages with data, compressed as they go
+};
+
+struct GoOn {};
+struct Harvest {};
+struct SwitchOver {
+  Duration predicted_pause{};
+};
+struct GiveUp {
+  std::string reason;
+};
+using Verdict = std::variant<GoOn, Harvest, SwitchOver, GiveUp>;
+
+/// The pause if the guest were stopped now: saving, sending and loading devices, and the pages written since the last
+/// harvest. Absent until a harvest and a send rate are known.
+std::optional<Duration> predict_pause(const Sample& sample);
+
+Verdict decide(const Goals& goals, const Sample& sample);
+
+}  // namespace godwit

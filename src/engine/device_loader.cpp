@@ -1,0 +1,94 @@
+#include "engine/device_loader.h"
+
+#include "base/units.h"
+
+namespace godwit {
+
+namespace {
+// Devices save some 100 KB, video memory up to some 100 MB; a source that sends more than this is no QEMU.
+constexpr std::size_t kMostBuffered = 1 * kGiB;
+constexpr Duration kLoadPatience = std::chrono::seconds(60);
+}  // namespace
+
+DeviceLoader::DeviceLoader(SinkVm& vm, const Clock& clock, std::function<void()> on_prepared,
+                           std::function<void(Error)> on_failed)
+    : vm_(vm), clock_(clock), on_prepared_(std::move(on_prepared)), on_failed_(std::move(on_failed)) {
+  thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+}
+
+DeviceLoader::~DeviceLoader() {
+  thread_.request_stop();
+  thread_.join();
+}
+
+Status DeviceLoader::push(std::vector<std::byte> bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    if (buffered_ + bytes.size() > kMostBuffered) {
+      return fail(ErrorKind::kProtocol, "the source's device stream is longer than any device state");
+    }
+    buffered_ += bytes.size();
+    pieces_.push_back({std::move(bytes), stopped_});
+  }
+  changed_.notify_all();
+  return {};
+}
+
+void DeviceLoader::guest_stopped() {
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+}
+
+void DeviceLoader::ram_in_place() {
+  {
+    std::lock_guard lock(mutex_);
+    ram_in_place_ = true;
+  }
+  changed_.notify_all();
+}
+
+void DeviceLoader::end_of_stream() {
+  {
+    std::lock_guard lock(mutex_);
+    ended_ = true;
+  }
+  changed_.notify_all();
+}
+
+void DeviceLoader::run(std::stop_token stop) {
+  Status status = load_all(stop);
+  if (stop.stop_requested()) return;
+  if (!status) return on_failed_(std::move(status).error());
+  on_prepared_();
+}
+
+Status DeviceLoader::load_all(std::stop_token stop) {
+  bool opened = false;
+  Instant tail_began{};
+  while (true) {
+    Piece piece;
+    {
+      std::unique_lock lock(mutex_);
+      const bool ready = changed_.wait(lock, stop, [&] {
+        if (pieces_.empty()) return ended_ && ram_in_place_;
+        return !pieces_.front().after_stop || ram_in_place_;
+      });
+      if (!ready) return fail(ErrorKind::kCancelled, "stopped");
+      if (pieces_.empty()) break;
+      piece = std::move(pieces_.front());
+      pieces_.pop_front();
+      buffered_ -= piece.bytes.size();
+    }
+    if (!opened) TRY(vm_.open_incoming());
+    opened = true;
+    if (piece.after_stop && tail_began.count() == 0) tail_began = clock_.now();
+    TRY(vm_.load(piece.bytes));
+  }
+  if (!opened) return fail(ErrorKind::kProtocol, "the source sent no device state");
+  TRY(vm_.finish_load());
+  TRY(vm_.await_loaded(kLoadPatience));
+  took_ = clock_.now() - tail_began;
+  return {};
+}
+
+}  // namespace godwit

@@ -1,0 +1,56 @@
+// The loader: takes the device stream to the hypervisor, in order, and waits where RAM must be in place first.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "vmm/hypervisor.h"
+
+namespace godwit {
+
+/// Fed by the control reader and by the lanes; loads on a thread of its own.
+class DeviceLoader {
+ public:
+  /// `on_prepared` and `on_failed` are called from the loader's thread.
+  DeviceLoader(SinkVm& vm, const Clock& clock, std::function<void()> on_prepared, std::function<void(Error)> on_failed);
+  ~DeviceLoader();
+
+  /// kProtocol when more is buffered than any device state needs.
+  Status push(std::vector<std::byte> bytes);
+  /// What is pushed from here on waits until ram_in_place().
+  void guest_stopped();
+  void ram_in_place();
+  void end_of_stream();
+  /// From the wait for RAM being over to the devices loaded.
+  Duration took() const noexcept { return took_; }
+
+ private:
+  struct Piece {
+    std::vector<std::byte> bytes;
+    bool after_stop = false;
+  };
+  void run(std::stop_token stop);
+  Status load_all(std::stop_token stop);
+
+  SinkVm& vm_;
+  const Clock& clock_;
+  std::function<void()> on_prepared_;
+  std::function<void(Error)> on_failed_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Piece> pieces_;
+  std::size_t buffered_ = 0;
+  bool stopped_ = false;
+  bool ram_in_place_ = false;
+  bool ended_ = false;
+  Duration took_{};
+  std::jthread thread_;
+};
+
+}  // namespace godwit

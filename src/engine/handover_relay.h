@@ -1,0 +1,50 @@
+// Takes the device stream from the hypervisor's threads to the control connection, and the signals to the coordinator.
+#pragma once
+
+#include <atomic>
+
+#include "engine/first_error.h"
+#include "engine/mailbox.h"
+#include "vmm/hypervisor.h"
+#include "wire/control.h"
+
+namespace godwit {
+
+/// What other threads have told the source's coordinator.
+struct SourceSignals {
+  bool map_applied = false;
+  bool last_fence = false;
+  bool prepared = false;
+  std::optional<wire::Done> done;
+  std::optional<Instant> stopping;  ///< the guest's pause began
+  std::optional<Instant> stopped;   ///< RAM does not change any more
+  std::optional<Instant> stream_ended;
+  Instant fenced_at{};
+  Instant prepared_at{};
+  Instant done_at{};
+  bool failed = false;      ///< FirstError has the error
+  bool committing = false;  ///< too late to cancel
+};
+
+class HandoverRelay final : public HandoverObserver {
+ public:
+  HandoverRelay(wire::ControlConnection& control, Mailbox<SourceSignals>& signals, FirstError& error)
+      : control_(control), signals_(signals), error_(error) {}
+
+  void guest_stopping(Instant at) override {
+    signals_.change([&](SourceSignals& s) { s.stopping = at; });
+  }
+  Status device_bytes(Bytes bytes) override;
+  Status guest_stopped(Instant at) override;
+  Status stream_ended(Instant at) override;
+  void handover_failed(Error error) override;
+  std::uint64_t bytes() const noexcept { return bytes_; }
+
+ private:
+  wire::ControlConnection& control_;
+  Mailbox<SourceSignals>& signals_;
+  FirstError& error_;
+  std::atomic<std::uint64_t> bytes_{0};
+};
+
+}  // namespace godwit

@@ -1,0 +1,68 @@
+// One migration at its sink, step by step: what run_sink() drives.
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "engine/device_loader.h"
+#include "engine/first_error.h"
+#include "engine/heartbeat.h"
+#include "engine/sink.h"
+#include "engine/sink_lane.h"
+#include "wire/control.h"
+
+namespace godwit {
+
+class SinkMigration {
+ public:
+  explicit SinkMigration(SinkParts parts) : parts_(std::move(parts)) {}
+  ~SinkMigration();
+  SinkReport run();
+
+ private:
+  Status migrate();
+  Status greet();
+  Status serve();
+  Status handle(wire::Message& message);
+  Status apply_map(const wire::DataMap& map);
+  Status finish_map();
+  void populate_ahead(std::stop_token stop);
+  Status on_fence(std::uint32_t fence);
+  void on_prepared();
+  Status resume();
+  void fail_with(Error error);
+  void abort_channels() noexcept;
+  SinkReport report(std::optional<Error> error);
+
+  SinkParts parts_;
+  Instant began_{};
+  FirstError error_;
+  std::string source_version_;
+  unsigned lane_count_ = 0;
+  wire::Secret secret_{};
+  SinkVm* vm_ = nullptr;
+
+  std::unique_ptr<Channel> control_channel_;
+  std::optional<wire::ControlConnection> control_;
+  std::atomic<bool> control_ready_{false};  ///< both are set for good: other threads may use them
+  std::vector<std::unique_ptr<Channel>> lane_channels_;
+  std::optional<FilledPages> filled_;
+  std::optional<SinkLaneSetting> lane_setting_;
+  std::vector<PageWord> map_;  ///< pages that will come; complete once map_applied_
+  std::uint32_t mapped_chunks_ = 0;
+  bool map_applied_ = false;
+  std::atomic<unsigned> lanes_fenced_{0};
+  std::atomic<bool> prepared_{false};
+  std::atomic<bool> committed_{false};
+  bool runs_ = false;
+  Duration commit_to_resume_{};
+
+  std::optional<Heartbeat> heartbeat_;
+  std::optional<DeviceLoader> loader_;
+  std::jthread populator_;
+  std::vector<std::jthread> lane_threads_;
+};
+
+}  // namespace godwit

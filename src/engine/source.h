@@ -1,0 +1,51 @@
+// The source: moves a running VM to a sink, or leaves it running.
+//
+//   connect, greet, Hello ------------------------------------------------> Welcome
+//   track, look for data, DataMap ... ------------------------------------> MapApplied
+//   copying: lanes drain the board | harvests post what is written | the autopilot looks at each sample
+//   hand over: the hypervisor stops the guest -- last harvest, fences ----> Fenced
+//                                             -- device stream -----------> Prepared
+//   journal the commit, Commit -------------------------------------------> Done
+//
+// Before the commit every failure ends with the source VM running; after it the source VM never runs again.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "engine/goals.h"
+#include "engine/journal.h"
+#include "engine/milestone.h"
+#include "engine/progress.h"
+#include "engine/report.h"
+#include "memory/kernels.h"
+#include "net/channel.h"
+#include "tracking/dirty_tracker.h"
+#include "vmm/hypervisor.h"
+
+namespace godwit {
+
+/// Everything a source needs, wired by app. All references outlive run_source().
+struct SourceParts {
+  SourceVm& vm;
+  DirtyTracker& tracker;
+  Journal& journal;
+  const Clock& clock;
+  const Kernels& kernels;
+  std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink
+  Goals goals;
+  bool quiesce_harvests = false;          ///< stop the guest around each harvest: a disk writes past the page tables
+  bool holes_may_appear = false;          ///< a balloon or the like gives memory back on the way
+  std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget
+  OnProgress on_progress;
+  OnMilestone on_milestone;
+  std::stop_token cancelled;  ///< the operator wants it to stop
+  std::string program;        ///< "godwit 0.1.0"
+};
+
+/// Runs one migration to its end, whichever that is. Never throws; the report says what became of the guest.
+Report run_source(SourceParts parts);
+
+}  // namespace godwit

@@ -1,0 +1,62 @@
+#include "engine/source_lanes.h"
+
+#include <fmt/format.h>
+
+namespace godwit {
+
+void SourceLanes::add(std::unique_ptr<Channel> channel, std::unique_ptr<Encoder> encoder) {
+  const auto number = static_cast<unsigned>(lanes_.size());
+  lanes_.push_back(std::make_unique<SourceLane>(setting_, number, *channel, std::move(encoder)));
+  channels_.push_back(std::move(channel));
+}
+
+void SourceLanes::start(FirstError& error, std::function<void()> on_failure) {
+  for (unsigned i = 0; i < lanes_.size(); ++i) {
+    threads_.emplace_back([this, i, &error, on_failure](std::stop_token stop) {
+      Status status = lanes_[i]->run(stop);
+      if (status || stop.stop_requested()) return;
+      error.report(std::move(status).error().in(fmt::format("lane {}", i)));
+      on_failure();
+    });
+  }
+}
+
+void SourceLanes::fence(std::uint32_t number) {
+  setting_.fence.store(number, std::memory_order_release);
+  setting_.board.announce();
+}
+
+bool SourceLanes::idle() const noexcept {
+  for (const auto& lane : lanes_) {
+    if (lane->counters().busy.load(std::memory_order_acquire)) return false;
+  }
+  return true;
+}
+
+LaneTotals SourceLanes::totals() const noexcept {
+  LaneTotals sum;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    const LaneCounters& c = lanes_[i]->counters();
+    sum.pages_data += c.pages_data;
+    sum.pages_zero += c.pages_zero;
+    sum.pages_resent += c.pages_resent;
+    sum.bytes_raw += c.bytes_raw;
+    sum.bytes_compressed += c.bytes_compressed;
+    sum.bytes_before += c.bytes_before;
+    sum.busy_ns += c.busy_ns;
+    sum.bytes_wire += channels_[i]->bytes_sent();
+  }
+  return sum;
+}
+
+void SourceLanes::abort() noexcept {
+  for (const auto& channel : channels_) channel->abort();
+}
+
+void SourceLanes::stop() {
+  for (auto& thread : threads_) thread.request_stop();
+  setting_.board.announce();
+  threads_.clear();
+}
+
+}  // namespace godwit

@@ -1,0 +1,50 @@
+// The lanes of a source: their channels, threads and totals.
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "engine/first_error.h"
+#include "engine/source_lane.h"
+
+namespace godwit {
+
+/// The sum over all lanes at one moment.
+struct LaneTotals {
+  std::uint64_t pages_data = 0;
+  std::uint64_t pages_zero = 0;
+  std::uint64_t pages_resent = 0;
+  std::uint64_t bytes_raw = 0;
+  std::uint64_t bytes_compressed = 0;
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_wire = 0;  ///< with headers
+  std::uint64_t busy_ns = 0;     ///< of all lanes together
+};
+
+/// Coordinator's thread, but for abort().
+class SourceLanes {
+ public:
+  explicit SourceLanes(LaneSetting& setting) : setting_(setting) {}
+  ~SourceLanes() { stop(); }
+
+  void add(std::unique_ptr<Channel> channel, std::unique_ptr<Encoder> encoder);
+  /// Starts one thread a lane. An error of a lane goes to `error`, then `on_failure` is called from the lane's thread.
+  void start(FirstError& error, std::function<void()> on_failure);
+  /// Every lane sweeps its chunks once more and then sends this fence.
+  void fence(std::uint32_t number);
+  /// No lane is at work. Together with an empty board: all that was posted has been given to the network.
+  bool idle() const noexcept;
+  LaneTotals totals() const noexcept;
+  void abort() noexcept;
+  /// Stops and joins; the channels stay open.
+  void stop();
+
+ private:
+  LaneSetting& setting_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::vector<std::unique_ptr<SourceLane>> lanes_;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace godwit

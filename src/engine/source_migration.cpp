@@ -1,0 +1,341 @@
+#include "engine/source_migration.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/fence.h"
+
+namespace godwit {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// How often the coordinator looks around while lanes work.
+constexpr Duration kTick = milliseconds(5);
+constexpr Duration kShowEvery = milliseconds(100);
+// The sink answers Hello at once; clearing its memory and loading devices may take longer on large VMs.
+constexpr Duration kGreetingPatience = seconds(10);
+constexpr Duration kMapPatience = seconds(120);
+constexpr Duration kLoadPatience = seconds(60);
+constexpr Duration kDonePatience = seconds(30);
+// How long the goodbye to a sink may hold back what comes after it.
+constexpr Duration kGoodbyePatience = milliseconds(500);
+constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
+
+}  // namespace
+
+SourceMigration::SourceMigration(SourceParts parts)
+    : parts_(std::move(parts)),
+      began_(parts_.clock.now()),
+      board_(parts_.vm.memory().layout().chunk_count()),
+      sent_(board_.chunk_count()),
+      lane_setting_{parts_.vm.memory(), board_, sent_, parts_.kernels, parts_.clock, parts_.goals.lanes},
+      lanes_(lane_setting_) {}
+
+SourceMigration::~SourceMigration() {
+  lanes_.abort();
+  if (control_channel_) control_channel_->abort();
+}
+
+Report SourceMigration::run() {
+  std::stop_callback on_cancel(parts_.cancelled, [this] {
+    bool in_time = false;
+    signals_.change([&](SourceSignals& s) {
+      in_time = !s.committing;
+      if (!in_time) return;
+      error_.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
+      s.failed = true;
+    });
+    if (!in_time) return;
+    parts_.vm.interrupt();
+    // Before Welcome nobody else could wake the coordinator.
+    if (control_ready_ && !welcomed_) control_channel_->abort();
+  });
+  Status status = up_to_prepared();
+  if (!status) return roll_back(std::move(status).error());
+  return commit();
+}
+
+Status SourceMigration::up_to_prepared() {
+  TRY(connect());
+  TRY(start_tracking());
+  TRY(copy_until_stopped());
+  TRY(last_pages());
+  return await_prepared();
+}
+
+Status SourceMigration::connect() {
+  enter(Phase::kConnecting);
+  control_channel_ = TRY(parts_.connect());
+  control_ready_ = true;
+  if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
+  control_channel_->set_receive_timeout(kGreetingPatience);
+  wire::Greeting greeting{.role = wire::Role::kControl, .secret = TRY(wire::random_secret())};
+  TRY(wire::send_greeting(*control_channel_, greeting));
+  control_.emplace(*control_channel_);
+  parts_.on_milestone("connected");
+  TRY(control_->send(
+      wire::Hello{parts_.vm.fingerprint(), static_cast<std::uint16_t>(parts_.goals.lanes), parts_.program}));
+  auto answer = TRY_IN("no welcome from the destination", control_->receive());
+  if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
+    return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
+  }
+  if (auto* abort = std::get_if<wire::Abort>(&answer)) {
+    return fail(ErrorKind::kRefused, "the destination gave up: " + abort->reason);
+  }
+  auto* welcome = std::get_if<wire::Welcome>(&answer);
+  if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
+  welcomed_ = true;
+  sink_version_ = welcome->fingerprint.version;
+  control_channel_->set_receive_timeout(kPeerDeadAfter);
+  heartbeat_.emplace(*control_);
+  control_reader_ = std::jthread([this] { read_control(); });
+
+  for (unsigned i = 0; i < parts_.goals.lanes; ++i) {
+    auto channel = TRY_IN(fmt::format("lane {}", i), parts_.connect());
+    greeting.role = wire::Role::kLane;
+    greeting.lane = static_cast<std::uint16_t>(i);
+    TRY(wire::send_greeting(*channel, greeting));
+    std::unique_ptr<Encoder> encoder;
+    if (parts_.goals.codec.id != CodecId::kRaw) encoder = TRY(make_encoder(parts_.goals.codec));
+    lanes_.add(std::move(channel), std::move(encoder));
+  }
+  parts_.on_milestone("welcomed");
+  return {};
+}
+
+Status SourceMigration::start_tracking() {
+  enter(Phase::kTracking);
+  TRY_IN("dirty tracking", parts_.tracker.start());
+  harvested_at_ = now();
+  parts_.on_milestone("tracking");
+
+  // Tracking first, then the look for data: whatever is written after the look is seen.
+  std::vector<PageWord> data(board_.chunk_count());
+  TRY(parts_.vm.memory().find_data(ChunkIndex{0}, data));
+  TRY(send_data_map(data));
+  TRY(until([](const SourceSignals& s) { return s.map_applied; }, kMapPatience,
+            "the destination to prepare its memory"));
+  lanes_.start(error_, [this] { signals_.change([](SourceSignals& s) { s.failed = true; }); });
+  parts_.on_milestone("mapped");
+  const auto& layout = parts_.vm.memory().layout();
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
+    board_.post(ChunkIndex{c}, data[c]);
+    pages_skipped_ += page_count(layout.valid_pages(ChunkIndex{c}) & ~data[c]);
+  }
+  board_.announce();
+  return {};
+}
+
+Status SourceMigration::send_data_map(std::vector<PageWord>& data) {
+  for (std::size_t first = 0; first < data.size(); first += kMapPiece) {
+    const auto count = std::min(kMapPiece, data.size() - first);
+    const auto begin = data.begin() + static_cast<std::ptrdiff_t>(first);
+    TRY(control_->send(wire::DataMap{ChunkIndex{static_cast<std::uint32_t>(first)},
+                                     {begin, begin + static_cast<std::ptrdiff_t>(count)}}));
+  }
+  return control_->send(wire::DataMapEnd{});
+}
+
+Status SourceMigration::copy_until_stopped() {
+  enter(Phase::kCopying);
+  parts_.on_milestone("copying");
+  while (true) {
+    const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.stopped; }, kTick);
+    if (auto error = error_.get()) return fail(*error);
+    if (signals.stopped) return {};
+    if (signals.stopping && phase_ != Phase::kPaused) enter(Phase::kPaused);
+    TRY(pilot());
+    if (now() - shown_at_ >= kShowEvery) show_progress();
+  }
+}
+
+Status SourceMigration::pilot() {
+  const auto totals = lanes_.totals();
+  wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+  const Sample now_is = sample();
+  const Verdict verdict = decide(parts_.goals, now_is);
+  if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
+  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_) return start_handover();
+  // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
+  // stops the guest: that would get in QEMU's way.
+  const bool due = handing_over_ ? now_is.since_harvest >= milliseconds(50) : std::holds_alternative<Harvest>(verdict);
+  if (due && !(handing_over_ && parts_.quiesce_harvests)) return harvest();
+  return {};
+}
+
+Status SourceMigration::start_handover() {
+  enter(Phase::kHandingOver);
+  handing_over_ = true;
+  if (parts_.lift_rate_limit) parts_.lift_rate_limit();
+  if (parts_.holes_may_appear) TRY(post_given_back());
+  relay_.emplace(*control_, signals_, error_);
+  parts_.on_milestone("handing-over");
+  return parts_.vm.start_handover(*relay_, parts_.goals.max_downtime);
+}
+
+Status SourceMigration::harvest() {
+  const bool quiesce = parts_.quiesce_harvests && !signals_.look().stopped;
+  if (quiesce) TRY(parts_.vm.pause());
+  auto harvested = parts_.tracker.harvest(board_);
+  if (quiesce) TRY(parts_.vm.resume());
+  last_harvest_ = TRY_IN("dirty tracking", std::move(harvested));
+  const auto at = now();
+  harvest_interval_ = at - harvested_at_;
+  harvested_at_ = at;
+  ++harvests_;
+  return {};
+}
+
+/// Pages that the sink holds with content and that the guest has given back since: they go as zeros.
+Status SourceMigration::post_given_back() {
+  std::vector<PageWord> data(board_.chunk_count());
+  TRY(parts_.vm.memory().find_data(ChunkIndex{0}, data));
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
+    const PageWord given_back = sent_.of(ChunkIndex{c}) & ~data[c];
+    if (given_back == 0) continue;
+    board_.post(ChunkIndex{c}, given_back);
+    pages_given_back_ += page_count(given_back);
+  }
+  board_.announce();
+  return {};
+}
+
+Status SourceMigration::last_pages() {
+  const auto signals = signals_.look();
+  enter(Phase::kPaused);
+  ledger_.start(signals.stopping.value_or(*signals.stopped));
+  ledger_.enter("stopping", ledger_.zero(), *signals.stopped);
+  pages_before_pause_ = lanes_.totals().pages_data + lanes_.totals().pages_zero;
+  parts_.on_milestone("stopped");
+  const auto begin = now();
+  TRY(harvest());
+  const auto harvested = now();
+  ledger_.enter("last harvest", begin, harvested);
+  if (parts_.holes_may_appear) {
+    TRY(post_given_back());
+    ledger_.enter("pages given back", harvested, now());
+  }
+  lanes_.fence(kLastFence);
+  TRY(until([](const SourceSignals& s) { return s.last_fence; }, kLoadPatience,
+            "the destination to apply the last pages"));
+  ledger_.enter("last pages", harvested, signals_.look().fenced_at);
+  parts_.on_milestone("fenced");
+  return {};
+}
+
+Status SourceMigration::await_prepared() {
+  TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); }, kLoadPatience,
+            "the source hypervisor to save its devices"));
+  parts_.on_milestone("devices-sent");
+  TRY(until([](const SourceSignals& s) { return s.prepared; }, kLoadPatience, "the destination to load the devices"));
+  const auto signals = signals_.look();
+  ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
+  ledger_.enter("devices loaded", std::max(*signals.stream_ended, signals.fenced_at), signals.prepared_at);
+  parts_.on_milestone("prepared");
+  return {};
+}
+
+Report SourceMigration::commit() {
+  const auto begin = now();
+  // One moment decides between a failure or the operator's cancelling and the commit.
+  bool failed = false;
+  signals_.change([&](SourceSignals& s) { failed = s.failed, s.committing = !s.failed; });
+  if (failed) return roll_back(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"}));
+  if (Status journaled = parts_.journal.commit(); !journaled) {
+    return roll_back(std::move(journaled).error().in("the commit could not be journaled"));
+  }
+  // From here on the source VM never runs again, whatever happens.
+  parts_.on_milestone("committed");
+  const auto committed = now();
+  ledger_.enter("journaled", begin, committed);
+  Status sent = control_->send(wire::Commit{});
+  enter(Phase::kCommitted);
+  if (sent) {
+    const auto signals = signals_.await([](const SourceSignals& s) { return s.done || s.failed; }, kDonePatience);
+    if (signals.done) {
+      ledger_.enter("resumed", committed, signals.done_at);
+      pause_ = signals.done_at - ledger_.zero();
+      parts_.on_milestone("done");
+      (void)parts_.vm.finish();
+      (void)parts_.tracker.stop();
+      enter(Phase::kDone);
+      return report(Outcome::kDone, std::nullopt);
+    }
+    sent = signals.failed ? Status(fail(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"})))
+                          : Status(fail(ErrorKind::kTimedOut, "the destination did not answer"));
+  }
+  return report(Outcome::kInDoubt, std::move(sent).error().in("committed, but not confirmed by the destination"));
+}
+
+Report SourceMigration::roll_back(Error error) {
+  // The first error is the cause; the one that a step came back with may be its consequence.
+  if (auto first = error_.get()) error = *first;
+  enter(Phase::kRollingBack);
+  if (control_) {
+    // A sink that can still hear is told why; a connection that is stuck must not keep the guest standing.
+    Mailbox<bool> said;
+    std::jthread goodbye([&] {
+      (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
+      said.change([](bool& s) { s = true; });
+    });
+    said.await([](bool s) { return s; }, error.kind == ErrorKind::kPeerLost ? Duration{} : kGoodbyePatience);
+    lanes_.abort();
+    control_channel_->abort();
+  }
+  const Status rolled_back = parts_.vm.roll_back();
+  (void)parts_.tracker.stop();
+  if (!rolled_back) {
+    error.message += "; and the source VM could not be let run again: " + rolled_back.error().message;
+    return report(Outcome::kSourceStopped, std::move(error));
+  }
+  parts_.journal.clear();
+  return report(Outcome::kSourceRuns, std::move(error));
+}
+
+void SourceMigration::read_control() {
+  while (true) {
+    auto message = control_->receive();
+    const auto at = now();
+    if (!message) {
+      if (signals_.look().done) return;
+      return fail_with(std::move(message).error().in("the connection to the destination"));
+    }
+    if (auto* fenced = std::get_if<wire::Fenced>(&*message)) {
+      if (fenced->fence == kLastFence)
+        signals_.change([&](SourceSignals& s) { s.last_fence = true, s.fenced_at = at; });
+    } else if (std::holds_alternative<wire::MapApplied>(*message)) {
+      signals_.change([](SourceSignals& s) { s.map_applied = true; });
+    } else if (std::holds_alternative<wire::Prepared>(*message)) {
+      signals_.change([&](SourceSignals& s) { s.prepared = true, s.prepared_at = at; });
+    } else if (auto* done = std::get_if<wire::Done>(&*message)) {
+      signals_.change([&](SourceSignals& s) { s.done = *done, s.done_at = at; });
+      return;
+    } else if (auto* abort = std::get_if<wire::Abort>(&*message)) {
+      return fail_with(Error{ErrorKind::kRefused, "the destination gave up: " + abort->reason});
+    } else if (!std::holds_alternative<wire::Heartbeat>(*message)) {
+      return fail_with(Error{ErrorKind::kProtocol, "the destination sent a message that only a source sends"});
+    }
+  }
+}
+
+Status SourceMigration::until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what) {
+  const auto deadline = now() + at_most;
+  while (true) {
+    const auto signals = signals_.await([&](const SourceSignals& s) { return s.failed || ready(s); }, kShowEvery);
+    if (auto error = error_.get()) return fail(*error);
+    if (ready(signals)) return {};
+    if (now() >= deadline) return fail(ErrorKind::kTimedOut, fmt::format("waited in vain for {}", what));
+    show_progress();
+  }
+}
+
+void SourceMigration::fail_with(Error error) {
+  error_.report(std::move(error));
+  signals_.change([](SourceSignals& s) { s.failed = true; });
+}
+
+}  // namespace godwit

@@ -1,0 +1,82 @@
+// One migration at its source, step by step: what run_source() drives.
+#pragma once
+
+#include "engine/autopilot.h"
+#include "engine/first_error.h"
+#include "engine/handover_relay.h"
+#include "engine/heartbeat.h"
+#include "engine/ledger.h"
+#include "engine/rate_meter.h"
+#include "engine/source.h"
+#include "engine/source_lanes.h"
+
+namespace godwit {
+
+class SourceMigration {
+ public:
+  explicit SourceMigration(SourceParts parts);
+  ~SourceMigration();
+  Report run();
+
+ private:
+  // The steps, in order; each one's failure ends in roll_back().
+  Status up_to_prepared();
+  Status connect();
+  Status start_tracking();
+  Status copy_until_stopped();
+  Status last_pages();
+  Status await_prepared();
+  Report commit();
+  Report roll_back(Error error);
+
+  Status harvest();
+  Status pilot();
+  Status send_data_map(std::vector<PageWord>& data);
+  Status post_given_back();
+  Status start_handover();
+  Status until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what);
+  void read_control();
+  void fail_with(Error error);
+  void enter(Phase phase);
+  void show_progress();
+  Sample sample() const;
+  Report report(Outcome outcome, std::optional<Error> error);
+  Instant now() const noexcept { return parts_.clock.now(); }
+
+  SourceParts parts_;
+  Instant began_;
+  Phase phase_ = Phase::kConnecting;
+  std::string sink_version_;
+  FirstError error_;
+  Mailbox<SourceSignals> signals_;
+
+  std::unique_ptr<Channel> control_channel_;
+  std::atomic<bool> control_ready_{false};  ///< control_channel_ is set for good: other threads may use it
+  std::atomic<bool> welcomed_{false};
+  std::optional<wire::ControlConnection> control_;
+  std::optional<HandoverRelay> relay_;
+  std::optional<Heartbeat> heartbeat_;
+  std::jthread control_reader_;
+
+  Board board_;
+  SentPages sent_;
+  LaneSetting lane_setting_;
+  SourceLanes lanes_;
+
+  bool handing_over_ = false;
+  HarvestStats last_harvest_;
+  Instant harvested_at_{};
+  Duration harvest_interval_{};
+  std::uint64_t harvests_ = 0;
+  std::uint64_t pages_skipped_ = 0;
+  std::uint64_t pages_given_back_ = 0;
+  std::uint64_t pages_before_pause_ = 0;
+  RateMeter wire_rate_;
+  RateMeter shown_rate_;
+  Instant shown_at_{};
+  double fraction_ = 0;
+  Ledger ledger_;
+  Duration pause_{};
+};
+
+}  // namespace godwit

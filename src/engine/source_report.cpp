@@ -1,0 +1,112 @@
+// What a source shows while it runs and when it ends.
+#include <algorithm>
+
+#include "engine/source_migration.h"
+
+namespace godwit {
+
+namespace {
+double wire_bytes_per_page(const LaneTotals& totals) {
+  return totals.pages_data == 0 ? static_cast<double>(kPageSize)
+                                : static_cast<double>(totals.bytes_wire) / static_cast<double>(totals.pages_data);
+}
+}  // namespace
+
+Report run_source(SourceParts parts) {
+  return SourceMigration(std::move(parts)).run();
+}
+
+Sample SourceMigration::sample() const {
+  const auto at = now();
+  const auto totals = lanes_.totals();
+  return Sample{
+      .elapsed = at - began_,
+      .drained = board_.waiting() == 0 && lanes_.idle(),
+      .harvests = harvests_,
+      .last_harvest = last_harvest_.pages,
+      .last_interval = harvest_interval_,
+      .since_harvest = at - harvested_at_,
+      .deferred = last_harvest_.deferred,
+      .wire_bytes_per_second = wire_rate_.per_busy_second() * parts_.goals.lanes,
+      .wire_bytes_per_page = wire_bytes_per_page(totals),
+  };
+}
+
+void SourceMigration::enter(Phase phase) {
+  phase_ = phase;
+  show_progress();
+}
+
+void SourceMigration::show_progress() {
+  if (!parts_.on_progress) return;
+  const auto at = now();
+  const auto totals = lanes_.totals();
+  const auto s = sample();
+  shown_rate_.add(at - began_, totals.bytes_wire);
+  shown_at_ = at;
+  Progress p;
+  p.phase = phase_;
+  p.elapsed = s.elapsed;
+  p.ram_bytes = parts_.vm.memory().layout().bytes();
+  p.pages_left = board_.waiting();
+  p.bytes_left = p.pages_left * kPageSize;
+  p.bytes_sent = totals.bytes_wire + (control_channel_ ? control_channel_->bytes_sent() : 0);
+  p.pages_sent = totals.pages_data + totals.pages_zero;
+  p.send_bits_per_second = shown_rate_.per_busy_second() * 8;
+  const auto interval = std::chrono::duration<double>(harvest_interval_).count();
+  if (interval > 0) p.dirty_pages_per_second = static_cast<double>(last_harvest_.pages) / interval;
+  if (totals.bytes_wire > 0) {
+    p.compression = static_cast<double>(totals.pages_data * kPageSize) / static_cast<double>(totals.bytes_wire);
+  }
+  p.predicted_pause = predict_pause(s);
+  if (s.wire_bytes_per_second > 0 && phase_ == Phase::kCopying) {
+    const double left = static_cast<double>(p.pages_left) * s.wire_bytes_per_page / s.wire_bytes_per_second;
+    p.time_left = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left)) +
+                  p.predicted_pause.value_or(Duration{});
+  }
+  const auto all = p.pages_sent + p.pages_left;
+  if (all > 0) fraction_ = std::max(fraction_, static_cast<double>(p.pages_sent) / static_cast<double>(all));
+  p.fraction = phase_ == Phase::kDone ? 1 : std::min(fraction_, 0.999);
+  parts_.on_progress(p);
+}
+
+Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
+  const auto totals = lanes_.totals();
+  const auto signals = signals_.look();
+  Report r;
+  r.outcome = outcome;
+  r.error = std::move(error);
+  r.vm_name = parts_.vm.fingerprint().vm_name;
+  r.source_version = parts_.vm.fingerprint().version;
+  r.sink_version = sink_version_;
+  r.codec = format_codec(parts_.goals.codec);
+  r.lanes = parts_.goals.lanes;
+  r.kernels = parts_.kernels.name;
+  r.total = now() - began_;
+  r.pause = pause_;
+  r.max_downtime = parts_.goals.max_downtime;
+  r.ledger = ledger_.entries();
+  r.ram_bytes = parts_.vm.memory().layout().bytes();
+  r.pages_data = totals.pages_data;
+  r.pages_zero = totals.pages_zero;
+  r.pages_skipped = pages_skipped_;
+  r.pages_resent = totals.pages_resent;
+  if (!ledger_.entries().empty()) r.pages_in_pause = totals.pages_data + totals.pages_zero - pages_before_pause_;
+  r.pages_discarded = pages_given_back_;
+  r.bytes_raw = totals.bytes_raw;
+  r.bytes_compressed = totals.bytes_compressed;
+  r.bytes_before_compression = totals.bytes_before;
+  r.bytes_lanes = totals.bytes_wire;
+  if (control_channel_) r.bytes_control = control_channel_->bytes_sent();
+  if (relay_) r.bytes_devices = relay_->bytes();
+  r.harvests = harvests_;
+  r.source_cpu = cpu_time();
+  r.source_peak_memory = heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory();
+  if (signals.done) {
+    r.sink_cpu = std::chrono::microseconds(signals.done->cpu_us);
+    r.sink_peak_memory = signals.done->peak_rss;
+  }
+  return r;
+}
+
+}  // namespace godwit

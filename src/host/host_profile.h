@@ -31,6 +31,7 @@ struct HostProfile {
   std::uint64_t hugetlb_2m_free = 0;
 
   std::vector<std::string> accelerators;  ///< what could compress for us: "qat: 2 devices", "iax0"; empty if none
+  std::vector<std::string> data_movers;   ///< what could copy for us (Intel DSA): "dsa0"
 };
 
 /// Where the probes look; tests point it at a made-up tree.

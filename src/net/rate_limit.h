@@ -1,6 +1,8 @@
 // A bound on what all lanes send together (--bandwidth).
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 
@@ -13,15 +15,21 @@ namespace godwit {
 /// A token bucket shared by the channels of a migration. Any thread.
 class RateLimit {
  public:
-  /// Bursts of up to `burst` seconds' worth of bytes.
+  /// Bursts of up to `burst` seconds' worth of bytes. A rate of 0 is no bound.
   RateLimit(BitRate rate, const Clock& clock, Duration burst = std::chrono::milliseconds(20));
   /// Takes `bytes` out of the bucket, which may go into debt, and gives how long the caller must wait before sending.
   Duration take(std::uint64_t bytes) noexcept;
-  /// No bound from here on: the switchover does not wait for a budget.
+  /// No bound from here on: the switchover does not wait for a budget. Wakes those that wait.
   void lift() noexcept;
+
+  /// Sleeps for `time`, but not after lift(), nor after interrupt() when `stop` is set. Real time, whatever the clock.
+  void pause_for(Duration time, const std::atomic<bool>& stop);
+  /// Makes all that sleep look at their `stop` again.
+  void interrupt() noexcept;
 
  private:
   std::mutex mutex_;
+  std::condition_variable changed_;
   const Clock& clock_;
   double bytes_per_second_;
   double burst_bytes_;

@@ -1,0 +1,251 @@
+// Listens on TCP and Unix sockets.
+//
+//   accept() waits in poll on { the listening socket, an eventfd }; abort() writes the eventfd and never reads it, so
+//   every later accept() fails too.
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <optional>
+
+#include "net/resolve.h"
+#include "net/socket_channel.h"
+
+namespace godwit {
+namespace {
+
+// A migration brings one connection per lane and one for control within a moment.
+constexpr int kBacklog = 128;
+
+/// A socket file that is ours: removed when this goes, unless another has taken its name.
+class SocketFile {
+ public:
+  SocketFile() = default;
+  SocketFile(const SocketFile&) = delete;
+  SocketFile& operator=(const SocketFile&) = delete;
+  ~SocketFile() {
+    struct stat now {};
+    if (!path_.empty() && ::lstat(path_.c_str(), &now) == 0 && now.st_dev == device_ && now.st_ino == inode_) {
+      ::unlink(path_.c_str());
+    }
+  }
+
+  Status adopt(const std::string& path) {
+    struct stat made {};
+    if (::lstat(path.c_str(), &made) != 0) return fail_os("look at the socket file just made");
+    path_ = path;
+    device_ = made.st_dev;
+    inode_ = made.st_ino;
+    return {};
+  }
+
+ private:
+  std::string path_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
+
+class SocketListener final : public Listener {
+ public:
+  static Result<std::unique_ptr<Listener>> open(const Address& address, const Liveness& liveness);
+
+  Result<std::unique_ptr<Channel>> accept(Duration timeout) override;
+  void abort() noexcept override {
+    const std::uint64_t one = 1;
+    // An eventfd fails to take a 1 only when it is full: then accept() has been woken for good already.
+    [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
+  }
+  Address address() const override { return address_; }
+
+ private:
+  SocketListener(const Address& address, const Liveness& liveness) : address_(address), liveness_(liveness) {}
+  Status open_tcp();
+  Status open_one(const addrinfo& one);
+  Status open_unix();
+  /// Whether a connection may be there to take; false: wait again.
+  Result<bool> wait(std::optional<std::chrono::steady_clock::time_point> deadline);
+
+  Address address_;
+  Liveness liveness_;
+  SocketFile file_;
+  UniqueFd socket_;
+  UniqueFd wake_;
+};
+
+Status SocketListener::open_one(const addrinfo& one) {
+  const std::string where = numeric_host(one);
+  UniqueFd socket(::socket(one.ai_family, one.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, one.ai_protocol));
+  if (!socket) return fail_os(where);
+  const int yes = 1;
+  const int no = 0;
+  // A sink started again at once must get its port although old connections linger.
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  // "::" takes IPv4 too, whatever the host's default is.
+  if (one.ai_family == AF_INET6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
+  if (::bind(socket.get(), one.ai_addr, one.ai_addrlen) != 0) return fail_os(where);
+  if (::listen(socket.get(), kBacklog) != 0) return fail_os(where);
+
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) return fail_os(where);
+  address_.port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
+                                                    : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
+  socket_ = std::move(socket);
+  return {};
+}
+
+Status SocketListener::open_tcp() {
+  const auto list = TRY(resolve(address_, ResolveFor::kListening));
+  // Everywhere means an IPv6 socket, which takes IPv4 too, where there is IPv6.
+  std::vector<const addrinfo*> candidates;
+  for (const addrinfo* one = list.get(); one != nullptr; one = one->ai_next) candidates.push_back(one);
+  if (address_.host.empty()) {
+    std::stable_sort(candidates.begin(), candidates.end(), [](const addrinfo* a, const addrinfo* b) {
+      return a->ai_family == AF_INET6 && b->ai_family != AF_INET6;
+    });
+  }
+  std::string reasons;
+  Error last{ErrorKind::kNotFound, "the name has no address", 0};
+  for (const addrinfo* one : candidates) {
+    auto opened = open_one(*one);
+    if (opened) return {};
+    last = std::move(opened).error();
+    reasons += (reasons.empty() ? "" : "; ") + last.message;
+  }
+  if (!reasons.empty()) last.message = reasons;
+  return fail(std::move(last));
+}
+
+/// Removes the socket file at `path` if nobody listens on it any more; an error if somebody does.
+Status remove_dead_socket(const std::string& path, const sockaddr_un& where) {
+  struct stat there {};
+  if (::lstat(path.c_str(), &there) != 0) return fail_os("look at what is in the way");
+  if (!S_ISSOCK(there.st_mode)) {
+    return fail(ErrorKind::kInvalidArgument, "a file that is no socket is in the way", EADDRINUSE);
+  }
+  UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe) return fail_os("socket");
+  const int result = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where);
+  if (result == 0 || errno != ECONNREFUSED) {
+    return fail(ErrorKind::kInvalidArgument, "another program listens there", EADDRINUSE);
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_os("remove a dead socket file");
+  return {};
+}
+
+Status SocketListener::open_unix() {
+  const sockaddr_un where = TRY(unix_socket_address(address_.path));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail_os("socket");
+  const auto bind = [&] { return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where); };
+  if (bind() != 0) {
+    if (errno != EADDRINUSE) return fail_os("bind");
+    TRY(remove_dead_socket(address_.path, where));
+    if (bind() != 0) return fail_os("bind");
+  }
+  TRY(file_.adopt(address_.path));
+  if (::listen(socket.get(), kBacklog) != 0) return fail_os("listen");
+  socket_ = std::move(socket);
+  return {};
+}
+
+Result<std::unique_ptr<Listener>> SocketListener::open(const Address& address, const Liveness& liveness) {
+  std::unique_ptr<SocketListener> listener(new SocketListener(address, liveness));
+  listener->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!listener->wake_) return fail_os("eventfd");
+  TRY_IN("listen on " + format_address(address),
+         address.kind == Address::Kind::kTcp ? listener->open_tcp() : listener->open_unix());
+  return std::unique_ptr<Listener>(std::move(listener));
+}
+
+Result<bool> SocketListener::wait(std::optional<std::chrono::steady_clock::time_point> deadline) {
+  int ms = -1;
+  if (deadline) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return fail(ErrorKind::kTimedOut, format_address(address_) + ": nobody connected in time");
+    ms = static_cast<int>(std::min<std::int64_t>(left.count(), INT_MAX));
+  }
+  std::array<pollfd, 2> waiting{
+      {{.fd = socket_.get(), .events = POLLIN, .revents = 0}, {.fd = wake_.get(), .events = POLLIN, .revents = 0}}};
+  const int ready = ::poll(waiting.data(), waiting.size(), ms);
+  if (ready < 0 && errno != EINTR) return fail_os("wait for a connection");
+  if (ready > 0 && waiting[1].revents != 0) {
+    return fail(ErrorKind::kCancelled, format_address(address_) + ": listening was aborted");
+  }
+  return ready > 0 && waiting[0].revents != 0;
+}
+
+/// Errors of accept(2) that belong to the one connection, not to the listener (accept(2) names them).
+bool only_this_connection(int number) {
+  switch (number) {
+    case EAGAIN:
+    case EINTR:
+    case ECONNABORTED:
+    case ECONNRESET:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string name_of_peer(const sockaddr_storage& peer, const Address& listening) {
+  char host[INET6_ADDRSTRLEN];
+  const void* numeric = nullptr;
+  in_port_t port = 0;
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
+    numeric = &v4.sin_addr;
+    port = v4.sin_port;
+  } else if (peer.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
+    numeric = &v6.sin6_addr;
+    port = v6.sin6_port;
+  }
+  if (numeric == nullptr || ::inet_ntop(peer.ss_family, numeric, host, sizeof host) == nullptr) {
+    return "a client of " + format_address(listening);
+  }
+  return format_address({.kind = Address::Kind::kTcp, .host = host, .port = ntohs(port), .path = {}});
+}
+
+Result<std::unique_ptr<Channel>> SocketListener::accept(Duration timeout) {
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  if (timeout > Duration::zero()) deadline = std::chrono::steady_clock::now() + timeout;
+  for (;;) {
+    if (!TRY(wait(deadline))) continue;
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    UniqueFd taken(::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+    if (!taken) {
+      if (only_this_connection(errno)) continue;
+      return fail_os("accept on " + format_address(address_));
+    }
+    // A connection that is gone already must not end the listening: its channel will say so.
+    if (address_.kind == Address::Kind::kTcp && !set_tcp_options(taken.get(), liveness_)) continue;
+    return make_socket_channel(std::move(taken), name_of_peer(peer, address_));
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Listener>> listen_on(const Address& address, const Liveness& liveness) {
+  return SocketListener::open(address, liveness);
+}
+
+}  // namespace godwit

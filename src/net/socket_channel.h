@@ -1,0 +1,23 @@
+// What connect, listen and pair share: a channel over a connected stream socket, and socket options.
+#pragma once
+
+#include <sys/un.h>
+
+#include <memory>
+#include <string>
+
+#include "base/unique_fd.h"
+#include "net/channel.h"
+
+namespace godwit {
+
+/// A channel over a connected, blocking stream socket, TCP or Unix. `peer` stands in error messages.
+std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer);
+
+/// No delay, and the timers that find a dead peer. For TCP sockets only.
+Status set_tcp_options(int socket, const Liveness& liveness);
+
+/// kInvalidArgument if the path is empty or too long.
+Result<sockaddr_un> unix_socket_address(const std::string& path);
+
+}  // namespace godwit

@@ -1,0 +1,225 @@
+// What every channel must do, run on each kind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "tests/net/channel_kinds.h"
+
+namespace godwit::testing {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::byte> bytes(size);
+  for (auto& byte : bytes) byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+/// Sends all of it in pieces of odd sizes.
+Status send_in_pieces(Channel& channel, Bytes bytes, unsigned seed) {
+  std::mt19937_64 random(seed);
+  while (!bytes.empty()) {
+    const std::size_t size = std::min<std::size_t>(bytes.size(), 1 + random() % 300'007);
+    TRY(send_bytes(channel, bytes.first(size)));
+    bytes = bytes.subspan(size);
+  }
+  return {};
+}
+
+Status receive_in_pieces(Channel& channel, MutableBytes bytes, unsigned seed) {
+  std::mt19937_64 random(seed);
+  while (!bytes.empty()) {
+    const std::size_t size = std::min<std::size_t>(bytes.size(), 1 + random() % 200'003);
+    TRY(channel.receive(bytes.first(size)));
+    bytes = bytes.subspan(size);
+  }
+  return {};
+}
+
+class ChannelConformance : public ::testing::TestWithParam<ChannelKind> {
+ protected:
+  void SetUp() override {
+    if (GetParam().needs_ipv6 && !has_ipv6_loopback()) GTEST_SKIP() << "this host has no ::1";
+    auto pair = GetParam().make();
+    ASSERT_TRUE(pair) << pair.error().message;
+    near_ = std::move(pair->first);
+    far_ = std::move(pair->second);
+  }
+
+  /// Waits until the channel has sent something and gets no further because its peer does not read.
+  static void await_stuck(const Channel& channel) {
+    std::uint64_t before = 0;
+    do {
+      before = channel.bytes_sent();
+      std::this_thread::sleep_for(milliseconds(10));
+    } while (before == 0 || before != channel.bytes_sent());
+  }
+
+  std::unique_ptr<Channel> near_;
+  std::unique_ptr<Channel> far_;
+};
+
+TEST_P(ChannelConformance, CarriesBothDirectionsAtOnce) {
+  constexpr std::size_t kSize = 6'000'011;
+  const auto there = random_bytes(kSize, 1);
+  const auto back = random_bytes(kSize, 2);
+  std::vector<std::byte> arrived_there(kSize), arrived_back(kSize);
+  Status sent_there, sent_back, got_there;
+  {
+    std::jthread near_sender([&] { sent_there = send_in_pieces(*near_, there, 3); });
+    std::jthread far_sender([&] { sent_back = send_in_pieces(*far_, back, 4); });
+    std::jthread far_receiver([&] { got_there = receive_in_pieces(*far_, arrived_there, 5); });
+    const Status got_back = receive_in_pieces(*near_, arrived_back, 6);
+    EXPECT_TRUE(got_back) << got_back.error().message;
+  }
+  EXPECT_TRUE(sent_there) << sent_there.error().message;
+  EXPECT_TRUE(sent_back) << sent_back.error().message;
+  EXPECT_TRUE(got_there) << got_there.error().message;
+  EXPECT_TRUE(arrived_there == there);
+  EXPECT_TRUE(arrived_back == back);
+  EXPECT_EQ(near_->bytes_sent(), kSize);
+  EXPECT_EQ(near_->bytes_received(), kSize);
+  EXPECT_EQ(far_->bytes_sent(), kSize);
+  EXPECT_EQ(far_->bytes_received(), kSize);
+}
+
+TEST_P(ChannelConformance, JoinsManyPartsInOrderEmptyOnesToo) {
+  auto bytes = random_bytes(1'500'001, 7);
+  std::vector<iovec> parts;
+  std::mt19937_64 random(8);
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t size = std::min<std::size_t>(bytes.size() - at, random() % 3 == 0 ? 0 : random() % 1500);
+    parts.push_back({bytes.data() + at, size});
+    at += size;
+  }
+  parts.push_back({nullptr, 0});
+  ASSERT_GT(parts.size(), 1024u) << "more than one sendmsg can take";
+
+  Status sent;
+  std::vector<std::byte> arrived(bytes.size());
+  {
+    std::jthread sender([&] { sent = near_->send(parts); });
+    const Status got = far_->receive(arrived);
+    EXPECT_TRUE(got) << got.error().message;
+  }
+  EXPECT_TRUE(sent) << sent.error().message;
+  EXPECT_TRUE(arrived == bytes);
+}
+
+TEST_P(ChannelConformance, NothingIsAValidAmount) {
+  EXPECT_TRUE(near_->send({}));
+  EXPECT_TRUE(send_bytes(*near_, {}));
+  EXPECT_TRUE(far_->receive({}));
+  EXPECT_EQ(near_->bytes_sent(), 0u);
+}
+
+TEST_P(ChannelConformance, AnEarlyEndIsAPeerLost) {
+  ASSERT_TRUE(send_bytes(*near_, random_bytes(60, 9)));
+  near_.reset();
+  std::vector<std::byte> buffer(100);
+  const Status got = far_->receive(buffer);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kPeerLost);
+  EXPECT_THAT(got.error().message, ::testing::HasSubstr("the peer closed the connection"));
+}
+
+TEST_P(ChannelConformance, SendingToAClosedPeerFailsWithoutASignal) {
+  near_.reset();
+  const auto bytes = random_bytes(1 << 20, 10);
+  Status sent;
+  // TCP learns of it with the first answer, not with the first send.
+  for (int i = 0; i < 1000 && sent; ++i) sent = send_bytes(*far_, bytes);
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().kind, ErrorKind::kPeerLost) << sent.error().message;
+}
+
+TEST_P(ChannelConformance, AfterFinishSendingTheOtherDirectionLives) {
+  const auto last = random_bytes(1000, 11);
+  ASSERT_TRUE(send_bytes(*near_, last));
+  ASSERT_TRUE(near_->finish_sending());
+  std::vector<std::byte> arrived(last.size());
+  ASSERT_TRUE(far_->receive(arrived));
+  EXPECT_EQ(arrived, last);
+  const Status end = far_->receive(MutableBytes(arrived).first(1));
+  ASSERT_FALSE(end);
+  EXPECT_EQ(end.error().kind, ErrorKind::kPeerLost);
+
+  const auto answer = random_bytes(1000, 12);
+  ASSERT_TRUE(send_bytes(*far_, answer));
+  ASSERT_TRUE(near_->receive(arrived));
+  EXPECT_EQ(arrived, answer);
+}
+
+TEST_P(ChannelConformance, AbortWakesASenderThatBlocks) {
+  const auto bytes = random_bytes(64 << 10, 13);
+  Status sent;
+  std::jthread sender([&] {
+    for (int i = 0; i < 1000 && sent; ++i) sent = send_bytes(*near_, bytes);  // far more than socket buffers hold
+  });
+  await_stuck(*near_);
+  near_->abort();
+  sender.join();
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().kind, ErrorKind::kCancelled) << sent.error().message;
+}
+
+TEST_P(ChannelConformance, AbortWakesAReceiverThatBlocks) {
+  for (const Duration timeout : {Duration::zero(), Duration(std::chrono::hours(1))}) {
+    auto pair = GetParam().make();
+    ASSERT_TRUE(pair) << pair.error().message;
+    pair->first->set_receive_timeout(timeout);
+    Status got;
+    std::atomic<bool> started = false;
+    std::jthread receiver([&] {
+      std::byte byte;
+      started = true;
+      got = pair->first->receive({&byte, 1});
+    });
+    while (!started) std::this_thread::yield();
+    std::this_thread::sleep_for(milliseconds(10));  // most likely it blocks by now; right either way
+    pair->first->abort();
+    receiver.join();
+    ASSERT_FALSE(got);
+    EXPECT_EQ(got.error().kind, ErrorKind::kCancelled) << got.error().message;
+  }
+}
+
+TEST_P(ChannelConformance, AbortIsForGoodAndThePeerNotices) {
+  near_->abort();
+  near_->abort();
+  std::byte byte{};
+  EXPECT_EQ(send_bytes(*near_, {&byte, 1}).error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(near_->send({}).error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(near_->receive({&byte, 1}).error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(near_->finish_sending().error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(far_->receive({&byte, 1}).error().kind, ErrorKind::kPeerLost);
+}
+
+TEST_P(ChannelConformance, ReceiveTimesOutAndTheChannelLivesOn) {
+  constexpr milliseconds kTimeout(30);
+  far_->set_receive_timeout(kTimeout);
+  std::byte byte{};
+  const auto before = std::chrono::steady_clock::now();
+  const Status got = far_->receive({&byte, 1});
+  EXPECT_GE(std::chrono::steady_clock::now() - before, kTimeout);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kTimedOut) << got.error().message;
+
+  far_->set_receive_timeout(Duration::zero());
+  const std::byte sent{42};
+  ASSERT_TRUE(send_bytes(*near_, {&sent, 1}));
+  ASSERT_TRUE(far_->receive({&byte, 1}));
+  EXPECT_EQ(byte, sent);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ChannelConformance, ::testing::ValuesIn(channel_kinds()),
+                         [](const auto& kind) { return kind.param.name; });
+
+}  // namespace
+}  // namespace godwit::testing

@@ -1,0 +1,74 @@
+#include "tests/net/channel_kinds.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/unique_fd.h"
+#include "net/rate_limit.h"
+
+namespace godwit::testing {
+
+TemporaryFolder::TemporaryFolder() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "godwit-net-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+  folder_ = pattern;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+Result<ChannelPair> connect_through(const Address& address) {
+  const auto listener = TRY(listen_on(address));
+  auto near = TRY(connect_to(listener->address()));
+  auto far = TRY(listener->accept(std::chrono::seconds(10)));
+  return ChannelPair(std::move(near), std::move(far));
+}
+
+bool has_ipv6_loopback() {
+  const UniqueFd probe(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  return probe && ::bind(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+namespace {
+
+ChannelKind limited(ChannelKind kind) {
+  const auto make = [inner = kind.make]() -> Result<ChannelPair> {
+    static const SteadyClock clock;
+    // Fast enough to cost no test time, slow enough that sends have to wait now and then.
+    const auto limit = std::make_shared<RateLimit>(BitRate{8'000'000'000}, clock, std::chrono::milliseconds(1));
+    auto pair = TRY(inner());
+    return ChannelPair(limit_rate(std::move(pair.first), limit), limit_rate(std::move(pair.second), limit));
+  };
+  return {.name = kind.name + "Limited", .make = make, .needs_ipv6 = kind.needs_ipv6};
+}
+
+Result<ChannelPair> through_unix() {
+  const TemporaryFolder folder;
+  return connect_through({.kind = Address::Kind::kUnix, .host = {}, .port = 0, .path = folder.path("socket")});
+}
+
+}  // namespace
+
+std::vector<ChannelKind> channel_kinds() {
+  const auto tcp = [](const char* host) {
+    return [host] { return connect_through({.kind = Address::Kind::kTcp, .host = host, .port = 0, .path = {}}); };
+  };
+  std::vector<ChannelKind> kinds = {
+      {.name = "Tcp4", .make = tcp("127.0.0.1")},
+      {.name = "Tcp6", .make = tcp("::1"), .needs_ipv6 = true},
+      {.name = "Unix", .make = through_unix},
+      {.name = "Pair", .make = make_channel_pair},
+  };
+  for (std::size_t i = 0, plain = kinds.size(); i < plain; ++i) kinds.push_back(limited(kinds[i]));
+  return kinds;
+}
+
+}  // namespace godwit::testing

@@ -31,9 +31,9 @@ class GuestMemory {
   /// Makes the pages named read as zeros and gives their memory back where the backing allows it.
   virtual Status discard(ChunkIndex chunk, PageWord pages) = 0;
 
-  /// Makes the pages named present, so that writing them in place can neither fault nor end in SIGBUS for want of memory:
-  /// kIo with ENOMEM or ENOSPC in os_error if there is none left (a full tmpfs, no huge page). Private memory of another
-  /// process: does nothing.
+  /// Makes the pages named present, so that writing them in place can neither fault nor end in SIGBUS for want of
+  /// memory: kIo with ENOMEM or ENOSPC in os_error if there is none left (a full tmpfs, no huge page). Private memory
+  /// of another process: does nothing.
   virtual Status populate(ChunkIndex chunk, PageWord pages) = 0;
 
   /// Pages of the chunks [first, first + out.size()) that may hold anything but zeros, one word per chunk. Holes and

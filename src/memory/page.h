@@ -8,6 +8,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace godwit {
 
@@ -44,6 +45,17 @@ void for_each_run(PageWord word, Visit&& visit) {
     visit(first, length);
     if (first + length == kPagesPerChunk) return;
     word &= ~PageWord{0} << (first + length);
+  }
+}
+
+/// Adds the pages [first, first + count), counted from the first word, to a sequence of page words. All must lie in it.
+inline void add_pages(std::span<PageWord> words, std::uint64_t first, std::uint64_t count) noexcept {
+  while (count != 0) {
+    const std::uint64_t bit = first % kPagesPerChunk;
+    const std::uint64_t here = count < kPagesPerChunk - bit ? count : kPagesPerChunk - bit;
+    words[first / kPagesPerChunk] |= (kAllPages >> (kPagesPerChunk - here)) << bit;
+    first += here;
+    count -= here;
   }
 }
 

@@ -1,0 +1,229 @@
+// RAM in a file: tmpfs, memfd, hugetlbfs or a file system on disk.
+//
+//   read       file --pread--> lane's buffer      (reading a hole through a mapping would allocate it)
+//   write      lane's buffer --memcpy--> shared mapping --> file      (hugetlbfs has no write)
+//   map        decoders write into the shared mapping
+//   discard    punch holes where whole backing pages go, else zero what is not zero
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+
+#include "memory/block_memory.h"
+
+// KERNEL: MADV_POPULATE_WRITE needs Linux 5.14; headers older than that do not name it.
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace godwit {
+
+namespace {
+
+/// Calls step(offset in the block, length in bytes) for each run of pages until one fails.
+template <typename Step>
+Status over_runs(std::uint64_t offset, PageWord pages, Step&& step) {
+  Status status;
+  for_each_run(pages, [&](unsigned first, unsigned count) {
+    if (status) status = step(offset + first * kPageSize, count * kPageSize);
+  });
+  return status;
+}
+
+class FileBlock final : public BlockAccess {
+ public:
+  FileBlock(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size, std::uint64_t page_size)
+      : fd_(std::move(fd)), file_offset_(file_offset), size_(size), page_size_(page_size) {}
+  ~FileBlock() override {
+    if (base_ != nullptr) ::munmap(base_, mapped_size());
+  }
+  FileBlock(const FileBlock&) = delete;
+  FileBlock& operator=(const FileBlock&) = delete;
+
+  std::uint64_t size() const noexcept override { return size_; }
+
+  Status read(std::uint64_t offset, PageWord pages, MutableBytes out) const override {
+    return over_runs(offset, pages, [&](std::uint64_t start, std::size_t length) {
+      const Status status = read_run(start, out.first(length));
+      out = out.subspan(length);
+      return status;
+    });
+  }
+
+  Status write(std::uint64_t offset, PageWord pages, Bytes in) override {
+    std::byte* const base = TRY(base_address());
+    return over_runs(offset, pages, [&](std::uint64_t start, std::size_t length) -> Status {
+      std::memcpy(base + start, in.data(), length);
+      in = in.subspan(length);
+      return {};
+    });
+  }
+
+  std::optional<MutableBytes> map(std::uint64_t offset, std::size_t length) noexcept override {
+    const auto base = base_address();
+    if (!base) return std::nullopt;
+    return MutableBytes(*base + offset, length);
+  }
+
+  Status discard(std::uint64_t offset, PageWord pages) override {
+    return over_runs(offset, pages,
+                     [&](std::uint64_t start, std::size_t length) { return discard_run(start, length); });
+  }
+
+  Status populate(std::uint64_t offset, PageWord pages) override {
+    std::byte* const base = TRY(base_address());
+    return over_runs(offset, pages,
+                     [&](std::uint64_t start, std::size_t length) { return populate_run(base, start, length); });
+  }
+
+  Status find_data(std::uint64_t offset, std::span<PageWord> out) const override;
+
+ private:
+  /// Huge pages are mapped and unmapped as wholes.
+  std::size_t mapped_size() const noexcept { return (size_ + page_size_ - 1) / page_size_ * page_size_; }
+  off_t in_file(std::uint64_t offset) const noexcept { return static_cast<off_t>(file_offset_ + offset); }
+  Status read_run(std::uint64_t start, MutableBytes out) const;
+  Status discard_run(std::uint64_t start, std::size_t length);
+  Status zero_run(std::uint64_t start, std::size_t length);
+  Status populate_run(std::byte* base, std::uint64_t start, std::size_t length);
+  Result<std::byte*> base_address();
+
+  UniqueFd fd_;
+  std::uint64_t file_offset_;
+  std::uint64_t size_;
+  std::uint64_t page_size_;
+
+  std::once_flag mapped_;
+  std::byte* base_ = nullptr;  ///< set once, under mapped_
+  int map_error_ = 0;
+
+  /// Where a sweep of find_data() stands: what follows in the same sweep need not look for the end of the data again.
+  struct Sweep {
+    std::uint64_t next = 0;      ///< where the last call ended
+    std::uint64_t data_end = 0;  ///< the data known to lie there ends here
+  };
+  mutable std::mutex sweep_mutex_;
+  mutable Sweep sweep_;
+};
+
+Result<std::byte*> FileBlock::base_address() {
+  std::call_once(mapped_, [this] {
+    // Reserves its huge pages: better no mapping than a SIGBUS for want of one.
+    void* const address = ::mmap(nullptr, mapped_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), in_file(0));
+    if (address == MAP_FAILED) {
+      map_error_ = errno;
+    } else {
+      base_ = static_cast<std::byte*>(address);
+    }
+  });
+  if (base_ == nullptr) return fail(os_error("map the RAM's file for writing", map_error_));
+  return base_;
+}
+
+Status FileBlock::read_run(std::uint64_t start, MutableBytes out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_.get(), out.data(), out.size(), in_file(start));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_os("read the RAM's file");
+    if (got == 0) return fail(ErrorKind::kIo, "the RAM's file has become shorter than the RAM");
+    start += static_cast<std::uint64_t>(got);
+    out = out.subspan(static_cast<std::size_t>(got));
+  }
+  return {};
+}
+
+Status FileBlock::discard_run(std::uint64_t start, std::size_t length) {
+  const std::uint64_t end = start + length;
+  const std::uint64_t whole_start = (start + page_size_ - 1) / page_size_ * page_size_;
+  const std::uint64_t whole_end = end / page_size_ * page_size_;
+  // A chunk is smaller than a huge page: there this always zeros, and the memory stays.
+  if (whole_start >= whole_end) return zero_run(start, length);
+  const auto whole = static_cast<off_t>(whole_end - whole_start);
+  if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, in_file(whole_start), whole) != 0) {
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return fail_os("punch a hole into the RAM's file");
+    return zero_run(start, length);
+  }
+  TRY(zero_run(start, whole_start - start));
+  return zero_run(whole_end, end - whole_end);
+}
+
+Status FileBlock::zero_run(std::uint64_t start, std::size_t length) {
+  std::array<std::byte, kPageSize> page;
+  for (std::uint64_t at = start; at < start + length; at += kPageSize) {
+    // Looked at through the file first: to write a hole, be it zeros, would allocate it.
+    TRY(read_run(at, page));
+    if (page[0] == std::byte{0} && std::memcmp(page.data(), page.data() + 1, page.size() - 1) == 0) continue;
+    std::memset(TRY(base_address()) + at, 0, kPageSize);
+  }
+  return {};
+}
+
+Status FileBlock::populate_run(std::byte* base, std::uint64_t start, std::size_t length) {
+  if (::madvise(base + start, length, MADV_POPULATE_WRITE) == 0) return {};
+  const int number = errno;
+  // EFAULT stands for "would have been SIGBUS", whatever the reason, and EINVAL for a kernel before 5.14. Asking the
+  // file system for the same memory gives the reason, or the memory.
+  if (number == EFAULT || number == EINVAL) {
+    if (::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, in_file(start), static_cast<off_t>(length)) == 0) {
+      if (number == EINVAL || ::madvise(base + start, length, MADV_POPULATE_WRITE) == 0) return {};
+      return fail(os_error("populate guest RAM", number));
+    }
+    return fail_os("allocate guest RAM");
+  }
+  return fail(os_error("populate guest RAM", number));
+}
+
+Status FileBlock::find_data(std::uint64_t offset, std::span<PageWord> out) const {
+  const std::uint64_t end = std::min(size_, offset + out.size() * kChunkSize);
+  const std::lock_guard lock(sweep_mutex_);
+  // A stale end could only name too many pages, and only until the sweep is over.
+  if (sweep_.next != offset) sweep_.data_end = 0;
+  std::uint64_t at = offset;
+  while (at < end) {
+    std::uint64_t data = at;
+    if (at >= sweep_.data_end) {
+      const off_t found = ::lseek(fd_.get(), in_file(at), SEEK_DATA);
+      if (found < 0 && errno == ENXIO) break;  // a hole up to the file's end
+      data = found < 0 ? at : static_cast<std::uint64_t>(found) - file_offset_;
+      if (data >= end) break;
+      const off_t hole = found < 0 ? found : ::lseek(fd_.get(), in_file(data), SEEK_HOLE);
+      // A file system that cannot say where its holes are: everything is data.
+      sweep_.data_end = hole < 0 ? size_ : static_cast<std::uint64_t>(hole) - file_offset_;
+    }
+    const std::uint64_t data_end = std::min(sweep_.data_end, end);
+    const std::uint64_t first_page = (data - offset) / kPageSize;
+    const std::uint64_t end_page = (data_end - offset + kPageSize - 1) / kPageSize;
+    add_pages(out, first_page, end_page - first_page);
+    at = data_end;
+  }
+  sweep_.next = end;
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BlockAccess>> open_file_block(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size,
+                                                     std::uint64_t page_size) {
+  if (size == 0 || size % kPageSize != 0 || page_size < kPageSize || page_size % kPageSize != 0 ||
+      file_offset % page_size != 0) {
+    return fail(ErrorKind::kInvalidArgument,
+                fmt::format("{} bytes at {} in a file cannot be RAM of pages of {}", size, file_offset, page_size));
+  }
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return fail_os("look at the RAM's file");
+  const auto length = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
+  if (size > length || file_offset > length - size) {
+    return fail(ErrorKind::kInvalidArgument,
+                fmt::format("the RAM's file has {} bytes, too few for {} at {}", length, size, file_offset));
+  }
+  return std::make_unique<FileBlock>(std::move(fd), file_offset, size, page_size);
+}
+
+}  // namespace godwit

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace godwit {
 
 namespace {
@@ -25,9 +27,12 @@ void turn_away(const std::function<void(std::string_view)>& on_note, const std::
 
 }  // namespace
 
-Result<OpenedSession> await_session(Listener& listener, const std::function<void(std::string_view)>& on_note) {
+Result<OpenedSession> await_session(Listener& listener, Duration patience, const Clock& clock,
+                                    const std::function<void(std::string_view)>& on_note) {
+  const auto deadline = clock.now() + patience;
   while (true) {
-    auto channel = TRY(listener.accept(Duration{}));
+    const Duration left = patience.count() == 0 ? patience : std::max(deadline - clock.now(), Duration{1});
+    auto channel = TRY_IN("waiting for a source", listener.accept(left));
     const auto greeting = greet(*channel);
     if (!greeting) {
       turn_away(on_note, greeting.error().message);

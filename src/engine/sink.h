@@ -28,6 +28,7 @@ struct SinkParts {
   /// The VM with its memory in the source's block order; called once, after the fingerprints were found to fit.
   std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
   const Clock& clock;
+  Duration patience{};  ///< how long to wait for a source; zero: for ever
   OnMilestone on_milestone;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator: "a connection was turned away: ..."
   std::stop_token cancelled;

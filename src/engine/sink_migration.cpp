@@ -43,7 +43,7 @@ SinkReport SinkMigration::run() {
 
 Status SinkMigration::migrate() {
   parts_.on_milestone("listening");
-  auto session = TRY(await_session(parts_.listener, parts_.on_note));
+  auto session = TRY(await_session(parts_.listener, parts_.patience, parts_.clock, parts_.on_note));
   began_ = parts_.clock.now();
   control_channel_ = std::move(session.control);
   control_.emplace(*control_channel_);

@@ -17,7 +17,9 @@ namespace godwit {
 struct Mapping {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
+  bool readable = false;
   bool writable = false;
+  bool executable = false;
   bool shared = false;
   std::uint64_t offset = 0;  ///< into the file, bytes
   std::uint64_t device = 0;  ///< st_dev of the file; 0 for anonymous memory
@@ -44,7 +46,8 @@ class RemoteProcess {
   Result<UniqueFd> take_descriptor(int remote_fd) const;
   /// /proc/PID/pagemap, for PAGEMAP_SCAN.
   Result<UniqueFd> open_pagemap() const;
-  /// Other processes (not this one, not `pid()`) that map the file of this mapping: "vhost-user-blk (pid 17)".
+  /// Other processes (not this one, not `pid()`) that map the file of this mapping: "vhost-user-blk (pid 17)". Without
+  /// root's rights other users' processes cannot be looked into and are left out.
   Result<std::vector<std::string>> others_mapping(const Mapping& mapping) const;
 
  private:

@@ -1,0 +1,211 @@
+"""The ways to move a guest: Godwit, and QEMU's own migration in its variants. All are measured alike."""
+
+import json
+import re
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Optional
+
+from . import process
+from .network import MIGRATION_ADDRESSES
+from .qmp import QmpError
+
+_PORT = 4444  # of QEMU's own migration; the namespace is ours alone
+_SAMPLE_SECONDS = 0.05
+
+
+@dataclass
+class Outcome:
+    """What one migration did and cost. Times in seconds, taken outside of whoever migrated."""
+    moved: bool
+    reason: str = ""  # why not
+    began: float = 0.0  # since the epoch, as all moments here
+    ended: float = 0.0
+    stopped: Optional[float] = None  # QEMU's STOP at the source, RESUME at the destination
+    resumed: Optional[float] = None
+    wire_bytes: int = 0
+    cpu_source: float = 0.0  # QEMU without vCPUs, and the engine
+    cpu_destination: float = 0.0
+    peak_memory: int = 0  # anonymous memory added by the migration, the larger side
+    engine_report: dict = field(default_factory=dict)
+
+    @property
+    def total(self):
+        return self.ended - self.began
+
+    @property
+    def pause(self):
+        return self.resumed - self.stopped if self.stopped and self.resumed else None
+
+
+class _Meter:
+    """Costs of one migration, from its construction to stop()."""
+
+    def __init__(self, source, destination):
+        self._machines = (source, destination)
+        self._cpu = [machine.cpu_beside_guest() for machine in self._machines]
+        self._base = [process.anonymous_bytes(machine.pid) for machine in self._machines]
+        self._engines = []
+        self._engine_peak = {}
+        self._peak = 0
+        self._bytes = source.network.bytes_on_link()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def watch_engine(self, pid):
+        self._engines.append(pid)
+
+    def _sample(self):
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            added = [process.anonymous_bytes(m.pid) - base for m, base in zip(self._machines, self._base)]
+            engines = [process.anonymous_bytes(pid) for pid in self._engines]
+            self._peak = max([self._peak] + (engines or added))
+
+    def stop(self, outcome):
+        self._stop.set()
+        self._thread.join()
+        outcome.wire_bytes = self._machines[0].network.bytes_on_link() - self._bytes
+        used = [m.cpu_beside_guest() - before for m, before in zip(self._machines, self._cpu)]
+        outcome.cpu_source += used[0]
+        outcome.cpu_destination += used[1]
+        outcome.peak_memory = self._peak
+
+
+class QemuMigration:
+    """QEMU's own migration over TCP, pre-copy."""
+
+    destination_stopped = False
+
+    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300):
+        self.name = name
+        self._capabilities = ["events", *capabilities]
+        # As fast as the link allows; by itself QEMU keeps below 1 Gbit/s.
+        self._parameters = {"max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms, **(parameters or {})}
+
+    def move(self, source, destination, timeout):
+        for machine in (source, destination):
+            machine.qmp.command("migrate-set-capabilities", capabilities=[
+                {"capability": each, "state": True} for each in self._capabilities])
+            machine.qmp.command("migrate-set-parameters", **self._parameters)
+        address = f"tcp:{MIGRATION_ADDRESSES[destination.host]}:{_PORT}"
+        destination.qmp.command("migrate-incoming", uri=address)
+        meter = _Meter(source, destination)
+        outcome = Outcome(moved=False, began=time.time())
+        source.qmp.command("migrate", uri=address)
+        outcome.reason = self._await_end(source, outcome.began, timeout)
+        if not outcome.reason:
+            outcome.resumed = destination.qmp.time_of("RESUME", 10, outcome.began)
+            outcome.moved = outcome.resumed is not None
+            outcome.reason = "" if outcome.moved else "the destination did not resume: " + destination.words()
+        outcome.ended = time.time()
+        meter.stop(outcome)
+        outcome.stopped = max(source.qmp.times_of("STOP", outcome.began), default=None)
+        return outcome
+
+    @staticmethod
+    def _await_end(source, began, timeout):
+        """An empty reason if QEMU says "completed". By events: to be asked would cost QEMU time at the switchover."""
+        ends = ("completed", "failed", "cancelled")
+        event = source.qmp.wait_event("MIGRATION", timeout, began, lambda data: data["status"] in ends)
+        if event is None:
+            source.qmp.command("migrate_cancel")
+            source.qmp.wait_event("MIGRATION", 30, began, lambda data: data["status"] in ends)
+            return f"not finished after {timeout:.0f} s"
+        status = event[1]["status"]
+        return "" if status == "completed" else f"QEMU says {status}"
+
+
+class GodwitMigration:
+    """Godwit, from one host to the other."""
+
+    destination_stopped = True
+
+    def __init__(self, name, binary, options=(), max_downtime_ms=300, report_path=None, progress="none"):
+        self.name = name
+        self._binary = binary
+        self._options = [*options, "--max-downtime", f"{max_downtime_ms}ms", "--progress", progress]
+        self._report_path = report_path
+        self._show = progress != "none"
+
+    def move(self, source, destination, timeout):
+        network = source.network
+        receiver = process.start([self._binary, "receive", "--qmp", destination.engine_socket,
+                                  "--listen", f"tcp://{MIGRATION_ADDRESSES[destination.host]}:0"],
+                                 network.hosts[destination.host], stderr=subprocess.PIPE, text=True)
+        sender = None
+        try:
+            said, address = self._await_listening(receiver)
+            if not address:
+                return Outcome(moved=False, reason="receive: " + " ".join(said)[-500:])
+            drain = threading.Thread(target=lambda: said.extend(receiver.stderr), daemon=True)
+            drain.start()
+            meter = _Meter(source, destination)
+            meter.watch_engine(receiver.pid)
+            outcome = Outcome(moved=False, began=time.time())
+            sender = process.start([self._binary, "send", "--qmp", source.engine_socket, "--to", address,
+                                    "--timeout", f"{timeout:.0f}s", "--report", self._report_path, *self._options],
+                                   network.hosts[source.host],
+                                   stderr=None if self._show else subprocess.PIPE, text=True)
+            meter.watch_engine(sender.pid)
+            words = self._await_end(sender, receiver, timeout + 30, outcome)
+            outcome.ended = outcome.ended or time.time()
+            meter.stop(outcome)
+            drain.join(2)
+            self._judge(outcome, source, destination, sender, f"{words} {' '.join(said)[-500:]}")
+            return outcome
+        finally:
+            for each in (sender, receiver):
+                if each:
+                    process.end(each)
+
+    @staticmethod
+    def _await_listening(receiver):
+        said = []
+        for line in receiver.stderr:
+            said.append(line.strip())
+            found = re.search(r"listening on (tcp://\S+)", line)
+            if found:
+                return said, found.group(1)
+        return said, None
+
+    @staticmethod
+    def _await_end(sender, receiver, timeout, outcome):
+        """Waits for both processes and notes their CPU time."""
+        deadline = time.monotonic() + timeout
+        said = []
+        if sender.stderr:
+            threading.Thread(target=lambda: said.extend(sender.stderr), daemon=True).start()
+        waiting = {sender, receiver}
+        while waiting and time.monotonic() < deadline:
+            for each in list(waiting):
+                cpu = process.reap(each)
+                if cpu is not None:
+                    waiting.remove(each)
+                    if each is sender:
+                        outcome.ended = time.time()
+                        outcome.cpu_source += cpu
+                    else:
+                        outcome.cpu_destination += cpu
+            time.sleep(0.005)
+        return " ".join(said)[-500:]
+
+    def _judge(self, outcome, source, destination, sender, words):
+        try:
+            with open(self._report_path) as report:
+                outcome.engine_report = json.load(report)
+        except (OSError, ValueError):
+            pass
+        outcome.resumed = destination.qmp.time_of("RESUME", 1, outcome.began)
+        outcome.stopped = max(source.qmp.times_of("STOP", outcome.began), default=None)
+        try:
+            still_here = source.running()
+        except QmpError:
+            still_here = False
+        outcome.moved = sender.returncode == 0 and outcome.resumed is not None and not still_here
+        if not outcome.moved:
+            outcome.reason = f"godwit send: exit {sender.returncode}: {words.strip()}"
+
+

@@ -22,6 +22,9 @@ constexpr Duration kBetweenLines = 5s;
 // What a terminal without a size (a serial line) has as a rule.
 constexpr unsigned kUsualColumns = 80;
 
+// Has no state: the clock of every view that was not given one.
+const SteadyClock kSteadyClock;
+
 constexpr std::string_view kClearLine = "\r\x1b[K";
 
 unsigned terminal_columns() {
@@ -42,6 +45,8 @@ ViewOutputs process_outputs() {
   return {[](std::string_view text) { write_all(stdout, text); },
           [](std::string_view text) { write_all(stderr, text); }, ::isatty(STDERR_FILENO) == 1, terminal_columns};
 }
+
+ProgressView::ProgressView(ProgressMode mode) : ProgressView(mode, process_outputs(), kSteadyClock) {}
 
 ProgressView::ProgressView(ProgressMode mode, ViewOutputs outputs, const Clock& clock)
     : outputs_(std::move(outputs)), clock_(clock) {

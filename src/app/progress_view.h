@@ -29,6 +29,8 @@ ViewOutputs process_outputs();
 /// Any thread.
 class ProgressView {
  public:
+  /// On this process's outputs.
+  explicit ProgressView(ProgressMode mode);
   ProgressView(ProgressMode mode, ViewOutputs outputs, const Clock& clock);
   /// Leaves the cursor at the start of an empty line.
   ~ProgressView();

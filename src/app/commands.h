@@ -1,0 +1,12 @@
+// The commands, each run to its end. They give an exit code (exit_code.h) and never throw.
+#pragma once
+
+#include "app/command_line.h"
+
+namespace godwit {
+
+int run_send(const SendOptions& options);
+int run_receive(const ReceiveOptions& options);
+int run_probe(const ProbeOptions& options);
+
+}  // namespace godwit

@@ -1,0 +1,114 @@
+#include "app/report_json.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/unique_fd.h"
+
+namespace godwit {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::int64_t microseconds(Duration duration) noexcept {
+  return std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+}
+
+Json json_of(const std::optional<Error>& error) {
+  if (!error) return nullptr;
+  return Json{{"kind", name_of(error->kind)}, {"message", error->message}};
+}
+
+Json json_of(const std::vector<LedgerEntry>& ledger) {
+  Json list = Json::array();
+  for (const LedgerEntry& entry : ledger) {
+    list.push_back(Json{{"name", entry.name}, {"begin_us", entry.begin_us}, {"end_us", entry.end_us}});
+  }
+  return list;
+}
+
+/// Names come from a guest's configuration and messages from a peer: what is no UTF-8 in them is replaced.
+std::string dumped(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Status write_text(const std::string& text, const std::string& path) {
+  UniqueFd file;
+  int fd = STDOUT_FILENO;
+  if (path != "-") {
+    file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!file) return fail_os("write the report to " + path);
+    fd = file.get();
+  }
+  for (std::string_view rest = text; !rest.empty();) {
+    const ssize_t written = ::write(fd, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return fail_os("write the report to " + path);
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string report_json(const Report& report) {
+  return dumped(Json{{"type", "report"},
+                     {"outcome", name_of(report.outcome)},
+                     {"error", json_of(report.error)},
+                     {"vm_name", report.vm_name},
+                     {"source_version", report.source_version},
+                     {"sink_version", report.sink_version},
+                     {"codec", report.codec},
+                     {"lanes", report.lanes},
+                     {"kernels", report.kernels},
+                     {"total_us", microseconds(report.total)},
+                     {"pause_us", microseconds(report.pause)},
+                     {"max_downtime_us", microseconds(report.max_downtime)},
+                     {"ledger", json_of(report.ledger)},
+                     {"ram_bytes", report.ram_bytes},
+                     {"pages_data", report.pages_data},
+                     {"pages_zero", report.pages_zero},
+                     {"pages_skipped", report.pages_skipped},
+                     {"pages_resent", report.pages_resent},
+                     {"pages_in_pause", report.pages_in_pause},
+                     {"pages_discarded", report.pages_discarded},
+                     {"bytes_raw", report.bytes_raw},
+                     {"bytes_compressed", report.bytes_compressed},
+                     {"bytes_before_compression", report.bytes_before_compression},
+                     {"bytes_lanes", report.bytes_lanes},
+                     {"bytes_control", report.bytes_control},
+                     {"bytes_devices", report.bytes_devices},
+                     {"harvests", report.harvests},
+                     {"hypervisor_ram_bytes", report.hypervisor_ram_bytes},
+                     {"source_cpu_us", microseconds(report.source_cpu)},
+                     {"sink_cpu_us", microseconds(report.sink_cpu)},
+                     {"source_peak_memory", report.source_peak_memory},
+                     {"sink_peak_memory", report.sink_peak_memory}});
+}
+
+std::string report_json(const SinkReport& report) {
+  return dumped(Json{{"type", "sink-report"},
+                     {"outcome", name_of(report.outcome)},
+                     {"error", json_of(report.error)},
+                     {"vm_name", report.vm_name},
+                     {"source_version", report.source_version},
+                     {"total_us", microseconds(report.total)},
+                     {"bytes_received", report.bytes_received},
+                     {"commit_to_resume_us", microseconds(report.commit_to_resume)},
+                     {"device_load_us", microseconds(report.device_load)},
+                     {"cpu_us", microseconds(report.cpu)},
+                     {"peak_memory", report.peak_memory}});
+}
+
+Status write_report_json(const Report& report, const std::string& path) {
+  return write_text(report_json(report), path);
+}
+
+Status write_report_json(const SinkReport& report, const std::string& path) {
+  return write_text(report_json(report), path);
+}
+
+}  // namespace godwit

@@ -1,0 +1,23 @@
+// The report for programs: one JSON object (docs/json.md).
+//
+// Keys are the field names of engine/report.h and engine/sink.h, durations as whole microseconds in *_us; `type` tells
+// a report from a line of progress; `outcome` by its name; `error` is null or {kind, message}.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "engine/report.h"
+#include "engine/sink.h"
+
+namespace godwit {
+
+/// Indented, with a line end.
+std::string report_json(const Report& report);
+std::string report_json(const SinkReport& report);
+
+/// Writes it to a file, replacing what was there; "-" is stdout.
+Status write_report_json(const Report& report, const std::string& path);
+Status write_report_json(const SinkReport& report, const std::string& path);
+
+}  // namespace godwit

@@ -1,0 +1,128 @@
+#include "app/report_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "app/printable.h"
+#include "base/units.h"
+
+namespace godwit {
+
+namespace {
+
+/// "label      text\n"; continuation lines have no label.
+std::string row(std::string_view label, std::string_view text) {
+  return fmt::format("{:<12}{}\n", label, text);
+}
+
+std::string named(const std::string& name) {
+  return name.empty() ? "(without a name)" : printable(name, 100);
+}
+
+std::string version(const std::string& text) {
+  return text.empty() ? "?" : printable(text, 40);
+}
+
+std::string_view meaning_of(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::kDone:
+      return "the VM runs at the destination";
+    case Outcome::kSourceRuns:
+      return "the VM is at the source as it was";
+    case Outcome::kSourceStopped:
+      return "the VM stands still at the source";
+    case Outcome::kInDoubt:
+      return "committed, but the destination did not confirm";
+  }
+  return "unknown";
+}
+
+std::string outcome_row(Outcome outcome, std::string_view meaning) {
+  return row("outcome", fmt::format("{}: {}", name_of(outcome), meaning));
+}
+
+std::string pause_rows(const Report& report) {
+  std::string out = row("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
+                                             format_duration(report.max_downtime)));
+  if (report.ledger.empty()) return out;
+  std::size_t width = std::string_view("phase").size();
+  for (const LedgerEntry& entry : report.ledger) width = std::max(width, entry.name.size());
+  out += row("", fmt::format("{:<{}} {:>12} {:>12} {:>12}", "phase", width, "from us", "to us", "took us"));
+  for (const LedgerEntry& entry : report.ledger) {
+    out += row("", fmt::format("{:<{}} {:>12} {:>12} {:>12}", printable(entry.name), width, entry.begin_us,
+                               entry.end_us, entry.end_us - entry.begin_us));
+  }
+  return out;
+}
+
+std::string page_rows(const Report& report) {
+  return row("memory", fmt::format("{}: pages {} sent, {} zero, {} never sent", format_size(report.ram_bytes),
+                                   report.pages_data, report.pages_zero, report.pages_skipped)) +
+         row("", fmt::format("of those {} again, {} in the pause; {} given back by the guest", report.pages_resent,
+                             report.pages_in_pause, report.pages_discarded));
+}
+
+std::string byte_rows(const Report& report) {
+  std::string out =
+      row("wire", fmt::format("{}: lanes {}, control {} (devices {})",
+                              format_size(report.bytes_lanes + report.bytes_control), format_size(report.bytes_lanes),
+                              format_size(report.bytes_control), format_size(report.bytes_devices)));
+  std::string payload =
+      fmt::format("payload raw {}, compressed {}", format_size(report.bytes_raw), format_size(report.bytes_compressed));
+  if (report.bytes_compressed > 0) {
+    payload += fmt::format(
+        " from {} (ratio {:.2f})", format_size(report.bytes_before_compression),
+        static_cast<double>(report.bytes_before_compression) / static_cast<double>(report.bytes_compressed));
+  }
+  out += row("", payload);
+  if (report.hypervisor_ram_bytes > 0) {
+    out += row("", fmt::format("{} of RAM that QEMU wrote were dropped before the wire",
+                               format_size(report.hypervisor_ram_bytes)));
+  }
+  return out;
+}
+
+std::string engine_row(const Report& report) {
+  return row("engine",
+             fmt::format("{} {}, {}, {} kernels, {} {}", report.lanes, report.lanes == 1 ? "lane" : "lanes",
+                         report.codec, report.kernels, report.harvests, report.harvests == 1 ? "harvest" : "harvests"));
+}
+
+}  // namespace
+
+std::string render_report(const Report& report) {
+  std::string out = outcome_row(report.outcome, meaning_of(report.outcome));
+  out += row("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
+                               version(report.sink_version)));
+  out += row("total", format_duration(report.total));
+  // Without a pause there is nothing to take apart.
+  if (report.pause > Duration{} || !report.ledger.empty()) out += pause_rows(report);
+  out += page_rows(report);
+  out += byte_rows(report);
+  if (report.lanes > 0) out += engine_row(report);
+  out += row("cpu time", fmt::format("source {}, destination {}", format_duration(report.source_cpu),
+                                     format_duration(report.sink_cpu)));
+  out += row("peak memory", fmt::format("source {}, destination {}", format_size(report.source_peak_memory),
+                                        format_size(report.sink_peak_memory)));
+  return out;
+}
+
+std::string render_report(const SinkReport& report) {
+  const std::string_view meaning = report.outcome == Outcome::kDone      ? "the VM runs here"
+                                   : report.outcome == Outcome::kInDoubt ? "committed, but the VM does not run here"
+                                                                         : "the VM was not started here";
+  std::string out = outcome_row(report.outcome, meaning);
+  out += row("vm", report.source_version.empty()
+                       ? named(report.vm_name)
+                       : fmt::format("{}, from QEMU {}", named(report.vm_name), printable(report.source_version, 40)));
+  out += row("total", format_duration(report.total));
+  out += row("wire", format_size(report.bytes_received) + " received");
+  out += row("devices", "loaded in " + format_duration(report.device_load));
+  out += row("resume", format_duration(report.commit_to_resume) + " after the commit");
+  out += row("cpu time", format_duration(report.cpu));
+  out += row("peak memory", format_size(report.peak_memory));
+  return out;
+}
+
+}  // namespace godwit

@@ -1,0 +1,201 @@
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "app/report_json.h"
+#include "app/report_text.h"
+#include "base/units.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+using Json = nlohmann::json;
+
+Report moved() {
+  Report r;
+  r.outcome = Outcome::kDone;
+  r.vm_name = "vm1";
+  r.source_version = "7.2.22";
+  r.sink_version = "10.0.2";
+  r.codec = "zstd:1";
+  r.lanes = 2;
+  r.kernels = "avx512";
+  r.total = 12345ms;
+  r.pause = 31234us;
+  r.max_downtime = 50ms;
+  r.ledger = {{"last harvest", 0, 812}, {"last pages", 812, 2210}, {"devices saved and loaded", 900, 30100}};
+  r.ram_bytes = 4 * kGiB;
+  r.pages_data = 101;
+  r.pages_zero = 102;
+  r.pages_skipped = 103;
+  r.pages_resent = 104;
+  r.pages_in_pause = 105;
+  r.pages_discarded = 106;
+  r.bytes_raw = 12 * kMiB;
+  r.bytes_compressed = 900 * kMiB;
+  r.bytes_before_compression = 1800 * kMiB;
+  r.bytes_lanes = 912 * kMiB;
+  r.bytes_control = 113 * kKiB;
+  r.bytes_devices = 110 * kKiB;
+  r.harvests = 12;
+  r.hypervisor_ram_bytes = 108;
+  r.source_cpu = 3200ms;
+  r.sink_cpu = 1100ms;
+  r.source_peak_memory = 34 * kMiB;
+  r.sink_peak_memory = 20 * kMiB;
+  return r;
+}
+
+void expect_contains(const std::string& text, std::string_view part) {
+  EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in:\n" << text;
+}
+
+TEST(ReportText, SaysWhatTheMoveCost) {
+  const std::string text = render_report(moved());
+  for (const char* part :
+       {"done: the VM runs at the destination", "vm1, QEMU 7.2.22 to 10.0.2", "12.3 s",
+        "31.2 ms (asked for at most 50 ms)", "4 GiB: pages 101 sent, 102 zero, 103 never sent",
+        "of those 104 again, 105 in the pause; 106 given back", "lanes 912 MiB, control 113 KiB (devices 110 KiB)",
+        "raw 12 MiB, compressed 900 MiB from 1.76 GiB (ratio 2.00)", "2 lanes, zstd:1, avx512 kernels, 12 harvests",
+        "source 3.2 s, destination 1.1 s", "source 34 MiB, destination 20 MiB", "108 B of RAM that QEMU wrote"}) {
+    expect_contains(text, part);
+  }
+}
+
+TEST(ReportText, AlignsTheLedger) {
+  std::istringstream lines(render_report(moved()));
+  std::vector<std::string> ledger;
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_LE(line.size(), 100U) << line;
+    EXPECT_FALSE(line.empty() || line.ends_with(' ')) << "'" << line << "'";
+    if (line.find("last ") != std::string::npos || line.find(" us") != std::string::npos ||
+        line.find("devices saved") != std::string::npos) {
+      ledger.push_back(line);
+    }
+  }
+  ASSERT_EQ(ledger.size(), 4U);
+  for (const std::string& line : ledger) EXPECT_EQ(line.size(), ledger[0].size()) << line;
+  expect_contains(ledger[2], " 1398");
+  expect_contains(ledger[3], " 29200");
+}
+
+TEST(ReportText, LeavesOutThePauseThatNeverWas) {
+  Report failed;
+  failed.error = Error{ErrorKind::kRefused, "no", 0};
+  const std::string text = render_report(failed);
+  expect_contains(text, "source-runs: the VM is at the source as it was");
+  EXPECT_EQ(text.find("\npause"), std::string::npos) << text;
+  EXPECT_EQ(text.find("\nengine"), std::string::npos) << text;
+  expect_contains(text, "QEMU ? to ?");
+  expect_contains(text, "(without a name)");
+}
+
+TEST(ReportText, KeepsAHostileNameOffTheTerminal) {
+  Report r = moved();
+  r.vm_name = "vm\x1b[2J\nx";
+  const std::string text = render_report(r);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  expect_contains(text, "vm?[2J?x");
+}
+
+TEST(ReportJson, CanBeReadBackFieldByField) {
+  const Json json = Json::parse(report_json(moved()));
+  EXPECT_EQ(json.at("type"), "report");
+  EXPECT_EQ(json.at("outcome"), "done");
+  EXPECT_TRUE(json.at("error").is_null());
+  EXPECT_EQ(json.at("vm_name"), "vm1");
+  EXPECT_EQ(json.at("source_version"), "7.2.22");
+  EXPECT_EQ(json.at("sink_version"), "10.0.2");
+  EXPECT_EQ(json.at("codec"), "zstd:1");
+  EXPECT_EQ(json.at("lanes"), 2);
+  EXPECT_EQ(json.at("kernels"), "avx512");
+  EXPECT_EQ(json.at("total_us"), 12'345'000);
+  EXPECT_EQ(json.at("pause_us"), 31'234);
+  EXPECT_EQ(json.at("max_downtime_us"), 50'000);
+  ASSERT_EQ(json.at("ledger").size(), 3U);
+  EXPECT_EQ(json.at("ledger").at(1), (Json{{"name", "last pages"}, {"begin_us", 812}, {"end_us", 2210}}));
+  EXPECT_EQ(json.at("ram_bytes"), 4 * kGiB);
+  EXPECT_EQ(json.at("pages_data"), 101);
+  EXPECT_EQ(json.at("pages_zero"), 102);
+  EXPECT_EQ(json.at("pages_skipped"), 103);
+  EXPECT_EQ(json.at("pages_resent"), 104);
+  EXPECT_EQ(json.at("pages_in_pause"), 105);
+  EXPECT_EQ(json.at("pages_discarded"), 106);
+  EXPECT_EQ(json.at("bytes_raw"), 12 * kMiB);
+  EXPECT_EQ(json.at("bytes_compressed"), 900 * kMiB);
+  EXPECT_EQ(json.at("bytes_before_compression"), 1800 * kMiB);
+  EXPECT_EQ(json.at("bytes_lanes"), 912 * kMiB);
+  EXPECT_EQ(json.at("bytes_control"), 113 * kKiB);
+  EXPECT_EQ(json.at("bytes_devices"), 110 * kKiB);
+  EXPECT_EQ(json.at("harvests"), 12);
+  EXPECT_EQ(json.at("hypervisor_ram_bytes"), 108);
+  EXPECT_EQ(json.at("source_cpu_us"), 3'200'000);
+  EXPECT_EQ(json.at("sink_cpu_us"), 1'100'000);
+  EXPECT_EQ(json.at("source_peak_memory"), 34 * kMiB);
+  EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
+  EXPECT_EQ(json.size(), 32U) << "a field that this test does not know";
+}
+
+TEST(ReportJson, CarriesTheErrorAndSurvivesBytesThatAreNoText) {
+  Report r;
+  r.outcome = Outcome::kSourceStopped;
+  r.vm_name = "vm\xff\xfe";
+  r.error = Error{ErrorKind::kPeerLost, "line\nbreak \"quoted\" \xc3", 104};
+  const Json json = Json::parse(report_json(r));
+  EXPECT_EQ(json.at("outcome"), "source-stopped");
+  EXPECT_EQ(json.at("error").at("kind"), "peer-lost");
+  EXPECT_TRUE(json.at("error").at("message").get<std::string>().starts_with("line\nbreak \"quoted\" "));
+  EXPECT_TRUE(json.at("ledger").is_array());
+}
+
+TEST(SinkReportText, SaysWhatBecameOfTheVm) {
+  SinkReport r;
+  r.outcome = Outcome::kDone;
+  r.vm_name = "vm1";
+  r.source_version = "7.2.22";
+  r.bytes_received = kGiB;
+  r.commit_to_resume = 600us;
+  expect_contains(render_report(r), "the VM runs here");
+  expect_contains(render_report(r), "vm1, from QEMU 7.2.22");
+  expect_contains(render_report(r), "1 GiB received");
+  expect_contains(render_report(r), "600 us after the commit");
+  r.outcome = Outcome::kInDoubt;
+  expect_contains(render_report(r), "does not run here");
+}
+
+TEST(SinkReportJson, CanBeReadBack) {
+  SinkReport r;
+  r.error = Error{ErrorKind::kTimedOut, "no source came", 0};
+  r.bytes_received = 7;
+  r.device_load = 3ms;
+  const Json json = Json::parse(report_json(r));
+  EXPECT_EQ(json.at("type"), "sink-report");
+  EXPECT_EQ(json.at("outcome"), "source-runs");
+  EXPECT_EQ(json.at("error").at("kind"), "timed-out");
+  EXPECT_EQ(json.at("bytes_received"), 7);
+  EXPECT_EQ(json.at("device_load_us"), 3000);
+}
+
+TEST(ReportFile, ReplacesWhatWasThere) {
+  std::string folder = (std::filesystem::temp_directory_path() / "godwit-report-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/report.json";
+  std::ofstream(path) << std::string(100000, 'x');
+  ASSERT_TRUE(write_report_json(moved(), path).has_value());
+  std::ifstream file(path);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  EXPECT_EQ(text, report_json(moved()));
+  std::filesystem::remove_all(folder);
+  const Status failed = write_report_json(moved(), path);
+  ASSERT_FALSE(failed.has_value());
+  EXPECT_EQ(failed.error().kind, ErrorKind::kNotFound);
+  expect_contains(failed.error().message, path);
+}
+
+}  // namespace
+}  // namespace godwit

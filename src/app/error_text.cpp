@@ -1,0 +1,121 @@
+#include "app/error_text.h"
+
+#include <fmt/format.h>
+
+#include "app/printable.h"
+
+namespace godwit {
+
+namespace {
+
+/// What to do after a failure before the commit, by what a caller can do about it. Sending again is always safe then.
+std::string_view next_at_source(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+      return "Mend what is named above and send again.";
+    case ErrorKind::kRefused:
+      return "Nothing is to be undone. Mend what is named above, on the side that it names, and send again.";
+    case ErrorKind::kUnsupported:
+      return "`godwit probe --qmp PATH` lists what this host and this VM lack.";
+    case ErrorKind::kNoPermission:
+      return "Run godwit as root (it traces QEMU's process and reads its memory).";
+    case ErrorKind::kNotFound:
+      return "Check that what is named above exists, and that QEMU runs.";
+    case ErrorKind::kIo:
+      return "Mend what the operating system says above, and send again.";
+    case ErrorKind::kPeerLost:
+      return "Check the link and the destination host; start QEMU and `godwit receive` there anew, and send again.";
+    case ErrorKind::kProtocol:
+      return "Check that a godwit of this version is at the other end; start it and its QEMU anew, and send again.";
+    case ErrorKind::kTimedOut:
+      return "If it was slow, allow more with --timeout, --max-downtime or --bandwidth; if something hangs, free it.";
+    case ErrorKind::kCancelled:
+      return "To try again, start QEMU and `godwit receive` at the destination anew, and send again.";
+    case ErrorKind::kHypervisor:
+      return "Look at what QEMU says above and in its log; start the destination's QEMU anew before you send again.";
+  }
+  return "Send again.";
+}
+
+std::string_view next_at_destination(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+    case ErrorKind::kNotFound:
+    case ErrorKind::kIo:
+      return "Mend what is named above, and start `godwit receive` again.";
+    case ErrorKind::kNoPermission:
+      return "Run godwit as root (it opens QEMU's memory).";
+    case ErrorKind::kUnsupported:
+      return "`godwit probe --qmp PATH` lists what this host lacks.";
+    case ErrorKind::kRefused:
+      return "Start QEMU here with the source's machine type, CPU and RAM and with -S -incoming defer, and receive "
+             "again.";
+    case ErrorKind::kPeerLost:
+    case ErrorKind::kProtocol:
+    case ErrorKind::kTimedOut:
+    case ErrorKind::kCancelled:
+    case ErrorKind::kHypervisor:
+      return "For another try start QEMU here anew with -S -incoming defer, and then `godwit receive`.";
+  }
+  return "Start `godwit receive` again.";
+}
+
+Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
+  switch (outcome) {
+    case Outcome::kSourceStopped:
+      return {"Not moved",
+              "The VM stands still on this host; the destination cannot run it, for nothing was committed.",
+              "Let it run on: `godwit probe --qmp PATH` here does so, or `cont` in QEMU's monitor."};
+    case Outcome::kInDoubt:
+      // A sink that ended with 1 never got the commit and gave the VM up, so here alone it may run. A destination that
+      // is lost may have run it and written its disk: then the memory here is older than the disk.
+      return {"In doubt", "The VM stands still here, and must not run here unless the destination never started it.",
+              "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there. "
+              "With 1: `cont` here. If that host is lost: boot the VM from its disk."};
+    case Outcome::kDone:
+    case Outcome::kSourceRuns:
+      break;
+  }
+  return {"Not moved", "The VM is on this host as it was; the destination does not run it.",
+          std::string(next_at_source(kind))};
+}
+
+Explanation explain_at_destination(Outcome outcome, ErrorKind kind) {
+  if (outcome == Outcome::kInDoubt) {
+    return {"In doubt", "The source has given the VM up for good; it stands in this host's QEMU, complete.",
+            "Type `cont` in the monitor of the QEMU here; never resume the VM at the source."};
+  }
+  return {"Not received", "The VM was not started here; the source has it.", std::string(next_at_destination(kind))};
+}
+
+/// "Message." with one full stop.
+std::string sentence(std::string text) {
+  while (text.ends_with(' ')) text.pop_back();
+  if (!text.ends_with('.') && !text.ends_with('!') && !text.ends_with('?')) text += '.';
+  return text;
+}
+
+}  // namespace
+
+Explanation explain(Side side, Outcome outcome, const Error& error) {
+  Explanation said =
+      side == Side::kSource ? explain_at_source(outcome, error.kind) : explain_at_destination(outcome, error.kind);
+  said.happened = fmt::format("{}: {}", said.happened, sentence(printable(error.message)));
+  return said;
+}
+
+std::string describe_failure(Side side, Outcome outcome, const Error& error) {
+  const Explanation said = explain(side, outcome, error);
+  return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
+}
+
+std::string describe_failure(const Report& report) {
+  return describe_failure(Side::kSource, report.outcome, report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
+}
+
+std::string describe_failure(const SinkReport& report) {
+  return describe_failure(Side::kDestination, report.outcome,
+                          report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
+}
+
+}  // namespace godwit

@@ -1,0 +1,31 @@
+// A failure as a person reads it: three short lines. What happened, where the VM is now, what to do next.
+//
+// docs/errors.md lists them; a test holds the two together.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "engine/report.h"
+#include "engine/sink.h"
+
+namespace godwit {
+
+/// The end of the migration at which this program runs.
+enum class Side { kSource, kDestination };
+
+struct Explanation {
+  std::string happened;
+  std::string state;
+  std::string next;
+};
+
+/// For any outcome but kDone.
+Explanation explain(Side side, Outcome outcome, const Error& error);
+
+/// The three lines, without a line end after the last. Nothing a peer said can do harm on a terminal.
+std::string describe_failure(Side side, Outcome outcome, const Error& error);
+std::string describe_failure(const Report& report);
+std::string describe_failure(const SinkReport& report);
+
+}  // namespace godwit

@@ -1,0 +1,117 @@
+#include "app/error_text.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+namespace godwit {
+namespace {
+
+std::vector<ErrorKind> all_kinds() {
+  std::vector<ErrorKind> kinds;
+  for (int i = 0; name_of(static_cast<ErrorKind>(i)) != "unknown"; ++i) kinds.push_back(static_cast<ErrorKind>(i));
+  return kinds;
+}
+
+constexpr Outcome kFailures[] = {Outcome::kSourceRuns, Outcome::kSourceStopped, Outcome::kInDoubt};
+
+void expect_contains(const std::string& text, std::string_view part) {
+  EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
+}
+
+TEST(ErrorText, IsThreeShortLines) {
+  for (const Side side : {Side::kSource, Side::kDestination}) {
+    for (const Outcome outcome : kFailures) {
+      for (const ErrorKind kind : all_kinds()) {
+        const std::string text = describe_failure(side, outcome, Error{kind, "the link is down", 0});
+        EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+        expect_contains(text, "the link is down.\n");
+        const Explanation said = explain(side, outcome, Error{kind, "x", 0});
+        EXPECT_LE(said.state.size(), 120U) << said.state;
+        EXPECT_LE(said.next.size(), 200U) << said.next;
+        EXPECT_FALSE(said.next.empty());
+      }
+    }
+  }
+}
+
+TEST(ErrorText, SaysWhereTheVmIs) {
+  const Error error{ErrorKind::kPeerLost, "the connection is gone", 0};
+  expect_contains(explain(Side::kSource, Outcome::kSourceRuns, error).state, "on this host as it was");
+  expect_contains(explain(Side::kSource, Outcome::kSourceStopped, error).state, "stands still on this host");
+  expect_contains(explain(Side::kSource, Outcome::kInDoubt, error).state, "must not run here unless");
+  expect_contains(explain(Side::kDestination, Outcome::kSourceRuns, error).state, "not started here");
+  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state, "stands in this host's QEMU");
+}
+
+TEST(ErrorText, NeverAdvisesToResumeAtBothEnds) {
+  const Error error{ErrorKind::kPeerLost, "the connection is gone", 0};
+  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).next, "never resume the VM at the source");
+  const std::string next = explain(Side::kSource, Outcome::kInDoubt, error).next;
+  expect_contains(next, "With 1: `cont` here.");
+  expect_contains(next, "ended with 0: end the QEMU here.");
+  for (const ErrorKind kind : all_kinds()) {
+    EXPECT_EQ(explain(Side::kDestination, Outcome::kSourceRuns, Error{kind, "x", 0}).next.find("`cont`"),
+              std::string::npos)
+        << name_of(kind);
+  }
+}
+
+TEST(ErrorText, AdvisesByTheKindOfError) {
+  const auto next = [](ErrorKind kind) {
+    return explain(Side::kSource, Outcome::kSourceRuns, Error{kind, "x", 0}).next;
+  };
+  expect_contains(next(ErrorKind::kNoPermission), "as root");
+  expect_contains(next(ErrorKind::kUnsupported), "godwit probe");
+  expect_contains(next(ErrorKind::kPeerLost), "destination host");
+  expect_contains(next(ErrorKind::kTimedOut), "--timeout");
+}
+
+TEST(ErrorText, EndsTheFirstLineWithOneFullStop) {
+  const auto happened = [](const char* message) {
+    return explain(Side::kSource, Outcome::kSourceRuns, Error{ErrorKind::kIo, message, 0}).happened;
+  };
+  EXPECT_EQ(happened("no memory"), "Not moved: no memory.");
+  EXPECT_EQ(happened("no memory."), "Not moved: no memory.");
+  EXPECT_EQ(happened("no memory. "), "Not moved: no memory.");
+}
+
+TEST(ErrorText, DoesNotLetAPeerWriteOnTheTerminal) {
+  const Error hostile{ErrorKind::kRefused, "no\n\x1b]0;owned\x07" + std::string(100000, 'x'), 0};
+  const std::string text = describe_failure(Side::kSource, Outcome::kSourceRuns, hostile);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_EQ(text.find('\x07'), std::string::npos);
+  EXPECT_LT(text.size(), 2000U);
+}
+
+TEST(ErrorText, ReadsReportsOfBothSides) {
+  Report report;
+  report.outcome = Outcome::kInDoubt;
+  report.error = Error{ErrorKind::kTimedOut, "the destination did not answer", 0};
+  EXPECT_EQ(describe_failure(report), describe_failure(Side::kSource, report.outcome, *report.error));
+  SinkReport sink;
+  sink.error = Error{ErrorKind::kPeerLost, "the source is gone", 0};
+  EXPECT_EQ(describe_failure(sink), describe_failure(Side::kDestination, Outcome::kSourceRuns, *sink.error));
+}
+
+TEST(ErrorDocument, ListsEveryStateAndAdvice) {
+  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "../../docs/errors.md");
+  const std::string document(std::istreambuf_iterator<char>(file), {});
+  ASSERT_FALSE(document.empty());
+  for (const Side side : {Side::kSource, Side::kDestination}) {
+    for (const Outcome outcome : kFailures) {
+      for (const ErrorKind kind : all_kinds()) {
+        const Explanation said = explain(side, outcome, Error{kind, "x", 0});
+        expect_contains(document, said.state);
+        expect_contains(document, said.next);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace godwit

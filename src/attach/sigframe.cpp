@@ -62,7 +62,7 @@ constexpr std::int64_t kRestartBlock = -516;
 /// a frame larger than the thread's own area, which without permission for AMX is smaller than what ptrace shows.
 Result<std::size_t> state_size_for(std::uint64_t in_use) {
   std::size_t size = kLegacyAndHeader;
-  for (unsigned component = 2; component < 63; ++component) {
+  for (unsigned component = 2; component < 64; ++component) {
     if ((in_use >> component & 1) == 0) continue;
     unsigned length = 0, offset = 0, c = 0, d = 0;
     if (__get_cpuid_count(0xd, component, &length, &offset, &c, &d) == 0 || offset < kLegacyAndHeader) {

@@ -29,12 +29,14 @@ inline std::string name_of(Pastime pastime) {
   return kNames[static_cast<int>(pastime)];
 }
 
+constexpr std::int64_t kNothingStrange = -1'000'000;
+
 struct TargetState {
   std::atomic<std::uint64_t> rounds{0};        // of the main thread
   std::atomic<std::uint64_t> other_rounds{0};  // of the others
   std::atomic<std::uint64_t> interrupted{0};   // rounds that ended with EINTR
   std::atomic<const char*> disturbed{nullptr};
-  std::atomic<std::int64_t> strange_return{0};
+  std::atomic<std::int64_t> strange_return{kNothingStrange};
   std::atomic<std::uint64_t> signals{0};
 };
 
@@ -57,7 +59,7 @@ class CallTarget {
       return "it does not go on";
     }
     if (const char* what = state_->disturbed) return std::string("disturbed: ") + what;
-    if (state_->strange_return != 0) return "a call returned " + std::to_string(state_->strange_return);
+    if (state_->strange_return != kNothingStrange) return "a call returned " + std::to_string(state_->strange_return);
     return "";
   }
 

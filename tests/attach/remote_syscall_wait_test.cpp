@@ -151,7 +151,7 @@ TEST(RemoteSyscallStack, IsNeverACoroutines) {
     std::vector<unsigned char> memory(kBelow + kStackBytes, 0x5a);
     ucontext_t main_context, inner;
     const auto body = [](Coroutine* state, unsigned long) {
-      for (unsigned i = 0; i < 2'000'000; ++i) asm volatile("pause");
+      for (unsigned i = 0; i < 100'000; ++i) asm volatile("pause");
       ++state->switches;
     };
     while (true) {

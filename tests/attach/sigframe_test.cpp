@@ -68,8 +68,8 @@ TEST(BuildSignalFrame, LiesBelowTheRedZoneAndIsAligned) {
     EXPECT_EQ(frame->end, state.registers.rsp - 128);
     EXPECT_EQ(frame->address % 16, 8U);
     EXPECT_EQ(at<std::uint64_t>(*frame, 0), 0xabcdefU);              // return address
-    EXPECT_EQ(at<std::uint64_t>(*frame, 168), 0x401002U);            // rip
-    EXPECT_EQ(at<std::uint64_t>(*frame, 160), state.registers.rsp);  // rsp
+    EXPECT_EQ(at<std::uint64_t>(*frame, 176), 0x401002U);            // rip
+    EXPECT_EQ(at<std::uint64_t>(*frame, 168), state.registers.rsp);  // rsp
     EXPECT_EQ(at<std::uint64_t>(*frame, 304), state.signal_mask);
     const auto xstate = at<std::uint64_t>(*frame, 232);
     EXPECT_EQ(xstate % 64, 0U);

@@ -22,6 +22,7 @@ Result<Secret> random_secret();
 class ControlConnection {
  public:
   explicit ControlConnection(Channel& channel) : channel_(channel) {}
+  /// kInvalidArgument: the peer would refuse it (a name or a body over its limit); nothing was sent.
   Status send(const Message& message);
   /// The next message. kProtocol: an unknown type, a length over its type's limit, a malformed body.
   Result<Message> receive();
@@ -40,5 +41,6 @@ Encoded encode(const Message& message);
 Result<Message> decode(std::uint16_t type, Bytes body);
 /// The longest body that the type may have; 0 for an unknown type.
 std::size_t body_limit(std::uint16_t type) noexcept;
+bool is_known(std::uint16_t type) noexcept;
 
 }  // namespace godwit::wire

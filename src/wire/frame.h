@@ -24,12 +24,14 @@ struct FrameHeader {
   PageWord data = 0;          ///< pages in the payload, joined in order, then encoded
   PageWord zero = 0;          ///< pages that are all zeros now; disjoint from data
   std::uint32_t payload = 0;  ///< bytes that follow
+  bool operator==(const FrameHeader&) const = default;
 };
 
 using FrameHeaderBytes = std::array<std::byte, kFrameHeaderSize>;
 FrameHeaderBytes encode(const FrameHeader& header) noexcept;
 /// Checks all that can be checked without knowing the VM: type, disjoint words, payload present exactly if there is
-/// data and at most page_count(data) * 4096, raw payload exactly that long, reserved bytes zero. kProtocol says which.
+/// data and at most page_count(data) * 4096, raw payload exactly that long, at least one page named, a fence without
+/// pages, reserved bytes zero. kProtocol says which.
 Result<FrameHeader> decode_frame_header(Bytes header);
 
 }  // namespace godwit::wire

@@ -26,6 +26,7 @@ struct Greeting {
   Role role = Role::kControl;
   std::uint16_t lane = 0;  ///< lane number, 0 for control
   Secret secret{};         ///< the session's; a control connection brings it, lanes must repeat it
+  bool operator==(const Greeting&) const = default;
 };
 
 // ---- source -> sink
@@ -33,43 +34,65 @@ struct Hello {  ///< first after the greeting
   Fingerprint fingerprint;
   std::uint16_t lanes = 1;
   std::string program;  ///< "godwit 0.1.0"
+  bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
   ChunkIndex first;
   std::vector<PageWord> words;
+  bool operator==(const DataMap&) const = default;
 };
-struct DataMapEnd {};  ///< pages not in the map are zeros at the source: the sink makes them so
-struct DeviceBytes {   ///< a piece of the hypervisor's device stream
+struct DataMapEnd {
+  bool operator==(const DataMapEnd&) const = default;
+};                    ///< pages not in the map are zeros at the source: the sink makes them so
+struct DeviceBytes {  ///< a piece of the hypervisor's device stream
   std::vector<std::byte> bytes;
+  bool operator==(const DeviceBytes&) const = default;
 };
-struct GuestStopped {};  ///< the source guest stands; device bytes after this need all of RAM in place before they load
-struct DeviceEnd {};     ///< the device stream is complete
-struct Commit {};        ///< the source never runs this guest again: start it
+struct GuestStopped {
+  bool operator==(const GuestStopped&) const = default;
+};  ///< the source guest stands; device bytes after this need all of RAM in place before they load
+struct DeviceEnd {
+  bool operator==(const DeviceEnd&) const = default;
+};  ///< the device stream is complete
+struct Commit {
+  bool operator==(const Commit&) const = default;
+};  ///< the source never runs this guest again: start it
 // ---- sink -> source
 struct Welcome {  ///< the sink fits
   Fingerprint fingerprint;
   std::string program;
+  bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not
   std::string reason;
+  bool operator==(const Refusal&) const = default;
 };
-struct MapApplied {};  ///< memory outside the data map reads as zeros; lanes may send
-struct Fenced {        ///< all lanes have applied everything before their fence of this number
+struct MapApplied {
+  bool operator==(const MapApplied&) const = default;
+};               ///< memory outside the data map reads as zeros; lanes may send
+struct Fenced {  ///< all lanes have applied everything before their fence of this number
   std::uint32_t fence = 0;
+  bool operator==(const Fenced&) const = default;
 };
-struct Prepared {};  ///< RAM and devices are loaded, the guest stands ready
-struct Done {        ///< the guest runs here
+struct Prepared {
+  bool operator==(const Prepared&) const = default;
+};             ///< RAM and devices are loaded, the guest stands ready
+struct Done {  ///< the guest runs here
   std::uint64_t commit_to_resume_us = 0;
   std::uint64_t cpu_us = 0;    ///< CPU time of the sink engine
   std::uint64_t peak_rss = 0;  ///< bytes, without guest RAM mappings
   std::uint64_t device_load_us = 0;
   std::uint64_t last_fence_to_prepared_us = 0;
+  bool operator==(const Done&) const = default;
 };
 // ---- both
-struct Heartbeat {};  ///< once a second, so that a peer that hangs is noticed
-struct Abort {        ///< this side gives up; before Commit the source VM runs on
-  std::string kind;   ///< error kind's name
+struct Heartbeat {
+  bool operator==(const Heartbeat&) const = default;
+};                   ///< once a second, so that a peer that hangs is noticed
+struct Abort {       ///< this side gives up; before Commit the source VM runs on
+  std::string kind;  ///< error kind's name
   std::string reason;
+  bool operator==(const Abort&) const = default;
 };
 
 using Message = std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, GuestStopped, DeviceEnd, Commit, Welcome, Refusal,

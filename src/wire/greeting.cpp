@@ -1,0 +1,102 @@
+// The greeting: who connects, as what, and that it belongs to the session. spec.md has its bytes.
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "wire/control.h"
+#include "wire/little_endian.h"
+
+namespace godwit::wire {
+namespace {
+
+constexpr std::array<std::byte, 8> kMagic = {std::byte{'G'}, std::byte{'O'}, std::byte{'D'}, std::byte{'W'},
+                                             std::byte{'I'}, std::byte{'T'}, std::byte{0},   std::byte{'\n'}};
+constexpr std::size_t kVersionAt = 8;
+constexpr std::size_t kRoleAt = 10;
+constexpr std::size_t kReservedAt = 11;
+constexpr std::size_t kLaneAt = 12;
+constexpr std::size_t kReservedToo = 14;
+constexpr std::size_t kSecretAt = 16;
+constexpr std::size_t kGreetingSize = kSecretAt + sizeof(Secret);
+
+std::string printable(Bytes bytes) {
+  std::string text;
+  for (const std::byte b : bytes) {
+    const auto c = std::to_integer<unsigned char>(b);
+    text += c >= 0x20 && c < 0x7f ? fmt::format("{:c}", c) : fmt::format("\\x{:02x}", c);
+  }
+  return text;
+}
+
+Result<Role> role_of(std::byte number) {
+  switch (static_cast<Role>(number)) {
+    case Role::kControl:
+    case Role::kLane:
+      return static_cast<Role>(number);
+  }
+  return fail(ErrorKind::kProtocol, fmt::format("the greeting has an unknown role, {}", std::to_integer<int>(number)));
+}
+
+}  // namespace
+
+Status send_greeting(Channel& channel, const Greeting& greeting) {
+  std::array<std::byte, kGreetingSize> bytes{};
+  std::copy(kMagic.begin(), kMagic.end(), bytes.begin());
+  put(bytes.data() + kVersionAt, greeting.version);
+  bytes[kRoleAt] = static_cast<std::byte>(greeting.role);
+  put(bytes.data() + kLaneAt, greeting.lane);
+  std::copy(greeting.secret.begin(), greeting.secret.end(), bytes.begin() + kSecretAt);
+  return send_bytes(channel, bytes);
+}
+
+Result<Greeting> receive_greeting(Channel& channel) {
+  std::array<std::byte, kGreetingSize> bytes{};
+  const MutableBytes all(bytes);
+  // Piece by piece: a peer of another kind may send less than a greeting and wait for an answer.
+  TRY(channel.receive(all.first(kVersionAt)));
+  if (!std::equal(kMagic.begin(), kMagic.end(), bytes.begin())) {
+    return fail(ErrorKind::kProtocol,
+                fmt::format("this is no Godwit peer: it began with '{}'", printable(all.first(kVersionAt))));
+  }
+  TRY(channel.receive(all.subspan(kVersionAt, kRoleAt - kVersionAt)));
+  Greeting greeting;
+  greeting.version = get<std::uint16_t>(bytes.data() + kVersionAt);
+  if (greeting.version != kVersion) {
+    return fail(ErrorKind::kProtocol,
+                fmt::format("the peer speaks version {} of Godwit's protocol, this side version {}", greeting.version,
+                            kVersion));
+  }
+  TRY(channel.receive(all.subspan(kRoleAt)));
+  greeting.role = TRY(role_of(bytes[kRoleAt]));
+  greeting.lane = get<std::uint16_t>(bytes.data() + kLaneAt);
+  const auto reserved = get<std::uint16_t>(bytes.data() + kReservedToo);
+  if (bytes[kReservedAt] != std::byte{0} || reserved != 0) {
+    return fail(ErrorKind::kProtocol, "the greeting's reserved bytes are not zero");
+  }
+  if (greeting.role == Role::kControl && greeting.lane != 0) {
+    return fail(ErrorKind::kProtocol, fmt::format("a control connection greeted as lane {}", greeting.lane));
+  }
+  std::copy(bytes.begin() + kSecretAt, bytes.end(), greeting.secret.begin());
+  return greeting;
+}
+
+bool same_secret(const Secret& a, const Secret& b) noexcept {
+  // Every byte is looked at, whatever the others were; volatile keeps the compiler from leaving early.
+  volatile unsigned different = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) different = different | std::to_integer<unsigned>(a[i] ^ b[i]);
+  return different == 0;
+}
+
+Result<Secret> random_secret() {
+  Secret secret;
+  // KERNEL: getrandom gives up to 256 bytes whole once the pool is ready; only before that a signal may end it early.
+  while (::getrandom(secret.data(), secret.size(), 0) != static_cast<ssize_t>(secret.size())) {
+    if (errno != EINTR) return fail_os("getrandom");
+  }
+  return secret;
+}
+
+}  // namespace godwit::wire

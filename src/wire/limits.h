@@ -1,0 +1,32 @@
+// The limits of the wire format, as spec.md states them. Whatever a peer sends is checked against these first.
+#pragma once
+
+#include <cstddef>
+
+namespace godwit::wire {
+
+/// Chunks in one DataMap: 16 GiB of guest RAM, half a megabyte of words.
+inline constexpr std::size_t kMaxMapWords = 65536;
+/// One DeviceBytes: a heartbeat never waits long behind it, even at 100 Mbit/s (80 ms).
+inline constexpr std::size_t kMaxDeviceBytes = 1024 * 1024;
+
+/// Names in a fingerprint: QEMU's own limit for a RAM block's name.
+inline constexpr std::size_t kMaxNameBytes = 255;
+/// QEMU has about 50 feature words.
+inline constexpr std::size_t kMaxCpuFeatures = 256;
+/// QEMU has at most 256 memory slots; ROMs and video memory come on top.
+inline constexpr std::size_t kMaxBlocks = 1024;
+inline constexpr std::size_t kMaxProgramBytes = 256;
+inline constexpr std::size_t kMaxKindBytes = 64;
+/// A few sentences, one per difference of two fingerprints.
+inline constexpr std::size_t kMaxReasonBytes = 4096;
+
+/// Hello and Welcome: a fingerprint has about 3 KiB.
+inline constexpr std::size_t kMaxHelloBody = 256 * 1024;
+/// Refusal and Abort: the reason, each of its bytes escaped.
+inline constexpr std::size_t kMaxReasonBody = 64 * 1024;
+inline constexpr std::size_t kMaxDoneBody = 4096;
+/// Ours have 4 levels. Bounds what a body of nothing but brackets costs.
+inline constexpr std::size_t kMaxJsonDepth = 8;
+
+}  // namespace godwit::wire

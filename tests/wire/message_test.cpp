@@ -1,0 +1,208 @@
+// Bodies of control messages: round trips, damage, limits.
+#include <gtest/gtest.h>
+
+#include "tests/wire/samples.h"
+#include "wire/control.h"
+#include "wire/fingerprint_json.h"
+#include "wire/limits.h"
+#include "wire/message_types.h"
+
+namespace godwit::wire::testing {
+namespace {
+
+constexpr auto kDeviceBytes = static_cast<std::uint16_t>(MessageType::kDeviceBytes);
+
+std::uint16_t number_of(MessageType type) {
+  return static_cast<std::uint16_t>(type);
+}
+
+Result<Message> decode_text(MessageType type, std::string_view text) {
+  return decode(number_of(type), bytes_of(text));
+}
+
+void expect_protocol_error(const Result<Message>& result, std::string_view with = "") {
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::kProtocol);
+  EXPECT_NE(result.error().message.find(with), std::string::npos) << result.error().message;
+}
+
+TEST(Message, RandomValuesSurviveARoundTrip) {
+  std::mt19937_64 random(20);
+  for (int i = 0; i < 1000; ++i) {
+    const Message message = random_message(random);
+    const Encoded encoded = encode(message);
+    ASSERT_LE(encoded.body.size(), body_limit(encoded.type));
+    const auto decoded = decode(encoded.type, encoded.body);
+    ASSERT_TRUE(decoded) << decoded.error().message;
+    ASSERT_TRUE(*decoded == message) << "type " << encoded.type;
+  }
+}
+
+TEST(Message, TruncatedOrExtendedIsRefused) {
+  for (const Message& message : sample_messages()) {
+    Encoded encoded = encode(message);
+    if (encoded.type == kDeviceBytes) continue;  // any bytes are device bytes
+    for (std::size_t length = 0; length < encoded.body.size(); ++length) {
+      const auto decoded = decode(encoded.type, Bytes(encoded.body).first(length));
+      ASSERT_FALSE(decoded) << "type " << encoded.type << " of " << length << " bytes";
+      ASSERT_EQ(decoded.error().kind, ErrorKind::kProtocol);
+    }
+    encoded.body.push_back(std::byte{0});
+    expect_protocol_error(decode(encoded.type, encoded.body));
+  }
+}
+
+TEST(Message, DamagedBodiesNeverCrash) {
+  std::mt19937_64 random(21);
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const auto messages = sample_messages();
+    Encoded encoded = encode(messages[random() % messages.size()]);
+    if (encoded.body.empty()) continue;
+    for (auto n = 1 + random() % 3; n > 0; --n) {
+      encoded.body[random() % encoded.body.size()] = static_cast<std::byte>(random());
+    }
+    const auto decoded = decode(encoded.type, encoded.body);
+    if (decoded) continue;
+    ++refused;
+    ASSERT_EQ(decoded.error().kind, ErrorKind::kProtocol);
+  }
+  EXPECT_GT(refused, 100);
+}
+
+TEST(Message, UnknownTypesAreRefused) {
+  int known = 0;
+  for (unsigned type = 0; type <= 0xffff; ++type) {
+    if (is_known(static_cast<std::uint16_t>(type))) {
+      ++known;
+      continue;
+    }
+    const auto decoded = decode(static_cast<std::uint16_t>(type), {});
+    ASSERT_FALSE(decoded);
+    ASSERT_EQ(decoded.error().kind, ErrorKind::kProtocol);
+    ASSERT_EQ(body_limit(static_cast<std::uint16_t>(type)), 0u);
+  }
+  EXPECT_EQ(known, static_cast<int>(std::variant_size_v<Message>));
+}
+
+TEST(Message, ABodyOverItsLimitIsRefused) {
+  for (const Message& message : sample_messages()) {
+    const auto type = encode(message).type;
+    expect_protocol_error(decode(type, std::vector<std::byte>(body_limit(type) + 1)), "at most");
+  }
+}
+
+TEST(Json, UnknownKeysAreIgnored) {
+  const auto decoded = decode_text(MessageType::kRefusal, R"({"later":[{"x":null}],"reason":"no","more":1.5})");
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_TRUE(*decoded == Message(Refusal{"no"}));
+}
+
+TEST(Json, MissingKeysAreNamed) {
+  for (const Message& message : sample_messages()) {
+    const Encoded encoded = encode(message);
+    const std::string body(text_of(encoded.body));
+    if (!body.starts_with('{')) continue;
+    // Each key in turn gets another name, at any depth.
+    int keys = 0;
+    for (std::size_t end = body.find("\":"); end != std::string::npos; end = body.find("\":", end + 1)) {
+      const std::size_t begin = body.rfind('"', end - 1) + 1;
+      const std::string key = body.substr(begin, end - begin);
+      if (key.starts_with("feat-")) continue;
+      std::string damaged = body;
+      damaged.replace(begin, end - begin, "another");
+      expect_protocol_error(decode(encoded.type, bytes_of(damaged)), "'" + key + "' is missing");
+      ++keys;
+    }
+    EXPECT_GT(keys, 0);
+  }
+}
+
+TEST(Json, WrongTypesAndRangesAreRefused) {
+  const auto done = [](std::string_view value) {
+    return decode_text(MessageType::kDone, R"({"commit_to_resume_us":)" + std::string(value) +
+                                               R"(,"cpu_us":0,"peak_rss":0,"device_load_us":0,)"
+                                               R"("last_fence_to_prepared_us":0})");
+  };
+  ASSERT_TRUE(done("18446744073709551615"));
+  for (const char* value : {"-1", "1.0", "1e3", "\"1\"", "true", "null", "[]", "{}", "18446744073709551616"}) {
+    expect_protocol_error(done(value), "'commit_to_resume_us'");
+  }
+  expect_protocol_error(decode_text(MessageType::kRefusal, R"({"reason":7})"), "'reason' is no text");
+  for (const char* body : {"", "null", "[]", "\"reason\"", "{", "{}}", "{\"reason\":\"\xff\"}"}) {
+    expect_protocol_error(decode_text(MessageType::kRefusal, body));
+  }
+}
+
+TEST(Json, LanesFitSixteenBits) {
+  const std::string fingerprint = fingerprint_to_json(sample_fingerprint());
+  const auto hello = [&](const std::string& lanes) {
+    return decode_text(MessageType::kHello,
+                       R"({"fingerprint":)" + fingerprint + R"(,"program":"","lanes":)" + lanes + "}");
+  };
+  EXPECT_TRUE(hello("65535"));
+  expect_protocol_error(hello("65536"), "'lanes' is 65536");
+}
+
+TEST(Json, DeepNestingIsRefusedBeforeItIsBuilt) {
+  const std::size_t limit = body_limit(number_of(MessageType::kHello));
+  expect_protocol_error(decode_text(MessageType::kHello, std::string(limit, '[')), "nested");
+  expect_protocol_error(decode_text(MessageType::kHello, R"({"a":[[[[[[[[0]]]]]]]]})"), "nested");
+  EXPECT_TRUE(decode_text(MessageType::kRefusal, R"({"reason":"[[[[[[[[[[[[\"[[[[[[","a":[[[[0]]]]})"));
+}
+
+TEST(Json, TextsOverTheirLimitAreRefused) {
+  const auto refusal = [](std::size_t size) {
+    return decode_text(MessageType::kRefusal, R"({"reason":")" + std::string(size, 'x') + "\"}");
+  };
+  EXPECT_TRUE(refusal(kMaxReasonBytes));
+  expect_protocol_error(refusal(kMaxReasonBytes + 1), "'reason' has 4097 bytes");
+}
+
+TEST(Json, ReasonsAreCutAndMadeUtf8BySenders) {
+  const Encoded long_one = encode(Refusal{std::string(kMaxReasonBytes - 1, 'x') + "\u00e4 and more"});
+  const auto cut = decode(long_one.type, long_one.body);
+  ASSERT_TRUE(cut) << cut.error().message;
+  EXPECT_EQ(std::get<Refusal>(*cut).reason, std::string(kMaxReasonBytes - 1, 'x')) << "no half characters";
+
+  const Encoded damaged = encode(Abort{"io", "bad \xff byte"});
+  const auto mended = decode(damaged.type, damaged.body);
+  ASSERT_TRUE(mended) << mended.error().message;
+  EXPECT_EQ(std::get<Abort>(*mended).reason, "bad \uFFFD byte");
+
+  const Encoded all_damaged = encode(Refusal{std::string(kMaxReasonBytes, '\xff')});
+  EXPECT_TRUE(decode(all_damaged.type, all_damaged.body));
+}
+
+TEST(FingerprintJson, KeepsItsLimits) {
+  const auto is_read = [](const Fingerprint& fingerprint) {
+    return fingerprint_from_json(fingerprint_to_json(fingerprint)).has_value();
+  };
+  Fingerprint fingerprint = sample_fingerprint();
+  EXPECT_TRUE(is_read(fingerprint));
+  fingerprint.machine = std::string(kMaxNameBytes + 1, 'm');
+  EXPECT_FALSE(is_read(fingerprint));
+
+  fingerprint = sample_fingerprint();
+  fingerprint.blocks.resize(kMaxBlocks);
+  EXPECT_TRUE(is_read(fingerprint));
+  fingerprint.blocks.resize(kMaxBlocks + 1);
+  EXPECT_FALSE(is_read(fingerprint));
+
+  fingerprint = sample_fingerprint();
+  fingerprint.cpu_features[std::string(kMaxNameBytes + 1, 'f')] = "0x0";
+  EXPECT_FALSE(is_read(fingerprint));
+
+  fingerprint = sample_fingerprint();
+  for (std::size_t i = 0; i < kMaxCpuFeatures; ++i) fingerprint.cpu_features[std::to_string(i)] = "0x0";
+  EXPECT_FALSE(is_read(fingerprint));
+}
+
+TEST(FingerprintJson, ComesBackAsItWas) {
+  const auto read = fingerprint_from_json(fingerprint_to_json(sample_fingerprint()));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, sample_fingerprint());
+}
+
+}  // namespace
+}  // namespace godwit::wire::testing

@@ -1,0 +1,168 @@
+// The autopilot, by tables and by simulated guests.
+#include "engine/autopilot.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+
+Sample copying() {
+  return {.elapsed = 10s,
+          .drained = false,
+          .harvests = 3,
+          .last_harvest = 1000,
+          .last_interval = 1s,
+          .since_harvest = 200ms,
+          .wire_bytes_per_second = 100e6,
+          .wire_bytes_per_page = 4096};
+}
+
+template <typename V>
+bool is(const Verdict& verdict) {
+  return std::holds_alternative<V>(verdict);
+}
+
+TEST(Autopilot, GoesOnWhileTheBoardIsFull) {
+  EXPECT_TRUE(is<GoOn>(decide({}, copying())));
+}
+
+TEST(Autopilot, HarvestsOnceASecondWhileTheBoardIsFull) {
+  auto s = copying();
+  s.since_harvest = 1s;
+  EXPECT_TRUE(is<Harvest>(decide({}, s)));
+}
+
+TEST(Autopilot, NeverSwitchesOverBeforeAHarvestHasBeenMade) {
+  auto s = copying();
+  s.drained = true;
+  s.harvests = 0;
+  s.last_harvest = 0;
+  EXPECT_TRUE(is<Harvest>(decide({}, s)));
+}
+
+TEST(Autopilot, SwitchesOverWhenThePauseFits) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 100;  // 400 KB at 100 MB/s: 4 ms
+  ASSERT_TRUE(is<SwitchOver>(decide({}, s)));
+  EXPECT_LE(std::get<SwitchOver>(decide({}, s)).predicted_pause, Goals{}.max_downtime);
+}
+
+TEST(Autopilot, DoesNotSwitchOverWhenThePauseDoesNotFit) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 100'000;  // 400 MB at 100 MB/s
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+}
+
+TEST(Autopilot, CountsPagesThatDiskRequestsMayStillWrite) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 0;
+  s.deferred = 100'000;
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+}
+
+TEST(Autopilot, LeavesPagesSomethingUnderATinyBound) {
+  Goals goals;
+  goals.max_downtime = 4ms;
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 10;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+}
+
+TEST(Autopilot, GivesUpAtTheTimeoutAndSaysWhy) {
+  Goals goals;
+  goals.timeout = 5s;
+  const auto verdict = decide(goals, copying());
+  ASSERT_TRUE(is<GiveUp>(verdict));
+  EXPECT_NE(std::get<GiveUp>(verdict).reason.find("--timeout"), std::string::npos);
+}
+
+TEST(Autopilot, PredictsNothingWithoutAHarvest) {
+  auto s = copying();
+  s.harvests = 0;
+  EXPECT_FALSE(predict_pause(s).has_value());
+}
+
+TEST(Autopilot, PredictsMoreTheLongerTheLastHarvestIsAgo) {
+  auto s = copying();
+  auto later = s;
+  later.since_harvest = 800ms;
+  EXPECT_LT(*predict_pause(s), *predict_pause(later));
+}
+
+/// A guest that writes `pages_per_second` of a working set, and a link; steps of a millisecond.
+struct SimulatedGuest {
+  double pages_per_second;
+  double working_set;
+  double link_pages_per_second;
+
+  struct End {
+    bool switched = false;
+    double pause_ms = 0;
+    double seconds = 0;
+  };
+  End run(const Goals& goals, double ram_pages) const {
+    double waiting = ram_pages;
+    double dirty = 0;
+    Sample s{.wire_bytes_per_second = link_pages_per_second * 4096, .wire_bytes_per_page = 4096};
+    for (int ms = 0; ms < 10'000'000; ++ms) {
+      dirty = std::min(working_set, dirty + pages_per_second / 1000);
+      waiting = std::max(0.0, waiting - link_pages_per_second / 1000);
+      s.elapsed += 1ms;
+      s.since_harvest += 1ms;
+      s.drained = waiting == 0;
+      const auto verdict = decide(goals, s);
+      if (is<SwitchOver>(verdict)) {
+        return {true, (waiting + dirty) / link_pages_per_second * 1000, ms / 1000.0};
+      }
+      if (is<GiveUp>(verdict)) return {false, 0, ms / 1000.0};
+      if (is<Harvest>(verdict)) {
+        s.last_harvest = static_cast<std::uint64_t>(dirty);
+        s.last_interval = s.since_harvest;
+        s.since_harvest = {};
+        ++s.harvests;
+        waiting += dirty;
+        dirty = 0;
+      }
+    }
+    return {};
+  }
+};
+
+TEST(Autopilot, AnIdleGuestIsMovedAfterOnePass) {
+  const auto end = SimulatedGuest{10, 1000, 30'000}.run({}, 262'144);
+  ASSERT_TRUE(end.switched);
+  EXPECT_LT(end.seconds, 1.2 * 262'144 / 30'000);
+}
+
+TEST(Autopilot, AGuestSlowerThanTheLinkConvergesWithinItsBound) {
+  for (const double share : {0.1, 0.3, 0.5, 0.8}) {
+    const auto end = SimulatedGuest{30'000 * share, 200'000, 30'000}.run({}, 262'144);
+    ASSERT_TRUE(end.switched) << share;
+    EXPECT_LE(end.pause_ms, 50) << share;
+  }
+}
+
+TEST(Autopilot, AGuestFasterThanTheLinkEndsAtTheTimeout) {
+  Goals goals;
+  goals.timeout = 60s;
+  const auto end = SimulatedGuest{60'000, 200'000, 30'000}.run(goals, 262'144);
+  EXPECT_FALSE(end.switched);
+  EXPECT_NEAR(end.seconds, 60, 1);
+}
+
+TEST(Autopilot, AFastGuestWithASmallWorkingSetIsMoved) {
+  const auto end = SimulatedGuest{600'000, 800, 30'000}.run({}, 262'144);
+  ASSERT_TRUE(end.switched);
+  EXPECT_LE(end.pause_ms, 50);
+}
+
+}  // namespace
+}  // namespace godwit

@@ -1,0 +1,251 @@
+// Whole migrations of a fake VM over real sockets: what arrives is what was there, and exactly one VM runs at the end.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <future>
+
+#include "engine/sink.h"
+#include "engine/source.h"
+#include "host/host_profile.h"
+#include "tests/support/fake_vm.h"
+#include "wire/control.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::FakeSinkVm;
+using testing::FakeSourceVm;
+
+RamLayout two_blocks() {
+  // The first block ends in a chunk that is partly valid.
+  return RamLayout::make(
+             {{.name = "ram0", .size = 3 * kChunkSize + 5 * kPageSize}, {.name = "ram1", .size = 16 * kChunkSize}})
+      .value();
+}
+
+class Migration : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = std::filesystem::temp_directory_path() / "godwit-migration-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    listener_ = listen_on(parse_address("tcp://127.0.0.1:0").value()).value();
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  SinkReport receive(OnMilestone on_milestone = [](std::string_view) {}) {
+    return run_sink(SinkParts{.listener = *listener_,
+                              .fingerprint = sink_.fingerprint(),
+                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink_; },
+                              .clock = clock_,
+                              .patience = 20s,
+                              .on_milestone = std::move(on_milestone),
+                              .on_note = [&](std::string_view note) { notes_ += note; },
+                              .cancelled = sink_cancel_.get_token(),
+                              .program = "test"});
+  }
+  Report send(OnMilestone on_milestone = [](std::string_view) {}) {
+    auto journal = Journal::open(folder_, {1, 1}).value();
+    EXPECT_TRUE(journal.begin());
+    return run_source(SourceParts{.vm = source_,
+                                  .tracker = source_,
+                                  .journal = journal,
+                                  .clock = clock_,
+                                  .kernels = best_kernels({}),
+                                  .connect = connect_,
+                                  .goals = goals_,
+                                  .holes_may_appear = true,
+                                  .on_milestone = std::move(on_milestone),
+                                  .cancelled = cancel_.get_token(),
+                                  .program = "test"});
+  }
+  void expect_source_runs_alone(const Report& report) {
+    EXPECT_EQ(report.outcome, Outcome::kSourceRuns);
+    EXPECT_TRUE(report.error.has_value());
+    EXPECT_TRUE(source_.runs());
+    EXPECT_FALSE(sink_.runs());
+    EXPECT_EQ(Journal::peek(folder_, {1, 1}).value(), Journal::State::kNone);
+  }
+
+  std::string folder_;
+  SteadyClock clock_;
+  Goals goals_{.max_downtime = 500ms, .timeout = 60s};
+  FakeSourceVm source_{two_blocks(), 20};
+  FakeSinkVm sink_{two_blocks()};
+  std::unique_ptr<Listener> listener_;
+  std::function<Result<std::unique_ptr<Channel>>()> connect_ = [this] { return connect_to(listener_->address()); };
+  std::stop_source cancel_, sink_cancel_;
+  std::string notes_;
+};
+
+TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
+  for (const auto codec :
+       {CodecChoice{CodecId::kRaw, 0}, CodecChoice{CodecId::kLz4, 1}, CodecChoice{CodecId::kZstd, 1}}) {
+    SCOPED_TRACE(format_codec(codec));
+    goals_.codec = codec;
+    FakeSourceVm source(two_blocks(), 20);
+    FakeSinkVm sink(two_blocks());
+    // Stale bytes at the sink, where the source has zeros and where it has data, must not survive.
+    std::fill_n(sink.plain().at(ChunkIndex{1}, 0), 3 * kPageSize, std::byte{0xee});
+    auto journal = Journal::open(folder_, {1, 1}).value();
+    auto sink_report = std::async(std::launch::async, [&] {
+      return run_sink(SinkParts{.listener = *listener_,
+                                .fingerprint = sink.fingerprint(),
+                                .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
+                                .clock = clock_,
+                                .patience = 20s,
+                                .on_milestone = [](std::string_view) {},
+                                .program = "test"});
+    });
+    const auto report = run_source(SourceParts{.vm = source,
+                                               .tracker = source,
+                                               .journal = journal,
+                                               .clock = clock_,
+                                               .kernels = best_kernels({}),
+                                               .connect = connect_,
+                                               .goals = goals_,
+                                               .on_milestone = [](std::string_view) {},
+                                               .program = "test"});
+    ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+    EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
+    EXPECT_FALSE(source.runs());
+    EXPECT_TRUE(sink.runs());
+    EXPECT_TRUE(sink.announced);
+    EXPECT_EQ(sink.loaded, "setupdevices");
+    EXPECT_EQ(source.finished, 1U);
+    source.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink.plain().bytes()); });
+    EXPECT_GT(report.harvests, 0U);
+    EXPECT_GT(report.pause.count(), 0);
+    journal.clear();
+  }
+}
+
+TEST_F(Migration, IsInPlaceBeforeTheSinkIsPrepared) {
+  auto sink = std::async(std::launch::async, [&] {
+    return receive([&](std::string_view milestone) {
+      // Devices touch guest RAM while they load: all of it must be there.
+      if (milestone != "loaded") return;
+      source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
+    });
+  });
+  EXPECT_EQ(send().outcome, Outcome::kDone);
+  sink.get();
+}
+
+TEST_F(Migration, ASinkThatDoesNotFitIsRefusedBeforeAnythingMoves) {
+  FakeSinkVm other(RamLayout::make({{.name = "ram0", .size = kChunkSize}}).value());
+  auto sink = std::async(std::launch::async, [&] {
+    return run_sink(SinkParts{.listener = *listener_,
+                              .fingerprint = other.fingerprint(),
+                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &other; },
+                              .clock = clock_,
+                              .patience = 20s,
+                              .on_milestone = [](std::string_view) {}});
+  });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kRefused);
+  EXPECT_NE(report.error->message.find("ram1"), std::string::npos) << report.error->message;
+  EXPECT_EQ(report.bytes_lanes, 0U);
+  EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
+}
+
+TEST_F(Migration, ASinkThatCannotLoadLeavesTheSourceRunning) {
+  sink_.fail_load = true;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("cannot load this"), std::string::npos) << report.error->message;
+  sink.get();
+  EXPECT_TRUE(sink_.gave_up);
+}
+
+TEST_F(Migration, ASinkWithoutMemoryLeavesTheSourceRunning) {
+  sink_.plain().out_of_memory = true;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("no memory"), std::string::npos) << report.error->message;
+  sink.get();
+}
+
+TEST_F(Migration, ASinkThatCannotResumeLeavesTheSourceInDoubtAndStanding) {
+  sink_.fail_resume = true;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send();
+  EXPECT_EQ(report.outcome, Outcome::kInDoubt);
+  EXPECT_FALSE(source_.runs());
+  EXPECT_EQ(source_.rolled_back, 0U);
+  EXPECT_EQ(Journal::peek(folder_, {1, 1}).value(), Journal::State::kCommitted);
+  EXPECT_EQ(sink.get().outcome, Outcome::kInDoubt);
+}
+
+TEST_F(Migration, CancelledAtEachMilestoneTheSourceRunsOn) {
+  for (const std::string at : {"connected", "welcomed", "tracking", "mapped", "copying", "handing-over", "stopped",
+                               "fenced", "devices-sent", "prepared"}) {
+    SCOPED_TRACE(at);
+    cancel_ = {};
+    auto sink = std::async(std::launch::async, [&] { return receive(); });
+    const auto report = send([&](std::string_view milestone) {
+      if (milestone == at) cancel_.request_stop();
+    });
+    expect_source_runs_alone(report);
+    EXPECT_EQ(report.error->kind, ErrorKind::kCancelled);
+    const auto sink_report = sink.get();
+    EXPECT_EQ(sink_report.outcome, Outcome::kSourceRuns);
+  }
+}
+
+TEST_F(Migration, CancelledAfterTheCommitIsTooLate) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send([&](std::string_view milestone) {
+    if (milestone == "committed") cancel_.request_stop();
+  });
+  EXPECT_EQ(report.outcome, Outcome::kDone);
+  EXPECT_TRUE(sink_.runs());
+  EXPECT_FALSE(source_.runs());
+  sink.get();
+}
+
+TEST_F(Migration, CancelledSinkTellsTheSource) {
+  auto sink = std::async(std::launch::async, [&] {
+    return receive([&](std::string_view milestone) {
+      if (milestone == "mapped") sink_cancel_.request_stop();
+    });
+  });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("cancelled"), std::string::npos) << report.error->message;
+  EXPECT_EQ(sink.get().error->kind, ErrorKind::kCancelled);
+}
+
+TEST_F(Migration, AGuestThatWritesTooFastEndsAtTheTimeout) {
+  goals_.max_downtime = 1ns;
+  goals_.timeout = 500ms;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kTimedOut);
+  sink.get();
+}
+
+TEST_F(Migration, StrangersAreTurnedAwayAndDisturbNothing) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  auto stranger = connect_to(listener_->address()).value();
+  ASSERT_TRUE(send_bytes(*stranger, bytes_of("GET / HTTP/1.1\r\nHost: a-name-that-is-long-enough.example\r\n\r\n")));
+  auto false_lane = connect_to(listener_->address()).value();
+  ASSERT_TRUE(wire::send_greeting(*false_lane, {.role = wire::Role::kLane}));
+  EXPECT_EQ(send([&](std::string_view milestone) {
+              if (milestone != "connected") return;
+              auto wrong_secret = connect_to(listener_->address()).value();
+              EXPECT_TRUE(wire::send_greeting(*wrong_secret, {.role = wire::Role::kLane}));
+            }).outcome,
+            Outcome::kDone);
+  sink.get();
+  EXPECT_NE(notes_.find("no Godwit peer"), std::string::npos) << notes_;
+  EXPECT_NE(notes_.find("secret"), std::string::npos) << notes_;
+}
+
+}  // namespace
+}  // namespace godwit

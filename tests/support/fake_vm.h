@@ -1,0 +1,179 @@
+// A VM without a hypervisor: a thread that writes memory while it runs, a tracker that sees every write, and both ends
+// of a hand-over. The rules that a real hypervisor enforces or relies on are checked by it.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "tests/support/plain_memory.h"
+#include "tracking/dirty_tracker.h"
+#include "vmm/hypervisor.h"
+
+namespace godwit::testing {
+
+inline Fingerprint fake_fingerprint(const RamLayout& layout) {
+  Fingerprint f{
+      .hypervisor = "fake", .version = "1", .machine = "m", .accelerator = "none", .cpu_model = "c", .cpus = 1};
+  for (const auto& block : layout.blocks()) f.blocks.push_back({block.name, block.size, block.page_size});
+  return f;
+}
+
+class FakeSourceVm final : public SourceVm, public DirtyTracker {
+ public:
+  FakeSourceVm(RamLayout layout, unsigned writes_per_ms)
+      : memory_(std::move(layout)), fingerprint_(fake_fingerprint(memory_.layout())), writes_per_ms_(writes_per_ms) {
+    guest_ = std::jthread([this](std::stop_token stop) { run_guest(stop); });
+  }
+  ~FakeSourceVm() override {
+    handover_ = {};
+    guest_ = {};
+  }
+
+  const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
+  GuestMemory& memory() noexcept override { return memory_; }
+  Result<bool> running() override { return running_.load(); }
+  Status pause() override {
+    std::lock_guard lock(guest_mutex_);
+    running_ = false;
+    return {};
+  }
+  Status resume() override {
+    running_ = true;
+    return {};
+  }
+  Status start_handover(HandoverObserver& observer, Duration) override {
+    handover_ = std::jthread([this, &observer] { hand_over(observer); });
+    return {};
+  }
+  Status roll_back() override {
+    handover_ = {};
+    running_ = true;
+    ++rolled_back;
+    return {};
+  }
+  Status finish() override {
+    ++finished;
+    return {};
+  }
+  void interrupt() noexcept override {}
+
+  // DirtyTracker
+  Status start() override {
+    std::lock_guard lock(guest_mutex_);
+    tracking_ = true;
+    return {};
+  }
+  Result<HarvestStats> harvest(Board& board) override {
+    std::lock_guard lock(guest_mutex_);
+    for (const auto& [chunk, page] : dirty_) board.post(ChunkIndex{chunk}, PageWord{1} << page);
+    HarvestStats stats{.pages = dirty_.size()};
+    dirty_.clear();
+    board.announce();
+    return stats;
+  }
+  Status stop() override {
+    tracking_ = false;
+    return {};
+  }
+
+  /// Calls act(memory) with the guest held still, for the time of the call.
+  template <typename Act>
+  void with_memory(Act act) {
+    std::lock_guard lock(guest_mutex_);
+    act(memory_);
+  }
+  bool runs() const noexcept { return running_; }
+
+  unsigned rolled_back = 0;
+  unsigned finished = 0;
+
+ private:
+  void run_guest(std::stop_token stop) {
+    std::mt19937_64 random(1);
+    while (!stop.stop_requested()) {
+      {
+        std::lock_guard lock(guest_mutex_);
+        for (unsigned i = 0; running_ && i < writes_per_ms_; ++i) {
+          const auto chunk = static_cast<std::uint32_t>(random() % memory_.layout().chunk_count());
+          const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
+          if (((memory_.layout().valid_pages(ChunkIndex{chunk}) >> page) & 1) == 0) continue;
+          const auto value = random() % 3 == 0 ? 0 : random();  // pages become zero again, too
+          if (value == 0)
+            std::memset(memory_.at(ChunkIndex{chunk}, page), 0, kPageSize);
+          else
+            std::memcpy(memory_.at(ChunkIndex{chunk}, page) + random() % 500 * 8, &value, sizeof value);
+          if (tracking_) dirty_.insert({chunk, page});
+        }
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  void hand_over(HandoverObserver& observer) {
+    const SteadyClock clock;
+    if (!observer.device_bytes(bytes_of("setup"))) return;
+    observer.guest_stopping(clock.now());
+    (void)pause();
+    if (!observer.guest_stopped(clock.now())) return;
+    if (!observer.device_bytes(bytes_of("devices"))) return;
+    (void)observer.stream_ended(clock.now());
+  }
+
+  PlainMemory memory_;
+  Fingerprint fingerprint_;
+  unsigned writes_per_ms_;
+  std::mutex guest_mutex_;
+  std::atomic<bool> running_{true};
+  std::atomic<bool> tracking_{false};
+  std::set<std::pair<std::uint32_t, unsigned>> dirty_;
+  std::jthread handover_;
+  std::jthread guest_;
+};
+
+class FakeSinkVm final : public SinkVm {
+ public:
+  explicit FakeSinkVm(RamLayout layout)
+      : memory_(std::move(layout)), fingerprint_(fake_fingerprint(memory_.layout())) {}
+
+  const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
+  GuestMemory& memory() noexcept override { return memory_; }
+  Status open_incoming() override { return {}; }
+  Status load(Bytes bytes) override {
+    loaded += text_of(bytes);
+    return {};
+  }
+  Status finish_load() override { return {}; }
+  Status await_loaded(Duration) override {
+    if (fail_load) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot load this");
+    return {};
+  }
+  Status resume() override {
+    if (fail_resume) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot run this");
+    running_ = true;
+    return {};
+  }
+  Status announce() override {
+    announced = true;
+    return {};
+  }
+  void give_up() noexcept override { gave_up = true; }
+  void interrupt() noexcept override {}
+
+  bool runs() const noexcept { return running_; }
+  PlainMemory& plain() noexcept { return memory_; }
+
+  std::string loaded;
+  bool fail_load = false;
+  bool fail_resume = false;
+  std::atomic<bool> announced{false};
+  std::atomic<bool> gave_up{false};
+
+ private:
+  PlainMemory memory_;
+  Fingerprint fingerprint_;
+  std::atomic<bool> running_{false};
+};
+
+}  // namespace godwit::testing

@@ -1,0 +1,70 @@
+// Guest RAM in this process's own memory.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "memory/guest_memory.h"
+
+namespace godwit::testing {
+
+/// One block per RamLayout block; find_data() names the pages that are not zero.
+class PlainMemory final : public GuestMemory {
+ public:
+  explicit PlainMemory(RamLayout layout) : layout_(std::move(layout)), bytes_(layout_.chunk_count() * kChunkSize) {}
+
+  const RamLayout& layout() const noexcept override { return layout_; }
+  Status read(ChunkIndex chunk, PageWord pages, MutableBytes out) const override {
+    std::byte* to = out.data();
+    for_each_page(pages, [&](unsigned page) {
+      std::memcpy(to, at(chunk, page), kPageSize);
+      to += kPageSize;
+    });
+    return {};
+  }
+  Status write(ChunkIndex chunk, PageWord pages, Bytes in) override {
+    const std::byte* from = in.data();
+    for_each_page(pages, [&](unsigned page) {
+      std::memcpy(at(chunk, page), from, kPageSize);
+      from += kPageSize;
+    });
+    return {};
+  }
+  std::optional<MutableBytes> map(ChunkIndex chunk) noexcept override { return MutableBytes(at(chunk, 0), kChunkSize); }
+  Status discard(ChunkIndex chunk, PageWord pages) override {
+    for_each_page(pages, [&](unsigned page) { std::memset(at(chunk, page), 0, kPageSize); });
+    return {};
+  }
+  Status populate(ChunkIndex, PageWord) override {
+    return out_of_memory ? fail(ErrorKind::kIo, "no memory") : Status{};
+  }
+  Status find_data(ChunkIndex first, std::span<PageWord> out) const override {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const ChunkIndex chunk{first.value + static_cast<std::uint32_t>(i)};
+      out[i] = 0;
+      for_each_page(layout_.valid_pages(chunk), [&](unsigned page) {
+        const std::byte* begin = at(chunk, page);
+        if (std::any_of(begin, begin + kPageSize, [](std::byte b) { return b != std::byte{0}; }))
+          out[i] |= PageWord{1} << page;
+      });
+    }
+    return {};
+  }
+
+  std::byte* at(ChunkIndex chunk, unsigned page) noexcept {
+    return bytes_.data() + chunk.value * kChunkSize + page * kPageSize;
+  }
+  const std::byte* at(ChunkIndex chunk, unsigned page) const noexcept {
+    return bytes_.data() + chunk.value * kChunkSize + page * kPageSize;
+  }
+  const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
+
+  bool out_of_memory = false;
+
+ private:
+  RamLayout layout_;
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace godwit::testing

@@ -19,7 +19,7 @@ void Board::post(ChunkIndex chunk, PageWord pages) noexcept {
 
 PageWord Board::claim(ChunkIndex chunk) noexcept {
   std::atomic<PageWord>& word = words_[chunk.value];
-  // Most words of a sweep are empty: reading them leaves their cache lines shared, and is 10 times cheaper.
+  // Most words of a sweep are empty: reading them leaves their cache lines shared, and costs a fifth.
   if (word.load(std::memory_order_relaxed) == 0) return 0;
   const PageWord pages = word.exchange(0, std::memory_order_acquire);
   if (pages != 0) waiting_.fetch_sub(page_count(pages), std::memory_order_relaxed);

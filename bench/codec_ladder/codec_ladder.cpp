@@ -1,0 +1,154 @@
+// Every codec and level on pages such as guests have: speed both ways and ratio, with 1 and with 64 pages in a block.
+//
+//   sample   runs of 16 pages, shuffled: 35 % text, 50 % machine code and data, 15 % random (already compressed, keys)
+//
+// Zero pages are not among them: no codec ever sees one.
+#include <benchmark/benchmark.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+
+namespace {
+
+using namespace godwit;
+using Buffer = std::vector<std::byte>;
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kRun = 16 * kPage;
+constexpr std::size_t kRuns = 64;  // 4 MiB: beyond L2, as what lanes read is
+
+/// Up to `size` bytes of the files of a folder, in the order of their names.
+Buffer bytes_of_files(const std::filesystem::path& folder, std::size_t size) {
+  std::vector<std::filesystem::path> paths;
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(folder, error)) {
+    if (file.is_regular_file(error) && !file.is_symlink(error)) paths.push_back(file.path());
+  }
+  std::ranges::sort(paths);
+  Buffer bytes;
+  for (const auto& path : paths) {
+    if (bytes.size() >= size) break;
+    std::string content(size - bytes.size(), '\0');
+    std::ifstream file(path, std::ios::binary);
+    file.read(content.data(), static_cast<std::streamsize>(content.size()));
+    const Bytes read = bytes_of(content).first(static_cast<std::size_t>(file.gcount()));
+    bytes.insert(bytes.end(), read.begin(), read.end());
+  }
+  return bytes;
+}
+
+Buffer make_sample() {
+  constexpr std::size_t kText = kRuns * 35 / 100;
+  constexpr std::size_t kCode = kRuns * 50 / 100;
+  Buffer text = bytes_of_files("/usr/include", kText * kRun);
+  Buffer code = bytes_of_files("/usr/bin", kCode * kRun);
+  std::mt19937_64 random(1);
+  Buffer noise((kRuns - kText - kCode) * kRun);
+  std::ranges::generate(noise, [&] { return static_cast<std::byte>(random()); });
+  std::vector<Bytes> runs;
+  for (const Buffer* part : {&text, &code, &noise}) {
+    for (std::size_t at = 0; at + kRun <= part->size(); at += kRun) runs.push_back(Bytes(*part).subspan(at, kRun));
+  }
+  std::ranges::shuffle(runs, random);
+  Buffer sample;
+  for (const Bytes run : runs) sample.insert(sample.end(), run.begin(), run.end());
+  return sample;
+}
+
+/// The sample's blocks, each as the wire carries it: encoded, or raw where that is no smaller.
+struct Ladder {
+  Bytes sample;
+  std::size_t block = 0;
+  std::unique_ptr<Encoder> encoder;
+  std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Decoder> raw;
+  std::vector<Buffer> wire;
+  std::vector<bool> encoded;
+  Buffer room;
+
+  std::size_t blocks() const { return sample.size() / block; }
+  Bytes input(std::size_t i) const { return sample.subspan(i * block, block); }
+  std::size_t encode(std::size_t i) {
+    const EncodeJob job{.ticket = i, .input = input(i), .output = room};
+    EncodeDone done;
+    if (!encoder->submit({&job, 1}) || !encoder->collect({&done, 1}, {})) return 0;
+    return done.size;
+  }
+  bool decode(std::size_t i) { return (encoded[i] ? decoder : raw)->decode(wire[i], MutableBytes(room)).has_value(); }
+};
+
+/// Encodes everything and checks that it comes back.
+bool prepare(Ladder& ladder) {
+  ladder.room.resize(ladder.block);
+  for (std::size_t i = 0; i < ladder.blocks(); ++i) {
+    const std::size_t size = ladder.encoder ? ladder.encode(i) : 0;
+    const Bytes bytes = size != 0 ? Bytes(ladder.room).first(size) : ladder.input(i);
+    ladder.wire.emplace_back(bytes.begin(), bytes.end());
+    ladder.encoded.push_back(size != 0);
+    if (!ladder.decode(i) || !std::ranges::equal(ladder.room, ladder.input(i))) return false;
+  }
+  return true;
+}
+
+void encode(benchmark::State& state, Ladder* ladder) {
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < ladder->blocks(); ++i) benchmark::DoNotOptimize(ladder->encode(i));
+  }
+  std::size_t bytes = 0;
+  for (const Buffer& block : ladder->wire) bytes += block.size();
+  state.counters["ratio"] = static_cast<double>(ladder->sample.size()) / static_cast<double>(bytes);
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * ladder->sample.size()));
+}
+
+void decode(benchmark::State& state, Ladder* ladder) {
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < ladder->blocks(); ++i) benchmark::DoNotOptimize(ladder->decode(i));
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * ladder->sample.size()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> words = {argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=5",
+                                    "--benchmark_min_time=0.02", "--benchmark_report_aggregates_only=true"};
+  words.insert(words.end(), argv + 1, argv + argc);
+  std::vector<char*> arguments;
+  for (auto& word : words) arguments.push_back(word.data());
+  int count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+
+  const Buffer sample = make_sample();
+  if (sample.size() != kRuns * kRun) {
+    fmt::print(stderr, "/usr/include and /usr/bin do not hold enough for a sample\n");
+    return 1;
+  }
+  std::vector<std::unique_ptr<Ladder>> ladders;
+  for (const char* text : {"raw", "lz4:16", "lz4:1", "zstd:-5", "zstd:-1", "zstd:1", "zstd:3", "zstd:6"}) {
+    for (const std::size_t pages : {std::size_t{1}, std::size_t{64}}) {
+      const CodecChoice choice = parse_codec(text).value();
+      auto& ladder = *ladders.emplace_back(std::make_unique<Ladder>());
+      ladder.sample = sample;
+      ladder.block = pages * kPage;
+      ladder.encoder = make_encoder(choice).value();
+      ladder.decoder = make_decoder(choice.id).value();
+      ladder.raw = make_decoder(CodecId::kRaw).value();
+      if (!prepare(ladder)) {
+        fmt::print(stderr, "{} does not give back what it was given\n", text);
+        return 1;
+      }
+      const std::string name = fmt::format("{}/{} page{}/", text, pages, pages == 1 ? "" : "s");
+      if (ladder.encoder) benchmark::RegisterBenchmark((name + "encode").c_str(), encode, &ladder);
+      benchmark::RegisterBenchmark((name + "decode").c_str(), decode, &ladder);
+    }
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -21,8 +21,8 @@ class Qmp {
  public:
   virtual ~Qmp() = default;
 
-  /// Runs a command. kHypervisor with QEMU's own words if it refuses; kPeerLost if QEMU is gone ("QEMU closed its
-  /// monitor"); kTimedOut after 30 s without an answer.
+  /// Runs a command. kHypervisor with QEMU's own words if it refuses; kUnsupported if it does not know the command;
+  /// kPeerLost if QEMU is gone ("QEMU closed its monitor"); kTimedOut after 30 s without an answer.
   virtual Result<Json> execute(std::string_view command, const Json& arguments) = 0;
   Result<Json> execute(std::string_view command);
   /// A command of the human monitor; its output as text.
@@ -34,15 +34,22 @@ class Qmp {
   /// the previous one; returns only when the previous one is not running any more. {} for none.
   using OnEvent = std::function<void(const std::string& name, const Json& data, Instant at)>;
   virtual void on_event(OnEvent handler) = 0;
-  /// Called once from the reader thread when the connection is lost.
+  /// Called once from the reader thread when the connection is lost; at once if it has been lost already.
   virtual void on_lost(std::function<void()> handler) = 0;
 
   /// The process at the other end (SO_PEERCRED): the one that listens, as a rule QEMU itself.
   virtual pid_t peer_pid() const noexcept = 0;
 };
 
+/// How long and how much a connection bears.
+struct QmpLimits {
+  Duration greeting = std::chrono::seconds(5);  ///< a monitor that serves another client accepts, and says nothing
+  Duration command = std::chrono::seconds(30);  ///< QEMU answers in milliseconds unless its main loop stands
+  std::size_t line = std::size_t{64} << 20;     ///< bytes of one answer; a large VM's reach some MiB
+};
+
 /// Connects to a monitor (a Unix socket path), negotiates. kNotFound, kNoPermission, kTimedOut ("another client holds
 /// this monitor": a QEMU monitor socket serves one client at a time).
-Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock);
+Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock, const QmpLimits& limits = {});
 
 }  // namespace godwit::qemu

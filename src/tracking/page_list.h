@@ -1,0 +1,20 @@
+// Pages as a list of chunks with their page words.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tracking/disk_writes.h"
+
+namespace godwit {
+
+/// Adds pages [first, first + count) of the numbering that begins with page 0 of `origin`. Runs that are added in
+/// ascending order share an entry per chunk.
+void append_run(std::vector<PagesOfChunk>& list, ChunkIndex origin, std::uint64_t first, std::uint64_t count);
+
+/// One entry per chunk, ascending.
+void normalise(std::vector<PagesOfChunk>& list);
+
+std::uint64_t count_pages(const std::vector<PagesOfChunk>& list) noexcept;
+
+}  // namespace godwit

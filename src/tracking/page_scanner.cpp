@@ -1,0 +1,76 @@
+#include "tracking/page_scanner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/units.h"
+
+namespace godwit {
+namespace {
+
+// The kernel holds the address space's lock during a call, and KVM's vCPUs cannot fault pages of the stretch in: a few
+// milliseconds at most for this much. A multiple of every huge page's size, for half a huge page is never armed.
+constexpr std::uint64_t kScannedAtOnce = kGiB;
+// 96 KiB of results: few calls for a busy guest, and it stays in L2.
+constexpr std::size_t kRegions = 4096;
+
+Error scan_error(int number, std::uint64_t address) {
+  if (number == EPERM) {
+    return {ErrorKind::kHypervisor, fmt::format("memory at {:#x} is no longer under write-protection", address),
+            number};
+  }
+  if (number == ESRCH) return {ErrorKind::kPeerLost, "the hypervisor has ended", number};
+  return os_error(fmt::format("PAGEMAP_SCAN at {:#x}", address), number);
+}
+
+PagemapScan scan_of(std::uint64_t start, std::uint64_t end) {
+  PagemapScan scan;
+  scan.flags = kScanWriteProtects | kScanChecksAsyncArmed;
+  scan.start = start;
+  scan.end = end;
+  // Exactly this one category: with any other the kernel takes pages for clean that are not in the page table, also
+  // those that were written and then swapped out.
+  scan.required = kPageIsWritten;
+  return scan;
+}
+
+}  // namespace
+
+PageScanner::PageScanner(UniqueFd pagemap) : pagemap_(std::move(pagemap)), regions_(kRegions) {}
+
+Result<PageScanner> PageScanner::open(const RemoteProcess& process) {
+  return PageScanner(TRY(process.open_pagemap()));
+}
+
+Status PageScanner::arm(std::uint64_t address, std::uint64_t length) {
+  const std::uint64_t end = address + length;
+  for (std::uint64_t at = address; at < end;) {
+    PagemapScan scan = scan_of(at, std::min(end, at + kScannedAtOnce));
+    if (::ioctl(pagemap_.get(), kPagemapScan, &scan) < 0) return fail(scan_error(errno, at));
+    if (scan.walk_end <= at) return fail(ErrorKind::kIo, "PAGEMAP_SCAN does not advance");
+    at = scan.walk_end;
+  }
+  return {};
+}
+
+Status PageScanner::collect(std::uint64_t address, std::uint64_t length,
+                            const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
+  const std::uint64_t end = address + length;
+  for (std::uint64_t at = address; at < end;) {
+    PagemapScan scan = scan_of(at, std::min(end, at + kScannedAtOnce));
+    scan.returned = kPageIsWritten;
+    scan.regions = reinterpret_cast<std::uint64_t>(regions_.data());
+    scan.regions_length = regions_.size();
+    const int count = ::ioctl(pagemap_.get(), kPagemapScan, &scan);
+    if (count < 0) return fail(scan_error(errno, at));
+    for (int i = 0; i < count; ++i) found(regions_[i].start, regions_[i].end);
+    // Short of the end when the array was full.
+    if (scan.walk_end <= at) return fail(ErrorKind::kIo, "PAGEMAP_SCAN does not advance");
+    at = scan.walk_end;
+  }
+  return {};
+}
+
+}  // namespace godwit

@@ -1,0 +1,31 @@
+// PAGEMAP_SCAN on another process: arms pages, and collects those that have been written since.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "attach/remote_process.h"
+#include "base/unique_fd.h"
+#include "memory/pagemap_scan.h"
+
+namespace godwit {
+
+class PageScanner {
+ public:
+  static Result<PageScanner> open(const RemoteProcess& process);
+
+  /// Arms every page of the stretch, which must be under write-protection.
+  Status arm(std::uint64_t address, std::uint64_t length);
+  /// Tells the stretches that were written since they were armed, in ascending order, and arms them again. After an
+  /// error some may be armed without having been told: nothing can be relied on any more.
+  Status collect(std::uint64_t address, std::uint64_t length,
+                 const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
+
+ private:
+  explicit PageScanner(UniqueFd pagemap);
+  UniqueFd pagemap_;
+  std::vector<PagemapRegion> regions_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,157 @@
+// One harvest, and why nothing is lost:
+//
+//   scan all ranges, collect, re-arm --> look at requests in flight --> post (found + deferred) --> deferred := look
+//                   s                            l                              p
+//
+// A write through the page table after its page was armed is found by the next scan; it was made before that scan, so
+// a lane that reads after the post reads it.
+//
+// A disk read past the page cache (O_DIRECT) pins its page, which counts as a write, when it is submitted; the data
+// lands later, without a page fault. Let k be the first scan after the pinning: it reports the page. When k's look
+// comes, either
+//   - the data has landed: so it did before p, and the lane that reads after the post reads it; or
+//   - the request is in flight: the look names it, and the next harvest posts the page again. The same two cases then
+//     hold for the next harvest's look, and so on, until the data lands.
+// So the look must come after the scan (a request submitted between the two is pinned anew, and the next scan finds
+// it) and before the post (else a landing between post and look would be in neither). At the last harvest the guest
+// stands and nothing is in flight, so nothing is deferred. start() looks too: a request that was submitted before the
+// first arming is reported by no scan at all, and may land after a lane has read the page for the first time.
+#include "tracking/uffd_tracker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "tracking/page_list.h"
+#include "tracking/page_scanner.h"
+#include "tracking/write_protection.h"
+
+namespace godwit {
+namespace {
+
+class UffdTracker final : public DirtyTracker {
+ public:
+  UffdTracker(const RemoteProcess& process, std::vector<TrackedRange> ranges, std::unique_ptr<DiskWrites> disk_writes,
+              const Clock& clock)
+      : process_(process), ranges_(std::move(ranges)), disk_writes_(std::move(disk_writes)), clock_(clock) {}
+
+  Status start() override {
+    if (protection_) return fail(ErrorKind::kInvalidArgument, "the tracker runs already");
+    TRY(check_mapped());
+    PageScanner scanner = TRY(PageScanner::open(process_));
+    WriteProtection protection = TRY(WriteProtection::create(process_));
+    for (const TrackedRange& range : ranges_) TRY(protection.cover(range.address, range.length));
+    for (const TrackedRange& range : ranges_) TRY(scanner.arm(range.address, range.length));
+    deferred_.clear();
+    if (disk_writes_) deferred_ = TRY_IN("disk requests in flight", disk_writes_->in_flight());
+    protection_.emplace(std::move(protection));
+    scanner_.emplace(std::move(scanner));
+    broken_ = false;
+    return {};
+  }
+
+  Result<HarvestStats> harvest(Board& board) override {
+    if (!protection_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
+    if (broken_) return fail(ErrorKind::kIo, "the tracker has failed before and may have lost pages");
+    const Instant begin = clock_.now();
+    broken_ = true;  // until it has gone well
+    TRY(scan());
+    HarvestStats stats;
+    stats.pages = count_pages(found_);
+    std::vector<PagesOfChunk> look;
+    if (disk_writes_) {
+      auto answer = disk_writes_->in_flight();
+      if (!answer) {
+        // What was found is armed again and must not be forgotten: it goes with the next harvest.
+        deferred_.insert(deferred_.end(), found_.begin(), found_.end());
+        normalise(deferred_);
+        broken_ = false;
+        return fail(std::move(answer).error().in("disk requests in flight"));
+      }
+      look = *std::move(answer);
+    }
+    stats.in_flight = count_pages(deferred_);
+    stats.deferred = count_pages(look);
+    TRY(post(board, found_));
+    TRY(post(board, deferred_));
+    deferred_ = std::move(look);
+    board.announce();
+    broken_ = false;
+    stats.took = clock_.now() - begin;
+    return stats;
+  }
+
+  Status stop() override {
+    protection_.reset();
+    scanner_.reset();
+    deferred_.clear();
+    return {};
+  }
+
+ private:
+  Status scan() {
+    found_.clear();
+    for (const TrackedRange& range : ranges_) {
+      TRY(scanner_->collect(range.address, range.length, [&](std::uint64_t start, std::uint64_t end) {
+        append_run(found_, range.first_chunk, (start - range.address) / kPageSize, (end - start) / kPageSize);
+      }));
+    }
+    // A process that has ended has no memory, so its scan finds nothing: that must not look like a quiet guest.
+    if (!process_.alive()) return fail(ErrorKind::kPeerLost, fmt::format("process {} has ended", process_.pid()));
+    return {};
+  }
+
+  static Status post(Board& board, const std::vector<PagesOfChunk>& list) {
+    for (const PagesOfChunk& entry : list) {
+      if (entry.chunk.value >= board.chunk_count()) {
+        return fail(ErrorKind::kInvalidArgument, fmt::format("the board has no chunk {}", entry.chunk.value));
+      }
+      board.post(entry.chunk, entry.pages);
+    }
+    return {};
+  }
+
+  /// A scan passes over addresses where nothing is mapped, so a wrong range would look like a quiet guest.
+  Status check_mapped() const {
+    const auto mappings = TRY(process_.mappings());  // ascending
+    for (const TrackedRange& range : ranges_) {
+      std::uint64_t mapped_to = range.address;
+      for (const Mapping& mapping : mappings) {
+        if (mapping.start <= mapped_to && mapping.end > mapped_to) mapped_to = mapping.end;
+      }
+      if (mapped_to < range.address + range.length) {
+        return fail(ErrorKind::kInvalidArgument,
+                    fmt::format("process {} maps nothing at {:#x}", process_.pid(), mapped_to));
+      }
+    }
+    return {};
+  }
+
+  const RemoteProcess& process_;
+  const std::vector<TrackedRange> ranges_;
+  const std::unique_ptr<DiskWrites> disk_writes_;
+  const Clock& clock_;
+  std::optional<PageScanner> scanner_;
+  std::optional<WriteProtection> protection_;
+  std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
+  std::vector<PagesOfChunk> deferred_;  ///< the last look: goes with the next harvest
+  bool broken_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& process, std::vector<TrackedRange> ranges,
+                                                        std::unique_ptr<DiskWrites> disk_writes, const Clock& clock) {
+  for (const TrackedRange& range : ranges) {
+    if (range.address % kPageSize != 0 || range.length % kPageSize != 0 || range.length == 0 ||
+        range.address + range.length < range.address) {
+      return fail(ErrorKind::kInvalidArgument,
+                  fmt::format("cannot track {} bytes at {:#x}", range.length, range.address));
+    }
+  }
+  TRY(check_write_protection());
+  return std::make_unique<UffdTracker>(process, std::move(ranges), std::move(disk_writes), clock);
+}
+
+}  // namespace godwit

@@ -1,0 +1,104 @@
+#include "tracking/write_protection.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "attach/remote_userfaultfd.h"
+#include "base/units.h"
+#include "memory/pagemap_scan.h"
+#include "tracking/userfaultfd_features.h"
+
+namespace godwit {
+namespace {
+
+constexpr std::uint64_t kNeeded = kWriteProtectShared | kWriteProtectUnpopulated | kWriteProtectAsync;
+// Unregistering takes about 3 ms per GiB under the lock that page faults need. A multiple of every huge page's size.
+constexpr std::uint64_t kReleasedAtOnce = kGiB;
+
+Status check_features() {
+  constexpr int kUserModeOnly = 1;  // always allowed, and enough to ask
+  const UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly)));
+  if (!fd) return fail(ErrorKind::kUnsupported, "the kernel has no userfaultfd (Linux 5.11 or newer)", errno);
+  uffdio_api api{};
+  api.api = UFFD_API;
+  if (::ioctl(fd.get(), UFFDIO_API, &api) != 0) return fail_os("UFFDIO_API");
+  struct Feature {
+    std::uint64_t bit;
+    const char* name;
+  };
+  for (const Feature& feature : {Feature{kWriteProtectShared, "WP_HUGETLBFS_SHMEM (Linux 5.19)"},
+                                 Feature{kWriteProtectUnpopulated, "WP_UNPOPULATED (Linux 6.4)"},
+                                 Feature{kWriteProtectAsync, "WP_ASYNC (Linux 6.7)"}}) {
+    if ((api.features & feature.bit) == 0) {
+      return fail(ErrorKind::kUnsupported, fmt::format("the kernel's userfaultfd lacks {}", feature.name));
+    }
+  }
+  return {};
+}
+
+Status check_scan() {
+  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!pagemap) return fail_os("open /proc/self/pagemap");
+  alignas(4096) static const std::byte page[4096] = {};
+  std::array<PagemapRegion, 1> regions;
+  PagemapScan scan;
+  scan.start = reinterpret_cast<std::uint64_t>(&page);
+  scan.end = scan.start + sizeof page;
+  scan.regions = reinterpret_cast<std::uint64_t>(regions.data());
+  scan.regions_length = regions.size();
+  scan.required = kPageIsPresent;
+  scan.returned = kPageIsPresent;
+  if (::ioctl(pagemap.get(), kPagemapScan, &scan) >= 0) return {};
+  if (errno == ENOTTY) return fail(ErrorKind::kUnsupported, "the kernel lacks PAGEMAP_SCAN (Linux 6.7)", errno);
+  return fail_os("PAGEMAP_SCAN");
+}
+
+}  // namespace
+
+Status check_write_protection() {
+  TRY(check_features());
+  return check_scan();
+}
+
+Result<WriteProtection> WriteProtection::create(const RemoteProcess& process) {
+  auto made = TRY(create_remote_userfaultfd(process));
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = kNeeded;
+  if (::ioctl(made.fd.get(), UFFDIO_API, &api) != 0) return fail_os("UFFDIO_API");
+  return WriteProtection(std::move(made.fd));
+}
+
+Status WriteProtection::cover(std::uint64_t address, std::uint64_t length) {
+  uffdio_register wanted{};
+  wanted.range = {address, length};
+  wanted.mode = UFFDIO_REGISTER_MODE_WP;
+  if (::ioctl(fd_.get(), UFFDIO_REGISTER, &wanted) != 0) {
+    if (errno == EBUSY) return fail(ErrorKind::kRefused, "another userfaultfd covers the guest's memory", errno);
+    if (errno == ESRCH) return fail(ErrorKind::kPeerLost, "the hypervisor has ended", errno);
+    return fail_os(fmt::format("UFFDIO_REGISTER {} bytes at {:#x}", length, address));
+  }
+  covered_.push_back({address, length});
+  return {};
+}
+
+void WriteProtection::release() noexcept {
+  for (const Stretch& stretch : covered_) {
+    for (std::uint64_t done = 0; done < stretch.length; done += kReleasedAtOnce) {
+      uffdio_range range{stretch.address + done, std::min(kReleasedAtOnce, stretch.length - done)};
+      // Closing does what is left, only with the lock held all the while.
+      if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) != 0) break;
+    }
+  }
+  covered_.clear();
+  fd_.reset();
+}
+
+}  // namespace godwit

@@ -1,0 +1,103 @@
+// A process whose memory is tracked: it touches pages when it is told to.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <sys/syscall.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "tests/attach/forked_process.h"
+
+namespace godwit::testing {
+
+enum class Kind { kMemfd, kTmpfs, kPrivate, kHuge };
+
+inline std::string name_of(Kind kind) {
+  constexpr const char* kNames[] = {"memfd", "tmpfs", "private", "hugetlb"};
+  return kNames[static_cast<int>(kind)];
+}
+
+class WritingProcess {
+ public:
+  WritingProcess(Kind kind, std::uint64_t bytes) : process_([=, this] { serve(kind, bytes); }) {
+    eventually([&] { return state_->ready != 0; });
+  }
+
+  bool ok() const { return state_->ready == 1; }
+  pid_t pid() const { return process_.pid(); }
+  std::uint64_t address() const { return state_->address; }
+  void end() { process_.end(); }
+
+  bool write(std::uint32_t first, std::uint32_t count = 1, std::uint32_t stride = 1) {
+    return tell(Order::kWrite, first, count, stride);
+  }
+  bool read(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kRead, first, count); }
+  /// The kernel writes the page, as in a read(2) into guest memory.
+  bool write_by_kernel(std::uint32_t page) { return tell(Order::kWriteByKernel, page, 1); }
+  bool discard(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kDiscard, first, count); }
+
+ private:
+  enum class Order { kWrite, kRead, kWriteByKernel, kDiscard };
+  struct State {
+    std::atomic<int> ready{0};
+    std::atomic<std::uint64_t> address{0};
+    std::atomic<unsigned> told{0}, done{0};
+    Order order{};
+    std::uint32_t first = 0, count = 0, stride = 1;
+  };
+
+  bool tell(Order order, std::uint32_t first, std::uint32_t count, std::uint32_t stride = 1) {
+    state_->order = order;
+    state_->first = first;
+    state_->count = count;
+    state_->stride = stride;
+    const unsigned number = ++state_->told;
+    return eventually([&] { return state_->done == number; });
+  }
+
+  static void* map(Kind kind, std::uint64_t bytes) {
+    constexpr int kProtection = PROT_READ | PROT_WRITE;
+    if (kind == Kind::kPrivate) {
+      return ::mmap(nullptr, bytes, kProtection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    }
+    int fd = -1;
+    if (kind == Kind::kTmpfs) {
+      fd = ::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    } else {
+      fd = ::memfd_create("ram", kind == Kind::kHuge ? MFD_HUGETLB : 0);
+    }
+    if (fd < 0 || ::ftruncate(fd, static_cast<off_t>(bytes)) != 0) return MAP_FAILED;
+    return ::mmap(nullptr, bytes, kProtection, MAP_SHARED | (kind == Kind::kHuge ? 0 : MAP_NORESERVE), fd, 0);
+  }
+
+  void serve(Kind kind, std::uint64_t bytes) {
+    void* memory = map(kind, bytes);
+    if (memory == MAP_FAILED) {
+      state_->ready = -1;
+      return;
+    }
+    auto* const pages = static_cast<volatile char*>(memory);
+    state_->address = reinterpret_cast<std::uint64_t>(memory);
+    state_->ready = 1;
+    const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    while (true) {
+      while (state_->done == state_->told) ::usleep(50);
+      for (std::uint64_t i = 0; i < state_->count; ++i) {
+        volatile char* at = pages + (state_->first + i * state_->stride) * 4096;
+        if (state_->order == Order::kWrite) *at = static_cast<char>(*at + 1);
+        if (state_->order == Order::kRead) static_cast<void>(*at);
+        if (state_->order == Order::kWriteByKernel && ::read(zeros, const_cast<char*>(at), 8) != 8) ::_exit(94);
+        if (state_->order == Order::kDiscard) ::madvise(const_cast<char*>(at), 4096, MADV_DONTNEED);
+      }
+      ++state_->done;
+    }
+  }
+
+  SharedWithChildren<State> state_;
+  ForkedProcess process_;
+};
+
+}  // namespace godwit::testing

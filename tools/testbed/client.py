@@ -34,6 +34,9 @@ class Client:
                                            self._path], network.switch, cwd=folder, stderr=log)
         cleanup.add(process.end, self._process)
 
+    def end(self):
+        process.end(self._process)
+
     def samples(self):
         out = []
         try:

@@ -74,6 +74,11 @@ class _Meter:
         outcome.peak_memory = self._peak
 
 
+# What any variant may switch on. A guest moves on from where it arrived, and there the last move's settings still hold.
+_CAPABILITIES = ("multifd", "xbzrle", "auto-converge")
+_PARAMETERS = {"multifd-compression": "none"}
+
+
 class QemuMigration:
     """QEMU's own migration over TCP, pre-copy."""
 
@@ -81,14 +86,16 @@ class QemuMigration:
 
     def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300):
         self.name = name
-        self._capabilities = ["events", *capabilities]
+        self._capabilities = capabilities
         # As fast as the link allows; by itself QEMU keeps below 1 Gbit/s.
-        self._parameters = {"max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms, **(parameters or {})}
+        self._parameters = {**_PARAMETERS, "max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms,
+                            **(parameters or {})}
 
     def move(self, source, destination, timeout):
         for machine in (source, destination):
             machine.qmp.command("migrate-set-capabilities", capabilities=[
-                {"capability": each, "state": True} for each in self._capabilities])
+                {"capability": each, "state": each in self._capabilities} for each in _CAPABILITIES])
+            machine.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
             machine.qmp.command("migrate-set-parameters", **self._parameters)
         address = f"tcp:{MIGRATION_ADDRESSES[destination.host]}:{_PORT}"
         destination.qmp.command("migrate-incoming", uri=address)

@@ -1,0 +1,39 @@
+"""Who takes part, by name."""
+
+from testbed.migrations import GodwitMigration, QemuMigration
+
+# As many streams as the smallest machine has cores; Godwit and multifd get the same.
+_STREAMS = 2
+
+# Enough for everything that the guest rewrites: a smaller cache would be a handicap.
+_XBZRLE_CACHE_BYTES = 256 << 20
+
+BASELINE = "qemu"
+
+
+def make(names, godwit, report_path, max_downtime_ms):
+    """The contenders of these names, in this order."""
+    streams = {"multifd-channels": _STREAMS}
+
+    def qemu(name, capabilities=(), **parameters):
+        parameters = {key.replace("_", "-"): value for key, value in parameters.items()}
+        return QemuMigration(name, capabilities, parameters, max_downtime_ms)
+
+    def own(name, codec):
+        return GodwitMigration(name, godwit, ["--codec", codec, "--lanes", str(_STREAMS)], max_downtime_ms, report_path)
+
+    every = [
+        qemu("qemu"),
+        qemu("qemu-multifd", ["multifd"], **streams),
+        qemu("qemu-multifd-zstd", ["multifd"], **streams, multifd_compression="zstd"),
+        qemu("qemu-xbzrle", ["xbzrle"], xbzrle_cache_size=_XBZRLE_CACHE_BYTES),
+        qemu("qemu-auto-converge", ["auto-converge"]),
+        own("godwit-raw", "raw"),
+        own("godwit-lz4", "lz4"),
+        own("godwit-zstd", "zstd"),
+    ]
+    by_name = {each.name: each for each in every}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in names] if names else every

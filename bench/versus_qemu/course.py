@@ -1,0 +1,127 @@
+"""The course: one guest that the contenders move back and forth between two hosts, in turn.
+
+So all of them get the same guest, minutes apart, without a boot in between. Before each leg the guest fills and frees
+memory again, for a contender that does not send free memory would otherwise leave an easier guest to the next. A guest
+that was lost is booted anew, and the leg is an error.
+"""
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+from testbed import client, guest, machine
+
+# The load settles, and after the move the guest must go on for a while before it counts.
+_SETTLE_SECONDS = 1.5
+_AFTER_SECONDS = 1.0
+
+# Answers per second decide how finely the gap in the service is seen; more would be a load of its own.
+_CLIENT_INTERVAL = 0.01
+
+
+@dataclass
+class Leg:
+    """One migration, as a row of the results."""
+    qemu: str
+    link: str
+    load: str
+    round: int
+    contender: str
+    error: str = ""  # why it does not count
+    total_s: Optional[float] = None
+    pause_ms: Optional[float] = None
+    gap_ms: Optional[float] = None
+    wire_mb: Optional[float] = None
+    cpu_source_s: Optional[float] = None
+    cpu_destination_s: Optional[float] = None
+    memory_mb: Optional[float] = None
+    writer_share: Optional[float] = None  # pages rewritten, of those asked for, during the migration
+    load_average: float = 0.0  # of this machine, before the leg: a busy machine measures nothing
+
+    as_row = asdict
+
+
+class Course:
+    def __init__(self, cleanup, network, place, hardware):
+        self._cleanup, self._network, self._place, self._hardware = cleanup, network, place, hardware
+        self._vm = None
+        self._client = None
+
+    def close(self):
+        """Ends the guest, if there is one."""
+        if self._vm:
+            self._vm.end()
+        if self._client:
+            self._client.end()
+        self._vm = self._client = None
+
+    def run_leg(self, leg, contender, load, rate, timeout):
+        """Fills in the leg. Errors of a contender go into it; errors of the test bed are raised."""
+        self._prepare(load, rate)
+        leg.load_average = os.getloadavg()[0]
+        there = "b" if self._vm.host == "a" else "a"
+        destination = machine.Machine(self._cleanup, self._place, self._network, there, self._hardware, incoming=True,
+                                      stopped=contender.destination_stopped)
+        try:
+            outcome = contender.move(self._vm, destination, timeout)
+        except RuntimeError as error:
+            leg.error = str(error)
+            destination.end()
+            self.close()
+            return
+        if outcome.moved:
+            time.sleep(_AFTER_SECONDS)
+            leg.error = self._verify([self._vm, destination])
+            self._fill_in(leg, outcome, rate)
+            self._vm.end()
+            self._vm = destination
+        else:
+            destination.end()
+            leg.error = outcome.reason
+            lost = self._verify([self._vm])
+            if lost:
+                leg.error += f"; and the guest at the source: {lost}"
+        if leg.error and self._verify([self._vm]):
+            self.close()
+
+    def _prepare(self, load, rate):
+        if self._vm is None:
+            self._vm = machine.Machine(self._cleanup, self._place, self._network, "a", self._hardware)
+            if not self._vm.wait_until_ready():
+                raise RuntimeError("the guest does not boot")
+            self._client = client.Client(self._cleanup, self._place, self._network, _CLIENT_INTERVAL)
+        guest.ask(self._network, "free")
+        guest.ask(self._network, f"load {load} {rate}")
+        time.sleep(_SETTLE_SECONDS)
+        if not self._client.wait_for_answers(20):
+            raise RuntimeError(f"the client gets no answers: {self._client.complaint()}")
+
+    def _verify(self, machines):
+        """What is wrong with the guest, or nothing."""
+        for each in machines:
+            if each.trouble():
+                return "the guest's kernel says: " + each.trouble()[0]
+        if not self._client.wait_for_answers(20, timeout=15):
+            return "the client gets no answers: " + (self._client.complaint() or "silence")
+        try:
+            errors = guest.ask(self._network, "verify").number("errors")
+        except (OSError, RuntimeError) as error:
+            return f"the guest cannot be asked: {error}"
+        return f"the guest found {errors} wrong pages" if errors else ""
+
+    def _fill_in(self, leg, outcome, rate):
+        def thousand(value):
+            return round(value * 1000, 2) if value is not None else None
+
+        leg.total_s = round(outcome.total, 3)
+        leg.pause_ms = thousand(outcome.pause)
+        leg.wire_mb = round(outcome.wire_bytes / 1e6, 2)
+        leg.cpu_source_s = round(outcome.cpu_source, 3)
+        leg.cpu_destination_s = round(outcome.cpu_destination, 3)
+        leg.memory_mb = round(outcome.peak_memory / 1e6, 1)
+        if outcome.stopped and outcome.resumed:
+            leg.gap_ms = thousand(self._client.longest_gap(outcome.stopped, outcome.resumed + _AFTER_SECONDS))
+        if rate > 0 and outcome.total > 0:
+            written = self._client.writes_at(outcome.ended) - self._client.writes_at(outcome.began)
+            leg.writer_share = round(written / (rate * outcome.total), 3)

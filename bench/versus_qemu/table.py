@@ -1,0 +1,66 @@
+"""The results as Markdown: medians, their spread, and ratios to QEMU's plain migration."""
+
+from statistics import median
+
+from contenders import BASELINE
+
+_COLUMNS = (  # heading, the leg's value, digits, whether a ratio to the baseline follows
+    ("total s", lambda leg: leg["total_s"], 2, True),
+    ("pause ms", lambda leg: leg["pause_ms"], 1, True),
+    ("gap ms", lambda leg: leg["gap_ms"], 0, True),
+    ("wire MB", lambda leg: leg["wire_mb"], 0, True),
+    ("CPU s, both sides", lambda leg: leg["cpu_source_s"] + leg["cpu_destination_s"], 2, True),
+    ("memory MB", lambda leg: leg["memory_mb"], 0, False),
+    ("writer", lambda leg: leg["writer_share"], 2, False),
+)
+
+_LEGEND = """\
+A cell is the median over the rounds; in brackets the largest value over the smallest, then after the slash the ratio of
+the medians to `qemu`, QEMU's own plain migration. Rows count only where the guest found all of its memory right and the
+client's connection survived. pause: STOP at the source to RESUME at the destination. gap: the client's longest wait for
+an answer round the switchover. wire: counted at the link, both ways. CPU: QEMU without its vCPUs, and the engine.
+memory: anonymous memory that the migration added, the larger side. writer: pages the guest rewrote while it was moved,
+of those it was to rewrite.
+"""
+
+
+def render(legs, environment):
+    out = ["# Godwit and QEMU's own migration\n"]
+    out += [f"- {name}: {value}" for name, value in environment.items()]
+    out += ["", _LEGEND]
+    courses = list(dict.fromkeys((leg["qemu"], leg["link"], leg["load"]) for leg in legs))
+    for course in courses:
+        rows = [leg for leg in legs if (leg["qemu"], leg["link"], leg["load"]) == course]
+        out.append(f"## QEMU {course[0]}, link {course[1]}, guest {course[2]}\n")
+        out += _table(rows) + [""] + _errors(rows)
+    return "\n".join(out)
+
+
+def _table(rows):
+    names = list(dict.fromkeys(leg["contender"] for leg in rows))
+    good = {name: [leg for leg in rows if leg["contender"] == name and not leg["error"]] for name in names}
+    count = {name: sum(leg["contender"] == name for leg in rows) for name in names}
+    out = ["| contender | verified | " + " | ".join(column[0] for column in _COLUMNS) + " |",
+           "|---|---|" + "---|" * len(_COLUMNS)]
+    for name in names:
+        cells = [_cell(good[name], good.get(BASELINE, []), *column[1:]) for column in _COLUMNS]
+        out.append(f"| {name} | {len(good[name])} of {count[name]} | " + " | ".join(cells) + " |")
+    return out
+
+
+def _cell(legs, baseline, value, digits, with_ratio):
+    values = [each for each in map(value, legs) if each is not None]
+    if not values:
+        return "–"
+    text = f"{median(values):.{digits}f}"
+    if len(values) > 1 and min(values) > 0:
+        text += f" (×{max(values) / min(values):.2f})"
+    base = [each for each in map(value, baseline) if each is not None]
+    if with_ratio and base and median(base) > 0:
+        text += f" / {median(values) / median(base):.2f}"
+    return text
+
+
+def _errors(rows):
+    errors = [f"- round {leg['round']}, {leg['contender']}: {leg['error']}" for leg in rows if leg["error"]]
+    return ["Errors:\n", *errors, ""] if errors else []

@@ -113,7 +113,7 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
 }
 
 CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
-  CLI::App* probe = app.add_subcommand("probe", "Say what this host, and a VM on it, can do; changes nothing");
+  CLI::App* probe = app.add_subcommand("probe", "Say what this host can do, and whether a VM on it can be moved");
   add(*probe, "--qmp", texts.qmp, "PATH", "also look at the VM behind this monitor");
   add(*probe, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
   probe->add_flag("--json", texts.json, "print JSON");

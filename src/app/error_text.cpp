@@ -8,6 +8,8 @@ namespace godwit {
 
 namespace {
 
+constexpr std::string_view kNeedsRoot = "Run godwit as root (it traces QEMU's process and reads its memory).";
+
 /// What to do after a failure before the commit, by what a caller can do about it. Sending again is always safe then.
 std::string_view next_at_source(ErrorKind kind) noexcept {
   switch (kind) {
@@ -18,7 +20,7 @@ std::string_view next_at_source(ErrorKind kind) noexcept {
     case ErrorKind::kUnsupported:
       return "`godwit probe --qmp PATH` lists what this host and this VM lack.";
     case ErrorKind::kNoPermission:
-      return "Run godwit as root (it traces QEMU's process and reads its memory).";
+      return kNeedsRoot;
     case ErrorKind::kNotFound:
       return "Check that what is named above exists, and that QEMU runs.";
     case ErrorKind::kIo:
@@ -116,6 +118,13 @@ std::string describe_failure(const Report& report) {
 std::string describe_failure(const SinkReport& report) {
   return describe_failure(Side::kDestination, report.outcome,
                           report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
+}
+
+std::string describe_failed_probe(const Error& error) {
+  const std::string_view next =
+      error.kind == ErrorKind::kNoPermission ? kNeedsRoot : "Mend what is named above, and probe again.";
+  return fmt::format("Could not look at the VM: {}\nThe VM is where it was.\n{}", sentence(printable(error.message)),
+                     next);
 }
 
 }  // namespace godwit

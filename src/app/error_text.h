@@ -27,5 +27,7 @@ Explanation explain(Side side, Outcome outcome, const Error& error);
 std::string describe_failure(Side side, Outcome outcome, const Error& error);
 std::string describe_failure(const Report& report);
 std::string describe_failure(const SinkReport& report);
+/// A probe that could not look at the VM.
+std::string describe_failed_probe(const Error& error);
 
 }  // namespace godwit

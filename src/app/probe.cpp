@@ -1,0 +1,52 @@
+// `godwit probe`: says what this host can do and, with --qmp, whether the VM there can be moved.
+//
+// It changes nothing, but for one thing: a VM that a dead engine left paused is let run on (recover.h), for whoever
+// asks after it wants to know, and have, it running.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "app/commands.h"
+#include "app/error_text.h"
+#include "app/exit_code.h"
+#include "app/probe_findings.h"
+#include "app/probe_json.h"
+#include "app/probe_text.h"
+#include "app/recover.h"
+#include "vmm/qemu/qemu_vm.h"
+
+namespace godwit {
+
+namespace {
+
+Result<VmFindings> look_at_vm(const ProbeOptions& options, const HostProfile& host) {
+  const SteadyClock clock;
+  qemu::QemuVm vm = TRY(qemu::attach(options.qmp, options.pid, clock));
+  VmFindings found;
+  const auto note = [&](std::string_view text) { found.notes.emplace_back(text); };
+  const LeftBehind left = TRY(recover_if_left_behind(vm, default_state_folder(), note));
+  found.pid = vm.process->pid();
+  found.verdict = judge(host, vm.inspection, left == LeftBehind::kCommitted);
+  found.inspection = std::move(vm.inspection);
+  return found;
+}
+
+}  // namespace
+
+int run_probe(const ProbeOptions& options) {
+  Findings findings;
+  findings.host = probe_host();
+  findings.lacks = lacks_of(findings.host);
+  if (!options.qmp.empty()) {
+    auto vm = look_at_vm(options, findings.host);
+    if (!vm) {
+      fmt::print(stderr, "{}\n", describe_failed_probe(vm.error()));
+      return to_int(ExitCode::kFailed);
+    }
+    findings.vm = std::move(*vm);
+  }
+  fmt::print("{}", options.json ? probe_json(findings) : probe_text(findings));
+  return to_int(!findings.vm || findings.vm->verdict.can_be_moved ? ExitCode::kDone : ExitCode::kFailed);
+}
+
+}  // namespace godwit

@@ -1,0 +1,51 @@
+// What a probe found, as values: this host, what it lacks, and the VM with a verdict. No I/O here.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/host_profile.h"
+#include "vmm/qemu/inspection.h"
+
+namespace godwit {
+
+/// Something that this host cannot do, and what that costs.
+struct Lack {
+  std::string feature;
+  std::string cost;
+};
+
+/// Whether `godwit send` would move the VM; by the same checks.
+struct Verdict {
+  bool can_be_moved = false;
+  std::vector<std::string> reasons;  ///< why not; obstacles are counted here and named in the inspection
+  std::string tracker;               ///< what would track the guest's writes; "none"
+};
+
+struct VmFindings {
+  pid_t pid = 0;
+  qemu::Inspection inspection;
+  std::vector<std::string> notes;  ///< what a dead engine had left, and what became of it
+  Verdict verdict;
+};
+
+struct Findings {
+  HostProfile host;
+  std::vector<Lack> lacks;
+  std::optional<VmFindings> vm;
+};
+
+std::vector<Lack> lacks_of(const HostProfile& host);
+
+/// `moved_away`: a committed move has left this VM here (app/recover.h).
+Verdict judge(const HostProfile& host, const qemu::Inspection& inspection, bool moved_away);
+
+/// How the lanes read a block, in words.
+std::string reached_by(const qemu::BlockInfo& block);
+/// How writes of this disk past the page tables are accounted for, in words.
+std::string handled_by(const qemu::DirectDisk& disk);
+
+}  // namespace godwit

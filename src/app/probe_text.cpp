@@ -1,0 +1,80 @@
+#include "app/probe_text.h"
+
+#include <fmt/format.h>
+
+#include "app/printable.h"
+#include "base/units.h"
+
+namespace godwit {
+
+namespace {
+
+std::string row(std::string_view label, std::string_view text) {
+  return fmt::format("  {:<14}{}\n", label, printable(text));
+}
+
+/// The first line has the label, the others hang below it; "none" if there is no line.
+std::string rows(std::string_view label, const std::vector<std::string>& lines, std::string_view none) {
+  if (lines.empty()) return row(label, none);
+  std::string out;
+  for (const std::string& line : lines) out += row(out.empty() ? label : "", line);
+  return out;
+}
+
+std::string_view instruction_set(const HostProfile& host) noexcept {
+  return host.avx512 ? "AVX-512" : host.avx2 ? "AVX2" : "neither AVX2 nor AVX-512";
+}
+
+std::string host_text(const HostProfile& host, const std::vector<Lack>& lacks) {
+  std::string out = "host\n";
+  out += row("kernel", host.kernel_release.empty() ? "unknown" : host.kernel_release);
+  out += row("cpu", fmt::format("{} x {}, {}, {} NUMA {}", host.cpus,
+                                host.cpu_model.empty() ? "unknown model" : host.cpu_model, instruction_set(host),
+                                host.numa_nodes, host.numa_nodes == 1 ? "node" : "nodes"));
+  out += row("memory", fmt::format("{}, huge pages of 2 MiB: {} free of {}", format_size(host.memory_bytes),
+                                   host.hugetlb_2m_free, host.hugetlb_2m_total));
+  out += rows("accelerators", host.accelerators, "none: CPUs compress");
+  if (!host.data_movers.empty()) out += rows("data movers", host.data_movers, "none");
+  std::vector<std::string> lines;
+  for (const Lack& lack : lacks) lines.push_back(lack.feature + ": " + lack.cost);
+  out += rows("lacks", lines, "nothing");
+  return out;
+}
+
+std::string vm_text(const VmFindings& vm) {
+  const qemu::Inspection& inspection = vm.inspection;
+  const Fingerprint& fingerprint = inspection.fingerprint;
+  std::string out = "vm\n";
+  out += row("name", fingerprint.vm_name.empty() ? "(without a name)" : fingerprint.vm_name);
+  out += row("status", inspection.status);
+  out += row("qemu", fmt::format("{}, process {}, {}", fingerprint.version, vm.pid, fingerprint.accelerator));
+  out += row("machine", fingerprint.machine);
+  out += row("cpu", fmt::format("{} x {}", fingerprint.cpus, fingerprint.cpu_model));
+  std::vector<std::string> lines;
+  for (const auto& block : inspection.blocks) {
+    lines.push_back(fmt::format("{}: {} in pages of {}, reached by {}", block.name, format_size(block.size),
+                                format_size(block.page_size), reached_by(block)));
+  }
+  out += rows("ram", lines, "none");
+  lines.clear();
+  for (const auto& disk : inspection.direct_disks) lines.push_back(disk.device + ": " + handled_by(disk));
+  out += rows("direct disks", lines, "none");
+  out += row("tracker", vm.verdict.tracker);
+  lines.clear();
+  for (const auto& obstacle : inspection.obstacles) lines.push_back(obstacle.what + ": " + obstacle.why);
+  out += rows("obstacles", lines, "none");
+  if (!vm.notes.empty()) out += rows("left behind", vm.notes, "nothing");
+  out += row("can be moved", vm.verdict.can_be_moved ? "yes" : "no");
+  for (const std::string& reason : vm.verdict.reasons) out += row("", reason);
+  return out;
+}
+
+}  // namespace
+
+std::string probe_text(const Findings& findings) {
+  std::string out = host_text(findings.host, findings.lacks);
+  if (findings.vm) out += vm_text(*findings.vm);
+  return out;
+}
+
+}  // namespace godwit

@@ -1,4 +1,42 @@
 // godwit: moves running virtual machines from host to host.
-int main() {
-  return 2;
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/exit_code.h"
+#include "app/printable.h"
+#include "host/cpus.h"
+
+namespace {
+
+using namespace godwit;
+
+int run(const SendOptions& options) {
+  return run_send(options);
+}
+int run(const ReceiveOptions& options) {
+  return run_receive(options);
+}
+int run(const ProbeOptions& options) {
+  return run_probe(options);
+}
+int run(const ShowText& show) {
+  fmt::print("{}", show.text);
+  return to_int(ExitCode::kDone);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // 1. What is asked for? No VM has been touched until this is clear.
+  const auto command = parse_command_line(argc, argv, usable_cpus());
+  if (!command) {
+    fmt::print(stderr, "{}\n", printable(command.error().message));
+    return to_int(ExitCode::kUsage);
+  }
+  // 2. Do it: attach to QEMU, move or look, report. Each command catches its own signals and cleans up after itself.
+  // 3. The exit code says where the VM is.
+  return std::visit([](const auto& options) { return run(options); }, *command);
 }

@@ -14,14 +14,15 @@ namespace godwit {
 /// Shared by the threads of one migration. Any thread.
 class FirstError {
  public:
-  /// Keeps the error if it is the first, and requests a stop; later ones are consequences and are dropped.
-  void report(Error error) {
+  /// Keeps the error if it is the first, requests a stop, and gives true; later ones are consequences and are dropped.
+  bool report(Error error) {
     {
       std::lock_guard lock(mutex_);
-      if (error_) return;
+      if (error_) return false;
       error_ = std::move(error);
     }
     stop_.request_stop();
+    return true;
   }
   std::optional<Error> get() const {
     std::lock_guard lock(mutex_);

@@ -23,6 +23,7 @@ struct SourceSignals {
   Instant prepared_at{};
   Instant done_at{};
   bool failed = false;      ///< FirstError has the error
+  bool closed = false;      ///< the control connection has been read to its end
   bool committing = false;  ///< too late to cancel
 };
 

@@ -10,6 +10,7 @@ namespace godwit {
 namespace {
 using std::chrono::seconds;
 constexpr Duration kHelloPatience = seconds(10);
+constexpr Duration kClosePatience = seconds(2);
 constexpr unsigned kMostLanes = 64;
 
 std::uint64_t microseconds(Duration d) {
@@ -203,15 +204,23 @@ Status SinkMigration::resume() {
   return {};
 }
 
-/// From any thread: the source is told why, and the control reader wakes.
+/// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The
+/// connection is not cut from here: a cut can overtake the message.
 void SinkMigration::fail_with(Error error) {
-  error_.report(std::move(error));
+  const bool lost = error.kind == ErrorKind::kPeerLost;
+  const wire::Abort abort{std::string(name_of(error.kind)), error.message};
+  if (!error_.report(std::move(error)) || !control_ready_ || committed_) return;
+  if (!lost) (void)control_->send(abort);
+  (void)control_channel_->finish_sending();
+}
+
+/// After a failure: reads on until the source has closed the connection, within bounds.
+void SinkMigration::await_close() {
   if (!control_ready_ || committed_) return;
-  const Error first = *error_.get();
-  // A source that is gone finds out by itself.
-  if (first.kind != ErrorKind::kPeerLost)
-    (void)control_->send(wire::Abort{std::string(name_of(first.kind)), first.message});
-  control_channel_->abort();
+  control_channel_->set_receive_timeout(kClosePatience);
+  const auto deadline = parts_.clock.now() + kClosePatience;
+  while (parts_.clock.now() < deadline && control_->receive()) {
+  }
 }
 
 void SinkMigration::abort_channels() noexcept {

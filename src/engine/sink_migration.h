@@ -33,6 +33,7 @@ class SinkMigration {
   void on_prepared();
   Status resume();
   void fail_with(Error error);
+  void await_close();
   void abort_channels() noexcept;
   SinkReport report(std::optional<Error> error);
 

@@ -275,19 +275,12 @@ Report SourceMigration::roll_back(Error error) {
   // The first error is the cause; the one that a step came back with may be its consequence.
   if (auto first = error_.get()) error = *first;
   enter(Phase::kRollingBack);
-  if (control_) {
-    // A sink that can still hear is told why; a connection that is stuck must not keep the guest standing.
-    Mailbox<bool> said;
-    std::jthread goodbye([&] {
-      (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
-      said.change([](bool& s) { s = true; });
-    });
-    said.await([](bool s) { return s; }, error.kind == ErrorKind::kPeerLost ? Duration{} : kGoodbyePatience);
-    lanes_.abort();
-    control_channel_->abort();
-  }
+  if (control_) say_goodbye(error);
   const Status rolled_back = parts_.vm.roll_back();
   (void)parts_.tracker.stop();
+  // The guest runs: there is time now to let the sink read why, before the connection is cut.
+  signals_.await([](const SourceSignals& s) { return s.closed; }, kGoodbyePatience);
+  if (control_channel_) control_channel_->abort();
   if (!rolled_back) {
     error.message += "; and the source VM could not be let run again: " + rolled_back.error().message;
     return report(Outcome::kSourceStopped, std::move(error));
@@ -296,7 +289,26 @@ Report SourceMigration::roll_back(Error error) {
   return report(Outcome::kSourceRuns, std::move(error));
 }
 
+/// Tells a sink that can still hear why; a connection that is stuck must not keep the guest standing.
+void SourceMigration::say_goodbye(const Error& error) {
+  Mailbox<bool> said;
+  std::jthread goodbye([&] {
+    if (error.kind != ErrorKind::kPeerLost) {
+      (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
+    }
+    (void)control_channel_->finish_sending();
+    said.change([](bool& s) { s = true; });
+  });
+  if (!said.await([](bool s) { return s; }, kGoodbyePatience)) control_channel_->abort();
+  lanes_.abort();
+}
+
 void SourceMigration::read_control() {
+  read_messages();
+  signals_.change([](SourceSignals& s) { s.closed = true; });
+}
+
+void SourceMigration::read_messages() {
   while (true) {
     auto message = control_->receive();
     const auto at = now();

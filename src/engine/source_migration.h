@@ -36,6 +36,8 @@ class SourceMigration {
   Status start_handover();
   Status until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what);
   void read_control();
+  void read_messages();
+  void say_goodbye(const Error& error);
   void fail_with(Error error);
   void enter(Phase phase);
   void show_progress();

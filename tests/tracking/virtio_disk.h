@@ -52,7 +52,7 @@ class VirtioDisk {
     put(queue_.used + 4 + 8ULL * (used_ % queue_.size), std::uint64_t{head});
     put(queue_.used + 2, ++used_);
     const auto taken = in_flight_.at(head);
-    free_.insert(free_.begin(), taken.rbegin(), taken.rend());
+    free_.insert(free_.end(), taken.rbegin(), taken.rend());  // used again at once, as Linux does
     in_flight_.erase(head);
   }
 

@@ -1,0 +1,73 @@
+// `godwit receive`: waits beside a QEMU for one VM and lets it run.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <thread>
+
+#include "app/commands.h"
+#include "app/error_text.h"
+#include "app/exit_code.h"
+#include "app/failpoint.h"
+#include "app/report_json.h"
+#include "app/report_text.h"
+#include "app/stop_signals.h"
+#include "app/version.h"
+#include "app/wiring.h"
+#include "engine/sink.h"
+
+namespace godwit {
+
+namespace {
+
+void note(std::string_view text) {
+  fmt::print(stderr, "godwit: {}\n", text);
+}
+
+Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, std::stop_token cancelled) {
+  const auto milestone = TRY(failpoint_from_environment());
+  auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
+  TRY(check_sink_vm(vm.inspection));
+  milestone("attached");
+  const auto listener = TRY(listen_on(options.listen));
+  fmt::print(stderr, "listening on {}\n", format_address(listener->address()));
+
+  std::unique_ptr<SinkVm> sink_vm;
+  return run_sink(SinkParts{
+      .listener = *listener,
+      .fingerprint = vm.inspection.fingerprint,
+      .open_vm = [&](const Fingerprint& source) -> Result<SinkVm*> {
+        const auto blocks = TRY(in_order_of(source, vm.inspection.blocks));
+        vm.memory = TRY(qemu::open_memory(*vm.process, blocks));
+        sink_vm = qemu::make_sink_vm(vm, clock);
+        return sink_vm.get();
+      },
+      .clock = clock,
+      .patience = options.timeout,
+      .on_milestone = milestone,
+      .on_note = note,
+      .cancelled = cancelled,
+      .program = std::string(kProgram),
+  });
+}
+
+}  // namespace
+
+int run_receive(const ReceiveOptions& options) {
+  StopSignals signals;
+  const SteadyClock clock;
+  auto result = migrate(options, clock, signals.token());
+  SinkReport report;
+  if (result) {
+    report = std::move(*result);
+  } else {
+    report.error = std::move(result).error();
+  }
+  if (report.error) fmt::print(stderr, "{}\n", describe_failure(report));
+  if (report.outcome == Outcome::kDone) fmt::print(stderr, "{}", render_report(report));
+  if (!options.report_file.empty()) {
+    if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
+  }
+  return to_int(exit_code_of(report.outcome));
+}
+
+}  // namespace godwit

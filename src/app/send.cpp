@@ -1,0 +1,110 @@
+// `godwit send`: attaches to a running VM and moves it.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "app/commands.h"
+#include "app/error_text.h"
+#include "app/exit_code.h"
+#include "app/failpoint.h"
+#include "app/progress_view.h"
+#include "app/recover.h"
+#include "app/report_json.h"
+#include "app/report_text.h"
+#include "app/stop_signals.h"
+#include "app/version.h"
+#include "app/wiring.h"
+#include "engine/source.h"
+#include "net/rate_limit.h"
+
+namespace godwit {
+
+namespace {
+
+void note(std::string_view text) {
+  fmt::print(stderr, "godwit: {}\n", text);
+}
+
+/// Every channel of the migration goes through one rate limit, if there is one.
+struct Dialler {
+  Address to;
+  std::shared_ptr<RateLimit> limit;
+  Result<std::unique_ptr<Channel>> operator()() const {
+    auto channel = TRY(connect_to(to));
+    return limit ? limit_rate(std::move(channel), limit) : std::move(channel);
+  }
+};
+
+/// Refuses a VM that a committed move has left here; lets one run on that a dead engine left paused.
+Status clear_what_was_left(qemu::QemuVm& vm, const std::string& folder) {
+  if (TRY(recover_if_left_behind(vm, folder, note)) == LeftBehind::kCommitted) {
+    return fail(ErrorKind::kRefused, "this VM has been moved already");
+  }
+  return {};
+}
+
+Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock, ProgressView& view,
+                       std::stop_token cancelled) {
+  const auto milestone = TRY(failpoint_from_environment());
+  TRY(check_source_host(host));
+  const Kernels* kernels = &best_kernels(host);
+  if (!options.kernels.empty()) kernels = TRY(kernels_by_name(options.kernels, host));
+
+  auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
+  const auto folder = default_state_folder();
+  TRY(clear_what_was_left(vm, folder));
+  TRY(check_source_vm(vm.inspection));
+  auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
+  milestone("attached");
+  vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
+  auto wired = TRY(wire_tracker(vm, host, clock));
+  const auto source_vm = qemu::make_source_vm(vm, clock);
+
+  Dialler dialler{options.to, nullptr};
+  if (options.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*options.goals.bandwidth, clock);
+  TRY(journal.begin());
+  return run_source(SourceParts{
+      .vm = *source_vm,
+      .tracker = *wired.tracker,
+      .journal = journal,
+      .clock = clock,
+      .kernels = *kernels,
+      .connect = dialler,
+      .goals = options.goals,
+      .quiesce_harvests = wired.quiesce,
+      .holes_may_appear = true,
+      .lift_rate_limit =
+          [limit = dialler.limit] {
+            if (limit) limit->lift();
+          },
+      .on_progress = [&view](const Progress& progress) { view.show(progress); },
+      .on_milestone = milestone,
+      .cancelled = cancelled,
+      .program = std::string(kProgram),
+  });
+}
+
+}  // namespace
+
+int run_send(const SendOptions& options) {
+  StopSignals signals;
+  const SteadyClock clock;
+  ProgressView view(options.progress);
+  auto result = migrate(options, probe_host(), clock, view, signals.token());
+  view.finish();
+  Report report;
+  if (result) {
+    report = std::move(*result);
+  } else {
+    // Nothing had begun: the VM is as it was.
+    report.error = std::move(result).error();
+  }
+  if (report.error) fmt::print(stderr, "{}\n", describe_failure(report));
+  if (report.outcome == Outcome::kDone) fmt::print(stderr, "{}", render_report(report));
+  if (!options.report_file.empty()) {
+    if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
+  }
+  return to_int(exit_code_of(report.outcome));
+}
+
+}  // namespace godwit

@@ -1,0 +1,34 @@
+#include "app/stop_signals.h"
+
+#include <pthread.h>
+
+#include <cerrno>
+#include <csignal>
+
+namespace godwit {
+
+namespace {
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+}  // namespace
+
+StopSignals::StopSignals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  const sigset_t set = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  waiter_ = std::jthread([this, set](std::stop_token end) {
+    while (!end.stop_requested()) {
+      const timespec tick{0, 100'000'000};  // how soon the destructor gets its thread back
+      if (::sigtimedwait(&set, nullptr, &tick) > 0) source_.request_stop();
+    }
+  });
+}
+
+StopSignals::~StopSignals() = default;
+
+}  // namespace godwit

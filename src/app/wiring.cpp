@@ -1,0 +1,110 @@
+#include "app/wiring.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "tracking/uffd_tracker.h"
+#include "tracking/virtqueues.h"
+#include "vmm/qemu/disk_queues.h"
+
+namespace godwit {
+
+namespace {
+
+/// For one test only: shows that the O_DIRECT hazard is real by leaving its fix out.
+bool ignores_disk_writes() {
+  return std::getenv("GODWIT_UNSAFE_IGNORE_DISK_WRITES") != nullptr;
+}
+
+std::vector<TrackedRange> tracked_ranges(const qemu::Inspection& inspection, const RamLayout& layout) {
+  std::vector<TrackedRange> ranges;
+  for (std::size_t i = 0; i < inspection.blocks.size(); ++i) {
+    ranges.push_back({inspection.blocks[i].address, inspection.blocks[i].size, layout.blocks()[i].first_chunk});
+  }
+  return ranges;
+}
+
+std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection) {
+  std::vector<PhysicalRange> ranges;
+  for (const auto& stretch : inspection.physical) {
+    const auto block = std::find_if(inspection.blocks.begin(), inspection.blocks.end(),
+                                    [&](const qemu::BlockInfo& b) { return b.name == stretch.block; });
+    if (block == inspection.blocks.end()) continue;
+    ranges.push_back(
+        {stretch.address, stretch.length, static_cast<std::size_t>(block - inspection.blocks.begin()), stretch.offset});
+  }
+  return ranges;
+}
+
+ListVirtqueues virtqueue_lister(qemu::QemuVm& vm) {
+  return [&vm]() -> Result<std::vector<Virtqueue>> {
+    std::vector<Virtqueue> queues;
+    for (const auto& q : TRY(qemu::list_disk_queues(*vm.qmp, vm.inspection))) {
+      queues.push_back({q.descriptors, q.available, q.used, q.size});
+    }
+    return queues;
+  };
+}
+
+}  // namespace
+
+Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock) {
+  TRY(check_source_host(host));
+  const auto& disks = vm.inspection.direct_disks;
+  const bool all_readable =
+      std::all_of(disks.begin(), disks.end(), [](const auto& disk) { return disk.readable_rings; });
+  std::unique_ptr<DiskWrites> disk_writes;
+  if (!disks.empty() && all_readable && !ignores_disk_writes()) {
+    disk_writes = read_virtqueues(*vm.memory, physical_ranges(vm.inspection), virtqueue_lister(vm));
+  }
+  WiredTracker wired;
+  wired.quiesce = !all_readable && !ignores_disk_writes();
+  wired.tracker = TRY(make_uffd_tracker(*vm.process, tracked_ranges(vm.inspection, vm.memory->layout()),
+                                        std::move(disk_writes), clock));
+  return wired;
+}
+
+Status check_source_host(const HostProfile& host) {
+  if (!host.pagemap_scan || !host.uffd_wp_async) {
+    return fail(
+        ErrorKind::kUnsupported,
+        fmt::format(
+            "this host's kernel {} cannot track what the guest writes: Linux 6.7 or newer is needed (asynchronous "
+            "userfaultfd write-protect and PAGEMAP_SCAN)",
+            host.kernel_release));
+  }
+  return {};
+}
+
+Status check_source_vm(const qemu::Inspection& inspection) {
+  if (inspection.status != "running") {
+    return fail(ErrorKind::kRefused, fmt::format("this VM does not run: QEMU says it is '{}'", inspection.status));
+  }
+  if (inspection.obstacles.empty()) return {};
+  std::vector<std::string> reasons;
+  for (const auto& obstacle : inspection.obstacles) reasons.push_back(obstacle.what + ": " + obstacle.why);
+  return fail(ErrorKind::kUnsupported, fmt::format("this VM cannot be moved: {}", fmt::join(reasons, "; ")));
+}
+
+Status check_sink_vm(const qemu::Inspection& inspection) {
+  if (inspection.status == "inmigrate") return {};
+  return fail(
+      ErrorKind::kRefused,
+      fmt::format("this QEMU does not wait for a VM: it is '{}'. Start it with -S -incoming defer", inspection.status));
+}
+
+Result<std::vector<qemu::BlockInfo>> in_order_of(const Fingerprint& source,
+                                                 const std::vector<qemu::BlockInfo>& blocks) {
+  std::vector<qemu::BlockInfo> ordered;
+  for (const auto& wanted : source.blocks) {
+    const auto found =
+        std::find_if(blocks.begin(), blocks.end(), [&](const qemu::BlockInfo& b) { return b.name == wanted.name; });
+    if (found == blocks.end()) return fail(ErrorKind::kRefused, "no RAM block '" + wanted.name + "' here");
+    ordered.push_back(*found);
+  }
+  return ordered;
+}
+
+}  // namespace godwit

@@ -1,0 +1,32 @@
+// Wiring: builds what the engine needs out of what was found on this host and in this VM. Nothing registers itself.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "host/host_profile.h"
+#include "tracking/dirty_tracker.h"
+#include "vmm/qemu/qemu_vm.h"
+
+namespace godwit {
+
+/// The tracker for this VM, and whether the guest must be stopped around each harvest because a disk writes past the
+/// page tables in a way that cannot be read. Both arguments outlive the tracker.
+struct WiredTracker {
+  std::unique_ptr<DirtyTracker> tracker;
+  bool quiesce = false;
+};
+Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock);
+
+/// kUnsupported with the reason if this host cannot move a VM away.
+Status check_source_host(const HostProfile& host);
+/// kUnsupported or kRefused, by name, if this VM cannot be moved.
+Status check_source_vm(const qemu::Inspection& inspection);
+/// kRefused, by name, if this QEMU does not wait for a migration.
+Status check_sink_vm(const qemu::Inspection& inspection);
+
+/// The sink's blocks in the source's order. The fingerprints fit.
+Result<std::vector<qemu::BlockInfo>> in_order_of(const Fingerprint& source, const std::vector<qemu::BlockInfo>& blocks);
+
+}  // namespace godwit

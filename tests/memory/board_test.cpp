@@ -119,6 +119,79 @@ TEST(Board, NothingIsLostUnderContention) {
   }
 }
 
+// One thread posts page after page, another claims the same word all the while: it stays at the poster's heels, for it
+// takes whole words. Each page must come once, and the count must never wrap.
+TEST(Board, NoPostIsLostToAClaim) {
+  constexpr std::uint32_t kChunks = 20'000;
+  Board board(kChunks);
+  std::atomic<std::uint32_t> posted{0};
+  std::thread poster([&] {
+    for (std::uint32_t chunk = 0; chunk < kChunks; ++chunk) {
+      for (unsigned page = 0; page < 64; ++page) board.post({chunk}, PageWord{1} << page);
+      posted.store(chunk + 1);
+    }
+  });
+  std::uint64_t wrong = 0;
+  for (std::uint32_t chunk = 0; chunk < kChunks; ++chunk) {
+    PageWord claimed = 0;
+    std::size_t pages = 0;
+    for (bool last = false; !last;) {
+      last = posted.load() > chunk;
+      const PageWord found = board.claim({chunk});
+      claimed |= found;
+      pages += page_count(found);
+      if (board.waiting() > kChunks * 64) ++wrong;
+    }
+    if (claimed != kAllPages || pages != 64) ++wrong;
+  }
+  poster.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(board.waiting(), 0u);
+}
+
+// Two threads post different pages of one word. What one of them has posted must be there, whatever the other does.
+TEST(Board, NoPostIsLostToAnother) {
+  Board board(1);
+  std::atomic<bool> over{false};
+  std::thread other([&] {
+    while (!over.load(std::memory_order_relaxed)) board.post({0}, 0b10);
+  });
+  std::uint64_t lost = 0;
+  for (int i = 0; i < 300'000; ++i) {
+    board.post({0}, 0b01);
+    if ((board.peek({0}) & 0b01) == 0) ++lost;
+    if ((board.claim({0}) & 0b01) == 0) ++lost;
+  }
+  over = true;
+  other.join();
+  EXPECT_EQ(lost, 0u);
+  const auto waiting = board.waiting();
+  EXPECT_EQ(waiting, page_count(board.claim({0})));
+}
+
+// One word, posted and claimed without a pause: as many pages come out as went in.
+TEST(Board, AClaimTakesWhatItEmpties) {
+  Board board(1);
+  std::atomic<bool> over{false};
+  std::uint64_t posted = 0;
+  std::thread poster([&] {
+    for (unsigned i = 0; i < 1'000'000; ++i) {
+      const PageWord page = PageWord{1} << i % 64;
+      if ((board.peek({0}) & page) != 0) continue;
+      board.post({0}, page);
+      ++posted;
+    }
+    over = true;
+  });
+  std::uint64_t claimed = 0;
+  for (bool last = false; !last;) {
+    last = over.load();
+    claimed += page_count(board.claim({0}));
+  }
+  poster.join();
+  EXPECT_EQ(claimed, posted);
+}
+
 // Each page is posted once only; so each must be claimed exactly once, though all claimers sweep all chunks.
 TEST(Board, NothingIsClaimedTwice) {
   constexpr std::uint32_t kChunks = 2000;

@@ -169,6 +169,17 @@ TEST_P(UffdTracker, GoesOnWhereTheKernelsAnswerWasFull) {
   EXPECT_EQ(claim_all(board), written);
 }
 
+// As when the host swaps: the page keeps its contents and leaves the page table.
+TEST_P(UffdTracker, SeesAWriteOfAPageThatLeftThePageTable) {
+  if (GetParam() == Kind::kPrivate || GetParam() == Kind::kHuge) GTEST_SKIP() << "only shared pages leave it so";
+  ASSERT_TRUE(child_->write(0, 100));
+  auto tracker = track();
+  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(child_->write(5));
+  ASSERT_TRUE(child_->discard(5));
+  EXPECT_EQ(harvest(*tracker), expected({5}));
+}
+
 TEST_P(UffdTracker, CanBeStoppedAndStartedAgain) {
   auto tracker = track();
   EXPECT_FALSE(tracker->harvest(board_));

@@ -66,7 +66,9 @@ class SinkVm {
   virtual ~SinkVm() = default;
   virtual const Fingerprint& fingerprint() const noexcept = 0;
   virtual GuestMemory& memory() noexcept = 0;
-  /// The hypervisor begins to take in a device stream.
+  /// Gets the hypervisor ready to take in a device stream; may be called long before there is one, and costs
+  /// milliseconds that are then not part of the pause. Until the first load() the hypervisor waits on unharmed if this
+  /// migration is given up.
   virtual Status open_incoming() = 0;
   /// A piece of the device stream. May block while the hypervisor digests.
   virtual Status load(Bytes bytes) = 0;

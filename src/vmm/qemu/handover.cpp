@@ -1,0 +1,132 @@
+#include "vmm/qemu/handover.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "vmm/qemu/json_access.h"
+#include "vmm/qemu/stream_socket.h"
+
+namespace godwit::qemu {
+namespace {
+
+constexpr std::string_view kSocketName = "godwit-stream";
+// QEMU writes 64 pages at once; larger reads save system calls, and this still fits in L2.
+constexpr std::size_t kPiece = std::size_t{1} << 20;
+// Between the end of the stream and the event that says how it ended lie milliseconds.
+constexpr Duration kSettlePatience = std::chrono::seconds(10);
+// A pass over what is left takes milliseconds; a QEMU that has not stopped after seconds will not at this limit.
+constexpr Duration kPushEvery = std::chrono::seconds(2);
+// Some GB through a local socket: whoever dirties more than that in a pass is not to be moved this way.
+constexpr std::uint64_t kHighestLimitMs = 5000;
+
+}  // namespace
+
+Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, const Clock& clock)
+    : qmp_(qmp), observer_(observer), clock_(clock), downtime_limit_ms_(options.downtime_limit_ms) {
+  FilterOptions filter;
+  filter.dropped_blocks = options.dropped_blocks;
+  filter.ignore_shared = true;
+  filter_ = make_stream_filter(std::move(filter), *this);
+}
+
+Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
+                                                  const Clock& clock) {
+  std::unique_ptr<Handover> handover(new Handover(qmp, options, observer, clock));
+  handover->socket_ = TRY(give_stream_socket(qmp, kSocketName));
+  handover->watch_ = std::make_unique<MigrationWatch>(qmp, [&observer](Instant at) { observer.guest_stopping(at); });
+  auto begun = qmp.execute("migrate", Json{{"uri", fmt::format("fd:{}", kSocketName)}});
+  if (!begun) {
+    withdraw_stream_socket(qmp, kSocketName);
+    return fail(std::move(begun).error());
+  }
+  handover->reader_ = std::jthread([raw = handover.get()] { raw->run_reader(); });
+  handover->pusher_ = std::jthread([raw = handover.get()](const std::stop_token& stop) { raw->push(stop); });
+  return handover;
+}
+
+Handover::~Handover() {
+  end();
+}
+
+void Handover::end() noexcept {
+  ending_ = true;
+  pusher_.request_stop();
+  if (watch_) watch_->interrupt();
+  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+  if (reader_.joinable()) reader_.join();
+  if (pusher_.joinable()) pusher_.join();
+  watch_.reset();
+}
+
+Status Handover::ram_ends() {
+  stopped_ = true;
+  return observer_.guest_stopped(clock_.now());
+}
+
+void Handover::run_reader() {
+  Status status = read_stream();
+  if (ending_) return;
+  if (status) status = observer_.stream_ended(clock_.now());
+  if (status || ending_) return;
+  // At once, not when the caller rolls back: a guest that stands is let run again by QEMU itself when its stream
+  // breaks.
+  ::shutdown(socket_.get(), SHUT_RDWR);
+  observer_.handover_failed(std::move(status).error());
+}
+
+/// Until everything that QEMU wrote has been passed on, and QEMU has said that this was all.
+Status Handover::read_stream() {
+  std::vector<std::byte> buffer(kPiece);
+  for (;;) {
+    const bool settled = watch_->look().settled();  // before the read: then what it wrote is there to be read
+    const ssize_t length = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
+    if (length > 0) {
+      TRY(filter_->feed(Bytes(buffer).first(static_cast<std::size_t>(length))));
+    } else if (length == 0 || errno == ECONNRESET || settled) {
+      return conclude();
+    } else if (errno == EAGAIN) {
+      std::array<pollfd, 2> wait{pollfd{socket_.get(), POLLIN, 0}, pollfd{watch_->wake_descriptor(), POLLIN, 0}};
+      if (watch_->look().lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
+      ::poll(wait.data(), wait.size(), -1);
+    } else if (errno != EINTR) {
+      return fail_os("read QEMU's stream");
+    }
+  }
+}
+
+Status Handover::conclude() {
+  const auto seen =
+      watch_->await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, kSettlePatience);
+  if (seen.interrupted) return fail(ErrorKind::kCancelled, "the hand-over was ended");
+  if (seen.status == "completed") return filter_->finish();
+  if (seen.lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
+  if (!seen.settled()) return fail(ErrorKind::kTimedOut, "QEMU's stream ended, but its migration did not");
+  const auto state = qmp_.execute("query-migrate");  // it is over: QEMU waits for nobody
+  const std::string reason = state ? text_at(*state, "error-desc") : std::string();
+  return fail(ErrorKind::kHypervisor,
+              fmt::format("QEMU's migration ended as '{}'{}{}", seen.status, reason.empty() ? "" : ": ", reason));
+}
+
+/// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest.
+void Handover::push(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  while (downtime_limit_ms_ < kHighestLimitMs) {
+    never.wait_for(lock, stop, kPushEvery, [] { return false; });
+    const auto seen = watch_->look();
+    if (stop.stop_requested() || stopped_ || seen.settled() || seen.lost) return;
+    if (seen.pass < 2) continue;  // its first pass over all of RAM takes as long as it takes
+    downtime_limit_ms_ = std::min(downtime_limit_ms_ * 2, kHighestLimitMs);
+    if (!qmp_.execute("migrate-set-parameters", Json{{"downtime-limit", downtime_limit_ms_}})) return;
+  }
+}
+
+}  // namespace godwit::qemu

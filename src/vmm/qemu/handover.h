@@ -1,0 +1,59 @@
+// One attempt to hand a guest over: QEMU's `migrate` into a socket, and the stream from there to the observer.
+//
+//   QEMU --fd:godwit--> socket --> [reader thread] --> StreamFilter --> observer: device_bytes, guest_stopped, ...
+//   QEMU --events-----> [monitor's thread] ----------> observer: guest_stopping
+//                       [pusher thread] --downtime-limit--> QEMU, if it does not stop by itself
+//
+// QEMU is never asked for anything from the reader thread while the migration is under way: it may be blocked in a
+// write to this very socket with its main lock held, and would not answer.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "vmm/hypervisor.h"
+#include "vmm/qemu/migration_watch.h"
+#include "vmm/qemu/stream_filter.h"
+
+namespace godwit::qemu {
+
+struct HandoverOptions {
+  std::set<std::string> dropped_blocks;
+  std::uint64_t downtime_limit_ms = 0;  ///< that QEMU has been given; raised while it does not stop
+};
+
+class Handover final : private FilterOutput {
+ public:
+  /// Settings have been made. On an error nothing is under way any more.
+  static Result<std::unique_ptr<Handover>> start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
+                                                 const Clock& clock);
+  ~Handover() override;
+
+  /// Closes the socket, which ends a migration that is under way, and ends the threads; no observer is called after it.
+  void end() noexcept;
+
+ private:
+  Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, const Clock& clock);
+  Status pass(Bytes bytes) override { return observer_.device_bytes(bytes); }
+  Status ram_ends() override;
+
+  void run_reader();
+  Status read_stream();
+  Status conclude();
+  void push(const std::stop_token& stop);
+
+  Qmp& qmp_;
+  HandoverObserver& observer_;
+  const Clock& clock_;
+  std::uint64_t downtime_limit_ms_;
+  std::unique_ptr<StreamFilter> filter_;
+  UniqueFd socket_;
+  std::atomic<bool> stopped_{false};
+  std::atomic<bool> ending_{false};
+  std::unique_ptr<MigrationWatch> watch_;
+  std::jthread reader_;
+  std::jthread pusher_;
+};
+
+}  // namespace godwit::qemu

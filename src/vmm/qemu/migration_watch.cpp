@@ -1,0 +1,57 @@
+#include "vmm/qemu/migration_watch.h"
+
+#include <sys/eventfd.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "vmm/qemu/json_access.h"
+
+namespace godwit::qemu {
+
+MigrationWatch::MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop)
+    : qmp_(qmp), on_stop_(std::move(on_stop)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  qmp_.on_event([this](const std::string& name, const Json& data, Instant at) {
+    if (name == "STOP") {
+      if (const auto tell = std::exchange(on_stop_, {})) tell(at);
+    } else if (name == "RESUME") {
+      change([](Seen& seen) { seen.resumed = true; });
+    } else if (name == "MIGRATION") {
+      change([&](Seen& seen) { seen.status = text_at(data, "status"); });
+    } else if (name == "MIGRATION_PASS") {
+      change([&](Seen& seen) { seen.pass = number_at(data, "pass"); });
+    }
+  });
+  qmp_.on_lost([this] { change([](Seen& seen) { seen.lost = true; }); });
+}
+
+MigrationWatch::~MigrationWatch() {
+  qmp_.on_event({});
+  qmp_.on_lost({});
+}
+
+MigrationWatch::Seen MigrationWatch::look() const {
+  const std::lock_guard lock(mutex_);
+  return seen_;
+}
+
+MigrationWatch::Seen MigrationWatch::await(const std::function<bool(const Seen&)>& ready, Duration timeout) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, timeout, [&] { return ready(seen_); });
+  return seen_;
+}
+
+void MigrationWatch::interrupt() noexcept {
+  change([](Seen& seen) { seen.interrupted = true; });
+}
+
+void MigrationWatch::change(const std::function<void(Seen&)>& make) {
+  const std::lock_guard lock(mutex_);
+  make(seen_);
+  changed_.notify_all();
+  if (!seen_.settled() && !seen_.lost && !seen_.interrupted) return;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+}  // namespace godwit::qemu

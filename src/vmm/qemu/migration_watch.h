@@ -1,0 +1,51 @@
+// Follows QEMU's events of a migration, so that nobody has to ask in the window that counts.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+
+#include "vmm/qemu/qmp.h"
+
+namespace godwit::qemu {
+
+/// Listens from its construction to its end; the monitor has no other listener meanwhile.
+class MigrationWatch {
+ public:
+  /// What has been seen since the watch began. `status` is empty until the first MIGRATION event.
+  struct Seen {
+    std::string status;
+    std::uint64_t pass = 0;  ///< MIGRATION_PASS: 2 when all RAM has been sent once
+    bool resumed = false;
+    bool lost = false;  ///< QEMU closed its monitor
+    bool interrupted = false;
+    /// The migration has come to an end, one way or the other.
+    bool settled() const noexcept { return status == "completed" || status == "failed" || status == "cancelled"; }
+  };
+
+  /// `on_stop` is called from the monitor's reader thread at the first STOP, and at no other.
+  explicit MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop = {});
+  ~MigrationWatch();
+  MigrationWatch(const MigrationWatch&) = delete;
+  MigrationWatch& operator=(const MigrationWatch&) = delete;
+
+  Seen look() const;
+  /// Waits until `ready` holds or the time is over: what has been seen then.
+  Seen await(const std::function<bool(const Seen&)>& ready, Duration timeout);
+  /// Wakes whoever waits; `interrupted` stays set.
+  void interrupt() noexcept;
+  /// Readable once the migration has settled, QEMU is lost, or interrupt() was called; stays so.
+  int wake_descriptor() const noexcept { return wake_.get(); }
+
+ private:
+  void change(const std::function<void(Seen&)>& make);
+  Qmp& qmp_;
+  std::function<void(Instant)> on_stop_;
+  UniqueFd wake_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  Seen seen_;
+};
+
+}  // namespace godwit::qemu

@@ -1,0 +1,131 @@
+// A running VM on QEMU: stopped, handed over, rolled back.
+//
+// QEMU stops the guest by itself when little is left to send, saves its devices and is done ("completed"), whatever the
+// sink does. Nothing waits for anybody in the pause. Taking it back is possible from every state, for QEMU does not
+// destroy a guest that it has handed over: it lets it run again on `cont`. That nobody does so after a commit is the
+// engine's business; finish() never does.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "vmm/qemu/handover.h"
+#include "vmm/qemu/json_access.h"
+#include "vmm/qemu/migration_settings.h"
+#include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/settle.h"
+
+namespace godwit::qemu {
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+
+// Draining slow disks is what can take long; after that it is milliseconds.
+constexpr Duration kRollBackPatience = std::chrono::seconds(30);
+constexpr Duration kRestorePatience = std::chrono::seconds(5);
+// No limit for QEMU's own sending into a local socket: 1 TiB/s (0 means "none" too, but not in every version's code).
+constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 40;
+
+/// What QEMU may leave to be sent after the stop. It measures its own bandwidth, some GB/s into the filter, so that
+/// even the lower bound is megabytes; the engine's own last pages need their part of the pause too.
+std::uint64_t downtime_limit_ms(Duration max_downtime) {
+  const auto share = duration_cast<milliseconds>(max_downtime / 2);
+  return static_cast<std::uint64_t>(std::clamp(share, milliseconds(5), milliseconds(2000)).count());
+}
+
+class QemuSourceVm final : public SourceVm {
+ public:
+  QemuSourceVm(QemuVm& vm, const Clock& clock) : vm_(vm), clock_(clock), ran_(vm.inspection.status == "running") {}
+
+  const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
+  GuestMemory& memory() noexcept override { return *vm_.memory; }
+
+  Result<bool> running() override {
+    TRY(check_interrupted());
+    return bool_at(TRY(vm_.qmp->execute("query-status")), "running");
+  }
+
+  Status pause() override {
+    TRY(check_interrupted());
+    TRY(vm_.qmp->execute("stop"));
+    return {};
+  }
+
+  Status resume() override {
+    TRY(check_interrupted());
+    return let_run(*vm_.qmp, kRollBackPatience);
+  }
+
+  Status start_handover(HandoverObserver& observer, Duration max_downtime) override {
+    TRY(check_interrupted());
+    if (handover_) return fail(ErrorKind::kInvalidArgument, "a hand-over is under way already");
+    HandoverOptions options;
+    for (const auto& block : vm_.inspection.blocks) options.dropped_blocks.insert(block.name);
+    options.downtime_limit_ms = downtime_limit_ms(max_downtime);
+    if (!settings_) {
+      settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events"},
+                                               Json{{"max-bandwidth", kUnlimited},
+                                                    {"downtime-limit", options.downtime_limit_ms},
+                                                    {"avail-switchover-bandwidth", 0},
+                                                    {"mode", "normal"},
+                                                    {"tls-creds", ""}}));
+    }
+    TRY(check_interrupted());
+    handover_ = TRY(Handover::start(*vm_.qmp, options, observer, clock_));
+    return {};
+  }
+
+  Status roll_back() override {
+    handover_.reset();
+    TRY_IN("roll back", settle_migration(*vm_.qmp, kRollBackPatience));
+    if (ran_) TRY_IN("roll back", let_run(*vm_.qmp, kRollBackPatience));
+    // The guest is what counts: that it runs is the answer, settings or no settings.
+    (void)restore();
+    return {};
+  }
+
+  Status finish() override {
+    handover_.reset();
+    return restore();
+  }
+
+  void interrupt() noexcept override { interrupted_ = true; }
+
+ private:
+  Status check_interrupted() const {
+    return interrupted_ ? Status(fail(ErrorKind::kCancelled, "interrupted")) : Status();
+  }
+
+  /// QEMU counts a migration as under way for a moment longer than it says.
+  Status restore() {
+    const auto deadline = std::chrono::steady_clock::now() + kRestorePatience;
+    while (settings_) {
+      auto restored = settings_->restore();
+      if (!restored && restored.error().kind == ErrorKind::kHypervisor && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(milliseconds(5));
+        continue;
+      }
+      if (!restored) return restored;
+      settings_.reset();
+    }
+    return {};
+  }
+
+  QemuVm& vm_;
+  const Clock& clock_;
+  const bool ran_;  // when the migration began
+  std::atomic<bool> interrupted_{false};
+  std::unique_ptr<MigrationSettings> settings_;
+  std::unique_ptr<Handover> handover_;
+};
+
+}  // namespace
+
+std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, const Clock& clock) {
+  return std::make_unique<QemuSourceVm>(vm, clock);
+}
+
+}  // namespace godwit::qemu

@@ -1,0 +1,37 @@
+#include "vmm/qemu/stream_socket.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace godwit::qemu {
+namespace {
+
+// The tail of a stream, some 100 KB of devices, should fit: QEMU then ends its part without waiting for this process.
+constexpr int kBufferSize = 4 << 20;
+
+void enlarge(int fd) {
+  // FORCE needs CAP_NET_ADMIN; without it the system's limit holds, which is only slower.
+  if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &kBufferSize, sizeof kBufferSize) == 0) return;
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kBufferSize, sizeof kBufferSize);
+}
+
+}  // namespace
+
+Result<UniqueFd> give_stream_socket(Qmp& qmp, std::string_view name) {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return fail_os("socketpair");
+  UniqueFd ours(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  enlarge(ours.get());
+  enlarge(theirs.get());
+  TRY(qmp.give_descriptor(name, theirs.get()));
+  return ours;
+}
+
+void withdraw_stream_socket(Qmp& qmp, std::string_view name) noexcept {
+  (void)qmp.execute("closefd", Json{{"fdname", name}});
+}
+
+}  // namespace godwit::qemu

@@ -1,0 +1,103 @@
+// Control messages and greetings from hostile bytes.
+//
+//   first byte 0: a greeting      255: a stream of messages with headers      else: a message type, its body follows
+//
+// Each is refused with an error of the right kind, or means something that survives being encoded again.
+#include <algorithm>
+#include <cstdlib>
+
+#include "wire/control.h"
+
+namespace {
+
+using namespace godwit;
+
+void check(bool kept) {
+  if (!kept) std::abort();
+}
+
+/// Gives some bytes, then ends.
+class BytesChannel final : public Channel {
+ public:
+  explicit BytesChannel(Bytes bytes) : bytes_(bytes), size_(bytes.size()) {}
+  Status send(std::span<const iovec>) override { return {}; }
+  Status receive(MutableBytes exactly) override {
+    if (exactly.size() > bytes_.size()) return fail(ErrorKind::kPeerLost, "the peer closed the connection");
+    std::copy_n(bytes_.begin(), exactly.size(), exactly.begin());
+    bytes_ = bytes_.subspan(exactly.size());
+    return {};
+  }
+  Status finish_sending() override { return {}; }
+  void abort() noexcept override {}
+  void set_receive_timeout(Duration) noexcept override {}
+  std::uint64_t bytes_sent() const noexcept override { return 0; }
+  std::uint64_t bytes_received() const noexcept override { return size_ - bytes_.size(); }
+
+ private:
+  Bytes bytes_;
+  std::size_t size_;
+};
+
+void check_message(const wire::Message& message) {
+  const auto encoded = wire::encode(message);
+  check(encoded.body.size() <= wire::body_limit(encoded.type));
+  const auto again = wire::decode(encoded.type, encoded.body);
+  check(again.has_value() && *again == message);
+}
+
+void check_body(std::uint16_t type, Bytes body) {
+  const auto message = wire::decode(type, body);
+  if (!message) {
+    check(message.error().kind == ErrorKind::kProtocol);
+    return;
+  }
+  check_message(*message);
+  // Binary bodies have one encoding.
+  if (std::holds_alternative<wire::DataMap>(*message) || std::holds_alternative<wire::Fenced>(*message)) {
+    const auto encoded = wire::encode(*message);
+    check(std::equal(encoded.body.begin(), encoded.body.end(), body.begin(), body.end()));
+  }
+}
+
+void check_stream(Bytes bytes) {
+  BytesChannel channel(bytes);
+  wire::ControlConnection control(channel);
+  for (;;) {
+    const auto message = control.receive();
+    if (!message) {
+      check(message.error().kind == ErrorKind::kProtocol || message.error().kind == ErrorKind::kPeerLost);
+      return;
+    }
+    check_message(*message);
+  }
+}
+
+void check_greeting(Bytes bytes) {
+  BytesChannel channel(bytes);
+  const auto greeting = wire::receive_greeting(channel);
+  if (greeting) {
+    check(greeting->version == wire::kVersion);
+    check(greeting->role == wire::Role::kControl || greeting->role == wire::Role::kLane);
+    return;
+  }
+  check(greeting.error().kind == ErrorKind::kProtocol || greeting.error().kind == ErrorKind::kPeerLost);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const Bytes bytes = std::as_bytes(std::span(data, size));
+  if (bytes.empty()) return 0;
+  const Bytes rest = bytes.subspan(1);
+  switch (data[0]) {
+    case 0:
+      check_greeting(rest);
+      return 0;
+    case 255:
+      check_stream(rest);
+      return 0;
+    default:
+      check_body(data[0], rest);
+      return 0;
+  }
+}

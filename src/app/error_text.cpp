@@ -30,7 +30,8 @@ std::string_view next_at_source(ErrorKind kind) noexcept {
     case ErrorKind::kProtocol:
       return "Check that a godwit of this version is at the other end; start it and its QEMU anew, and send again.";
     case ErrorKind::kTimedOut:
-      return "If it was slow, allow more with --timeout, --max-downtime or --bandwidth; if something hangs, free it.";
+      return "Check the link and what is named above; if the guest writes too fast, allow a longer --max-downtime or "
+             "--timeout.";
     case ErrorKind::kCancelled:
       return "To try again, start QEMU and `godwit receive` at the destination anew, and send again.";
     case ErrorKind::kHypervisor:
@@ -73,7 +74,7 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
       // is lost may have run it and written its disk: then the memory here is older than the disk.
       return {"In doubt", "The VM stands still here, and must not run here unless the destination never started it.",
               "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there. "
-              "With 1: `cont` here. If that host is lost: boot the VM from its disk."};
+              "With 1: `cont` here. If the QEMU there is gone: boot the VM from its disk."};
     case Outcome::kDone:
     case Outcome::kSourceRuns:
       break;
@@ -84,8 +85,10 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
 
 Explanation explain_at_destination(Outcome outcome, ErrorKind kind) {
   if (outcome == Outcome::kInDoubt) {
-    return {"In doubt", "The source has given the VM up for good; it stands in this host's QEMU, complete.",
-            "Type `cont` in the monitor of the QEMU here; never resume the VM at the source."};
+    return {"In doubt",
+            "The source has given the VM up for good; it stands, complete, in the QEMU here if that still lives.",
+            "Type `cont` in the monitor of the QEMU here; if it is gone, boot the VM from its disk. "
+            "Never resume the VM at the source."};
   }
   return {"Not received", "The VM was not started here; the source has it.", std::string(next_at_destination(kind))};
 }
@@ -123,8 +126,7 @@ std::string describe_failure(const SinkReport& report) {
 std::string describe_failed_probe(const Error& error) {
   const std::string_view next =
       error.kind == ErrorKind::kNoPermission ? kNeedsRoot : "Mend what is named above, and probe again.";
-  return fmt::format("Could not look at the VM: {}\nThe VM is where it was.\n{}", sentence(printable(error.message)),
-                     next);
+  return fmt::format("Could not look at the VM: {}\nNo VM was moved.\n{}", sentence(printable(error.message)), next);
 }
 
 }  // namespace godwit

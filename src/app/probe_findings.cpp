@@ -41,7 +41,7 @@ Verdict judge(const HostProfile& host, const qemu::Inspection& inspection, bool 
   if (!host_fits) verdict.reasons.push_back(host_fits.error().message);
   if (inspection.status == "inmigrate") {
     verdict.reasons.push_back("it waits to take in a VM: `godwit receive` is for it");
-  } else if (!vm_fits && inspection.obstacles.empty()) {
+  } else if (!vm_fits && inspection.status != "running") {
     verdict.reasons.push_back(vm_fits.error().message);
   }
   if (const auto count = inspection.obstacles.size(); count > 0) {

@@ -44,12 +44,12 @@ TEST(ErrorText, SaysWhereTheVmIs) {
   expect_contains(explain(Side::kSource, Outcome::kSourceStopped, error).state, "stands still on this host");
   expect_contains(explain(Side::kSource, Outcome::kInDoubt, error).state, "must not run here unless");
   expect_contains(explain(Side::kDestination, Outcome::kSourceRuns, error).state, "not started here");
-  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state, "stands in this host's QEMU");
+  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state, "in the QEMU here if that still lives");
 }
 
 TEST(ErrorText, NeverAdvisesToResumeAtBothEnds) {
   const Error error{ErrorKind::kPeerLost, "the connection is gone", 0};
-  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).next, "never resume the VM at the source");
+  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).next, "Never resume the VM at the source");
   const std::string next = explain(Side::kSource, Outcome::kInDoubt, error).next;
   expect_contains(next, "With 1: `cont` here.");
   expect_contains(next, "ended with 0: end the QEMU here.");
@@ -96,6 +96,13 @@ TEST(ErrorText, ReadsReportsOfBothSides) {
   SinkReport sink;
   sink.error = Error{ErrorKind::kPeerLost, "the source is gone", 0};
   EXPECT_EQ(describe_failure(sink), describe_failure(Side::kDestination, Outcome::kSourceRuns, *sink.error));
+}
+
+TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
+  const std::string text = describe_failed_probe(Error{ErrorKind::kNotFound, "no monitor", 0});
+  EXPECT_EQ(text,
+            "Could not look at the VM: no monitor.\nNo VM was moved.\nMend what is named above, and probe again.");
+  expect_contains(describe_failed_probe(Error{ErrorKind::kNoPermission, "no", 0}), "as root");
 }
 
 TEST(ErrorDocument, ListsEveryStateAndAdvice) {

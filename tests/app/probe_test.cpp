@@ -123,6 +123,9 @@ TEST(Verdict, SaysNoWithTheReason) {
   blocked.obstacles = {{"vfio-pci device 'gpu'", "its DMA is not seen"}};
   EXPECT_FALSE(judge(able_host(), blocked, false).can_be_moved);
   EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "obstacle named above"));
+  blocked.status = "prelaunch";
+  EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "obstacle named above"));
+  EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "'prelaunch'"));
 
   qemu::Inspection waiting = running_vm();
   waiting.status = "inmigrate";

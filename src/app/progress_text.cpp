@@ -62,7 +62,9 @@ std::vector<Segment> segments(const Progress& progress) {
   out.push_back({fmt::format("({} pages)", progress.pages_left), 2});
   out.push_back({"out " + format_bit_rate(progress.send_bits_per_second), 5});
   out.push_back({"dirty " + byte_rate(progress.dirty_pages_per_second * kPageBytes), 4});
-  if (std::isfinite(progress.compression)) out.push_back({fmt::format("{:.1f}x", progress.compression), 1});
+  // Before the first page only headers have been sent: that is no ratio yet.
+  const bool has_ratio = std::isfinite(progress.compression) && progress.compression >= 0.05;
+  if (has_ratio) out.push_back({fmt::format("{:.1f}x", progress.compression), 1});
   if (progress.predicted_pause) out.push_back({"pause ~" + format_duration(*progress.predicted_pause), 3});
   if (progress.time_left) out.push_back({format_duration(*progress.time_left) + " to go", 6});
   return out;

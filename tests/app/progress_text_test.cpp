@@ -102,7 +102,9 @@ TEST(ProgressBar, LeavesOutWhatCannotBeTold) {
   Progress p = copying();
   p.predicted_pause.reset();
   p.time_left.reset();
+  p.compression = 0;
   const std::string line = progress_bar(p, 200);
+  EXPECT_EQ(line.find("0.0x"), std::string::npos);
   EXPECT_EQ(line.find("pause"), std::string::npos);
   EXPECT_EQ(line.find("to go"), std::string::npos);
 }

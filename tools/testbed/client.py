@@ -6,12 +6,13 @@ line per answer: time asked, time answered (seconds since the epoch), errors, wr
 "broken" says why it ended too early.
 """
 
+import collections
 import os
 import signal
 import socket
 import sys
+import threading
 import time
-from collections import namedtuple
 
 from . import guest, process
 from .network import GUEST_ADDRESS
@@ -19,7 +20,7 @@ from .network import GUEST_ADDRESS
 # No answer for this long, and the connection counts as lost. Far longer than any pause that could pass as one.
 SILENCE_SECONDS = 60
 
-Sample = namedtuple("Sample", "asked answered errors writes boot")
+Sample = collections.namedtuple("Sample", "asked answered errors writes boot")
 
 
 class Client:
@@ -91,22 +92,32 @@ class Client:
         return first.writes + (second.writes - first.writes) * share
 
 
+def _ask(connection, interval, asked):
+    """Questions at a steady pace, whether answers come or not: like a service with many users. One that waited for each
+    answer would mostly measure TCP's shortest retransmission timeout, for its one lost packet has no successor."""
+    due = time.time()
+    try:
+        while True:
+            asked.append(time.time())
+            connection.sendall(b"ping\n")
+            due = max(due + interval, time.time() - interval)  # no burst after a standstill
+            time.sleep(max(0.0, due - time.time()))
+    except OSError:
+        connection.close()  # the reader says why
+
+
 def _converse(address, port, interval, out):
     connection = socket.create_connection((address, port), timeout=SILENCE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    lines = connection.makefile()
-    count = 0
-    while True:
-        count += 1
-        asked = time.time()
-        connection.sendall(b"ping\n")
-        answer = guest.Answer(lines.readline())
-        answered = time.time()
+    asked = collections.deque()
+    threading.Thread(target=_ask, args=(connection, interval, asked), daemon=True).start()
+    for count, line in enumerate(connection.makefile(), start=1):
+        answer = guest.Answer(line)
         if answer.number("seq") != count:
             raise RuntimeError(f"answer {answer['seq']} to question {count}")
-        out.write(f"{asked:.6f} {answered:.6f} {answer['errors']} {answer['writes']} {answer['boot']}\n")
+        out.write(f"{asked.popleft():.6f} {time.time():.6f} {answer['errors']} {answer['writes']} {answer['boot']}\n")
         out.flush()
-        time.sleep(max(0.0, asked + interval - time.time()))
+    raise RuntimeError("the guest closed the connection")
 
 
 def main():

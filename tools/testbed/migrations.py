@@ -15,6 +15,9 @@ from .qmp import QmpError
 _PORT = 4444  # of QEMU's own migration; the namespace is ours alone
 _SAMPLE_SECONDS = 0.05
 
+# How long Godwit's receiver may still take once its sender has ended.
+_RECEIVER_SECONDS = 15
+
 
 @dataclass
 class Outcome:
@@ -192,6 +195,7 @@ class GodwitMigration:
                 if cpu is not None:
                     waiting.remove(each)
                     if each is sender:
+                        deadline = min(deadline, time.monotonic() + _RECEIVER_SECONDS)
                         outcome.ended = time.time()
                         outcome.cpu_source += cpu
                     else:

@@ -42,7 +42,8 @@ Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process
   if (is_userfaultfd(fmt::format("/proc/{}/fd/{}", process.pid(), *remote))) {
     TRY_IN("close the userfaultfd", remote_syscall(process, SYS_close, {static_cast<std::uint64_t>(*remote)}));
   }
-  made.fd = TRY(std::move(taken));
+  if (!taken) return fail(std::move(taken).error());
+  made.fd = *std::move(taken);
   if (!is_userfaultfd(fmt::format("/proc/self/fd/{}", made.fd.get()))) {
     return fail(ErrorKind::kIo, fmt::format("descriptor {} of process {} is no userfaultfd", *remote, process.pid()));
   }

@@ -72,7 +72,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .connect = dialler,
       .goals = options.goals,
       .quiesce_harvests = wired.quiesce,
-      .holes_may_appear = true,
+      .holes_may_appear = vm.inspection.gives_memory_back,
       .lift_rate_limit =
           [limit = dialler.limit] {
             if (limit) limit->lift();

@@ -63,7 +63,8 @@ void DeviceLoader::run(std::stop_token stop) {
 }
 
 Status DeviceLoader::load_all(std::stop_token stop) {
-  bool opened = false;
+  TRY(vm_.open_incoming());
+  bool began = false;
   Instant tail_began{};
   while (true) {
     Piece piece;
@@ -79,12 +80,11 @@ Status DeviceLoader::load_all(std::stop_token stop) {
       pieces_.pop_front();
       buffered_ -= piece.bytes.size();
     }
-    if (!opened) TRY(vm_.open_incoming());
-    opened = true;
+    began = true;
     if (piece.after_stop && tail_began.count() == 0) tail_began = clock_.now();
     TRY(vm_.load(piece.bytes));
   }
-  if (!opened) return fail(ErrorKind::kProtocol, "the source sent no device state");
+  if (!began) return fail(ErrorKind::kProtocol, "the source sent no device state");
   TRY(vm_.finish_load());
   TRY(vm_.await_loaded(kLoadPatience));
   took_ = clock_.now() - tail_began;

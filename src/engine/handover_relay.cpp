@@ -25,7 +25,8 @@ Status HandoverRelay::guest_stopped(Instant at) {
   return control_.send(wire::GuestStopped{});
 }
 
-Status HandoverRelay::stream_ended(Instant at) {
+Status HandoverRelay::stream_ended(Instant at, std::uint64_t dropped) {
+  dropped_ = dropped;
   TRY(control_.send(wire::DeviceEnd{}));
   signals_.change([&](SourceSignals& s) { s.stream_ended = at; });
   return {};

@@ -37,15 +37,17 @@ class HandoverRelay final : public HandoverObserver {
   }
   Status device_bytes(Bytes bytes) override;
   Status guest_stopped(Instant at) override;
-  Status stream_ended(Instant at) override;
+  Status stream_ended(Instant at, std::uint64_t dropped) override;
   void handover_failed(Error error) override;
   std::uint64_t bytes() const noexcept { return bytes_; }
+  std::uint64_t dropped() const noexcept { return dropped_; }
 
  private:
   wire::ControlConnection& control_;
   Mailbox<SourceSignals>& signals_;
   FirstError& error_;
   std::atomic<std::uint64_t> bytes_{0};
+  std::atomic<std::uint64_t> dropped_{0};
 };
 
 }  // namespace godwit

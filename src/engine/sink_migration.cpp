@@ -98,7 +98,10 @@ Status SinkMigration::serve() {
   while (!runs_) {
     auto message = control_->receive();
     if (auto error = error_.get()) return fail(*error);
-    if (!message) return fail(std::move(message).error().in("the connection to the source"));
+    if (!message) {
+      source_lost_ = true;
+      return fail(std::move(message).error().in("the connection to the source"));
+    }
     TRY(handle(*message));
   }
   return {};
@@ -207,10 +210,9 @@ Status SinkMigration::resume() {
 /// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The
 /// connection is not cut from here: a cut can overtake the message.
 void SinkMigration::fail_with(Error error) {
-  const bool lost = error.kind == ErrorKind::kPeerLost;
   const wire::Abort abort{std::string(name_of(error.kind)), error.message};
   if (!error_.report(std::move(error)) || !control_ready_ || committed_) return;
-  if (!lost) (void)control_->send(abort);
+  if (!source_lost_) (void)control_->send(abort);
   (void)control_channel_->finish_sending();
 }
 

@@ -47,6 +47,7 @@ class SinkMigration {
 
   std::unique_ptr<Channel> control_channel_;
   std::optional<wire::ControlConnection> control_;
+  std::atomic<bool> source_lost_{false};
   std::atomic<bool> control_ready_{false};  ///< both are set for good: other threads may use them
   std::vector<std::unique_ptr<Channel>> lane_channels_;
   std::optional<FilledPages> filled_;

@@ -15,6 +15,10 @@ using std::chrono::seconds;
 
 // How often the coordinator looks around while lanes work.
 constexpr Duration kTick = milliseconds(5);
+// A look at the disks' queues costs QEMU about a millisecond.
+constexpr Duration kSettleEvery = milliseconds(20);
+// Rarer than the hand-over of a VM with shared RAM takes: a harvest that meets the guest's stop lengthens the pause.
+constexpr Duration kHarvestInHandover = milliseconds(250);
 constexpr Duration kShowEvery = milliseconds(100);
 // The sink answers Hello at once; clearing its memory and loading devices may take longer on large VMs.
 constexpr Duration kGreetingPatience = seconds(10);
@@ -162,9 +166,10 @@ Status SourceMigration::pilot() {
   if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_) return start_handover();
   // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
   // stops the guest: that would get in QEMU's way.
-  const bool due = handing_over_ ? now_is.since_harvest >= milliseconds(50) : std::holds_alternative<Harvest>(verdict);
+  const bool due =
+      handing_over_ ? now_is.since_harvest >= kHarvestInHandover : std::holds_alternative<Harvest>(verdict);
   if (due && !(handing_over_ && parts_.quiesce_harvests)) return harvest();
-  return {};
+  return settle();
 }
 
 Status SourceMigration::start_handover() {
@@ -178,15 +183,30 @@ Status SourceMigration::start_handover() {
 }
 
 Status SourceMigration::harvest() {
-  const bool quiesce = parts_.quiesce_harvests && !signals_.look().stopped;
+  const bool quiesce = parts_.quiesce_harvests;
   if (quiesce) TRY(parts_.vm.pause());
   auto harvested = parts_.tracker.harvest(board_);
   if (quiesce) TRY(parts_.vm.resume());
-  last_harvest_ = TRY_IN("dirty tracking", std::move(harvested));
+  const auto stats = TRY_IN("dirty tracking", std::move(harvested));
+  return note_harvest(stats);
+}
+
+Status SourceMigration::note_harvest(const HarvestStats& stats) {
+  last_harvest_ = stats;
+  deferred_ = stats.deferred;
   const auto at = now();
+  settled_at_ = at;
   harvest_interval_ = at - harvested_at_;
   harvested_at_ = at;
   ++harvests_;
+  return {};
+}
+
+/// Pages of disk requests that have ended go now, while the guest runs, rather than in its pause.
+Status SourceMigration::settle() {
+  if (deferred_ == 0 || handing_over_ || now() - settled_at_ < kSettleEvery) return {};
+  settled_at_ = now();
+  deferred_ = TRY(parts_.tracker.settle(board_));
   return {};
 }
 
@@ -212,7 +232,8 @@ Status SourceMigration::last_pages() {
   pages_before_pause_ = lanes_.totals().pages_data + lanes_.totals().pages_zero;
   parts_.on_milestone("stopped");
   const auto begin = now();
-  TRY(harvest());
+  const auto last = TRY_IN("dirty tracking", parts_.tracker.harvest_last(board_));
+  TRY(note_harvest(last));
   const auto harvested = now();
   ledger_.enter("last harvest", begin, harvested);
   if (parts_.holes_may_appear) {
@@ -293,7 +314,7 @@ Report SourceMigration::roll_back(Error error) {
 void SourceMigration::say_goodbye(const Error& error) {
   Mailbox<bool> said;
   std::jthread goodbye([&] {
-    if (error.kind != ErrorKind::kPeerLost) {
+    if (!signals_.look().closed) {
       (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
     }
     (void)control_channel_->finish_sending();

@@ -30,6 +30,8 @@ class SourceMigration {
   Report roll_back(Error error);
 
   Status harvest();
+  Status note_harvest(const HarvestStats& stats);
+  Status settle();
   Status pilot();
   Status send_data_map(std::vector<PageWord>& data);
   Status post_given_back();
@@ -67,6 +69,8 @@ class SourceMigration {
 
   bool handing_over_ = false;
   HarvestStats last_harvest_;
+  std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write
+  Instant settled_at_{};
   Instant harvested_at_{};
   Duration harvest_interval_{};
   std::uint64_t harvests_ = 0;

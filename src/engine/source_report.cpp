@@ -26,7 +26,7 @@ Sample SourceMigration::sample() const {
       .last_harvest = last_harvest_.pages,
       .last_interval = harvest_interval_,
       .since_harvest = at - harvested_at_,
-      .deferred = last_harvest_.deferred,
+      .deferred = deferred_,
       .wire_bytes_per_second = wire_rate_.per_busy_second() * parts_.goals.lanes,
       .wire_bytes_per_page = wire_bytes_per_page(totals),
   };
@@ -55,7 +55,7 @@ void SourceMigration::show_progress() {
   p.send_bits_per_second = shown_rate_.per_busy_second() * 8;
   const auto interval = std::chrono::duration<double>(harvest_interval_).count();
   if (interval > 0) p.dirty_pages_per_second = static_cast<double>(last_harvest_.pages) / interval;
-  if (totals.bytes_wire > 0) {
+  if (totals.pages_data > 0) {
     p.compression = static_cast<double>(totals.pages_data * kPageSize) / static_cast<double>(totals.bytes_wire);
   }
   p.predicted_pause = predict_pause(s);
@@ -98,7 +98,10 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.bytes_before_compression = totals.bytes_before;
   r.bytes_lanes = totals.bytes_wire;
   if (control_channel_) r.bytes_control = control_channel_->bytes_sent();
-  if (relay_) r.bytes_devices = relay_->bytes();
+  if (relay_) {
+    r.bytes_devices = relay_->bytes();
+    r.hypervisor_ram_bytes = relay_->dropped();
+  }
   r.harvests = harvests_;
   r.source_cpu = cpu_time();
   r.source_peak_memory = heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory();

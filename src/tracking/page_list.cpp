@@ -33,6 +33,18 @@ void normalise(std::vector<PagesOfChunk>& list) {
   list.resize(kept);
 }
 
+SplitPages split(const std::vector<PagesOfChunk>& list, const std::vector<PagesOfChunk>& other) {
+  SplitPages parts;
+  auto named = other.begin();
+  for (const PagesOfChunk& entry : list) {
+    while (named != other.end() && named->chunk < entry.chunk) ++named;
+    const PageWord both = named != other.end() && named->chunk == entry.chunk ? entry.pages & named->pages : 0;
+    if (both != 0) parts.in_both.push_back({entry.chunk, both});
+    if (entry.pages != both) parts.only_in_list.push_back({entry.chunk, entry.pages & ~both});
+  }
+  return parts;
+}
+
 std::uint64_t count_pages(const std::vector<PagesOfChunk>& list) noexcept {
   std::uint64_t pages = 0;
   for (const PagesOfChunk& entry : list) pages += page_count(entry.pages);

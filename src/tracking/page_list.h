@@ -15,6 +15,13 @@ void append_run(std::vector<PagesOfChunk>& list, ChunkIndex origin, std::uint64_
 /// One entry per chunk, ascending.
 void normalise(std::vector<PagesOfChunk>& list);
 
+/// Of two normalised lists: the pages of `list` that `other` names too, and those that it does not.
+struct SplitPages {
+  std::vector<PagesOfChunk> in_both;
+  std::vector<PagesOfChunk> only_in_list;
+};
+SplitPages split(const std::vector<PagesOfChunk>& list, const std::vector<PagesOfChunk>& other);
+
 std::uint64_t count_pages(const std::vector<PagesOfChunk>& list) noexcept;
 
 }  // namespace godwit

@@ -45,13 +45,40 @@ class UffdTracker final : public DirtyTracker {
     for (const TrackedRange& range : ranges_) TRY(scanner.arm(range.address, range.length));
     deferred_.clear();
     if (disk_writes_) deferred_ = TRY_IN("disk requests in flight", disk_writes_->in_flight());
+    normalise(deferred_);
     protection_.emplace(std::move(protection));
     scanner_.emplace(std::move(scanner));
     broken_ = false;
     return {};
   }
 
-  Result<HarvestStats> harvest(Board& board) override {
+  Result<HarvestStats> harvest(Board& board) override { return collect_and_post(board, disk_writes_.get()); }
+
+  Result<HarvestStats> harvest_last(Board& board) override { return collect_and_post(board, nullptr); }
+
+  /// A page that no request in flight names has got its data before the look; a request submitted since the last scan
+  /// is reported by the next one. So only the pages named by both looks stay deferred.
+  Result<std::uint64_t> settle(Board& board) override {
+    if (deferred_.empty()) return std::uint64_t{0};
+    auto look = TRY_IN("disk requests in flight", disk_writes_->in_flight());
+    normalise(look);
+    auto [still, landed] = split(deferred_, look);
+    TRY(post(board, landed));
+    board.announce();
+    deferred_ = std::move(still);
+    return count_pages(deferred_);
+  }
+
+  Status stop() override {
+    protection_.reset();
+    scanner_.reset();
+    deferred_.clear();
+    return {};
+  }
+
+ private:
+  /// `disk_writes` is null where nothing can be in flight.
+  Result<HarvestStats> collect_and_post(Board& board, DiskWrites* disk_writes) {
     if (!protection_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
     if (broken_) return fail(ErrorKind::kIo, "the tracker has failed before and may have lost pages");
     const Instant begin = clock_.now();
@@ -60,8 +87,8 @@ class UffdTracker final : public DirtyTracker {
     HarvestStats stats;
     stats.pages = count_pages(found_);
     std::vector<PagesOfChunk> look;
-    if (disk_writes_) {
-      auto answer = disk_writes_->in_flight();
+    if (disk_writes != nullptr) {
+      auto answer = disk_writes->in_flight();
       if (!answer) {
         // What was found is armed again and must not be forgotten: it goes with the next harvest.
         deferred_.insert(deferred_.end(), found_.begin(), found_.end());
@@ -70,6 +97,7 @@ class UffdTracker final : public DirtyTracker {
         return fail(std::move(answer).error().in("disk requests in flight"));
       }
       look = *std::move(answer);
+      normalise(look);
     }
     stats.in_flight = count_pages(deferred_);
     stats.deferred = count_pages(look);
@@ -82,14 +110,6 @@ class UffdTracker final : public DirtyTracker {
     return stats;
   }
 
-  Status stop() override {
-    protection_.reset();
-    scanner_.reset();
-    deferred_.clear();
-    return {};
-  }
-
- private:
   Status scan() {
     found_.clear();
     for (const TrackedRange& range : ranges_) {

@@ -29,8 +29,8 @@ class HandoverObserver {
   /// vCPUs stand and disk requests have ended: RAM does not change any more. Device bytes after this need all of RAM in
   /// place at the sink before they are loaded.
   virtual Status guest_stopped(Instant at) = 0;
-  /// The device stream is complete.
-  virtual Status stream_ended(Instant at) = 0;
+  /// The device stream is complete. `dropped`: bytes of RAM that the hypervisor sent too and that were not passed on.
+  virtual Status stream_ended(Instant at, std::uint64_t dropped) = 0;
   /// No more calls will come. The guest may stand: roll_back() makes it run.
   virtual void handover_failed(Error error) = 0;
 };

@@ -74,6 +74,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
     board.announce();
     return stats;
   }
+  Result<HarvestStats> harvest_last(Board& board) override { return harvest(board); }
+  Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
   Status stop() override {
     tracking_ = false;
     return {};
@@ -118,7 +120,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
     (void)pause();
     if (!observer.guest_stopped(clock.now())) return;
     if (!observer.device_bytes(bytes_of("devices"))) return;
-    (void)observer.stream_ended(clock.now());
+    (void)observer.stream_ended(clock.now(), 0);
   }
 
   PlainMemory memory_;

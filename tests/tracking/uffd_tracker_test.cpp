@@ -328,6 +328,43 @@ TEST_F(UffdTrackerDisks, LooksAfterTheScanAndBeforeThePost) {
   EXPECT_EQ(claim_all(board_), (Pages{9}));
 }
 
+TEST_F(UffdTrackerDisks, SettlesWhatHasLandedAndKeepsTheRestDeferred) {
+  ASSERT_TRUE(tracker_->start());
+  look_ = [] { return pages(0b1110); };
+  ASSERT_TRUE(tracker_->harvest(board_));
+  look_ = [] { return pages(0b10100); };  // one of the three is in flight still, another has been submitted since
+  const auto still = tracker_->settle(board_);
+  ASSERT_TRUE(still);
+  EXPECT_EQ(*still, 1U);
+  EXPECT_EQ(claim_all(board_), (Pages{65, 67}));
+  look_ = [] { return std::vector<PagesOfChunk>{}; };
+  EXPECT_EQ(tracker_->settle(board_).value(), 0U);
+  EXPECT_EQ(claim_all(board_), (Pages{66}));
+  EXPECT_EQ(tracker_->harvest(board_)->in_flight, 0U);
+}
+
+TEST_F(UffdTrackerDisks, AFailedLookSettlesNothingAndForgetsNothing) {
+  ASSERT_TRUE(tracker_->start());
+  look_ = [] { return pages(0b1); };
+  ASSERT_TRUE(tracker_->harvest(board_));
+  look_ = []() -> Result<std::vector<PagesOfChunk>> { return fail(ErrorKind::kHypervisor, "busy"); };
+  ASSERT_FALSE(tracker_->settle(board_));
+  ASSERT_TRUE(tracker_->harvest_last(board_));
+  EXPECT_EQ(claim_all(board_), (Pages{64}));
+}
+
+TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
+  ASSERT_TRUE(tracker_->start());
+  look_ = [] { return pages(0b1); };
+  ASSERT_TRUE(tracker_->harvest(board_));
+  look_ = [] {
+    ADD_FAILURE() << "the guest stands: nothing is in flight, and QEMU has better things to do";
+    return std::vector<PagesOfChunk>{};
+  };
+  ASSERT_TRUE(tracker_->harvest_last(board_));
+  EXPECT_EQ(claim_all(board_), (Pages{64}));
+}
+
 TEST_F(UffdTrackerDisks, ForgetsNothingWhenALookFails) {
   ASSERT_TRUE(tracker_->start());
   look_ = [] { return pages(0b1); };

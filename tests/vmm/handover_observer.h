@@ -34,7 +34,7 @@ class RecordingObserver final : public HandoverObserver {
     changed_.notify_all();
     return stand_at(Point::kGuestStopped, lock);
   }
-  Status stream_ended(Instant at) override {
+  Status stream_ended(Instant at, std::uint64_t) override {
     const std::lock_guard lock(mutex_);
     ++calls;
     ended = at;

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <nlohmann/json.hpp>
@@ -20,15 +21,17 @@ constexpr std::string_view kSocketName = "godwit-stream";
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
 constexpr Duration kSettlePatience = std::chrono::seconds(10);
-// A pass over what is left takes milliseconds; a QEMU that has not stopped after seconds will not at this limit.
-constexpr Duration kPushEvery = std::chrono::seconds(2);
 // Some GB through a local socket: whoever dirties more than that in a pass is not to be moved this way.
 constexpr std::uint64_t kHighestLimitMs = 5000;
 
 }  // namespace
 
 Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, const Clock& clock)
-    : qmp_(qmp), observer_(observer), clock_(clock), downtime_limit_ms_(options.downtime_limit_ms) {
+    : qmp_(qmp),
+      observer_(observer),
+      clock_(clock),
+      downtime_limit_ms_(options.downtime_limit_ms),
+      push_every_(options.push_every) {
   FilterOptions filter;
   filter.dropped_blocks = options.dropped_blocks;
   filter.ignore_shared = true;
@@ -72,7 +75,7 @@ Status Handover::ram_ends() {
 void Handover::run_reader() {
   Status status = read_stream();
   if (ending_) return;
-  if (status) status = observer_.stream_ended(clock_.now());
+  if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());
   if (status || ending_) return;
   // At once, not when the caller rolls back: a guest that stands is let run again by QEMU itself when its stream
   // breaks.
@@ -120,7 +123,7 @@ void Handover::push(const std::stop_token& stop) {
   std::condition_variable_any never;
   std::unique_lock lock(mutex);
   while (downtime_limit_ms_ < kHighestLimitMs) {
-    never.wait_for(lock, stop, kPushEvery, [] { return false; });
+    never.wait_for(lock, stop, push_every_, [] { return false; });
     const auto seen = watch_->look();
     if (stop.stop_requested() || stopped_ || seen.settled() || seen.lost) return;
     if (seen.pass < 2) continue;  // its first pass over all of RAM takes as long as it takes

@@ -20,7 +20,10 @@ namespace godwit::qemu {
 
 struct HandoverOptions {
   std::set<std::string> dropped_blocks;
-  std::uint64_t downtime_limit_ms = 0;  ///< that QEMU has been given; raised while it does not stop
+  std::uint64_t downtime_limit_ms = 0;  ///< that QEMU has been given; doubled while it does not stop
+  /// After this long without a stop. A pass over what is left takes milliseconds: a QEMU that has not stopped after
+  /// seconds will not at this limit.
+  Duration push_every = std::chrono::seconds(2);
 };
 
 class Handover final : private FilterOutput {
@@ -47,6 +50,7 @@ class Handover final : private FilterOutput {
   HandoverObserver& observer_;
   const Clock& clock_;
   std::uint64_t downtime_limit_ms_;
+  Duration push_every_;
   std::unique_ptr<StreamFilter> filter_;
   UniqueFd socket_;
   std::atomic<bool> stopped_{false};

@@ -47,6 +47,8 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
   if (found.migration_status.empty()) found.migration_status = "none";
   found.uuid = text_at(TRY(qmp.execute("query-uuid")), "UUID");
   found.obstacles = TRY(find_obstacles(qmp, process, ram));
+  // QEMU answers with an error where there is no balloon.
+  found.gives_memory_back = qmp.execute("query-balloon").has_value();
   found.direct_disks = TRY(find_direct_disks(qmp));
   for (const auto& block : ram.blocks) {
     found.fingerprint.blocks.push_back({block.name, block.size, block.page_size});

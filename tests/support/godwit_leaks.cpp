@@ -19,6 +19,21 @@ std::string kind_of(const std::string& target) {
   return target;
 }
 
+bool of_other_process(const std::string& name, const std::vector<pid_t>& ours) {
+  for (std::size_t at = 0; at < name.size();) {
+    std::size_t length = 0;
+    while (at + length < name.size() && std::isdigit(static_cast<unsigned char>(name[at + length])) != 0) ++length;
+    // More digits are no pid.
+    if (length > 0 && length < 8) {
+      const pid_t pid = std::stoi(name.substr(at, length));
+      const bool mine = std::find(ours.begin(), ours.end(), pid) != ours.end();
+      if (!mine && std::filesystem::exists(fmt::format("/proc/{}", pid))) return true;
+    }
+    at += length + 1;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<Footprint> Footprint::of(pid_t pid) {
@@ -44,16 +59,23 @@ std::vector<std::string> Footprint::grown_in(const Footprint& later) const {
   return grown;
 }
 
-std::vector<std::string> shared_memory_files() {
-  std::vector<std::string> names;
+std::set<std::string> shared_memory_files() {
+  std::set<std::string> names;
   std::error_code error;
   for (std::filesystem::directory_iterator entry("/dev/shm", error), end; !error && entry != end;
        entry.increment(error)) {
     const auto name = entry->path().filename().string();
-    if (name.rfind("godwit-test-", 0) != 0) names.push_back(name);
+    if (name.rfind("godwit-test-", 0) != 0) names.insert(name);
   }
-  std::sort(names.begin(), names.end());
   return names;
+}
+
+std::vector<std::string> new_shared_memory_files(const std::set<std::string>& before, const std::vector<pid_t>& ours) {
+  std::vector<std::string> found;
+  for (const auto& name : shared_memory_files()) {
+    if (before.count(name) == 0 && !of_other_process(name, ours)) found.push_back(name);
+  }
+  return found;
 }
 
 std::vector<pid_t> processes_marked(const std::string& name, const std::string& value) {

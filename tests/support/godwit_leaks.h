@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,11 @@ class Footprint {
   std::map<std::string, int> descriptors_;
 };
 
-/// Files in /dev/shm that are not of a test folder: to be compared before and after.
-std::vector<std::string> shared_memory_files();
+/// Files in /dev/shm, but not the tests' own folders.
+std::set<std::string> shared_memory_files();
+/// Those that have come since, without what other programs on this machine make meanwhile: files with the number of a
+/// process in their name that lives and is none of `ours`.
+std::vector<std::string> new_shared_memory_files(const std::set<std::string>& before, const std::vector<pid_t>& ours);
 
 /// Processes whose environment holds NAME=VALUE: what a marked program started and left behind.
 std::vector<pid_t> processes_marked(const std::string& name, const std::string& value);

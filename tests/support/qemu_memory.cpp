@@ -69,13 +69,11 @@ class ProcessReader final : public BlockReader {
       : pid_(pid), pagemap_(std::move(pagemap)), address_(address), size_(size) {}
 
   Result<std::uint64_t> next_data(std::uint64_t offset) override {
-    while (offset < size_) {
-      const auto pages = TRY(present(offset, std::min(kPiece, size_ - offset) / kPage));
-      const auto found = std::find(pages.begin(), pages.end(), true);
-      if (found != pages.end()) return offset + static_cast<std::uint64_t>(found - pages.begin()) * kPage;
-      offset += pages.size() * kPage;
-    }
-    return size_;
+    // Asked again for every piece that the other side has data in: the answer holds until it is passed.
+    if (offset <= known_next_ && offset >= known_from_) return known_next_;
+    known_from_ = offset;
+    known_next_ = TRY(find_next(offset));
+    return known_next_;
   }
 
   Status read(std::uint64_t offset, std::span<char> out) override {
@@ -97,6 +95,16 @@ class ProcessReader final : public BlockReader {
   }
 
  private:
+  Result<std::uint64_t> find_next(std::uint64_t offset) {
+    while (offset < size_) {
+      const auto pages = TRY(present(offset, std::min(kPiece, size_ - offset) / kPage));
+      const auto found = std::find(pages.begin(), pages.end(), true);
+      if (found != pages.end()) return offset + static_cast<std::uint64_t>(found - pages.begin()) * kPage;
+      offset += pages.size() * kPage;
+    }
+    return size_;
+  }
+
   Result<std::vector<bool>> present(std::uint64_t offset, std::uint64_t count) {
     std::vector<std::uint64_t> entries(count);
     const auto bytes = static_cast<ssize_t>(count * sizeof(std::uint64_t));
@@ -114,6 +122,8 @@ class ProcessReader final : public BlockReader {
   UniqueFd pagemap_;
   std::uint64_t address_;
   std::uint64_t size_;
+  std::uint64_t known_from_ = 1;  ///< no offset is between 1 and 0: nothing is known yet
+  std::uint64_t known_next_ = 0;
 };
 
 Result<std::unique_ptr<BlockReader>> open_block(const TestQemu& qemu, const QemuBlock& block) {

@@ -78,7 +78,7 @@ struct Area {
 struct Task {
   struct Area hot[MAX_AREAS];  ///< written and verified all the time
   uint32_t hot_count;
-  struct Area cold[MAX_AREAS];  ///< written once, then verified, one page for every kHotPerCold hot ones
+  struct Area cold[MAX_AREAS];  ///< written once, then verified, one page for every HOT_PER_COLD hot ones
   uint32_t cold_count;
   struct Area pool;     ///< disk buffers
   uint32_t cpus;        ///< wanted

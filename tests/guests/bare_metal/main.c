@@ -128,6 +128,7 @@ void guest_main(uint32_t magic, const struct MultibootInfo* info) {
   make_template();
   start_cpus();
   if (task.disk) disk_start();
+  for (uint32_t i = 0; i < task.cold_count; ++i) STATUS->cold_pages += task.cold[i].pages;
   STATUS->state = GUEST_RUNNING;
   print("running: ");
   print(line);

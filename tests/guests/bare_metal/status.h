@@ -52,9 +52,10 @@ struct GuestDiskStatus {
 struct GuestStatus {
   uint32_t magic;
   uint32_t version;
-  uint32_t state; /* enum GuestState */
-  uint32_t cpus;  /* that work */
-  uint32_t reserved[12];
+  uint32_t state;      /* enum GuestState */
+  uint32_t cpus;       /* that work */
+  uint32_t cold_pages; /* in all cold areas */
+  uint32_t reserved[11];
   struct GuestCpuStatus cpu[GUEST_MAX_CPUS];
   struct GuestDiskStatus disk;
 };

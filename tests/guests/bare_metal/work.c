@@ -3,7 +3,7 @@
 // so nothing that is lost on the way to another host can be explained by a table that was lost with it.
 #include "guest.h"
 
-#define HOT_PER_COLD 8u
+#define HOT_PER_COLD 2u
 #define COLD_GENERATION 0x1000000u /* none that a hot page reaches in a test */
 
 static uint32_t mix(uint32_t x) {

@@ -1,0 +1,72 @@
+// The source's engine dies at each milestone before the commit: the guest runs on, or stands until the next Godwit
+// finds it and lets it run on. It never runs twice, and can be moved again.
+#include "tests/integration/scene.h"
+
+namespace godwit::testing {
+namespace {
+
+class KilledSource : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(KilledSource, GuestIsFoundAndRunsOn) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at(GetParam(), "kill")));
+  if (std::string(GetParam()) == "attached") {
+    // Nothing reached the receiver, which would wait for another sender.
+    ASSERT_OK(scene->sender().wait(seconds(60)));
+    scene->receiver().process().kill();
+  }
+  ASSIGN_OR_FAIL(stood, scene->expect_probe_revives());
+  // QEMU lets its guest run by itself where only the engine's end of its stream is gone, but not from here on.
+  const std::set<std::string> standing = {"stopped", "fenced", "devices-sent", "prepared"};
+  EXPECT_EQ(stood, standing.count(GetParam()) > 0);
+  ASSERT_OK(scene->expect_next_migration_succeeds());
+}
+
+const auto name = [](const auto& tested) {
+  std::string text = tested.param;
+  for (char& c : text) {
+    if (c == '-') c = '_';
+  }
+  return text;
+};
+INSTANTIATE_TEST_SUITE_P(At, KilledSource,
+                         ::testing::Values("attached", "connected", "welcomed", "tracking", "mapped", "copying",
+                                           "handing-over", "stopped", "fenced", "devices-sent", "prepared"),
+                         name);
+
+/// Without a probe in between: `godwit send` itself finds what was left, and moves the guest.
+TEST(KilledSourceThenSend, MovesTheGuest) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at("prepared", "kill")));
+  ASSIGN_OR_FAIL(ended, scene->sender().wait(seconds(60)));
+  ASSERT_EQ(ended.signal, SIGKILL);
+  EXPECT_NE(scene->source().status().value_or("?"), "running");
+  ASSERT_OK(scene->expect_next_migration_succeeds());
+}
+
+/// The commit is on record and was never sent: the guest may run nowhere, but never here again.
+TEST(KilledSourceAfterCommit, NeverRunsHereAgain) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at("committed", "kill")));
+  ASSIGN_OR_FAIL(ended, scene->sender().wait(seconds(60)));
+  ASSERT_EQ(ended.signal, SIGKILL);
+  EXPECT_NE(scene->source().status().value_or("?"), "running");
+  ASSERT_OK(scene->receiver().wait(seconds(60)));
+  ASSERT_OK(scene->expect_sink_does_not_run());
+  ASSIGN_OR_FAIL(probe, start_probe(scene->source()));
+  ASSERT_OK(probe->wait(seconds(60)));
+  EXPECT_TRUE(says(probe->output() + probe->errors(), "committed")) << probe->output() << probe->errors();
+  EXPECT_NE(scene->source().status().value_or("?"), "running") << "the probe ran a guest that was given away";
+  // Nor does another send.
+  ASSERT_OK(scene->send());
+  ASSIGN_OR_FAIL(refused, scene->sender().wait(seconds(60)));
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(scene->source().status().value_or("?"), "running");
+  ASSERT_OK(scene->expect_nothing_left());
+}
+
+}  // namespace
+}  // namespace godwit::testing

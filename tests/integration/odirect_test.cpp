@@ -1,0 +1,95 @@
+// The O_DIRECT hazard: disk reads whose data lands past the page tables while a harvest re-arms the page. Found twice
+// over: by comparing RAM, and by the guest, which knows what every buffer must hold.
+#include <sys/vfs.h>
+
+#include "tests/integration/scene.h"
+
+namespace godwit::testing {
+namespace {
+
+constexpr long kTmpfsMagic = 0x01021994;
+
+struct Found {
+  std::uint64_t pages = 0;  ///< that differ when both sides are prepared
+  bool guest_saw = false;   ///< the guest found an error at the sink
+  std::string words;
+};
+
+/// One migration of a guest that reads its disk as fast as it can.
+Result<Found> migrate_disk_guest(const std::filesystem::path& disk, bool unsafe) {
+  QemuOptions options;
+  options.size = 256 * kMiB;
+  options.guest = guest_image();
+  options.guest_line = "work=1M disk=1 pool=64M rate=20000";
+  options.disk = disk;
+  const auto scene = TRY(Scene::make(options));
+  TRY_IN("before", expect_guest_works(scene->source(), 1));
+  GodwitOptions send = failing_at("prepared", "stop");
+  send.arguments = {"--max-downtime", "2s"};
+  if (unsafe) send.environment["GODWIT_UNSAFE_IGNORE_DISK_WRITES"] = "1";
+  TRY(scene->receive());
+  TRY(scene->send(send));
+  TRY(scene->sender().process().wait_until_stopped(seconds(120)));
+  const auto ram = TRY(compare_ram(scene->source(), scene->sink()));
+  Found found;
+  found.pages = ram.pages_different;
+  found.words = ram.describe();
+  TRY(scene->sender().process().send_signal(SIGCONT));
+  const Status moved = scene->expect_moved();
+  found.guest_saw = !moved && moved.error().message.find("ERRORS") != std::string::npos;
+  if (!moved) found.words += "; " + moved.error().message;
+  if (!moved && !found.guest_saw) return fail(moved.error());
+  return found;
+}
+
+class ODirect : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto made = TempFolder::make("/tmp");
+    ASSERT_OK(made);
+    folder_ = std::move(*made);
+    struct statfs info {};
+    ASSERT_EQ(::statfs(folder_.path().c_str(), &info), 0);
+    if (info.f_type == kTmpfsMagic) GTEST_SKIP() << "/tmp is in memory: no disk reads past the page cache there";
+    ASSERT_OK(make_guest_disk(disk(), 256 * kMiB));
+  }
+  std::filesystem::path disk() const { return folder_.path() / "disk"; }
+
+  void expect_exact(unsigned runs) {
+    for (unsigned run = 0; run < runs; ++run) {
+      SCOPED_TRACE("run " + std::to_string(run));
+      ASSIGN_OR_SKIP(found, migrate_disk_guest(disk(), false));
+      EXPECT_EQ(found.pages, 0u) << found.words;
+      EXPECT_FALSE(found.guest_saw) << found.words;
+    }
+  }
+
+ private:
+  TempFolder folder_;
+};
+
+TEST_F(ODirect, NoLandingIsLost) {
+  expect_exact(2);
+}
+
+class ODirectLong : public ODirect {};
+
+TEST_F(ODirectLong, NoLandingIsLostInTenRuns) {
+  expect_exact(10);
+}
+
+// Shows that the tests above can fail: without the fix landings are lost, and both ways of looking see it.
+TEST_F(ODirectLong, WithoutTheFixLandingsAreLost) {
+  std::uint64_t pages = 0;
+  bool guest_saw = false;
+  for (unsigned run = 0; run < 10 && !(pages > 0 && guest_saw); ++run) {
+    ASSIGN_OR_SKIP(found, migrate_disk_guest(disk(), true));
+    pages += found.pages;
+    guest_saw = guest_saw || found.guest_saw;
+  }
+  EXPECT_GT(pages, 0u) << "no page differed: does GODWIT_UNSAFE_IGNORE_DISK_WRITES still work?";
+  EXPECT_TRUE(guest_saw);
+}
+
+}  // namespace
+}  // namespace godwit::testing

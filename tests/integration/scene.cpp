@@ -1,0 +1,210 @@
+#include "tests/integration/scene.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace godwit::testing {
+namespace {
+
+/// For a Godwit to notice what happened and to end: a dead peer takes it 6 s, a busy machine longer.
+constexpr seconds kEndLimit{60};
+
+tl::unexpected<Error> otherwise(std::string what) {
+  return fail(ErrorKind::kProtocol, std::move(what));
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+}  // namespace
+
+bool says(const std::string& text, const std::string& words) {
+  const std::string in = lower(text);
+  std::string rest = lower(words);
+  while (true) {
+    const auto bar = rest.find('|');
+    if (in.find(rest.substr(0, bar)) != std::string::npos) return true;
+    if (bar == std::string::npos) return false;
+    rest = rest.substr(bar + 1);
+  }
+}
+
+GodwitOptions failing_at(const std::string& milestone, const std::string& action) {
+  GodwitOptions options;
+  options.environment["GODWIT_FAILPOINT"] = milestone + ":" + action;
+  return options;
+}
+
+QemuOptions quiet_vm() {
+  QemuOptions options;
+  options.size = 128 * kMiB;
+  options.guest = guest_image();
+  options.guest_line = "work=2M cold=64M:2M rate=2000 zeros=5";
+  return options;
+}
+
+Result<std::unique_ptr<Scene>> Scene::make(const QemuOptions& source, const QemuOptions& sink) {
+  auto scene = std::unique_ptr<Scene>(new Scene);
+  scene->shared_before_ = shared_memory_files();
+  scene->sink_options_ = sink;
+  scene->pair_ = TRY(start_pair(source, sink));
+  scene->before_ = TRY(Footprint::of(scene->source().pid()));
+  return scene;
+}
+
+Result<std::unique_ptr<Scene>> Scene::from(std::unique_ptr<TestQemu> source, const QemuOptions& sink) {
+  auto scene = std::unique_ptr<Scene>(new Scene);
+  scene->shared_before_ = shared_memory_files();
+  scene->sink_options_ = sink;
+  scene->pair_.source = std::move(source);
+  QemuOptions incoming = sink;
+  incoming.incoming = true;
+  scene->pair_.sink = TRY(TestQemu::start(incoming));
+  scene->before_ = TRY(Footprint::of(scene->source().pid()));
+  return scene;
+}
+
+Status Scene::receive(const GodwitOptions& options) {
+  GodwitOptions more = options;
+  std::string listen = "tcp://127.0.0.1:0";
+  if (lab_ != nullptr) {
+    more.network_namespace = lab_->sink();
+    listen = "tcp://" + NetLab::sink_address() + ":0";
+  }
+  receiver_ = TRY(start_receive(sink(), more, listen));
+  address_ = TRY_IN("godwit receive", receiver_->listening_at());
+  return {};
+}
+
+Status Scene::send(const GodwitOptions& options) {
+  return send_to(address_, options);
+}
+
+Status Scene::send_to(const std::string& address, const GodwitOptions& options) {
+  GodwitOptions more = options;
+  if (lab_ != nullptr) more.network_namespace = lab_->source();
+  sender_ = TRY(start_send(source(), address, more));
+  return {};
+}
+
+Status Scene::expect_report(const std::string& outcome) {
+  const Json report = TRY(sender_->report());
+  const std::string found = report.value("outcome", "none");
+  if (found != outcome) return otherwise(fmt::format("the report's outcome is {}, not {}", found, outcome));
+  return {};
+}
+
+Status Scene::expect_moved() {
+  const Ended sent = TRY_IN("godwit send", sender_->wait(seconds(120)));
+  const Ended received = TRY_IN("godwit receive", receiver_->wait(kEndLimit));
+  if (sent.code != 0 || received.code != 0) {
+    return otherwise(fmt::format("exit codes {} (signal {}) and {} (signal {}); send: {}receive: {}", sent.code,
+                                 sent.signal, received.code, received.signal, sender_->errors(), receiver_->errors()));
+  }
+  TRY(expect_report("done"));
+  const std::string here = TRY(source().status()), there = TRY(sink().status());
+  if (there != "running") return otherwise("the guest at the sink is " + there);
+  if (here == "running") return otherwise("the guest runs at the source too");
+  TRY_IN("at the sink", expect_guest_works(sink()));
+  return expect_nothing_left();
+}
+
+Status Scene::expect_receiver_ends() {
+  if (!receiver_) return {};
+  const auto ended = receiver_->wait(kEndLimit);
+  if (!ended) return fail(ended.error());
+  if (ended->code == 0) return otherwise("godwit receive says it succeeded: " + receiver_->errors());
+  if (ended->signal != 0 && ended->signal != SIGKILL) {
+    return otherwise(fmt::format("godwit receive died of signal {}: {}", ended->signal, receiver_->errors()));
+  }
+  return {};
+}
+
+Status Scene::expect_sink_does_not_run() {
+  if (!pair_.sink || !sink().alive()) return {};
+  const auto status = sink().status();
+  // QEMU may be ending itself just now.
+  if (status && *status == "running") return otherwise("the guest runs at the sink");
+  return {};
+}
+
+Status Scene::expect_source_runs(const std::vector<std::string>& words) {
+  const Ended sent = TRY_IN("godwit send", sender_->wait(kEndLimit));
+  if (sent.code != 1) {
+    return otherwise(
+        fmt::format("godwit send: exit code {} (signal {}), not 1: {}", sent.code, sent.signal, sender_->errors()));
+  }
+  TRY(expect_report("source-runs"));
+  for (const auto& word : words) {
+    if (!says(sender_->errors(), word)) {
+      return otherwise(fmt::format("'{}' is not said in: {}", word, sender_->errors()));
+    }
+  }
+  const std::string here = TRY(source().status());
+  if (here != "running") return otherwise("the guest at the source is " + here + ": " + sender_->errors());
+  TRY(expect_receiver_ends());
+  TRY(expect_sink_does_not_run());
+  TRY_IN("at the source", expect_guest_works(source()));
+  return expect_nothing_left();
+}
+
+Result<bool> Scene::expect_probe_revives() {
+  const Ended sent = TRY(sender_->wait(kEndLimit));
+  if (sent.signal != SIGKILL) {
+    return otherwise(fmt::format("godwit send was to be killed, but: exit code {}: {}", sent.code, sender_->errors()));
+  }
+  TRY(expect_receiver_ends());
+  TRY(expect_sink_does_not_run());
+  const bool stood = TRY(source().status()) != "running";
+  const auto probe = TRY(start_probe(source()));
+  const Ended probed = TRY_IN("godwit probe", probe->wait(kEndLimit));
+  const std::string text = probe->output() + probe->errors();
+  if (probed.code != 0) return otherwise(fmt::format("godwit probe: exit code {}: {}", probed.code, text));
+  const std::string here = TRY(source().status());
+  if (here != "running") return otherwise("after the probe the guest is " + here + ": " + text);
+  if (stood && !says(text, "let run")) return otherwise("the probe does not say that it let the guest run: " + text);
+  TRY_IN("at the source", expect_guest_works(source()));
+  TRY(expect_nothing_left());
+  return stood;
+}
+
+Status Scene::expect_nothing_left() {
+  std::vector<std::string> grown;
+  const auto look = [&] {
+    // The engine's monitor connection may still be closing.
+    const auto now = Footprint::of(source().pid());
+    if (now) grown = before_->grown_in(*now);
+    return grown.empty();
+  };
+  if (source().alive() && !wait_until(look, seconds(5))) {
+    return otherwise(fmt::format("left in the source QEMU: {}", fmt::join(grown, ", ")));
+  }
+  std::vector<pid_t> ours = {::getpid(), source().pid()};
+  if (pair_.sink) ours.push_back(sink().pid());
+  if (sender_) ours.push_back(sender_->process().pid());
+  if (receiver_) ours.push_back(receiver_->process().pid());
+  const auto shared = new_shared_memory_files(shared_before_, ours);
+  if (!shared.empty()) return otherwise(fmt::format("left in /dev/shm: {}", fmt::join(shared, ", ")));
+  const auto processes = processes_marked(kMark, test_mark());
+  if (!processes.empty()) return otherwise(fmt::format("processes left: {}", fmt::join(processes, ", ")));
+  return {};
+}
+
+Status Scene::expect_next_migration_succeeds() {
+  receiver_.reset();
+  sender_.reset();
+  sink_options_.incoming = true;
+  pair_.sink.reset();
+  pair_.sink = TRY(TestQemu::start(sink_options_));
+  TRY(receive());
+  TRY(send());
+  return expect_moved();
+}
+
+}  // namespace godwit::testing

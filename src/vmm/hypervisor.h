@@ -21,7 +21,8 @@ namespace godwit {
 class HandoverObserver {
  public:
   virtual ~HandoverObserver() = default;
-  /// The guest is being stopped: its pause begins. For the ledger; may come from another thread than the others.
+  /// The guest is being stopped: its pause began at this instant. For the ledger; comes from another thread than the
+  /// others, and may come a little after guest_stopped().
   virtual void guest_stopping(Instant at) = 0;
   /// A piece of the device stream for the sink; the bytes live during the call. May block: that holds the hypervisor
   /// back.

@@ -19,6 +19,7 @@ class RecordingObserver final : public HandoverObserver {
     const std::lock_guard lock(mutex_);
     stopping = at;
     ++calls;
+    changed_.notify_all();
   }
   Status device_bytes(Bytes bytes) override {
     std::unique_lock lock(mutex_);

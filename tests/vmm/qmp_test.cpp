@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -198,6 +199,36 @@ TEST_F(QmpTest, TellsEventsWithTheirInstant) {
                                                                {"STOP", std::chrono::seconds(7)}};
   EXPECT_EQ(events, wanted);  // events that came before an answer have been told before it
   EXPECT_EQ(status, "active");
+}
+
+// QEMU writes an event out when its main loop comes round; what counts is when it happened.
+TEST_F(QmpTest, TakesTheInstantFromQemusTimestamp) {
+  const auto stamp = [](std::chrono::microseconds ago) {
+    const auto at =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()) -
+        ago;
+    return Json{{"seconds", at.count() / 1000000}, {"microseconds", at.count() % 1000000}};
+  };
+  FakeMonitor monitor([&](FakeMonitor& m) {
+    m.negotiate();
+    const Json command = m.hear();
+    m.say(Json{{"event", "A"}, {"timestamp", stamp(std::chrono::seconds(2))}}.dump() + "\n");
+    m.say(Json{{"event", "B"}, {"timestamp", stamp(std::chrono::hours(1))}}.dump() + "\n");
+    m.say(Json{{"event", "C"}, {"timestamp", stamp(std::chrono::hours(-1))}}.dump() + "\n");
+    m.say("{\"event\": \"D\", \"timestamp\": {\"seconds\": -1, \"microseconds\": \"x\"}}\n");
+    m.answer(command, Json::object());
+    m.hear();
+  });
+  auto qmp = connect(monitor);
+  clock_.advance(std::chrono::hours(2));
+  std::map<std::string, Instant> events;
+  qmp->on_event([&](const std::string& name, const Json&, Instant at) { events[name] = at; });
+  ASSERT_TRUE(qmp->execute("go"));
+  qmp->on_event({});
+  ASSERT_EQ(events.size(), 4u);
+  EXPECT_LE(events["A"], std::chrono::hours(2) - std::chrono::seconds(2));
+  EXPECT_GT(events["A"], std::chrono::hours(2) - std::chrono::seconds(10));
+  for (const char* senseless : {"B", "C", "D"}) EXPECT_EQ(events[senseless], std::chrono::hours(2));
 }
 
 TEST_F(QmpTest, DropsAnswersThatComeTooLate) {

@@ -29,6 +29,9 @@ namespace {
 
 constexpr std::size_t kReadSize = std::size_t{64} * 1024;  // a large answer (all features of a CPU) fits in one read
 
+// An event travels in milliseconds; one that seems older than this tells of a wall clock that was set.
+constexpr Duration kOldestEvent = std::chrono::seconds(10);
+
 bool is_text(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string();
@@ -241,9 +244,25 @@ Status Connection::take_line(std::string_view line) {
   return {};
 }
 
+/// How long ago QEMU emitted the event, by its own timestamp of the same host's wall clock; 0 where that tells nothing.
+Duration age_of(const Json& event) {
+  const auto stamp = event.find("timestamp");
+  if (stamp == event.end() || !stamp->is_object()) return {};
+  const auto seconds = stamp->find("seconds");
+  const auto microseconds = stamp->find("microseconds");
+  if (seconds == stamp->end() || !seconds->is_number_unsigned()) return {};
+  if (microseconds == stamp->end() || !microseconds->is_number_unsigned()) return {};
+  const auto now =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
+  const auto emitted = microseconds->get<std::uint64_t>() % 1'000'000 + seconds->get<std::uint64_t>() * 1'000'000;
+  const auto age = now.count() - static_cast<std::int64_t>(emitted);
+  const std::chrono::microseconds bounded(age);
+  return bounded > Duration{} && bounded < kOldestEvent ? Duration(bounded) : Duration{};
+}
+
 void Connection::take_event(const Json& message) {
   if (!is_text(message, "event")) return;
-  const Instant at = clock_.now();
+  const Instant at = clock_.now() - age_of(message);
   static const Json kNothing = Json::object();
   const auto data = message.find("data");
   const std::lock_guard lock(handler_mutex_);

@@ -20,7 +20,8 @@ the medians to `qemu`, QEMU's own plain migration. Rows count only where the gue
 client's connection survived. pause: STOP at the source to RESUME at the destination. gap: the client's longest wait for
 an answer round the switchover. wire: counted at the link, both ways. CPU: QEMU without its vCPUs, and the engine.
 memory: anonymous memory that the migration added, the larger side. writer: pages the guest rewrote while it was moved,
-of those it was to rewrite.
+of those it was to rewrite. The guests run under TCG, where QEMU 7.2's own migration now and then loses a page (not seen
+with 10.0, nor with Godwit on either): such a leg is an error here, and says nothing about KVM.
 """
 
 

@@ -262,7 +262,8 @@ Duration age_of(const Json& event) {
 
 void Connection::take_event(const Json& message) {
   if (!is_text(message, "event")) return;
-  const Instant at = clock_.now() - age_of(message);
+  const Instant arrival = clock_.now();  // read first: what passes between the two clocks makes it earlier, never later
+  const Instant at = arrival - age_of(message);
   static const Json kNothing = Json::object();
   const auto data = message.find("data");
   const std::lock_guard lock(handler_mutex_);

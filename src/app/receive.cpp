@@ -13,6 +13,7 @@
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "app/wiring.h"
+#include "engine/journal.h"
 #include "engine/sink.h"
 
 namespace godwit {
@@ -27,12 +28,14 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, st
   const auto milestone = TRY(failpoint_from_environment());
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   TRY(check_sink_vm(vm.inspection));
+  // Held while this process lives: a second receive on this QEMU would write over the first one's guest.
+  auto journal = TRY(Journal::open(default_state_folder(), {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   const auto listener = TRY(listen_on(options.listen));
   fmt::print(stderr, "listening on {}\n", format_address(listener->address()));
 
   std::unique_ptr<SinkVm> sink_vm;
-  return run_sink(SinkParts{
+  auto report = run_sink(SinkParts{
       .listener = *listener,
       .fingerprint = vm.inspection.fingerprint,
       .open_vm = [&](const Fingerprint& source) -> Result<SinkVm*> {
@@ -48,6 +51,8 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, st
       .cancelled = cancelled,
       .program = std::string(kProgram),
   });
+  journal.clear();
+  return report;
 }
 
 }  // namespace

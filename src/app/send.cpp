@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
+#include "app/progress_printer.h"
 #include "app/progress_view.h"
 #include "app/recover.h"
 #include "app/report_json.h"
@@ -43,8 +45,8 @@ Status clear_what_was_left(qemu::QemuVm& vm, const std::string& folder) {
   return {};
 }
 
-Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock, ProgressView& view,
-                       std::stop_token cancelled) {
+Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock,
+                       ProgressPrinter& printer, std::stop_token cancelled) {
   const auto milestone = TRY(failpoint_from_environment());
   TRY(check_source_host(host));
   const Kernels* kernels = &best_kernels(host);
@@ -62,6 +64,9 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
 
   Dialler dialler{options.to, nullptr};
   if (options.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*options.goals.bandwidth, clock);
+  if (journal.found() != Journal::State::kNone) {
+    return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
+  }
   TRY(journal.begin());
   return run_source(SourceParts{
       .vm = *source_vm,
@@ -77,7 +82,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
           [limit = dialler.limit] {
             if (limit) limit->lift();
           },
-      .on_progress = [&view](const Progress& progress) { view.show(progress); },
+      .on_progress = [&printer](const Progress& progress) { printer.post(progress); },
       .on_milestone = milestone,
       .cancelled = cancelled,
       .program = std::string(kProgram),
@@ -90,7 +95,9 @@ int run_send(const SendOptions& options) {
   StopSignals signals;
   const SteadyClock clock;
   ProgressView view(options.progress);
-  auto result = migrate(options, probe_host(), clock, view, signals.token());
+  std::optional<ProgressPrinter> printer(std::in_place, view);
+  auto result = migrate(options, probe_host(), clock, *printer, signals.token());
+  printer.reset();
   view.finish();
   Report report;
   if (result) {

@@ -13,12 +13,15 @@ sigset_t stop_signals() {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGHUP);  // the terminal has gone: a guest must not be left standing
   return set;
 }
 }  // namespace
 
 StopSignals::StopSignals() {
   std::signal(SIGPIPE, SIG_IGN);
+  // An engine that is stopped from a terminal in the pause would keep its guest standing.
+  for (const int signal : {SIGTSTP, SIGTTIN, SIGTTOU}) std::signal(signal, SIG_IGN);
   const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   waiter_ = std::jthread([this, set](std::stop_token end) {

@@ -1,4 +1,4 @@
-// Ctrl-C and SIGTERM as a stop token.
+// Ctrl-C, SIGTERM and SIGHUP as a stop token.
 #pragma once
 
 #include <stop_token>
@@ -6,8 +6,8 @@
 
 namespace godwit {
 
-/// Must be made before any other thread: it blocks SIGINT and SIGTERM for all of them and waits for them on its own. It
-/// also makes SIGPIPE harmless.
+/// Must be made before any other thread: it blocks the signals for all of them and waits for them on its own. It also
+/// makes SIGPIPE and the terminal's stop signals harmless.
 class StopSignals {
  public:
   StopSignals();

@@ -19,9 +19,12 @@ struct SourceSignals {
   std::optional<Instant> stopping;  ///< the guest's pause began
   std::optional<Instant> stopped;   ///< RAM does not change any more
   std::optional<Instant> stream_ended;
+  /// When the guest's pause began. The hypervisor's word of it may come after that of the stop itself.
+  Instant pause_began() const { return stopping && *stopping < *stopped ? *stopping : *stopped; }
   Instant fenced_at{};
   Instant prepared_at{};
   Instant done_at{};
+  Instant heard_at{};       ///< the sink's last message
   bool failed = false;      ///< FirstError has the error
   bool closed = false;      ///< the control connection has been read to its end
   bool committing = false;  ///< too late to cancel

@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 
 // Records of one length, written by one pwrite: a writer that is killed leaves the old record or the new one.
 constexpr std::string_view kMigratingRecord = "godwit journal 1 migrating\n";
+constexpr std::string_view kStoppingRecord = "godwit journal 1 stopping \n";
 constexpr std::string_view kCommittedRecord = "godwit journal 1 committed\n";
 
 std::string journal_path(const std::string& folder, const VmProcess& vm) {
@@ -34,9 +35,17 @@ Result<Journal::State> read_state(int fd, const std::string& path) {
   const std::string_view record(text.data(), static_cast<std::size_t>(n));
   if (record.empty()) return Journal::State::kNone;
   if (record == kMigratingRecord) return Journal::State::kMigrating;
+  if (record == kStoppingRecord) return Journal::State::kStopping;
   if (record == kCommittedRecord) return Journal::State::kCommitted;
   return fail(ErrorKind::kRefused,
               path + " is no journal of this version of Godwit: a VM that it speaks of is not touched");
+}
+
+bool is_file_at(int fd, const std::string& path) {
+  struct stat held {};
+  struct stat named {};
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
+         held.st_ino == named.st_ino;
 }
 
 Status lock(int fd, const std::string& path) {
@@ -87,9 +96,13 @@ Result<Journal> Journal::open(const std::string& folder, const VmProcess& vm) {
   if (error) return fail(os_error("make " + folder, error.value()));
   remove_stale(folder);
   const auto path = journal_path(folder, vm);
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return fail_os("open " + path);
-  TRY(lock(fd.get(), path));
+  UniqueFd fd;
+  do {
+    fd.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) return fail_os("open " + path);
+    TRY(lock(fd.get(), path));
+    // Between the two its last holder may have removed it: then what is locked is nobody's journal any more.
+  } while (!is_file_at(fd.get(), path));
   const auto found = TRY(read_state(fd.get(), path));
   return Journal(path, std::move(fd), found);
 }
@@ -106,7 +119,9 @@ Result<Journal::State> Journal::peek(const std::string& folder, const VmProcess&
 }
 
 Status Journal::write(State state) {
-  const auto record = state == State::kMigrating ? kMigratingRecord : kCommittedRecord;
+  const auto record = state == State::kMigrating  ? kMigratingRecord
+                      : state == State::kStopping ? kStoppingRecord
+                                                  : kCommittedRecord;
   const auto n = ::pwrite(fd_.get(), record.data(), record.size(), 0);
   if (n != static_cast<ssize_t>(record.size())) return fail_os("write " + path_);
   // The page cache outlives this process; only the host's end could lose the record, and that ends the VM too.

@@ -3,8 +3,9 @@
 // One small file per VM process in a folder that lives as long as the host is up (a tmpfs: if the host goes, the VM
 // goes with it). The engine holds a lock on the file while it lives, so a dead engine needs no guessing.
 //
-//   migrating --(commit is journaled, then sent)--> committed
-//   migrating: the destination cannot run the guest; the guest may be let run on here
+//   migrating <--> stopping --(commit is journaled, then sent)--> committed
+//   migrating: the engine has not touched the guest's running: whoever stopped or moved it since, it was somebody else
+//   stopping:  the engine was about to stop the guest, or had; the destination cannot run it: it may be let run on here
 //   committed: the guest must never run here again
 #pragma once
 
@@ -29,7 +30,7 @@ std::string default_state_folder();
 
 class Journal {
  public:
-  enum class State { kNone, kMigrating, kCommitted };
+  enum class State { kNone, kMigrating, kStopping, kCommitted };
 
   /// Opens (or makes) the VM's journal and locks it. kRefused if an engine that lives holds it. Removes journals of
   /// processes that are gone. `found()` tells what an earlier engine left.
@@ -39,8 +40,10 @@ class Journal {
   static Result<State> peek(const std::string& folder, const VmProcess& vm);
 
   State found() const noexcept { return found_; }
-  /// From here on the guest may be found standing.
+  const std::string& path() const noexcept { return path_; }
   Status begin() { return write(State::kMigrating); }
+  /// From here on the guest may be found standing, by this engine's doing. begin() takes it back.
+  Status stopping() { return write(State::kStopping); }
   /// On return the decision is on record: the guest never runs here again. To be called before Commit is sent.
   Status commit() { return write(State::kCommitted); }
   /// The source VM runs on: nothing to remember.

@@ -12,19 +12,26 @@ namespace godwit {
 /// Coordinator's thread only.
 class Ledger {
  public:
-  void start(Instant pause_began) noexcept { zero_ = pause_began; }
-  Instant zero() const noexcept { return zero_; }
-  void enter(std::string name, Instant begin, Instant end) {
-    entries_.push_back({std::move(name), microseconds(begin), microseconds(end)});
+  void enter(std::string name, Instant begin, Instant end) { notes_.push_back({std::move(name), begin, end}); }
+  bool empty() const noexcept { return notes_.empty(); }
+
+  /// Counted from `stop`, which may become known only after the phases that follow it.
+  std::vector<LedgerEntry> entries(Instant stop) const {
+    const auto since = [&](Instant at) {
+      return std::chrono::duration_cast<std::chrono::microseconds>(at - stop).count();
+    };
+    std::vector<LedgerEntry> out;
+    for (const Note& note : notes_) out.push_back({note.name, since(note.begin), since(note.end)});
+    return out;
   }
-  const std::vector<LedgerEntry>& entries() const noexcept { return entries_; }
 
  private:
-  std::int64_t microseconds(Instant at) const noexcept {
-    return std::chrono::duration_cast<std::chrono::microseconds>(at - zero_).count();
-  }
-  Instant zero_{};
-  std::vector<LedgerEntry> entries_;
+  struct Note {
+    std::string name;
+    Instant begin{};
+    Instant end{};
+  };
+  std::vector<Note> notes_;
 };
 
 }  // namespace godwit

@@ -10,6 +10,7 @@ namespace godwit {
 namespace {
 using std::chrono::seconds;
 constexpr Duration kHelloPatience = seconds(10);
+constexpr Duration kCommitPatience = seconds(60);
 constexpr Duration kClosePatience = seconds(2);
 constexpr unsigned kMostLanes = 64;
 
@@ -29,17 +30,33 @@ SinkMigration::~SinkMigration() {
 
 SinkReport SinkMigration::run() {
   std::stop_callback on_cancel(parts_.cancelled, [this] {
-    fail_with(Error{ErrorKind::kCancelled, "cancelled by the operator"});
+    {
+      // Whoever has said that it is prepared does what the source decides.
+      std::lock_guard lock(prepared_mutex_);
+      if (prepared_) return;
+      error_.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
+    }
+    tell_failure();
     parts_.listener.abort();
   });
   Status status = migrate();
-  if (status) return report(std::nullopt);
-  fail_with(std::move(status).error());
+  if (!status) fail_with(std::move(status).error());
   if (committed_ && !runs_)
     (void)control_->send(wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error_.get()->message});
+  await_close();
   abort_channels();
+  end_threads();
   if (vm_ != nullptr && !runs_) vm_->give_up();
   return report(error_.get());
+}
+
+/// Nobody touches the hypervisor any more when this returns.
+void SinkMigration::end_threads() {
+  if (vm_ != nullptr && !runs_) vm_->interrupt();
+  if (loader_) device_load_ = loader_->took();
+  loader_.reset();
+  populator_ = {};
+  lane_threads_.clear();
 }
 
 Status SinkMigration::migrate() {
@@ -103,6 +120,8 @@ Status SinkMigration::serve() {
       return fail(std::move(message).error().in("the connection to the source"));
     }
     TRY(handle(*message));
+    // The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor.
+    TRY(vm_->check_alive());
   }
   return {};
 }
@@ -115,7 +134,12 @@ Status SinkMigration::handle(wire::Message& message) {
   if (auto* map = std::get_if<wire::DataMap>(&message)) return apply_map(*map);
   if (std::holds_alternative<wire::DataMapEnd>(message)) return finish_map();
   if (auto* device = std::get_if<wire::DeviceBytes>(&message)) return loader_->push(std::move(device->bytes));
-  if (std::holds_alternative<wire::GuestStopped>(message)) return loader_->guest_stopped(), Status{};
+  if (std::holds_alternative<wire::GuestStopped>(message)) {
+    // A commit may be on its way: whoever is prepared waits for the word, and does not give up on a short silence.
+    control_channel_->set_receive_timeout(kCommitPatience);
+    loader_->guest_stopped();
+    return {};
+  }
   if (std::holds_alternative<wire::DeviceEnd>(message)) return loader_->end_of_stream(), Status{};
   if (std::holds_alternative<wire::Commit>(message)) return resume();
   return fail(ErrorKind::kProtocol, "the source sent a message that only a sink sends");
@@ -172,15 +196,19 @@ Status SinkMigration::on_fence(std::uint32_t fence) {
   if (fence != kLastFence)
     return fail(ErrorKind::kProtocol, fmt::format("the source sent fence {}, which has no meaning", fence));
   if (++lanes_fenced_ < lane_count_) return {};
-  loader_->ram_in_place();
   TRY(control_->send(wire::Fenced{fence}));
+  loader_->ram_in_place();
   parts_.on_milestone("first-fence");
   return {};
 }
 
 void SinkMigration::on_prepared() {
   parts_.on_milestone("loaded");
-  prepared_ = true;
+  {
+    std::lock_guard lock(prepared_mutex_);
+    if (error_.get()) return;
+    prepared_ = true;
+  }
   if (Status sent = control_->send(wire::Prepared{}); !sent) return fail_with(std::move(sent).error());
   parts_.on_milestone("prepared");
 }
@@ -210,15 +238,21 @@ Status SinkMigration::resume() {
 /// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The
 /// connection is not cut from here: a cut can overtake the message.
 void SinkMigration::fail_with(Error error) {
-  const wire::Abort abort{std::string(name_of(error.kind)), error.message};
-  if (!error_.report(std::move(error)) || !control_ready_ || committed_) return;
-  if (!source_lost_) (void)control_->send(abort);
+  if (error_.report(std::move(error))) tell_failure();
+}
+
+void SinkMigration::tell_failure() {
+  if (!control_ready_ || committed_) return;
+  const Error error = *error_.get();
+  if (!source_lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
   (void)control_channel_->finish_sending();
 }
 
-/// After a failure: reads on until the source has closed the connection, within bounds.
+/// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and
+/// take back what the source has not read yet.
 void SinkMigration::await_close() {
-  if (!control_ready_ || committed_) return;
+  if (!control_ready_) return;
+  (void)control_channel_->finish_sending();
   control_channel_->set_receive_timeout(kClosePatience);
   const auto deadline = parts_.clock.now() + kClosePatience;
   while (parts_.clock.now() < deadline && control_->receive()) {
@@ -244,7 +278,7 @@ SinkReport SinkMigration::report(std::optional<Error> error) {
     if (channel) r.bytes_received += channel->bytes_received();
   }
   r.commit_to_resume = commit_to_resume_;
-  if (loader_) r.device_load = loader_->took();
+  r.device_load = device_load_;
   r.cpu = cpu_time();
   r.peak_memory = heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory();
   return r;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -33,7 +34,9 @@ class SinkMigration {
   void on_prepared();
   Status resume();
   void fail_with(Error error);
+  void tell_failure();
   void await_close();
+  void end_threads();
   void abort_channels() noexcept;
   SinkReport report(std::optional<Error> error);
 
@@ -56,10 +59,12 @@ class SinkMigration {
   std::uint32_t mapped_chunks_ = 0;
   bool map_applied_ = false;
   std::atomic<unsigned> lanes_fenced_{0};
+  std::mutex prepared_mutex_;
   std::atomic<bool> prepared_{false};
   std::atomic<bool> committed_{false};
   bool runs_ = false;
   Duration commit_to_resume_{};
+  Duration device_load_{};
 
   std::optional<Heartbeat> heartbeat_;
   std::optional<DeviceLoader> loader_;

@@ -89,6 +89,9 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages) {
   const std::size_t index = free_slot();
   Slot& slot = slots_[index];
   const auto count = static_cast<unsigned>(page_count(pages));
+  // Before the read: a page that is given back from here on is found among those sent, whatever the read still sees.
+  const PageWord before = setting_.sent.of(chunk);
+  setting_.sent.set(chunk, before | pages);
   TRY(setting_.memory.read(chunk, pages, {slot.pages, count * kPageSize}));
 
   const PageWord packed_zero = setting_.kernels.zero_pages(slot.pages, count);
@@ -96,7 +99,6 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages) {
   const PageWord data = pages & ~zero;
   if (zero != 0 && data != 0) join_pages(slot.pages, packed_zero, count);
 
-  const PageWord before = setting_.sent.of(chunk);
   setting_.sent.set(chunk, (before | data) & ~zero);
   add(counters_.pages_data, page_count(data));
   add(counters_.pages_zero, page_count(zero));

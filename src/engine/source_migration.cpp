@@ -25,6 +25,10 @@ constexpr Duration kGreetingPatience = seconds(10);
 constexpr Duration kMapPatience = seconds(120);
 constexpr Duration kLoadPatience = seconds(60);
 constexpr Duration kDonePatience = seconds(30);
+// The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process stood
+// still.
+constexpr Duration kFreshness = milliseconds(2500);
+constexpr Duration kCatchUp = milliseconds(100);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
@@ -113,7 +117,11 @@ Status SourceMigration::connect() {
 
 Status SourceMigration::start_tracking() {
   enter(Phase::kTracking);
-  TRY_IN("dirty tracking", parts_.tracker.start());
+  // A disk request in flight while pages are armed for the first time would be reported by nobody.
+  if (parts_.quiesce_harvests) TRY(stop_for_a_moment());
+  const Status tracking = parts_.tracker.start();
+  if (parts_.quiesce_harvests) TRY(go_on());
+  if (!tracking) return fail(Error(tracking.error()).in("dirty tracking"));
   harvested_at_ = now();
   parts_.on_milestone("tracking");
 
@@ -178,15 +186,27 @@ Status SourceMigration::start_handover() {
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
   if (parts_.holes_may_appear) TRY(post_given_back());
   relay_.emplace(*control_, signals_, error_);
+  TRY(parts_.journal.stopping());
   parts_.on_milestone("handing-over");
   return parts_.vm.start_handover(*relay_, parts_.goals.max_downtime);
 }
 
+/// An engine that dies in between must leave a note that it was the one who stopped the guest.
+Status SourceMigration::stop_for_a_moment() {
+  TRY(parts_.journal.stopping());
+  return parts_.vm.pause();
+}
+
+Status SourceMigration::go_on() {
+  TRY(parts_.vm.resume());
+  return parts_.journal.begin();
+}
+
 Status SourceMigration::harvest() {
   const bool quiesce = parts_.quiesce_harvests;
-  if (quiesce) TRY(parts_.vm.pause());
+  if (quiesce) TRY(stop_for_a_moment());
   auto harvested = parts_.tracker.harvest(board_);
-  if (quiesce) TRY(parts_.vm.resume());
+  if (quiesce) TRY(go_on());
   const auto stats = TRY_IN("dirty tracking", std::move(harvested));
   return note_harvest(stats);
 }
@@ -210,12 +230,13 @@ Status SourceMigration::settle() {
   return {};
 }
 
-/// Pages that the sink holds with content and that the guest has given back since: they go as zeros.
+/// Pages that the sink holds with content and that the guest may have given back since: read again, they go as zeros if
+/// it has.
 Status SourceMigration::post_given_back() {
-  std::vector<PageWord> data(board_.chunk_count());
-  TRY(parts_.vm.memory().find_data(ChunkIndex{0}, data));
+  absent_.resize(board_.chunk_count());
+  TRY(parts_.tracker.find_absent(absent_));
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
-    const PageWord given_back = sent_.of(ChunkIndex{c}) & ~data[c];
+    const PageWord given_back = sent_.of(ChunkIndex{c}) & absent_[c];
     if (given_back == 0) continue;
     board_.post(ChunkIndex{c}, given_back);
     pages_given_back_ += page_count(given_back);
@@ -225,10 +246,7 @@ Status SourceMigration::post_given_back() {
 }
 
 Status SourceMigration::last_pages() {
-  const auto signals = signals_.look();
   enter(Phase::kPaused);
-  ledger_.start(signals.stopping.value_or(*signals.stopped));
-  ledger_.enter("stopping", ledger_.zero(), *signals.stopped);
   pages_before_pause_ = lanes_.totals().pages_data + lanes_.totals().pages_zero;
   parts_.on_milestone("stopped");
   const auto begin = now();
@@ -260,12 +278,28 @@ Status SourceMigration::await_prepared() {
   return {};
 }
 
+/// This process may itself have stood still since the sink was prepared: what has come in meanwhile is heard first.
+Status SourceMigration::hear_the_sink() {
+  if (now() - signals_.look().heard_at < kFreshness) return {};
+  signals_.await([](const SourceSignals& s) { return s.failed; }, kCatchUp);
+  const auto since = now();
+  const auto signals =
+      signals_.await([&](const SourceSignals& s) { return s.failed || s.heard_at > since; }, kPeerDeadAfter);
+  if (auto error = error_.get()) return fail(*error);
+  if (signals.heard_at > since) return {};
+  return fail(ErrorKind::kPeerLost, "the destination has fallen silent");
+}
+
 Report SourceMigration::commit() {
+  if (Status heard = hear_the_sink(); !heard) return roll_back(std::move(heard).error());
   const auto begin = now();
   // One moment decides between a failure or the operator's cancelling and the commit.
   bool failed = false;
   signals_.change([&](SourceSignals& s) { failed = s.failed, s.committing = !s.failed; });
   if (failed) return roll_back(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"}));
+  if (!parts_.vm.stands()) {
+    return roll_back(Error{ErrorKind::kRefused, "somebody else let the guest run again at the source"});
+  }
   if (Status journaled = parts_.journal.commit(); !journaled) {
     return roll_back(std::move(journaled).error().in("the commit could not be journaled"));
   }
@@ -279,7 +313,7 @@ Report SourceMigration::commit() {
     const auto signals = signals_.await([](const SourceSignals& s) { return s.done || s.failed; }, kDonePatience);
     if (signals.done) {
       ledger_.enter("resumed", committed, signals.done_at);
-      pause_ = signals.done_at - ledger_.zero();
+      pause_ = signals.done_at - signals.pause_began();
       parts_.on_milestone("done");
       (void)parts_.vm.finish();
       (void)parts_.tracker.stop();
@@ -334,17 +368,24 @@ void SourceMigration::read_messages() {
     auto message = control_->receive();
     const auto at = now();
     if (!message) {
-      if (signals_.look().done) return;
-      return fail_with(std::move(message).error().in("the connection to the destination"));
+      fail_with(std::move(message).error().in("the connection to the destination"));
+      // Whoever is stuck in a send on it must not keep the guest standing.
+      return control_channel_->abort();
     }
+    const auto before = signals_.look();
+    signals_.change([&](SourceSignals& s) { s.heard_at = at; });
     if (auto* fenced = std::get_if<wire::Fenced>(&*message)) {
       if (fenced->fence == kLastFence)
         signals_.change([&](SourceSignals& s) { s.last_fence = true, s.fenced_at = at; });
     } else if (std::holds_alternative<wire::MapApplied>(*message)) {
       signals_.change([](SourceSignals& s) { s.map_applied = true; });
     } else if (std::holds_alternative<wire::Prepared>(*message)) {
+      if (!before.last_fence)
+        return fail_with(Error{ErrorKind::kProtocol, "the destination was prepared before it had the guest's memory"});
       signals_.change([&](SourceSignals& s) { s.prepared = true, s.prepared_at = at; });
     } else if (auto* done = std::get_if<wire::Done>(&*message)) {
+      if (!before.committing)
+        return fail_with(Error{ErrorKind::kProtocol, "the destination claims to run a guest that was not committed"});
       signals_.change([&](SourceSignals& s) { s.done = *done, s.done_at = at; });
       return;
     } else if (auto* abort = std::get_if<wire::Abort>(&*message)) {

@@ -30,6 +30,9 @@ class SourceMigration {
   Report roll_back(Error error);
 
   Status harvest();
+  Status stop_for_a_moment();
+  Status go_on();
+  Status hear_the_sink();
   Status note_harvest(const HarvestStats& stats);
   Status settle();
   Status pilot();
@@ -76,6 +79,7 @@ class SourceMigration {
   std::uint64_t harvests_ = 0;
   std::uint64_t pages_skipped_ = 0;
   std::uint64_t pages_given_back_ = 0;
+  std::vector<PageWord> absent_;  ///< kept, so that the pause allocates nothing
   std::uint64_t pages_before_pause_ = 0;
   RateMeter wire_rate_;
   RateMeter shown_rate_;

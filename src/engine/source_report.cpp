@@ -85,13 +85,18 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.total = now() - began_;
   r.pause = pause_;
   r.max_downtime = parts_.goals.max_downtime;
-  r.ledger = ledger_.entries();
+  if (signals.stopped) {
+    r.ledger = ledger_.entries(signals.pause_began());
+    const auto until_stopped =
+        std::chrono::duration_cast<std::chrono::microseconds>(*signals.stopped - signals.pause_began());
+    r.ledger.insert(r.ledger.begin(), {"stopping", 0, until_stopped.count()});
+  }
   r.ram_bytes = parts_.vm.memory().layout().bytes();
   r.pages_data = totals.pages_data;
   r.pages_zero = totals.pages_zero;
   r.pages_skipped = pages_skipped_;
   r.pages_resent = totals.pages_resent;
-  if (!ledger_.entries().empty()) r.pages_in_pause = totals.pages_data + totals.pages_zero - pages_before_pause_;
+  if (!ledger_.empty()) r.pages_in_pause = totals.pages_data + totals.pages_zero - pages_before_pause_;
   r.pages_discarded = pages_given_back_;
   r.bytes_raw = totals.bytes_raw;
   r.bytes_compressed = totals.bytes_compressed;

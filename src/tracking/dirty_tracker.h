@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -25,11 +26,16 @@ class DirtyTracker {
   virtual Status start() = 0;
   /// Posts what was written since start() or the last harvest, and arms it again. Announces the board.
   virtual Result<HarvestStats> harvest(Board& board) = 0;
-  /// The harvest after the guest has been stopped and its disks drained: no request is in flight, so none is looked for.
+  /// The harvest after the guest has been stopped and its disks drained: no request is in flight, so none is looked
+  /// for.
   virtual Result<HarvestStats> harvest_last(Board& board) = 0;
   /// Posts those deferred pages whose disk requests have ended by now, without a scan, and gives how many are still
   /// deferred. Fewer of them are then left for the pause.
   virtual Result<std::uint64_t> settle(Board& board) = 0;
+  /// By chunk, for all chunks: pages that the hypervisor's page tables do not hold, so that they may have been given
+  /// back since they were sent. May name pages that hold data (swapped out); never leaves out one that was given back.
+  /// Costs what a harvest costs, also where a file's own list of holes is long.
+  virtual Status find_absent(std::span<PageWord> out) = 0;
   /// Undoes everything. Also done by the destructor, and by the kernel if this process dies.
   virtual Status stop() = 0;
 };

@@ -25,14 +25,19 @@ Error scan_error(int number, std::uint64_t address) {
   return os_error(fmt::format("PAGEMAP_SCAN at {:#x}", address), number);
 }
 
-PagemapScan scan_of(std::uint64_t start, std::uint64_t end) {
+PagemapScan written_since_armed() {
   PagemapScan scan;
   scan.flags = kScanWriteProtects | kScanChecksAsyncArmed;
-  scan.start = start;
-  scan.end = end;
   // Exactly this one category: with any other the kernel takes pages for clean that are not in the page table, also
   // those that were written and then swapped out.
   scan.required = kPageIsWritten;
+  return scan;
+}
+
+PagemapScan absent() {
+  PagemapScan scan;
+  scan.inverted = kPageIsPresent;
+  scan.required = kPageIsPresent;
   return scan;
 }
 
@@ -47,7 +52,9 @@ Result<PageScanner> PageScanner::open(const RemoteProcess& process) {
 Status PageScanner::arm(std::uint64_t address, std::uint64_t length) {
   const std::uint64_t end = address + length;
   for (std::uint64_t at = address; at < end;) {
-    PagemapScan scan = scan_of(at, std::min(end, at + kScannedAtOnce));
+    PagemapScan scan = written_since_armed();
+    scan.start = at;
+    scan.end = std::min(end, at + kScannedAtOnce);
     if (::ioctl(pagemap_.get(), kPagemapScan, &scan) < 0) return fail(scan_error(errno, at));
     if (scan.walk_end <= at) return fail(ErrorKind::kIo, "PAGEMAP_SCAN does not advance");
     at = scan.walk_end;
@@ -57,10 +64,22 @@ Status PageScanner::arm(std::uint64_t address, std::uint64_t length) {
 
 Status PageScanner::collect(std::uint64_t address, std::uint64_t length,
                             const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
+  return walk(address, length, written_since_armed(), found);
+}
+
+Status PageScanner::find_absent(std::uint64_t address, std::uint64_t length,
+                                const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
+  return walk(address, length, absent(), found);
+}
+
+Status PageScanner::walk(std::uint64_t address, std::uint64_t length, const PagemapScan& wanted,
+                         const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
   const std::uint64_t end = address + length;
   for (std::uint64_t at = address; at < end;) {
-    PagemapScan scan = scan_of(at, std::min(end, at + kScannedAtOnce));
-    scan.returned = kPageIsWritten;
+    PagemapScan scan = wanted;
+    scan.start = at;
+    scan.end = std::min(end, at + kScannedAtOnce);
+    scan.returned = wanted.required;
     scan.regions = reinterpret_cast<std::uint64_t>(regions_.data());
     scan.regions_length = regions_.size();
     const int count = ::ioctl(pagemap_.get(), kPagemapScan, &scan);

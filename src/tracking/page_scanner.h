@@ -22,7 +22,13 @@ class PageScanner {
   Status collect(std::uint64_t address, std::uint64_t length,
                  const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
 
+  /// Tells the stretches that are in no page table, in ascending order: holes, pages given back, pages swapped out.
+  Status find_absent(std::uint64_t address, std::uint64_t length,
+                     const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
+
  private:
+  Status walk(std::uint64_t address, std::uint64_t length, const PagemapScan& wanted,
+              const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
   explicit PageScanner(UniqueFd pagemap);
   UniqueFd pagemap_;
   std::vector<PagemapRegion> regions_;

@@ -69,6 +69,21 @@ class UffdTracker final : public DirtyTracker {
     return count_pages(deferred_);
   }
 
+  Status find_absent(std::span<PageWord> out) override {
+    if (!scanner_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
+    std::ranges::fill(out, PageWord{0});
+    std::vector<PagesOfChunk> absent;
+    for (const TrackedRange& range : ranges_) {
+      TRY(scanner_->find_absent(range.address, range.length, [&](std::uint64_t start, std::uint64_t end) {
+        append_run(absent, range.first_chunk, (start - range.address) / kPageSize, (end - start) / kPageSize);
+      }));
+    }
+    for (const PagesOfChunk& entry : absent) {
+      if (entry.chunk.value < out.size()) out[entry.chunk.value] |= entry.pages;
+    }
+    return {};
+  }
+
   Status stop() override {
     protection_.reset();
     scanner_.reset();

@@ -42,17 +42,17 @@ class SourceVm {
   virtual ~SourceVm() = default;
   virtual const Fingerprint& fingerprint() const noexcept = 0;
   virtual GuestMemory& memory() noexcept = 0;
-  /// Whether the vCPUs run now.
-  virtual Result<bool> running() = 0;
-  /// Stops the vCPUs and waits for disk requests to end.
+  /// Since the hand-over stopped the guest nobody has let it run here, as far as the hypervisor has told. Asks nobody.
+  virtual bool stands() const noexcept = 0;
+  /// Stops the vCPUs and waits for disk requests to end. kRefused if the guest does not run: somebody else stopped it.
   virtual Status pause() = 0;
   virtual Status resume() = 0;
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
   virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;
-  /// Before a commit only: ends the hand-over if one is under way, waits until the hypervisor agrees, and lets the
-  /// guest run (if it ran when the migration began). After it no observer is called. Undoes every setting. Safe to call
-  /// twice.
+  /// Before a commit only: ends the hand-over if there is one, waits until the hypervisor agrees, and lets the guest run.
+  /// A guest that this object has not stopped is left as it is: somebody else stopped or moved it. After it no observer
+  /// is called. Undoes every setting. Safe to call twice.
   virtual Status roll_back() = 0;
   /// After the sink said Done: settings are put back; the guest stays stopped here for ever.
   virtual Status finish() = 0;
@@ -84,6 +84,8 @@ class SinkVm {
   /// Ends an incoming migration that was not committed. A hypervisor that has loaded part of a stream ends itself (QEMU
   /// does); one that has not waits for another. Never lets the guest run.
   virtual void give_up() noexcept = 0;
+  /// kHypervisor if the hypervisor has ended. Asks nobody; any thread.
+  virtual Status check_alive() const = 0;
   virtual void interrupt() noexcept = 0;
 };
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <future>
 
 #include "engine/sink.h"
@@ -205,6 +206,78 @@ TEST_F(Migration, CancelledAfterTheCommitIsTooLate) {
   EXPECT_EQ(report.outcome, Outcome::kDone);
   EXPECT_TRUE(sink_.runs());
   EXPECT_FALSE(source_.runs());
+  sink.get();
+}
+
+TEST_F(Migration, ASourceThatSomebodyLetRunAgainIsNotCommitted) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send([&](std::string_view milestone) {
+    if (milestone == "prepared") source_.let_run_by_others = true;
+  });
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("somebody else"), std::string::npos) << report.error->message;
+  EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
+}
+
+/// A sink that speaks the protocol, but not its rules.
+TEST_F(Migration, ASinkThatClaimsToRunAnUncommittedGuestIsNotBelieved) {
+  auto liar = std::async(std::launch::async, [&] {
+    auto control = listener_->accept(10s).value();
+    EXPECT_TRUE(wire::receive_greeting(*control));
+    wire::ControlConnection connection(*control);
+    EXPECT_TRUE(connection.receive());
+    EXPECT_TRUE(connection.send(wire::Welcome{sink_.fingerprint(), "liar"}));
+    EXPECT_TRUE(connection.send(wire::Done{}));
+    while (connection.receive()) {
+    }
+  });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kProtocol) << report.error->message;
+  liar.get();
+}
+
+TEST_F(Migration, TheJournalTellsWhoStoppedTheGuest) {
+  // What an engine that died at each milestone would leave: only one that was about to stop the guest may have.
+  for (const auto& [at, state] : {std::pair<std::string, Journal::State>{"copying", Journal::State::kMigrating},
+                                  {"handing-over", Journal::State::kStopping},
+                                  {"prepared", Journal::State::kStopping}}) {
+    SCOPED_TRACE(at);
+    cancel_ = {};
+    auto sink = std::async(std::launch::async, [&] { return receive(); });
+    std::string record;
+    (void)send([&, at = at](std::string_view milestone) {
+      if (milestone != at) return;
+      std::ifstream(folder_ + "/1-1.journal") >> record >> record >> record >> record;
+      cancel_.request_stop();
+    });
+    EXPECT_EQ(record, state == Journal::State::kStopping ? "stopping" : "migrating");
+    sink.get();
+  }
+}
+
+TEST_F(Migration, APreparedSinkObeysTheSourceRatherThanItsOperator) {
+  auto sink = std::async(std::launch::async, [&] {
+    return receive([&](std::string_view milestone) {
+      if (milestone == "prepared") sink_cancel_.request_stop();
+    });
+  });
+  EXPECT_EQ(send().outcome, Outcome::kDone);
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  EXPECT_TRUE(sink_.runs());
+  EXPECT_FALSE(source_.runs());
+}
+
+TEST_F(Migration, ASinkWhoseHypervisorEndsTellsTheSource) {
+  goals_.max_downtime = 1ns;  // it would copy for ever
+  auto sink = std::async(std::launch::async, [&] {
+    return receive([&](std::string_view milestone) {
+      if (milestone == "mapped") sink_.dead = true;
+    });
+  });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("has ended"), std::string::npos) << report.error->message;
   sink.get();
 }
 

@@ -132,17 +132,20 @@ const auto name = [](const auto& tested) {
 INSTANTIATE_TEST_SUITE_P(At, SinkEngineKilled,
                          ::testing::Values("greeted", "welcomed", "mapped", "first-fence", "loaded"), name);
 
-/// Prepared has been said, so the source may have committed before it hears that the sink is dead.
+/// Prepared has been said, so the source may have committed, and the sink have let the guest run, before it died.
 TEST(SinkEngineKilledWhenPrepared, AtMostOneRuns) {
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
   ASSERT_OK(scene->receive(failing_at("prepared", "kill")));
   ASSERT_OK(scene->send());
   ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
-  ASSERT_OK(scene->expect_sink_does_not_run());
   if (sent.code == 1) {
+    ASSERT_OK(scene->expect_sink_does_not_run());
     ASSERT_OK(scene->expect_source_runs({"destination"}));
   } else {
-    EXPECT_EQ(sent.code, 3) << scene->sender().errors();
+    EXPECT_TRUE(sent.code == 3 || sent.code == 0) << scene->sender().errors();
+    if (sent.code == 0) {
+      EXPECT_EQ(scene->sink().status().value_or("?"), "running");
+    }
     EXPECT_NE(scene->source().status().value_or("?"), "running");
   }
 }

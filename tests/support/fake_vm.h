@@ -34,7 +34,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
-  Result<bool> running() override { return running_.load(); }
+  bool stands() const noexcept override { return !running_ && !let_run_by_others; }
   Status pause() override {
     std::lock_guard lock(guest_mutex_);
     running_ = false;
@@ -75,6 +75,10 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
     return stats;
   }
   Result<HarvestStats> harvest_last(Board& board) override { return harvest(board); }
+  Status find_absent(std::span<PageWord> out) override {
+    std::ranges::fill(out, kAllPages);  // more than was given back: that is allowed
+    return {};
+  }
   Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
   Status stop() override {
     tracking_ = false;
@@ -90,6 +94,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
   bool runs() const noexcept { return running_; }
 
   unsigned rolled_back = 0;
+  std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
 
  private:
@@ -161,6 +166,9 @@ class FakeSinkVm final : public SinkVm {
     return {};
   }
   void give_up() noexcept override { gave_up = true; }
+  Status check_alive() const override {
+    return dead ? Status(fail(ErrorKind::kHypervisor, "the fake hypervisor has ended")) : Status{};
+  }
   void interrupt() noexcept override {}
 
   bool runs() const noexcept { return running_; }
@@ -169,6 +177,7 @@ class FakeSinkVm final : public SinkVm {
   std::string loaded;
   bool fail_load = false;
   bool fail_resume = false;
+  std::atomic<bool> dead{false};
   std::atomic<bool> announced{false};
   std::atomic<bool> gave_up{false};
 

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+
+#include <algorithm>
 #include <fstream>
 #include <set>
 
@@ -363,6 +366,24 @@ TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
   };
   ASSERT_TRUE(tracker_->harvest_last(board_));
   EXPECT_EQ(claim_all(board_), (Pages{64}));
+}
+
+TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
+  for (std::uint32_t page = 0; page < 2 * kPagesPerChunk; ++page) ASSERT_TRUE(child_.write(page));
+  ASSERT_TRUE(tracker_->start());
+  std::vector<PageWord> absent(2);
+  ASSERT_TRUE(tracker_->find_absent(absent));
+  EXPECT_EQ(absent, (std::vector<PageWord>{0, 0}));
+  const auto mappings = process_->mappings().value();
+  const auto mapping = std::ranges::find_if(mappings, [&](const Mapping& m) { return m.start == child_.address(); });
+  ASSERT_NE(mapping, mappings.end());
+  const auto file = process_->open_backing_file(*mapping);
+  ASSERT_TRUE(file);
+  ASSERT_EQ(::fallocate(file->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        static_cast<off_t>(mapping->offset + 65 * kPageSize), 2 * kPageSize),
+            0);
+  ASSERT_TRUE(tracker_->find_absent(absent));
+  EXPECT_EQ(absent, (std::vector<PageWord>{0, 0b110}));
 }
 
 TEST_F(UffdTrackerDisks, ForgetsNothingWhenALookFails) {

@@ -12,6 +12,7 @@
 #include "tests/vmm/handover_observer.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
+#include "vmm/qemu/settle.h"
 
 namespace godwit::qemu {
 namespace {
@@ -165,6 +166,21 @@ class HandoverTest : public HandoverBase, public ::testing::WithParamInterface<P
   }
 };
 
+/// A `cont` while the sink waits sets its guest to start by itself at the end of the load.
+TEST_P(HandoverTest, ASinkThatStartedByItselfIsNotPrepared) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam().source, GetParam().source_ram));
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam().sink, GetParam().sink_ram));
+  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_NO_FATAL_FAILURE(copy_ram());
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  ASSERT_TRUE(sink_.vm.qmp->execute("cont"));
+  ASSERT_TRUE(sink_vm_->load(observer_.take_bytes()));
+  ASSERT_TRUE(sink_vm_->finish_load());
+  EXPECT_FALSE(sink_vm_->await_loaded(seconds(30)));
+  EXPECT_NE(sink_.qemu->status().value_or(""), "running");
+}
+
 TEST_P(HandoverTest, MovesAGuest) {
   ASSERT_NO_FATAL_FAILURE(start_source(GetParam().source, GetParam().source_ram));
   ASSERT_NO_FATAL_FAILURE(start_sink(GetParam().sink, GetParam().sink_ram));
@@ -260,8 +276,26 @@ TEST_P(RollBackTest, BeforeAnything) {
 
 TEST_P(RollBackTest, AfterAPause) {
   ASSERT_TRUE(source_vm_->pause());
-  EXPECT_FALSE(source_vm_->running().value_or(true));
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+/// Whoever stopped it, or moved it away, has a reason: to let it run could make it run twice.
+TEST_P(RollBackTest, LeavesAGuestThatSomebodyElseStopped) {
+  ASSERT_TRUE(source_.vm.qmp->execute("stop"));
+  EXPECT_FALSE(source_vm_->pause());
+  EXPECT_FALSE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(source_vm_->roll_back());
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+TEST_P(RollBackTest, KnowsWhetherTheGuestStillStands) {
+  EXPECT_FALSE(source_vm_->stands());
+  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_TRUE(source_vm_->stands());
+  ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(10)));
+  EXPECT_FALSE(source_vm_->stands());
 }
 
 TEST_P(RollBackTest, RightAfterTheStart) {

@@ -33,6 +33,8 @@ class Handover final : private FilterOutput {
                                                  const Clock& clock);
   ~Handover() override;
 
+  /// The guest has been let run again since the hand-over began.
+  bool resumed() const { return watch_ && watch_->look().resumed; }
   /// Closes the socket, which ends a migration that is under way, and ends the threads; no observer is called after it.
   void end() noexcept;
 

@@ -43,6 +43,11 @@ class QemuSinkVm final : public SinkVm {
   Status announce() override;
   void give_up() noexcept override;
 
+  Status check_alive() const override {
+    if (!watch_.look().lost) return {};
+    return fail(ErrorKind::kHypervisor, "the destination's QEMU has ended");
+  }
+
   void interrupt() noexcept override {
     interrupted_ = true;
     watch_.interrupt();
@@ -128,7 +133,10 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
   const auto seen = watch_.await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, timeout);
   if (seen.status == "completed") {
     loading_ = false;
-    return {};
+    if (!seen.resumed) return {};
+    // A `cont` while it waited has set it to start by itself.
+    (void)vm_.qmp->execute("stop");
+    return fail(ErrorKind::kHypervisor, "somebody else let the guest run here before the move was committed");
   }
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "interrupted");
   if (seen.lost || seen.settled()) return load_failed();

@@ -38,25 +38,26 @@ std::uint64_t downtime_limit_ms(Duration max_downtime) {
 
 class QemuSourceVm final : public SourceVm {
  public:
-  QemuSourceVm(QemuVm& vm, const Clock& clock) : vm_(vm), clock_(clock), ran_(vm.inspection.status == "running") {}
+  QemuSourceVm(QemuVm& vm, const Clock& clock) : vm_(vm), clock_(clock) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
 
-  Result<bool> running() override {
-    TRY(check_interrupted());
-    return bool_at(TRY(vm_.qmp->execute("query-status")), "running");
-  }
+  bool stands() const noexcept override { return handover_ && !handover_->resumed(); }
 
   Status pause() override {
     TRY(check_interrupted());
+    TRY(check_runs());
+    stopped_by_us_ = true;
     TRY(vm_.qmp->execute("stop"));
     return {};
   }
 
   Status resume() override {
     TRY(check_interrupted());
-    return let_run(*vm_.qmp, kRollBackPatience);
+    TRY(let_run(*vm_.qmp, kRollBackPatience));
+    stopped_by_us_ = false;
+    return {};
   }
 
   Status start_handover(HandoverObserver& observer, Duration max_downtime) override {
@@ -74,14 +75,19 @@ class QemuSourceVm final : public SourceVm {
                                                     {"tls-creds", ""}}));
     }
     TRY(check_interrupted());
+    TRY(check_runs());
     handover_ = TRY(Handover::start(*vm_.qmp, options, observer, clock_));
+    stopped_by_us_ = true;  // or will be
     return {};
   }
 
   Status roll_back() override {
-    handover_.reset();
-    TRY_IN("roll back", settle_migration(*vm_.qmp, kRollBackPatience));
-    if (ran_) TRY_IN("roll back", let_run(*vm_.qmp, kRollBackPatience));
+    if (handover_) {
+      handover_.reset();
+      TRY_IN("roll back", settle_migration(*vm_.qmp, kRollBackPatience));
+    }
+    if (stopped_by_us_) TRY_IN("roll back", let_run(*vm_.qmp, kRollBackPatience));
+    stopped_by_us_ = false;
     // The guest is what counts: that it runs is the answer, settings or no settings.
     (void)restore();
     return {};
@@ -95,6 +101,14 @@ class QemuSourceVm final : public SourceVm {
   void interrupt() noexcept override { interrupted_ = true; }
 
  private:
+  /// A guest that does not run has been stopped, or moved, by somebody else: it is not ours to start again.
+  Status check_runs() {
+    const Json state = TRY(vm_.qmp->execute("query-status"));
+    if (bool_at(state, "running")) return {};
+    return fail(ErrorKind::kRefused,
+                fmt::format("somebody else has stopped this VM: QEMU says it is '{}'", text_at(state, "status")));
+  }
+
   Status check_interrupted() const {
     return interrupted_ ? Status(fail(ErrorKind::kCancelled, "interrupted")) : Status();
   }
@@ -116,7 +130,7 @@ class QemuSourceVm final : public SourceVm {
 
   QemuVm& vm_;
   const Clock& clock_;
-  const bool ran_;  // when the migration began
+  bool stopped_by_us_ = false;
   std::atomic<bool> interrupted_{false};
   std::unique_ptr<MigrationSettings> settings_;
   std::unique_ptr<Handover> handover_;

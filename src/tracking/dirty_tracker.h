@@ -33,7 +33,8 @@ class DirtyTracker {
   /// deferred. Fewer of them are then left for the pause.
   virtual Result<std::uint64_t> settle(Board& board) = 0;
   /// By chunk, for all chunks: pages that the hypervisor's page tables do not hold, so that they may have been given
-  /// back since they were sent. May name pages that hold data (swapped out); never leaves out one that was given back.
+  /// back since they were sent. May name pages that hold data (swapped out, or
+  /// never touched by the hypervisor since its RAM was filled from outside); never leaves out one that was given back.
   /// Costs what a harvest costs, also where a file's own list of holes is long.
   virtual Status find_absent(std::span<PageWord> out) = 0;
   /// Undoes everything. Also done by the destructor, and by the kernel if this process dies.

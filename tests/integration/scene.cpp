@@ -93,11 +93,21 @@ Status Scene::send_to(const std::string& address, const GodwitOptions& options) 
   return {};
 }
 
+/// 64 MiB and 1 % of RAM: the promise for any guest.
+Status Scene::expect_small_engines(const Json& report) {
+  const std::uint64_t allowed = 64 * kMiB + report.value("ram_bytes", std::uint64_t{0}) / 100;
+  for (const char* side : {"source_peak_memory", "sink_peak_memory"}) {
+    const auto peak = report.value(side, std::uint64_t{0});
+    if (peak > allowed) return otherwise(fmt::format("{} is {} bytes, more than {}", side, peak, allowed));
+  }
+  return {};
+}
+
 Status Scene::expect_report(const std::string& outcome) {
   const Json report = TRY(sender_->report());
   const std::string found = report.value("outcome", "none");
   if (found != outcome) return otherwise(fmt::format("the report's outcome is {}, not {}", found, outcome));
-  return {};
+  return expect_small_engines(report);
 }
 
 Status Scene::expect_moved() {

@@ -64,6 +64,7 @@ class Scene {
   Scene() = default;
   Status expect_receiver_ends();
   Status expect_report(const std::string& outcome);
+  Status expect_small_engines(const Json& report);
   QemuOptions sink_options_;
   Pair pair_;
   std::optional<Footprint> before_;

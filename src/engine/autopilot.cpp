@@ -21,6 +21,9 @@ constexpr Duration kDevicePause = milliseconds(10);
 constexpr Duration kHarvestEvery = std::chrono::seconds(1);
 constexpr Duration kHarvestAtMostEvery = milliseconds(50);
 
+// Pages that take no longer than this disappear beside the devices.
+constexpr Duration kNotWorthARound = milliseconds(2);
+
 double seconds(Duration d) {
   return duration_cast<duration<double>>(d).count();
 }
@@ -32,6 +35,13 @@ double expected_harvest(const Sample& s) {
   const double ratio = seconds(s.since_harvest) / interval;
   const double growth = ratio < 1 ? std::sqrt(ratio) : ratio;
   return static_cast<double>(s.last_harvest) * growth + static_cast<double>(s.deferred);
+}
+
+/// A harvest now leaves for the pause only what is written while its pages drain. Where that is at most half of the
+/// time that the pages at hand were written in, the pause is about halved for the price of a moment; so rounds end by
+/// themselves.
+bool another_round_pays(const Sample& s, Duration pages) {
+  return pages > kNotWorthARound && 2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest;
 }
 
 }  // namespace
@@ -56,7 +66,8 @@ Verdict decide(const Goals& goals, const Sample& s) {
   if (const auto predicted = predict_pause(s)) {
     // A bound below what devices take by themselves leaves the pages a quarter of it rather than nothing.
     const Duration for_pages = std::max(goals.max_downtime - kDevicePause, goals.max_downtime / 4);
-    if (*predicted - kDevicePause <= for_pages) return SwitchOver{*predicted};
+    const Duration pages = *predicted - kDevicePause;
+    if (pages <= for_pages) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
   }
   const bool first = s.harvests == 0;
   return first || s.since_harvest >= kHarvestAtMostEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};

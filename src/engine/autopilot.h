@@ -14,7 +14,7 @@ namespace godwit {
 /// What the coordinator knows at one moment.
 struct Sample {
   Duration elapsed{};                ///< since the migration began
-  bool drained = false;              ///< the board is empty and no lane is at work
+  bool drained = false;              ///< nothing waits, and the sink has applied all that was sent
   std::uint64_t harvests = 0;        ///< made so far
   std::uint64_t last_harvest = 0;    ///< pages found written by the latest harvest
   Duration last_interval{};          ///< the time which that harvest covered

@@ -13,6 +13,7 @@ namespace godwit {
 /// What other threads have told the source's coordinator.
 struct SourceSignals {
   bool map_applied = false;
+  std::uint32_t fence = 0;  ///< the sink has applied all before it
   bool last_fence = false;
   bool prepared = false;
   std::optional<wire::Done> done;

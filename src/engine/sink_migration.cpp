@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/fence.h"
 #include "engine/session.h"
 
@@ -108,8 +110,9 @@ Status SinkMigration::greet() {
 Status SinkMigration::serve() {
   filled_.emplace(vm_->memory().layout().chunk_count());
   map_.resize(vm_->memory().layout().chunk_count());
+  lane_fences_.assign(lane_count_, 0);
   lane_setting_.emplace(SinkLaneSetting{vm_->memory(), *filled_, lane_count_,
-                                        [this](unsigned, std::uint32_t fence) { return on_fence(fence); }});
+                                        [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
   loader_.emplace(
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
   while (!runs_) {
@@ -192,13 +195,19 @@ void SinkMigration::populate_ahead(std::stop_token stop) {
   }
 }
 
-Status SinkMigration::on_fence(std::uint32_t fence) {
-  if (fence != kLastFence)
-    return fail(ErrorKind::kProtocol, fmt::format("the source sent fence {}, which has no meaning", fence));
-  if (++lanes_fenced_ < lane_count_) return {};
-  TRY(control_->send(wire::Fenced{fence}));
+/// From the lanes' threads. What every lane has passed has been applied.
+Status SinkMigration::on_fence(unsigned lane, std::uint32_t fence) {
+  std::lock_guard lock(fence_mutex_);
+  if (fence <= lane_fences_[lane])
+    return fail(ErrorKind::kProtocol, fmt::format("the source sent fence {} out of order", fence));
+  lane_fences_[lane] = fence;
+  const std::uint32_t passed = *std::ranges::min_element(lane_fences_);
+  if (passed == fenced_) return {};
+  fenced_ = passed;
+  TRY(control_->send(wire::Fenced{passed}));
+  if (passed != kLastFence) return {};
   loader_->ram_in_place();
-  parts_.on_milestone("first-fence");
+  parts_.on_milestone("last-fence");
   return {};
 }
 

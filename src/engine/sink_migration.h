@@ -30,7 +30,7 @@ class SinkMigration {
   Status apply_map(const wire::DataMap& map);
   Status finish_map();
   void populate_ahead(std::stop_token stop);
-  Status on_fence(std::uint32_t fence);
+  Status on_fence(unsigned lane, std::uint32_t fence);
   void on_prepared();
   Status resume();
   void fail_with(Error error);
@@ -58,7 +58,9 @@ class SinkMigration {
   std::vector<PageWord> map_;  ///< pages that will come; complete once map_applied_
   std::uint32_t mapped_chunks_ = 0;
   bool map_applied_ = false;
-  std::atomic<unsigned> lanes_fenced_{0};
+  std::mutex fence_mutex_;
+  std::vector<std::uint32_t> lane_fences_;  ///< the latest fence of each lane
+  std::uint32_t fenced_ = 0;                ///< that all lanes have passed
   std::mutex prepared_mutex_;
   std::atomic<bool> prepared_{false};
   std::atomic<bool> committed_{false};

@@ -168,6 +168,7 @@ Status SourceMigration::copy_until_stopped() {
 Status SourceMigration::pilot() {
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+  applied_ = all_applied();
   const Sample now_is = sample();
   const Verdict verdict = decide(parts_.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
@@ -178,6 +179,18 @@ Status SourceMigration::pilot() {
       handing_over_ ? now_is.since_harvest >= kHarvestInHandover : std::holds_alternative<Harvest>(verdict);
   if (due && !(handing_over_ && parts_.quiesce_harvests)) return harvest();
   return settle();
+}
+
+/// An empty board is not enough: megabytes may still lie in sockets, and would be waited for in the pause. So a fence
+/// follows whatever was posted, and the sink says when it has applied all before it.
+bool SourceMigration::all_applied() {
+  if (board_.waiting() != 0 || !lanes_.idle()) return false;
+  if (posted_since_fence_ && !handing_over_) {
+    posted_since_fence_ = false;
+    lanes_.fence(++fence_);
+    return false;
+  }
+  return signals_.look().fence >= fence_;
 }
 
 Status SourceMigration::start_handover() {
@@ -214,6 +227,7 @@ Status SourceMigration::harvest() {
 Status SourceMigration::note_harvest(const HarvestStats& stats) {
   last_harvest_ = stats;
   deferred_ = stats.deferred;
+  if (stats.pages + stats.in_flight > 0) posted_since_fence_ = true;
   const auto at = now();
   settled_at_ = at;
   harvest_interval_ = at - harvested_at_;
@@ -227,6 +241,7 @@ Status SourceMigration::settle() {
   if (deferred_ == 0 || handing_over_ || now() - settled_at_ < kSettleEvery) return {};
   settled_at_ = now();
   deferred_ = TRY(parts_.tracker.settle(board_));
+  posted_since_fence_ = true;
   return {};
 }
 
@@ -385,8 +400,11 @@ void SourceMigration::read_messages() {
     const auto before = signals_.look();
     signals_.change([&](SourceSignals& s) { s.heard_at = at; });
     if (auto* fenced = std::get_if<wire::Fenced>(&*message)) {
-      if (fenced->fence == kLastFence)
-        signals_.change([&](SourceSignals& s) { s.last_fence = true, s.fenced_at = at; });
+      signals_.change([&](SourceSignals& s) {
+        s.fence = std::max(s.fence, fenced->fence);
+        s.last_fence = s.fence == kLastFence;
+        s.fenced_at = at;
+      });
     } else if (std::holds_alternative<wire::MapApplied>(*message)) {
       signals_.change([](SourceSignals& s) { s.map_applied = true; });
     } else if (std::holds_alternative<wire::Prepared>(*message)) {

@@ -30,6 +30,7 @@ class SourceMigration {
   Report roll_back(Error error);
 
   Status harvest();
+  bool all_applied();
   Status stop_for_a_moment();
   Status go_on();
   Status hear_the_sink();
@@ -71,6 +72,9 @@ class SourceMigration {
   SourceLanes lanes_;
 
   bool handing_over_ = false;
+  std::uint32_t fence_ = 0;  ///< the latest asked for
+  bool posted_since_fence_ = true;
+  bool applied_ = false;  ///< the sink has applied all that was ever posted
   HarvestStats last_harvest_;
   std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write
   Instant settled_at_{};

@@ -21,7 +21,7 @@ Sample SourceMigration::sample() const {
   const auto totals = lanes_.totals();
   return Sample{
       .elapsed = at - began_,
-      .drained = board_.waiting() == 0 && lanes_.idle(),
+      .drained = applied_,
       .harvests = harvests_,
       .last_harvest = last_harvest_.pages,
       .last_interval = harvest_interval_,

@@ -67,7 +67,7 @@ TEST_P(InterruptedWhileTheSinkIsSilent, RunsOn) {
 }
 
 INSTANTIATE_TEST_SUITE_P(At, InterruptedWhileTheSinkIsSilent,
-                         ::testing::Values("greeted", "mapped", "first-fence", "loaded"), name);
+                         ::testing::Values("greeted", "mapped", "last-fence", "loaded"), name);
 
 INSTANTIATE_TEST_SUITE_P(At, InterruptedSource,
                          ::testing::Values("attached", "connected", "welcomed", "tracking", "mapped", "copying",
@@ -117,7 +117,7 @@ TEST_P(InterruptedSinkLate, AtMostOneRuns) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(At, InterruptedSinkLate, ::testing::Values("first-fence", "loaded", "prepared"), name);
+INSTANTIATE_TEST_SUITE_P(At, InterruptedSinkLate, ::testing::Values("last-fence", "loaded", "prepared"), name);
 
 TEST(InterruptedSinkAlone, EndsAndLeavesItsQemu) {
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));

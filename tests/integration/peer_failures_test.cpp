@@ -130,7 +130,7 @@ const auto name = [](const auto& tested) {
   return text;
 };
 INSTANTIATE_TEST_SUITE_P(At, SinkEngineKilled,
-                         ::testing::Values("greeted", "welcomed", "mapped", "first-fence", "loaded"), name);
+                         ::testing::Values("greeted", "welcomed", "mapped", "last-fence", "loaded"), name);
 
 /// Prepared has been said, so the source may have committed, and the sink have let the guest run, before it died.
 TEST(SinkEngineKilledWhenPrepared, AtMostOneRuns) {

@@ -252,19 +252,16 @@ Status SourceMigration::post_given_back() {
   data_.resize(board_.chunk_count());
   TRY(parts_.tracker.find_absent(absent_));
   const auto suspect = [this](std::uint32_t c) { return sent_.of(ChunkIndex{c}) & absent_[c]; };
-  for (std::uint32_t c = 0; c < board_.chunk_count();) {
-    if (suspect(c) == 0) {
-      ++c;
-      continue;
-    }
-    std::uint32_t end = c + 1;
-    while (end < board_.chunk_count() && suspect(end) != 0) ++end;
-    TRY(parts_.vm.memory().find_data(ChunkIndex{c}, std::span(data_).subspan(c, end - c)));
-    for (; c < end; ++c) {
-      const PageWord given_back = suspect(c) & ~data_[c];
-      board_.post(ChunkIndex{c}, given_back);
-      pages_given_back_ += page_count(given_back);
-    }
+  std::uint32_t first = 0;
+  while (first < board_.chunk_count() && suspect(first) == 0) ++first;
+  if (first == board_.chunk_count()) return {};
+  // In one sweep: a file finds the end of a stretch of data by walking it, again for every question.
+  TRY(parts_.vm.memory().find_data(ChunkIndex{first}, std::span(data_).subspan(first)));
+  for (std::uint32_t c = first; c < board_.chunk_count(); ++c) {
+    const PageWord given_back = suspect(c) & ~data_[c];
+    if (given_back != 0) posted_since_fence_ = true;
+    board_.post(ChunkIndex{c}, given_back);
+    pages_given_back_ += page_count(given_back);
   }
   board_.announce();
   return {};

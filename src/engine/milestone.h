@@ -1,7 +1,8 @@
 // Milestones: named points of a migration, told to whoever wires the engine (tests set failpoints on them).
 //
 // Source: attached connected welcomed tracking mapped copying handing-over stopped fenced devices-sent prepared
-// committed done Sink:   attached listening greeted welcomed mapped last-fence loaded prepared committed resumed
+//         committed done
+// Sink:   attached listening greeted welcomed mapped last-fence loaded prepared committed resumed
 #pragma once
 
 #include <functional>

@@ -1,0 +1,34 @@
+// Pages that the guest itself has no use for: their content need not travel.
+//
+// Why leaving them out is safe: dirty tracking runs before they are read, and whoever takes a free page into use writes
+// it first, so it is found by a harvest. A finder that is not sure knows nothing: it names no page rather than guess.
+#pragma once
+
+#include <span>
+#include <stop_token>
+
+#include "base/result.h"
+#include "memory/page.h"
+
+namespace godwit {
+
+class FreePages {
+ public:
+  virtual ~FreePages() = default;
+
+  /// Looks for the guest's books on its memory, once. Takes tens of milliseconds per GiB of data: call it from a thread
+  /// of its own, beside the copying; the other methods only after it has returned. kUnsupported, with the reason for
+  /// the report, if this guest's books cannot be found or trusted: then no page is free.
+  virtual Status locate(std::stop_token stop) = 0;
+
+  /// The pages that are free now, by chunk, for all chunks: `out` is overwritten. Pages whose bytes are all the same
+  /// are left out: a guest that poisons or clears its free pages finds them as it left them. After locate() went well;
+  /// dirty tracking must run. One thread at a time. An error, or books that contradict themselves, means: nothing free.
+  virtual Status find(std::span<PageWord> out) = 0;
+
+  /// Of `pages` (by chunk, for all chunks) clears those that are not free now. For the stopped guest, so it is quick:
+  /// looks at nothing else. Clears all of them if the books cannot be trusted any more.
+  virtual void keep_free(std::span<PageWord> pages) = 0;
+};
+
+}  // namespace godwit

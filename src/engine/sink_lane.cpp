@@ -50,17 +50,12 @@ Status SinkLane::apply(const wire::FrameHeader& header) {
   }
   setting_.filled.set_filled(chunk, (filled & ~header.zero) | header.data);
   if (header.data == 0) return {};
-
-  // Memory that runs out shows here as an error, not as a SIGBUS in the middle of a copy.
-  if (const PageWord absent = header.data & ~setting_.filled.present(chunk); absent != 0) {
-    TRY_IN("the destination has no memory for the guest", setting_.memory.populate(chunk, absent));
-    setting_.filled.add_present(chunk, absent);
-  }
   return header.codec == static_cast<std::uint8_t>(CodecId::kRaw) ? receive_raw(header) : receive_encoded(header);
 }
 
 Status SinkLane::receive_raw(const wire::FrameHeader& header) {
-  if (auto chunk = setting_.memory.map(header.chunk)) {
+  const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
+  if (auto chunk = setting_.memory.map(header.chunk); chunk && present) {
     Status status;
     for_each_run(header.data, [&](unsigned first, unsigned length) {
       if (status) status = channel_.receive(chunk->subspan(first * kPageSize, length * kPageSize));
@@ -69,7 +64,7 @@ Status SinkLane::receive_raw(const wire::FrameHeader& header) {
   }
   const MutableBytes pages(pages_.data(), header.payload);
   TRY(channel_.receive(pages));
-  return setting_.memory.write(header.chunk, header.data, pages);
+  return store(header.chunk, header.data, pages);
 }
 
 Status SinkLane::receive_encoded(const wire::FrameHeader& header) {
@@ -77,15 +72,24 @@ Status SinkLane::receive_encoded(const wire::FrameHeader& header) {
   const MutableBytes payload(payload_.data(), header.payload);
   TRY(channel_.receive(payload));
   const std::size_t size = page_count(header.data) * kPageSize;
-  // Pages without a gap are decoded straight into guest RAM.
+  // Pages without a gap that are there already are decoded straight into guest RAM.
   const auto first = static_cast<unsigned>(std::countr_zero(header.data));
+  const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
   const bool one_run = page_count(header.data) == static_cast<std::size_t>(std::countr_one(header.data >> first));
-  if (auto chunk = setting_.memory.map(header.chunk); chunk && one_run) {
+  if (auto chunk = setting_.memory.map(header.chunk); chunk && present && one_run) {
     return codec->decode(payload, chunk->subspan(first * kPageSize, size));
   }
   const MutableBytes pages(pages_.data(), size);
   TRY(codec->decode(payload, pages));
-  return setting_.memory.write(header.chunk, header.data, pages);
+  return store(header.chunk, header.data, pages);
+}
+
+/// Memory that runs out shows here as an error, not as a SIGBUS in the middle of a copy.
+Status SinkLane::store(ChunkIndex chunk, PageWord pages, Bytes in) {
+  if ((pages & ~setting_.filled.present(chunk)) == 0) return setting_.memory.write(chunk, pages, in);
+  TRY_IN("the destination has no memory for the guest", setting_.memory.fill(chunk, pages, in));
+  setting_.filled.add_present(chunk, pages);
+  return {};
 }
 
 Result<Decoder*> SinkLane::decoder(std::uint8_t codec) {

@@ -36,6 +36,7 @@ class SinkLane {
   Status apply(const wire::FrameHeader& header);
   Status receive_raw(const wire::FrameHeader& header);
   Status receive_encoded(const wire::FrameHeader& header);
+  Status store(ChunkIndex chunk, PageWord pages, Bytes in);
   Result<Decoder*> decoder(std::uint8_t codec);
 
   SinkLaneSetting& setting_;

@@ -249,17 +249,16 @@ Status SourceMigration::settle() {
 /// the hypervisor's page table has not been given back; only of the others the file is asked, which takes longer.
 Status SourceMigration::post_given_back() {
   absent_.resize(board_.chunk_count());
-  data_.resize(board_.chunk_count());
   TRY(parts_.tracker.find_absent(absent_));
-  const auto suspect = [this](std::uint32_t c) { return sent_.of(ChunkIndex{c}) & absent_[c]; };
-  std::uint32_t first = 0;
-  while (first < board_.chunk_count() && suspect(first) == 0) ++first;
-  if (first == board_.chunk_count()) return {};
-  // In one sweep: a file finds the end of a stretch of data by walking it, again for every question.
-  TRY(parts_.vm.memory().find_data(ChunkIndex{first}, std::span(data_).subspan(first)));
-  for (std::uint32_t c = first; c < board_.chunk_count(); ++c) {
-    const PageWord given_back = suspect(c) & ~data_[c];
-    if (given_back != 0) posted_since_fence_ = true;
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) absent_[c] &= sent_.of(ChunkIndex{c});
+  const auto first = std::ranges::find_if(absent_, [](PageWord suspects) { return suspects != 0; });
+  if (first == absent_.end()) return {};
+  const auto begin = static_cast<std::uint32_t>(first - absent_.begin());
+  TRY(parts_.vm.memory().keep_holes(ChunkIndex{begin}, std::span(first, absent_.end())));
+  for (std::uint32_t c = begin; c < board_.chunk_count(); ++c) {
+    const PageWord given_back = absent_[c];
+    if (given_back == 0) continue;
+    posted_since_fence_ = true;
     board_.post(ChunkIndex{c}, given_back);
     pages_given_back_ += page_count(given_back);
   }

@@ -84,7 +84,6 @@ class SourceMigration {
   std::uint64_t pages_skipped_ = 0;
   std::uint64_t pages_given_back_ = 0;
   std::vector<PageWord> absent_;  ///< kept, like the next, so that the pause allocates nothing
-  std::vector<PageWord> data_;
   std::uint64_t pages_before_pause_ = 0;
   RateMeter wire_rate_;
   RateMeter shown_rate_;

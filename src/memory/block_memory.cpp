@@ -28,6 +28,12 @@ class JoinedMemory final : public GuestMemory {
     return named(place, blocks_[place.block]->write(place.offset, pages, in));
   }
 
+  Status fill(ChunkIndex chunk, PageWord pages, Bytes in) override {
+    TRY(check(chunk, pages, in.size()));
+    const auto place = layout_.locate(chunk);
+    return named(place, blocks_[place.block]->fill(place.offset, pages, in));
+  }
+
   std::optional<MutableBytes> map(ChunkIndex chunk) noexcept override {
     if (chunk.value >= layout_.chunk_count()) return std::nullopt;
     const auto place = layout_.locate(chunk);
@@ -48,23 +54,32 @@ class JoinedMemory final : public GuestMemory {
   }
 
   Status find_data(ChunkIndex first, std::span<PageWord> out) const override {
-    if (first.value > layout_.chunk_count() || out.size() > layout_.chunk_count() - first.value) {
-      return fail(ErrorKind::kInvalidArgument,
-                  fmt::format("no chunks {} to {}", first.value, first.value + out.size()));
-    }
     std::ranges::fill(out, PageWord{0});
-    while (!out.empty()) {
+    return block_by_block(first, out, &BlockAccess::find_data);
+  }
+
+  Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const override {
+    return block_by_block(first, pages, &BlockAccess::keep_holes);
+  }
+
+ private:
+  using Look = Status (BlockAccess::*)(std::uint64_t offset, std::span<PageWord> words) const;
+  Status block_by_block(ChunkIndex first, std::span<PageWord> words, Look look) const {
+    if (first.value > layout_.chunk_count() || words.size() > layout_.chunk_count() - first.value) {
+      return fail(ErrorKind::kInvalidArgument,
+                  fmt::format("no chunks {} to {}", first.value, first.value + words.size()));
+    }
+    while (!words.empty()) {
       const auto place = layout_.locate(first);
       const std::uint64_t left = layout_.blocks()[place.block].size - place.offset;
-      const auto here = std::min<std::size_t>(out.size(), (left + kChunkSize - 1) / kChunkSize);
-      TRY(named(place, blocks_[place.block]->find_data(place.offset, out.first(here))));
-      out = out.subspan(here);
+      const auto here = std::min<std::size_t>(words.size(), (left + kChunkSize - 1) / kChunkSize);
+      TRY(named(place, (blocks_[place.block].get()->*look)(place.offset, words.first(here))));
+      words = words.subspan(here);
       first.value += static_cast<std::uint32_t>(here);
     }
     return {};
   }
 
- private:
   Status check(ChunkIndex chunk, PageWord pages) const {
     if (chunk.value >= layout_.chunk_count() || (pages & ~layout_.valid_pages(chunk)) != 0) {
       return fail(ErrorKind::kInvalidArgument, fmt::format("chunk {} has no such pages: {:#x}", chunk.value, pages));

@@ -26,11 +26,13 @@ class BlockAccess {
   virtual std::uint64_t size() const noexcept = 0;
   virtual Status read(std::uint64_t offset, PageWord pages, MutableBytes out) const = 0;
   virtual Status write(std::uint64_t offset, PageWord pages, Bytes in) = 0;
+  virtual Status fill(std::uint64_t offset, PageWord pages, Bytes in) = 0;
   virtual std::optional<MutableBytes> map(std::uint64_t offset, std::size_t length) noexcept = 0;
   virtual Status discard(std::uint64_t offset, PageWord pages) = 0;
   virtual Status populate(std::uint64_t offset, PageWord pages) = 0;
   /// `out` comes in all 0 and covers chunks from `offset` on, the last of them perhaps cut by the block's end.
   virtual Status find_data(std::uint64_t offset, std::span<PageWord> out) const = 0;
+  virtual Status keep_holes(std::uint64_t offset, std::span<PageWord> pages) const = 0;
 };
 
 /// RAM that lies in a file from `file_offset` on, in backing pages of `page_size` bytes (4096, or a huge page's size).

@@ -2,6 +2,7 @@
 //
 //   read       file --pread--> lane's buffer      (reading a hole through a mapping would allocate it)
 //   write      lane's buffer --memcpy--> shared mapping --> file      (hugetlbfs has no write)
+//   fill       lane's buffer --HoleFiller--> new pages of the file; huge pages and files on disks: populate, then write
 //   map        decoders write into the shared mapping
 //   discard    punch holes where whole backing pages go, else zero what is not zero
 #include <fcntl.h>
@@ -15,8 +16,11 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <vector>
 
 #include "memory/block_memory.h"
+#include "memory/cached_pages.h"
+#include "memory/hole_filler.h"
 
 // KERNEL: MADV_POPULATE_WRITE needs Linux 5.14; headers older than that do not name it.
 #ifndef MADV_POPULATE_WRITE
@@ -66,6 +70,18 @@ class FileBlock final : public BlockAccess {
     });
   }
 
+  Status fill(std::uint64_t offset, PageWord pages, Bytes in) override {
+    std::byte* const base = TRY(base_address());
+    std::call_once(filler_made_, [this] {
+      if (page_size_ == kPageSize) filler_ = HoleFiller::open(fd_.get(), file_offset_, size_);
+    });
+    return over_runs(offset, pages, [&](std::uint64_t start, std::size_t length) {
+      const Status status = fill_run(base, start, in.first(length));
+      in = in.subspan(length);
+      return status;
+    });
+  }
+
   std::optional<MutableBytes> map(std::uint64_t offset, std::size_t length) noexcept override {
     const auto base = base_address();
     if (!base) return std::nullopt;
@@ -84,6 +100,7 @@ class FileBlock final : public BlockAccess {
   }
 
   Status find_data(std::uint64_t offset, std::span<PageWord> out) const override;
+  Status keep_holes(std::uint64_t offset, std::span<PageWord> pages) const override;
 
  private:
   /// Huge pages are mapped and unmapped as wholes.
@@ -92,6 +109,7 @@ class FileBlock final : public BlockAccess {
   Status read_run(std::uint64_t start, MutableBytes out) const;
   Status discard_run(std::uint64_t start, std::size_t length);
   Status zero_run(std::uint64_t start, std::size_t length);
+  Status fill_run(std::byte* base, std::uint64_t start, Bytes in);
   Status populate_run(std::byte* base, std::uint64_t start, std::size_t length);
   Result<std::byte*> base_address();
 
@@ -103,6 +121,9 @@ class FileBlock final : public BlockAccess {
   std::once_flag mapped_;
   std::byte* base_ = nullptr;  ///< set once, under mapped_
   int map_error_ = 0;
+
+  std::once_flag filler_made_;
+  std::unique_ptr<HoleFiller> filler_;  ///< set once, under filler_made_
 
   /// Where a sweep of find_data() stands: what follows in the same sweep need not look for the end of the data again.
   struct Sweep {
@@ -165,6 +186,23 @@ Status FileBlock::zero_run(std::uint64_t start, std::size_t length) {
   return {};
 }
 
+Status FileBlock::fill_run(std::byte* base, std::uint64_t start, Bytes in) {
+  while (!in.empty()) {
+    std::size_t filled = 0;
+    if (filler_) filled = TRY(filler_->fill(start, in));
+    start += filled;
+    in = in.subspan(filled);
+    if (in.empty()) break;
+    // Not a hole: the page is there already, be it in the file only.
+    const std::size_t length = filler_ ? kPageSize : in.size();
+    TRY(populate_run(base, start, length));
+    std::memcpy(base + start, in.data(), length);
+    start += length;
+    in = in.subspan(length);
+  }
+  return {};
+}
+
 Status FileBlock::populate_run(std::byte* base, std::uint64_t start, std::size_t length) {
   if (::madvise(base + start, length, MADV_POPULATE_WRITE) == 0) return {};
   const int number = errno;
@@ -204,6 +242,14 @@ Status FileBlock::find_data(std::uint64_t offset, std::span<PageWord> out) const
     at = data_end;
   }
   sweep_.next = end;
+  return {};
+}
+
+Status FileBlock::keep_holes(std::uint64_t offset, std::span<PageWord> pages) const {
+  if (TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages))) return {};
+  std::vector<PageWord> data(pages.size());
+  TRY(find_data(offset, data));
+  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~data[i];
   return {};
 }
 

@@ -21,24 +21,33 @@ class GuestMemory {
   /// memory at the source: holes read as zeros and stay holes.
   virtual Status read(ChunkIndex chunk, PageWord pages, MutableBytes out) const = 0;
 
-  /// Writes the pages named from `in`, one after the other.
+  /// Writes the pages named from `in`, one after the other. They must be there: see fill().
   virtual Status write(ChunkIndex chunk, PageWord pages, Bytes in) = 0;
 
+  /// Like write(), for pages whose memory may not be there yet. kIo with ENOMEM or ENOSPC in os_error if there is none
+  /// left (a full tmpfs, no huge page). After it the pages are there, until they are discarded.
+  virtual Status fill(ChunkIndex chunk, PageWord pages, Bytes in) = 0;
+
   /// The chunk's own bytes where they can be written in place (decoders write straight into them), else nothing:
-  /// then use write(). Lives as long as this object. Length kChunkSize, or less in a block's last chunk.
+  /// then use write(). Only pages that are there may be touched. Lives as long as this object. Length kChunkSize, or
+  /// less in a block's last chunk.
   virtual std::optional<MutableBytes> map(ChunkIndex chunk) noexcept = 0;
 
   /// Makes the pages named read as zeros and gives their memory back where the backing allows it.
   virtual Status discard(ChunkIndex chunk, PageWord pages) = 0;
 
-  /// Makes the pages named present, so that writing them in place can neither fault nor end in SIGBUS for want of
-  /// memory: kIo with ENOMEM or ENOSPC in os_error if there is none left (a full tmpfs, no huge page). Private memory
-  /// of another process: does nothing.
+  /// Allocates the pages named, so that writing them in place can neither fault nor end in SIGBUS for want of memory;
+  /// fails as fill() does. Private memory of another process: does nothing.
   virtual Status populate(ChunkIndex chunk, PageWord pages) = 0;
 
   /// Pages of the chunks [first, first + out.size()) that may hold anything but zeros, one word per chunk. Holes and
   /// never-touched pages are left out; found without touching them. May name too many pages, never too few.
   virtual Status find_data(ChunkIndex first, std::span<PageWord> out) const = 0;
+
+  /// Of the pages named (by chunk, from `first` on) clears those that are there. Made for few questions about much
+  /// memory that is mostly there, such as what the guest has given back: find_data() would walk over all of it. May
+  /// leave pages that are there (swapped out), never clears one that is not.
+  virtual Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const = 0;
 };
 
 }  // namespace godwit

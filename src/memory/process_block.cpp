@@ -45,6 +45,8 @@ class ProcessBlock final : public BlockAccess {
     return transfer("write", ::process_vm_writev, offset, pages, const_cast<std::byte*>(in.data()), in.size());
   }
 
+  Status fill(std::uint64_t offset, PageWord pages, Bytes in) override { return write(offset, pages, in); }
+
   std::optional<MutableBytes> map(std::uint64_t, std::size_t) noexcept override { return std::nullopt; }
 
   Status discard(std::uint64_t offset, PageWord pages) override {
@@ -67,6 +69,13 @@ class ProcessBlock final : public BlockAccess {
       return {};
     }
     return pagemap_.find_data(address_ + offset, length, out);
+  }
+
+  Status keep_holes(std::uint64_t offset, std::span<PageWord> pages) const override {
+    std::vector<PageWord> data(pages.size());
+    TRY(find_data(offset, data));
+    for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~data[i];
+    return {};
   }
 
  private:

@@ -87,6 +87,20 @@ TEST(FileBlock, AFullFileSystemIsAnErrorAndNoSignal) {
   EXPECT_TRUE(block->populate(0, 0xff00));
 }
 
+TEST(FileBlock, AFullFileSystemEndsAFillWithAnError) {
+  auto fd = testing::file_in_mount("tmpfs", "size=64k");
+  if (!fd) GTEST_SKIP() << fd.error().message;
+  ASSERT_EQ(::ftruncate(fd->get(), kChunkSize), 0);
+  const auto block = block_of(*fd, kChunkSize);
+  const std::vector<std::byte> bytes(kChunkSize, std::byte{7});
+  const auto status = block->fill(0, kAllPages, bytes);
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::kIo);
+  EXPECT_TRUE(status.error().os_error == ENOSPC || status.error().os_error == ENOMEM) << status.error().message;
+  ASSERT_TRUE(block->discard(0, kAllPages));
+  EXPECT_TRUE(block->fill(0, 0xff00, Bytes(bytes).first(8 * kPageSize)));
+}
+
 TEST(FileBlock, NoHugePageLeftIsAnErrorAndNoSignal) {
   auto fd = testing::file_in_mount("hugetlbfs", "pagesize=2M,size=2M");
   if (!fd) GTEST_SKIP() << fd.error().message;

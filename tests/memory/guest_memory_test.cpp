@@ -211,7 +211,48 @@ TEST_P(GuestMemoryTest, PopulateAllocatesAndChangesNothing) {
   }
 }
 
+TEST_P(GuestMemoryTest, FillsPagesWhetherTheyAreThereOrNot) {
+  poke({2}, 1, 9);
+  poke({2}, 4, 10);
+  const Buffer bytes = random_bytes(8 * kPageSize, 11);
+  const auto status = memory().fill({2}, 0xff, bytes);
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_EQ(peek({2}, 0xff), bytes);
+  EXPECT_TRUE(all_zero(peek({2}, 0xf00)));
+  // Again, over what is there now, with gaps.
+  const Buffer others = random_bytes(3 * kPageSize, 12);
+  ASSERT_TRUE(memory().fill({2}, 0b101000001, others));
+  EXPECT_EQ(peek({2}, 0b101000001), others);
+  EXPECT_EQ(peek({2}, 0b10), Buffer(bytes.begin() + kPageSize, bytes.begin() + 2 * kPageSize));
+  // What is given back can be filled again, and what was filled can be given back.
+  ASSERT_TRUE(memory().discard({2}, 0xf));
+  ASSERT_TRUE(memory().fill({2}, 1, Bytes(bytes).first(kPageSize)));
+  EXPECT_EQ(peek({2}, 1), Buffer(bytes.begin(), bytes.begin() + kPageSize));
+  EXPECT_TRUE(all_zero(peek({2}, 0b1110)));
+}
+
+TEST_P(GuestMemoryTest, KeepsAllHolesAmongSuspects) {
+  poke({1}, 63, 1);
+  poke({2}, 0, 2);
+  poke({2}, 1, 3);
+  poke({2}, 40, 4);
+  std::vector<PageWord> pages = {kAllPages, kAllPages, 0b1001 | (PageWord{1} << 40)};
+  ASSERT_TRUE(memory().keep_holes({0}, pages));
+  std::vector<PageWord> data(3);
+  ASSERT_TRUE(memory().find_data({0}, data));
+  const std::array<PageWord, 3> asked = {kAllPages, kAllPages, 0b1001 | (PageWord{1} << 40)};
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    // Where the cache does not tell, pages that are there may be left among the holes; never the other way round.
+    EXPECT_EQ(asked[i] & ~data[i] & ~pages[i], 0u) << i;
+    if (backing_->traits.finds_exactly) {
+      EXPECT_EQ(pages[i], asked[i] & ~data[i]) << i;
+    }
+  }
+}
+
 TEST_P(GuestMemoryTest, NoPagesIsNoWork) {
+  EXPECT_TRUE(memory().fill({0}, 0, {}));
+  EXPECT_TRUE(memory().keep_holes({chunks()}, {}));
   EXPECT_TRUE(memory().read({0}, 0, {}));
   EXPECT_TRUE(memory().write({0}, 0, {}));
   EXPECT_TRUE(memory().discard({0}, 0));
@@ -233,10 +274,12 @@ TEST_P(GuestMemoryTest, RefusesPagesThatDoNotExist) {
   EXPECT_TRUE(refused(memory().write(beyond, 1, Bytes(bytes).first(kPageSize))));
   EXPECT_TRUE(refused(memory().write(cut, kAllPages, bytes)));
   EXPECT_TRUE(refused(memory().write({0}, 3, Bytes(bytes).first(kPageSize))));
+  EXPECT_TRUE(refused(memory().fill(cut, 8, Bytes(bytes).first(kPageSize))));
   EXPECT_TRUE(refused(memory().discard(cut, 8)));
   EXPECT_TRUE(refused(memory().populate(cut, 8)));
   std::vector<PageWord> words(chunks());
   EXPECT_TRUE(refused(memory().find_data({1}, words)));
+  EXPECT_TRUE(refused(memory().keep_holes({1}, words)));
   EXPECT_TRUE(refused(memory().find_data({0xffffffff}, words)));
 }
 

@@ -31,6 +31,10 @@ class PlainMemory final : public GuestMemory {
     });
     return {};
   }
+  Status fill(ChunkIndex chunk, PageWord pages, Bytes in) override {
+    TRY(populate(chunk, pages));
+    return write(chunk, pages, in);
+  }
   std::optional<MutableBytes> map(ChunkIndex chunk) noexcept override { return MutableBytes(at(chunk, 0), kChunkSize); }
   Status discard(ChunkIndex chunk, PageWord pages) override {
     for_each_page(pages, [&](unsigned page) { std::memset(at(chunk, page), 0, kPageSize); });
@@ -49,6 +53,13 @@ class PlainMemory final : public GuestMemory {
           out[i] |= PageWord{1} << page;
       });
     }
+    return {};
+  }
+
+  Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const override {
+    std::vector<PageWord> data(pages.size());
+    TRY(find_data(first, data));
+    for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~data[i];
     return {};
   }
 

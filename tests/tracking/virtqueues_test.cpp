@@ -275,10 +275,14 @@ class LivelyMemory final : public GuestMemory {
     return memory_.read(chunk, pages, out);
   }
   Status write(ChunkIndex chunk, PageWord pages, Bytes in) override { return memory_.write(chunk, pages, in); }
+  Status fill(ChunkIndex chunk, PageWord pages, Bytes in) override { return memory_.fill(chunk, pages, in); }
   std::optional<MutableBytes> map(ChunkIndex) noexcept override { return std::nullopt; }
   Status discard(ChunkIndex chunk, PageWord pages) override { return memory_.discard(chunk, pages); }
   Status populate(ChunkIndex, PageWord) override { return {}; }
   Status find_data(ChunkIndex first, std::span<PageWord> out) const override { return memory_.find_data(first, out); }
+  Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const override {
+    return memory_.keep_holes(first, pages);
+  }
 
  private:
   PlainMemory& memory_;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <functional>
 #include <optional>
 
 #include "app/commands.h"
@@ -27,6 +28,8 @@ void note(std::string_view text) {
   fmt::print(stderr, "godwit: {}\n", text);
 }
 
+using ShowReport = std::function<void(const Report&)>;
+
 /// Every channel of the migration goes through one rate limit, if there is one.
 struct Dialler {
   Address to;
@@ -46,7 +49,7 @@ Status clear_what_was_left(qemu::QemuVm& vm, const std::string& folder) {
 }
 
 Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock,
-                       ProgressPrinter& printer, std::stop_token cancelled) {
+                       std::optional<ProgressPrinter>& printer, std::stop_token cancelled, const ShowReport& show) {
   const auto milestone = TRY(failpoint_from_environment());
   TRY(check_source_host(host));
   const Kernels* kernels = &best_kernels(host);
@@ -82,8 +85,12 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
           [limit = dialler.limit] {
             if (limit) limit->lift();
           },
-      .on_progress = [&printer](const Progress& progress) { printer.post(progress); },
+      .on_progress =
+          [&printer](const Progress& progress) {
+            if (printer) printer->post(progress);
+          },
       .on_milestone = milestone,
+      .on_moved = show,
       .cancelled = cancelled,
       .program = std::string(kProgram),
   });
@@ -96,9 +103,17 @@ int run_send(const SendOptions& options) {
   const SteadyClock clock;
   ProgressView view(options.progress);
   std::optional<ProgressPrinter> printer(std::in_place, view);
-  auto result = migrate(options, probe_host(), clock, *printer, signals.token());
-  printer.reset();
-  view.finish();
+  bool shown = false;
+  const auto show = [&](const Report& report) {
+    shown = true;
+    printer.reset();
+    view.finish();
+    if (report.error) fmt::print(stderr, "{}\n", describe_failure(report));
+    if (report.outcome == Outcome::kDone) fmt::print(stderr, "{}", render_report(report));
+    if (options.report_file.empty()) return;
+    if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
+  };
+  auto result = migrate(options, probe_host(), clock, printer, signals.token(), show);
   Report report;
   if (result) {
     report = std::move(*result);
@@ -106,11 +121,7 @@ int run_send(const SendOptions& options) {
     // Nothing had begun: the VM is as it was.
     report.error = std::move(result).error();
   }
-  if (report.error) fmt::print(stderr, "{}\n", describe_failure(report));
-  if (report.outcome == Outcome::kDone) fmt::print(stderr, "{}", render_report(report));
-  if (!options.report_file.empty()) {
-    if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
-  }
+  if (!shown) show(report);
   return to_int(exit_code_of(report.outcome));
 }
 

@@ -47,6 +47,14 @@ void DeviceLoader::ram_in_place() {
   changed_.notify_all();
 }
 
+void DeviceLoader::ram_complete() {
+  {
+    std::lock_guard lock(mutex_);
+    ram_complete_ = ram_in_place_ = true;
+  }
+  changed_.notify_all();
+}
+
 void DeviceLoader::end_of_stream() {
   {
     std::lock_guard lock(mutex_);
@@ -88,6 +96,8 @@ Status DeviceLoader::load_all(std::stop_token stop) {
   TRY(vm_.finish_load());
   TRY(vm_.await_loaded(kLoadPatience));
   took_ = clock_.now() - tail_began;
+  std::unique_lock lock(mutex_);
+  if (!changed_.wait(lock, stop, [&] { return ram_complete_; })) return fail(ErrorKind::kCancelled, "stopped");
   return {};
 }
 

@@ -25,7 +25,10 @@ class DeviceLoader {
   Status push(std::vector<std::byte> bytes);
   /// What is pushed from here on waits until ram_in_place().
   void guest_stopped();
+  /// All that devices may look at is there.
   void ram_in_place();
+  /// Nothing of RAM is missing; devices loaded before this are prepared only now.
+  void ram_complete();
   void end_of_stream();
   /// From the wait for RAM being over to the devices loaded.
   Duration took() const noexcept { return took_; }
@@ -48,6 +51,7 @@ class DeviceLoader {
   std::size_t buffered_ = 0;
   bool stopped_ = false;
   bool ram_in_place_ = false;
+  bool ram_complete_ = false;
   bool ended_ = false;
   Duration took_{};
   std::jthread thread_;

@@ -22,6 +22,7 @@ struct SourceSignals {
   std::optional<Instant> stream_ended;
   /// When the guest's pause began. The hypervisor's word of it may come after that of the stop itself.
   Instant pause_began() const { return stopping && *stopping < *stopped ? *stopping : *stopped; }
+  std::optional<Instant> devices_fenced_at;  ///< all that devices look at is in place
   Instant fenced_at{};
   Instant prepared_at{};
   Instant done_at{};

@@ -205,9 +205,11 @@ Status SinkMigration::on_fence(unsigned lane, std::uint32_t fence) {
   const std::uint32_t passed = *std::ranges::min_element(lane_fences_);
   if (passed == fenced_) return {};
   fenced_ = passed;
+  if (passed == kDevicesFence) loader_->ram_in_place();
   TRY(control_->send(wire::Fenced{passed}));
   if (passed != kLastFence) return {};
-  loader_->ram_in_place();
+  // Not before the source can know that all of RAM is in place: Prepared says it too.
+  loader_->ram_complete();
   parts_.on_milestone("last-fence");
   return {};
 }

@@ -276,6 +276,8 @@ Status SourceMigration::last_pages() {
   const auto harvested = now();
   ledger_.enter("last harvest", begin, harvested);
   if (parts_.holes_may_appear) {
+    // Devices are loaded while this is looked for.
+    lanes_.fence(kDevicesFence);
     TRY(post_given_back());
     ledger_.enter("pages given back", harvested, now());
   }
@@ -294,7 +296,7 @@ Status SourceMigration::await_prepared() {
   TRY(until([](const SourceSignals& s) { return s.prepared; }, kLoadPatience, "the destination to load the devices"));
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
-  ledger_.enter("devices loaded", std::max(*signals.stream_ended, signals.fenced_at), signals.prepared_at);
+  ledger_.enter("devices loaded", std::max(*signals.stream_ended, *signals.devices_fenced_at), signals.prepared_at);
   parts_.on_milestone("prepared");
   return {};
 }
@@ -336,10 +338,12 @@ Report SourceMigration::commit() {
       ledger_.enter("resumed", committed, signals.done_at);
       pause_ = signals.done_at - signals.pause_began();
       parts_.on_milestone("done");
+      enter(Phase::kDone);
+      Report moved = report(Outcome::kDone, std::nullopt);
+      if (parts_.on_moved) parts_.on_moved(moved);
       (void)parts_.vm.finish();
       (void)parts_.tracker.stop();
-      enter(Phase::kDone);
-      return report(Outcome::kDone, std::nullopt);
+      return moved;
     }
     sent = signals.failed ? Status(fail(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"})))
                           : Status(fail(ErrorKind::kTimedOut, "the destination did not answer"));
@@ -400,6 +404,7 @@ void SourceMigration::read_messages() {
         s.fence = std::max(s.fence, fenced->fence);
         s.last_fence = s.fence == kLastFence;
         s.fenced_at = at;
+        if (s.fence >= kDevicesFence && !s.devices_fenced_at) s.devices_fenced_at = at;
       });
     } else if (std::holds_alternative<wire::MapApplied>(*message)) {
       signals_.change([](SourceSignals& s) { s.map_applied = true; });

@@ -1,6 +1,8 @@
 """The ways to move a guest: Godwit, and QEMU's own migration in its variants. All are measured alike."""
 
 import json
+import os
+import pathlib
 import re
 import subprocess
 import threading
@@ -142,6 +144,7 @@ class GodwitMigration:
 
     def move(self, source, destination, timeout):
         network = source.network
+        pathlib.Path(self._report_path).unlink(missing_ok=True)
         receiver = process.start([self._binary, "receive", "--qmp", destination.engine_socket,
                                   "--listen", f"tcp://{MIGRATION_ADDRESSES[destination.host]}:0"],
                                  network.hosts[destination.host], stderr=subprocess.PIPE, text=True)
@@ -161,7 +164,8 @@ class GodwitMigration:
                                    stderr=None if self._show else subprocess.PIPE, text=True)
             meter.watch_engine(sender.pid)
             words = self._await_end(sender, receiver, timeout + 30, outcome)
-            outcome.ended = outcome.ended or time.time()
+            # As with QEMU's "completed": the guest runs there, and the source's cleaning up may still go on.
+            outcome.ended = self._time_of_report() or outcome.ended or time.time()
             meter.stop(outcome)
             drain.join(2)
             self._judge(outcome, source, destination, sender, f"{words} {' '.join(said)[-500:]}")
@@ -202,6 +206,12 @@ class GodwitMigration:
                         outcome.cpu_destination += cpu
             time.sleep(0.005)
         return " ".join(said)[-500:]
+
+    def _time_of_report(self):
+        try:
+            return os.stat(self._report_path).st_mtime
+        except OSError:
+            return None
 
     def _judge(self, outcome, source, destination, sender, words):
         try:

@@ -72,6 +72,8 @@ std::string report_json(const Report& report) {
                      {"pages_data", report.pages_data},
                      {"pages_zero", report.pages_zero},
                      {"pages_skipped", report.pages_skipped},
+                     {"pages_free", report.pages_free},
+                     {"free_pages", report.free_pages},
                      {"pages_resent", report.pages_resent},
                      {"pages_in_pause", report.pages_in_pause},
                      {"pages_discarded", report.pages_discarded},

@@ -59,6 +59,8 @@ std::string pause_rows(const Report& report) {
 std::string page_rows(const Report& report) {
   return row("memory", fmt::format("{}: pages {} sent, {} zero, {} never sent", format_size(report.ram_bytes),
                                    report.pages_data, report.pages_zero, report.pages_skipped)) +
+         row("", report.pages_free > 0 ? fmt::format("{} more never sent: the guest has them free", report.pages_free)
+                                       : "free pages of the guest: " + printable(report.free_pages)) +
          row("", fmt::format("of those {} again, {} in the pause; {} given back by the guest", report.pages_resent,
                              report.pages_in_pause, report.pages_discarded));
 }

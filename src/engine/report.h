@@ -46,6 +46,8 @@ struct Report {
   std::uint64_t pages_data = 0;        ///< sent with content, every sending counted
   std::uint64_t pages_zero = 0;        ///< sent as zeros
   std::uint64_t pages_skipped = 0;     ///< never sent: holes and untouched memory
+  std::uint64_t pages_free = 0;        ///< never sent: the guest had them free
+  std::string free_pages;              ///< "found", or why the guest's free pages could not be told
   std::uint64_t pages_resent = 0;      ///< of pages_data and pages_zero: not the page's first sending
   std::uint64_t pages_in_pause = 0;    ///< sent while the guest stood
   std::uint64_t pages_discarded = 0;   ///< given back by the guest on the way, punched at the destination too

@@ -23,6 +23,7 @@
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "tracking/dirty_tracker.h"
+#include "tracking/free_pages.h"
 #include "vmm/hypervisor.h"
 
 namespace godwit {
@@ -36,6 +37,7 @@ struct SourceParts {
   const Kernels& kernels;
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink
   Goals goals;
+  FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest
   bool quiesce_harvests = false;          ///< stop the guest around each harvest: a disk writes past the page tables
   bool holes_may_appear = false;          ///< a balloon or the like gives memory back on the way
   std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget

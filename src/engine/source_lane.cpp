@@ -92,6 +92,7 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages) {
   // Before the read: a page that is given back from here on is found among those sent, whatever the read still sees.
   const PageWord before = setting_.sent.of(chunk);
   setting_.sent.set(chunk, before | pages);
+  setting_.left_out.drop(chunk, pages);
   TRY(setting_.memory.read(chunk, pages, {slot.pages, count * kPageSize}));
 
   const PageWord packed_zero = setting_.kernels.zero_pages(slot.pages, count);

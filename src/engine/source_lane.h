@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "codec/codec.h"
 #include "engine/lane_counters.h"
+#include "engine/left_out_pages.h"
 #include "engine/sent_pages.h"
 #include "memory/board.h"
 #include "memory/guest_memory.h"
@@ -26,6 +27,7 @@ struct LaneSetting {
   const GuestMemory& memory;
   Board& board;
   SentPages& sent;
+  LeftOutPages& left_out;
   const Kernels& kernels;
   const Clock& clock;
   unsigned lanes = 1;

@@ -40,7 +40,9 @@ SourceMigration::SourceMigration(SourceParts parts)
       began_(parts_.clock.now()),
       board_(parts_.vm.memory().layout().chunk_count()),
       sent_(board_.chunk_count()),
-      lane_setting_{parts_.vm.memory(), board_, sent_, parts_.kernels, parts_.clock, parts_.goals.lanes},
+      left_out_(board_.chunk_count()),
+      free_pages_(parts_.free_pages, board_, left_out_, parts_.clock),
+      lane_setting_{parts_.vm.memory(), board_, sent_, left_out_, parts_.kernels, parts_.clock, parts_.goals.lanes},
       lanes_(lane_setting_) {}
 
 SourceMigration::~SourceMigration() {
@@ -124,6 +126,7 @@ Status SourceMigration::start_tracking() {
   if (!tracking) return fail(Error(tracking.error()).in("dirty tracking"));
   harvested_at_ = now();
   parts_.on_milestone("tracking");
+  free_pages_.locate();
 
   // Tracking first, then the look for data: whatever is written after the look is seen.
   std::vector<PageWord> data(board_.chunk_count());
@@ -177,8 +180,9 @@ Status SourceMigration::pilot() {
   // stops the guest: that would get in QEMU's way.
   const bool due =
       handing_over_ ? now_is.since_harvest >= kHarvestInHandover : std::holds_alternative<Harvest>(verdict);
-  if (due && !(handing_over_ && parts_.quiesce_harvests)) return harvest();
-  return settle();
+  if (due && !(handing_over_ && parts_.quiesce_harvests)) TRY(harvest());
+  if (!handing_over_) free_pages_.withdraw(due);
+  return due ? Status{} : settle();
 }
 
 /// An empty board is not enough: megabytes may still lie in sockets, and would be waited for in the pause. So a fence
@@ -196,6 +200,7 @@ bool SourceMigration::all_applied() {
 Status SourceMigration::start_handover() {
   enter(Phase::kHandingOver);
   handing_over_ = true;
+  free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
   if (parts_.holes_may_appear) TRY(post_given_back());
   relay_.emplace(*control_, signals_, error_);
@@ -275,6 +280,8 @@ Status SourceMigration::last_pages() {
   TRY(note_harvest(last));
   const auto harvested = now();
   ledger_.enter("last harvest", begin, harvested);
+  free_pages_.post_taken_into_use();
+  board_.announce();
   if (parts_.holes_may_appear) {
     // Devices are loaded while this is looked for.
     lanes_.fence(kDevicesFence);

@@ -3,6 +3,7 @@
 
 #include "engine/autopilot.h"
 #include "engine/first_error.h"
+#include "engine/free_page_filter.h"
 #include "engine/handover_relay.h"
 #include "engine/heartbeat.h"
 #include "engine/ledger.h"
@@ -68,6 +69,8 @@ class SourceMigration {
 
   Board board_;
   SentPages sent_;
+  LeftOutPages left_out_;
+  FreePageFilter free_pages_;
   LaneSetting lane_setting_;
   SourceLanes lanes_;
 

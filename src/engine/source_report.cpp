@@ -97,6 +97,8 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.pages_skipped = pages_skipped_;
   r.pages_resent = totals.pages_resent;
   if (!ledger_.empty()) r.pages_in_pause = totals.pages_data + totals.pages_zero - pages_before_pause_;
+  r.pages_free = free_pages_.pages();
+  r.free_pages = free_pages_.finding();
   r.pages_discarded = pages_given_back_;
   r.bytes_raw = totals.bytes_raw;
   r.bytes_compressed = totals.bytes_compressed;

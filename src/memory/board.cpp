@@ -26,6 +26,14 @@ PageWord Board::claim(ChunkIndex chunk) noexcept {
   return pages;
 }
 
+PageWord Board::withdraw(ChunkIndex chunk, PageWord pages) noexcept {
+  std::atomic<PageWord>& word = words_[chunk.value];
+  if ((word.load(std::memory_order_relaxed) & pages) == 0) return 0;
+  const PageWord withdrawn = word.fetch_and(~pages, std::memory_order_acquire) & pages;
+  if (withdrawn != 0) waiting_.fetch_sub(page_count(withdrawn), std::memory_order_relaxed);
+  return withdrawn;
+}
+
 PageWord Board::peek(ChunkIndex chunk) const noexcept {
   return words_[chunk.value].load(std::memory_order_relaxed);
 }

@@ -21,6 +21,8 @@ class Board {
   void post(ChunkIndex chunk, PageWord pages) noexcept;
   /// Takes all pages of the chunk that wait; 0 if none. Everything written before the post is visible after the claim.
   PageWord claim(ChunkIndex chunk) noexcept;
+  /// Takes those of the pages named that wait off the board without their being sent, and gives them.
+  PageWord withdraw(ChunkIndex chunk, PageWord pages) noexcept;
   /// The pages of a chunk that wait, left where they are.
   PageWord peek(ChunkIndex chunk) const noexcept;
 

@@ -33,6 +33,8 @@ Report moved() {
   r.pages_data = 101;
   r.pages_zero = 102;
   r.pages_skipped = 103;
+  r.pages_free = 109;
+  r.free_pages = "found";
   r.pages_resent = 104;
   r.pages_in_pause = 105;
   r.pages_discarded = 106;
@@ -123,6 +125,8 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("pages_data"), 101);
   EXPECT_EQ(json.at("pages_zero"), 102);
   EXPECT_EQ(json.at("pages_skipped"), 103);
+  EXPECT_EQ(json.at("pages_free"), 109);
+  EXPECT_EQ(json.at("free_pages"), "found");
   EXPECT_EQ(json.at("pages_resent"), 104);
   EXPECT_EQ(json.at("pages_in_pause"), 105);
   EXPECT_EQ(json.at("pages_discarded"), 106);

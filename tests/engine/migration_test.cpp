@@ -56,6 +56,7 @@ class Migration : public ::testing::Test {
                                   .kernels = best_kernels({}),
                                   .connect = connect_,
                                   .goals = goals_,
+                                  .free_pages = &source_,
                                   .holes_may_appear = true,
                                   .on_milestone = std::move(on_milestone),
                                   .cancelled = cancel_.get_token(),
@@ -133,6 +134,69 @@ TEST_F(Migration, IsInPlaceBeforeTheSinkIsPrepared) {
   EXPECT_EQ(send().outcome, Outcome::kDone);
   sink.get();
 }
+
+// Enough chunks for several looks at the free pages while the guest frees and takes pages.
+RamLayout many_chunks() {
+  return RamLayout::make({{.name = "ram0", .size = 500 * kChunkSize + 5 * kPageSize}}).value();
+}
+
+void fill_with_junk(testing::PlainMemory& memory) {
+  for (std::uint32_t c = 0; c < memory.layout().chunk_count(); ++c) {
+    for_each_page(memory.layout().valid_pages(ChunkIndex{c}), [&](unsigned page) {
+      std::memset(memory.at(ChunkIndex{c}, page), static_cast<int>(c * 64 + page) | 1, kPageSize);
+    });
+  }
+}
+
+class FreePagesMigration : public Migration, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
+  FakeSourceVm source(many_chunks(), 400);
+  source.with_memory(fill_with_junk);
+  source.mistaken_finder = GetParam();
+  source.frees_pages = true;
+  std::this_thread::sleep_for(50ms);
+  FakeSinkVm sink(many_chunks());
+  auto journal = Journal::open(folder_, {1, 1}).value();
+  ASSERT_TRUE(journal.begin());
+  auto sink_report = std::async(std::launch::async, [&] {
+    return run_sink(SinkParts{.listener = *listener_,
+                              .fingerprint = sink.fingerprint(),
+                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
+                              .clock = clock_,
+                              .patience = 20s,
+                              .on_milestone = [](std::string_view) {},
+                              .program = "test"});
+  });
+  goals_.codec = {CodecId::kZstd, 1};
+  const auto report = run_source(SourceParts{.vm = source,
+                                             .tracker = source,
+                                             .journal = journal,
+                                             .clock = clock_,
+                                             .kernels = best_kernels({}),
+                                             .connect = connect_,
+                                             .goals = goals_,
+                                             .free_pages = &source,
+                                             .on_milestone = [](std::string_view) {},
+                                             .program = "test"});
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
+  EXPECT_EQ(report.free_pages, "found");
+  EXPECT_GT(report.pages_free, 0U);
+  std::uint64_t wrong = 0;
+  source.with_memory([&](auto& memory) {
+    for (std::uint32_t c = 0; c < memory.layout().chunk_count(); ++c) {
+      for_each_page(memory.layout().valid_pages(ChunkIndex{c}), [&](unsigned page) {
+        if (source.has_free(ChunkIndex{c}, page)) return;
+        wrong += std::memcmp(memory.at(ChunkIndex{c}, page), sink.plain().at(ChunkIndex{c}, page), kPageSize) != 0;
+      });
+    }
+  });
+  EXPECT_EQ(wrong, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, true),
+                         [](const auto& p) { return p.param ? "mistaken" : "right"; });
 
 TEST_F(Migration, ASinkThatDoesNotFitIsRefusedBeforeAnythingMoves) {
   FakeSinkVm other(RamLayout::make({{.name = "ram0", .size = kChunkSize}}).value());

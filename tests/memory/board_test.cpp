@@ -226,5 +226,16 @@ TEST(Board, NothingIsClaimedTwice) {
   EXPECT_EQ(board.waiting(), 0u);
 }
 
+TEST(Board, WithdrawsOnlyWhatWaits) {
+  Board board(2);
+  board.post(ChunkIndex{1}, 0b1101);
+  EXPECT_EQ(board.withdraw(ChunkIndex{0}, kAllPages), 0u);
+  EXPECT_EQ(board.withdraw(ChunkIndex{1}, 0b0110), 0b0100u);
+  EXPECT_EQ(board.waiting(), 2u);
+  EXPECT_EQ(board.withdraw(ChunkIndex{1}, 0b0110), 0u);
+  EXPECT_EQ(board.claim(ChunkIndex{1}), 0b1001u);
+  EXPECT_EQ(board.waiting(), 0u);
+}
+
 }  // namespace
 }  // namespace godwit

@@ -2,6 +2,8 @@
 // of a hand-over. The rules that a real hypervisor enforces or relies on are checked by it.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <mutex>
 #include <random>
@@ -10,6 +12,7 @@
 
 #include "tests/support/plain_memory.h"
 #include "tracking/dirty_tracker.h"
+#include "tracking/free_pages.h"
 #include "vmm/hypervisor.h"
 
 namespace godwit::testing {
@@ -21,7 +24,7 @@ inline Fingerprint fake_fingerprint(const RamLayout& layout) {
   return f;
 }
 
-class FakeSourceVm final : public SourceVm, public DirtyTracker {
+class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePages {
  public:
   FakeSourceVm(RamLayout layout, unsigned writes_per_ms)
       : memory_(std::move(layout)), fingerprint_(fake_fingerprint(memory_.layout())), writes_per_ms_(writes_per_ms) {
@@ -85,6 +88,27 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
     return {};
   }
 
+  // FreePages
+  Status locate(std::stop_token) override {
+    return frees_pages ? Status{} : Status(fail(ErrorKind::kUnsupported, "no books"));
+  }
+  Status find(std::span<PageWord> out) override {
+    std::lock_guard lock(guest_mutex_);
+    std::ranges::fill(out, PageWord{0});
+    for (const auto& [chunk, page] : free_) out[chunk] |= PageWord{1} << page;
+    // A finder may be mistaken: what it names is looked at again in the end.
+    for (std::size_t c = 0; mistaken_finder && c < out.size(); c += 3) out[c] |= 0xf0;
+    return {};
+  }
+  void keep_free(std::span<PageWord> pages) override {
+    EXPECT_FALSE(running_) << "asked while the guest runs";
+    for (std::size_t c = 0; c < pages.size(); ++c) {
+      for_each_page(PageWord{pages[c]}, [&](unsigned page) {
+        if (!free_.contains({static_cast<std::uint32_t>(c), page})) pages[c] &= ~(PageWord{1} << page);
+      });
+    }
+  }
+
   /// Calls act(memory) with the guest held still, for the time of the call.
   template <typename Act>
   void with_memory(Act act) {
@@ -92,7 +116,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
     act(memory_);
   }
   bool runs() const noexcept { return running_; }
+  /// With the guest stopped: the pages it has free now.
+  bool has_free(ChunkIndex chunk, unsigned page) const { return free_.contains({chunk.value, page}); }
 
+  std::atomic<bool> frees_pages{false};      ///< the guest frees pages, and takes them into use again
+  std::atomic<bool> mistaken_finder{false};  ///< find() names pages that are in use
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
@@ -107,6 +135,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
           const auto chunk = static_cast<std::uint32_t>(random() % memory_.layout().chunk_count());
           const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
           if (((memory_.layout().valid_pages(ChunkIndex{chunk}) >> page) & 1) == 0) continue;
+          if (frees_pages && random() % 4 == 0) {
+            free_.insert({chunk, page});
+            continue;
+          }
+          free_.erase({chunk, page});                           // whoever takes a page into use writes it
           const auto value = random() % 3 == 0 ? 0 : random();  // pages become zero again, too
           if (value == 0)
             std::memset(memory_.at(ChunkIndex{chunk}, page), 0, kPageSize);
@@ -135,6 +168,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker {
   std::atomic<bool> running_{true};
   std::atomic<bool> tracking_{false};
   std::set<std::pair<std::uint32_t, unsigned>> dirty_;
+  std::set<std::pair<std::uint32_t, unsigned>> free_;
   std::jthread handover_;
   std::jthread guest_;
 };

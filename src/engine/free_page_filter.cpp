@@ -1,0 +1,86 @@
+#include "engine/free_page_filter.h"
+
+#include <algorithm>
+
+namespace godwit {
+
+namespace {
+// A look costs about what sending a hundred pages costs, 1 ms per GiB of RAM.
+constexpr std::uint64_t kWorthALook = 1024;
+constexpr Duration kLookEvery = std::chrono::milliseconds(500);
+}  // namespace
+
+FreePageFilter::FreePageFilter(FreePages* finder, Board& board, LeftOutPages& left_out, const Clock& clock)
+    : finder_(finder), board_(board), left_out_(left_out), clock_(clock) {}
+
+void FreePageFilter::locate() {
+  if (finder_ == nullptr) return;
+  words_.resize(board_.chunk_count());
+  state_ = State::kLooking;
+  locator_ = std::jthread([this](std::stop_token stop) {
+    const Status located = finder_->locate(stop);
+    if (!located) why_not_ = located.error().message;
+    state_.store(located ? State::kFound : State::kNothing, std::memory_order_release);
+  });
+}
+
+bool FreePageFilter::found() {
+  return state_.load(std::memory_order_acquire) == State::kFound;
+}
+
+void FreePageFilter::withdraw(bool just_harvested) {
+  if (!found() || board_.waiting() < kWorthALook) return;
+  if (looked_ && !just_harvested && clock_.now() - looked_at_ < kLookEvery) return;
+  looked_ = true;
+  const Status status = finder_->find(words_);
+  looked_at_ = clock_.now();
+  if (!status) {
+    why_not_ = status.error().message;
+    state_ = State::kNothing;
+    return;
+  }
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
+    if (words_[c] == 0) continue;
+    const ChunkIndex chunk{c};
+    if (const PageWord withdrawn = board_.withdraw(chunk, words_[c]); withdrawn != 0) left_out_.add(chunk, withdrawn);
+  }
+}
+
+void FreePageFilter::give_up_locating() {
+  locator_ = {};
+}
+
+void FreePageFilter::post_taken_into_use() {
+  bool any = false;
+  for (std::uint32_t c = 0; c < words_.size(); ++c) any |= (words_[c] = left_out_.of(ChunkIndex{c})) != 0;
+  if (!any) return;
+  // Whatever the finder knows by now, even nothing: what it does not call free goes.
+  finder_->keep_free(words_);
+  for (std::uint32_t c = 0; c < words_.size(); ++c) {
+    const ChunkIndex chunk{c};
+    const PageWord in_use = left_out_.of(chunk) & ~words_[c];
+    left_out_.drop(chunk, in_use);
+    board_.post(chunk, in_use);
+  }
+}
+
+std::uint64_t FreePageFilter::pages() const noexcept {
+  std::uint64_t sum = 0;
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) sum += page_count(left_out_.of(ChunkIndex{c}));
+  return sum;
+}
+
+std::string FreePageFilter::finding() const {
+  switch (state_.load(std::memory_order_acquire)) {
+    case State::kFound:
+      return "found";
+    case State::kLooking:
+      return "still looking when the guest was stopped";
+    case State::kOff:
+    case State::kNothing:
+      break;
+  }
+  return why_not_;
+}
+
+}  // namespace godwit

@@ -1,0 +1,61 @@
+// Takes pages that the guest has free off the board, and makes good at the end what was not free after all.
+//
+//   locate (own thread) ...... | harvest, post | find, withdraw | harvest, post | ... | stop: what is not free any
+//   more,
+//                              +---------- coordinator's thread -----------+               post
+//
+// Why a withdrawn page is not missed: it was free at a moment t after tracking had begun. Finding and withdrawing
+// happen on the thread that harvests, between two harvests, so no write after t has been posted yet: the next harvest
+// finds it.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/left_out_pages.h"
+#include "memory/board.h"
+#include "tracking/free_pages.h"
+
+namespace godwit {
+
+/// Coordinator's thread only.
+class FreePageFilter {
+ public:
+  /// `finder` may be null: then nothing is ever free. `left_out` outlives it, as the others do.
+  FreePageFilter(FreePages* finder, Board& board, LeftOutPages& left_out, const Clock& clock);
+
+  /// Once tracking runs.
+  void locate();
+  /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
+  /// hand-over has begun: pages that were given back are posted then, and must stay.
+  void withdraw(bool just_harvested);
+  /// The guest's stop is near: it is not waited for any longer.
+  void give_up_locating();
+  /// The guest stands: posts every page left out that is not free any more. Announces nothing.
+  void post_taken_into_use();
+
+  /// Pages that never went because they were free.
+  std::uint64_t pages() const noexcept;
+  /// "found", or why free pages could not be told.
+  std::string finding() const;
+
+ private:
+  enum class State { kOff, kLooking, kFound, kNothing };
+  bool found();
+
+  FreePages* finder_;
+  Board& board_;
+  LeftOutPages& left_out_;
+  const Clock& clock_;
+  std::vector<PageWord> words_;
+  std::atomic<State> state_{State::kOff};
+  std::string why_not_ = "not looked for";  ///< set before state_
+  Instant looked_at_{};
+  bool looked_ = false;
+  std::jthread locator_;
+};
+
+}  // namespace godwit

@@ -58,7 +58,7 @@ struct SharedTexts {
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, codec, max_downtime, bandwidth, timeout, kernels;
+  Text to, lanes, codec, max_downtime, bandwidth, timeout, free_pages, kernels;
 };
 
 struct ReceiveTexts : SharedTexts {
@@ -92,6 +92,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
   add(*send, "--codec", texts.codec, "CODEC",
       fmt::format("raw, lz4[:1..64] or zstd[:-7..19] [{}]", format_codec(Goals{}.codec)));
+  add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");
   add(*send, "--lanes", texts.lanes, "N",
       fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
@@ -154,6 +155,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   }
   if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
   if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
+  if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
   if (texts.kernels) options.kernels = *texts.kernels;
   return options;
 }

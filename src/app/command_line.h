@@ -28,7 +28,8 @@ struct SendOptions {
   pid_t pid = 0;  ///< of QEMU; 0: the process behind the monitor
   ProgressMode progress = ProgressMode::kAuto;
   std::string report_file;  ///< the report as JSON goes there; empty: nowhere
-  std::string kernels;      ///< SIMD table by name; empty: the fastest
+  bool skip_free_pages = true;
+  std::string kernels;  ///< SIMD table by name; empty: the fastest
 };
 
 struct ReceiveOptions {

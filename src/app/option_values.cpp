@@ -62,6 +62,12 @@ Result<ProgressMode> progress_value(std::string_view option, const std::string& 
   return refuse(option, text, "write auto, bar, json or none");
 }
 
+Result<bool> free_pages_value(std::string_view option, const std::string& text) {
+  if (text == "skip") return true;
+  if (text == "send") return false;
+  return refuse(option, text, "write skip or send");
+}
+
 Result<std::string> socket_path_value(std::string_view option, const std::string& text) {
   if (text.empty()) return refuse(option, text, "write the path of QEMU's monitor socket, e.g. /run/vm1.qmp");
   if (text.size() > kLongestSocketPath) {

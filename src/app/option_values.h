@@ -17,6 +17,8 @@ Result<pid_t> pid_value(std::string_view option, const std::string& text);
 Result<Duration> duration_value(std::string_view option, const std::string& text, Duration least, Duration most);
 Result<BitRate> bandwidth_value(std::string_view option, const std::string& text);
 Result<ProgressMode> progress_value(std::string_view option, const std::string& text);
+/// "skip" or "send": true to skip.
+Result<bool> free_pages_value(std::string_view option, const std::string& text);
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
 Result<std::string> file_value(std::string_view option, const std::string& text);

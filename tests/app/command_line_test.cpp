@@ -68,16 +68,17 @@ TEST(SendCommand, TakesItsDefaults) {
   EXPECT_EQ(send.pid, 0);
   EXPECT_EQ(send.progress, ProgressMode::kAuto);
   EXPECT_EQ(send.report_file, "");
+  EXPECT_TRUE(send.skip_free_pages);
   EXPECT_EQ(send.kernels, "");
 }
 
 TEST(SendCommand, TakesEveryOption) {
   const auto send =
-      parsed<SendOptions>({"send",           "--qmp",     "/run/a.qmp",  "--to",        "unix:///run/g.sock",
-                           "--max-downtime", "30ms",      "--bandwidth", "2.5Gbit",     "--codec",
-                           "lz4:16",         "--lanes",   "7",           "--timeout",   "5min",
-                           "--progress",     "json",      "--report",    "/tmp/r.json", "--pid",
-                           "4711",           "--kernels", "avx2"});
+      parsed<SendOptions>({"send",           "--qmp",     "/run/a.qmp",  "--to",         "unix:///run/g.sock",
+                           "--max-downtime", "30ms",      "--bandwidth", "2.5Gbit",      "--codec",
+                           "lz4:16",         "--lanes",   "7",           "--timeout",    "5min",
+                           "--progress",     "json",      "--report",    "/tmp/r.json",  "--pid",
+                           "4711",           "--kernels", "avx2",        "--free-pages", "send"});
   EXPECT_EQ(send.to.kind, Address::Kind::kUnix);
   EXPECT_EQ(send.to.path, "/run/g.sock");
   EXPECT_EQ(send.goals.max_downtime, Duration(30ms));
@@ -88,6 +89,7 @@ TEST(SendCommand, TakesEveryOption) {
   EXPECT_EQ(send.progress, ProgressMode::kJson);
   EXPECT_EQ(send.report_file, "/tmp/r.json");
   EXPECT_EQ(send.pid, 4711);
+  EXPECT_FALSE(send.skip_free_pages);
   EXPECT_EQ(send.kernels, "avx2");
 }
 
@@ -142,6 +144,7 @@ TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
            Case{"--bandwidth", "100Mb", "100Mbit"},
            Case{"--bandwidth", "1kbit", "1Mbit to 10Tbit"},
            Case{"--codec", "bzip2", "zstd"},
+           Case{"--free-pages", "no", "skip or send"},
            Case{"--pid", "0", "1 to"},
            Case{"--pid", "qemu", "1 to"},
            Case{"--progress", "fancy", "auto, bar, json or none"},
@@ -200,7 +203,7 @@ TEST(Help, IsCompleteAndFitsATerminal) {
   }
   const std::string send = shown({"send", "--help"});
   for (const char* option : {"--qmp", "--to", "--max-downtime", "--bandwidth", "--codec", "--lanes", "--timeout",
-                             "--progress", "--report", "--pid"}) {
+                             "--free-pages", "--progress", "--report", "--pid"}) {
     expect_contains(send, option);
   }
   expect_contains(send, "[4]");

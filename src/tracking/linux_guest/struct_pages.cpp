@@ -25,12 +25,6 @@ bool all_present(const std::byte* begin, std::size_t length) {
                      [](unsigned char page) { return (page & 1) != 0; });
 }
 
-template <typename Number>
-Number load(const std::byte* at) noexcept {
-  // The guest's writer may be at it. x86 keeps the order of loads; this keeps the compiler's.
-  return __atomic_load_n(reinterpret_cast<const Number*>(at), __ATOMIC_ACQUIRE);
-}
-
 }  // namespace
 
 StructPages::StructPages(GuestMemory& memory, const PageFrames& frames, GuestPageTable& table, const Vmcoreinfo& info,
@@ -39,13 +33,12 @@ StructPages::StructPages(GuestMemory& memory, const PageFrames& frames, GuestPag
       frames_(frames),
       table_(table),
       page_(info.page),
-      section_pages_(info.sections.pages()),
+      section_shift_(info.sections.bits - 12),
       sections_(sections),
       guest_(guest) {}
 
 std::optional<unsigned> StructPages::order_at(std::uint64_t offset, std::uint64_t frame) const noexcept {
   const std::byte* const page = window_.first + offset;
-  if (load<std::uint32_t>(page + page_.mapcount) != page_.free_mapcount) return std::nullopt;
   if (load<std::uint32_t>(page + page_.refcount) != 0) return std::nullopt;
   const auto order = load<std::uint64_t>(page + page_.order);
   if (order >= page_.orders || (frame & ((std::uint64_t{1} << order) - 1)) != 0) return std::nullopt;

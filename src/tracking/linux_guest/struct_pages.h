@@ -29,12 +29,15 @@ class StructPages {
 
   /// The order of the free block that begins at this frame; nothing if none does.
   std::optional<unsigned> free_order(std::uint64_t frame) {
-    const std::uint64_t section = frame / section_pages_;
+    const std::uint64_t section = frame >> section_shift_;
     if (section >= sections_.mem_maps.size() || sections_.mem_maps[section] == 0) return std::nullopt;
     const std::uint64_t address = sections_.mem_maps[section] + frame * page_.size;
     if (address - window_.address >= window_.length) move_window(address);
     if (window_.first == nullptr) return std::nullopt;
-    return order_at(address - window_.address, frame);
+    const std::uint64_t offset = address - window_.address;
+    // Most are in use; the walk's time goes into seeing that.
+    if (load<std::uint32_t>(window_.first + offset + page_.mapcount) != page_.free_mapcount) return std::nullopt;
+    return order_at(offset, frame);
   }
 
  private:
@@ -44,6 +47,12 @@ class StructPages {
     const std::byte* first = nullptr;   ///< nothing: no struct pages here
     const std::byte* second = nullptr;  ///< the same bytes a moment later; live memory is both
   };
+  template <typename Number>
+  static Number load(const std::byte* at) noexcept {
+    // The guest's writer may be at it. x86 keeps the order of loads; this keeps the compiler's.
+    return __atomic_load_n(reinterpret_cast<const Number*>(at), __ATOMIC_ACQUIRE);
+  }
+  /// Of a struct page that is marked.
   std::optional<unsigned> order_at(std::uint64_t offset, std::uint64_t frame) const noexcept;
   void move_window(std::uint64_t address);
   bool map_window(std::uint64_t address, const GuestPageTable::Translation& place, const PageFrames::Run& run);
@@ -53,7 +62,7 @@ class StructPages {
   const PageFrames& frames_;
   GuestPageTable& table_;
   Vmcoreinfo::StructPage page_;
-  std::uint64_t section_pages_;
+  unsigned section_shift_;
   const MemorySections& sections_;
   Guest guest_;
   Window window_;

@@ -1,0 +1,155 @@
+#include "tracking/linux_free_pages.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "tracking/linux_guest/buddy_walk.h"
+#include "tracking/linux_guest/free_counts.h"
+#include "tracking/linux_guest/kernel_check.h"
+#include "tracking/linux_guest/note_search.h"
+#include "tracking/linux_guest/uniform_pages.h"
+
+namespace godwit {
+namespace {
+
+using namespace linux_guest;
+
+// A guest that was reset often has a handful of old notes. More are planted.
+constexpr unsigned kMaxNotes = 256;
+constexpr unsigned kMaxLiveChecks = 16;
+
+// A vCPU's page table may go away between its answer and our look, with the process that it belonged to.
+constexpr unsigned kLiveTries = 5;
+
+// A guest that takes and frees memory while its books are read can make them seem not to add up.
+constexpr unsigned kWalks = 4;
+// Pages that the walk may find fewer than the zones count: what a busy guest frees behind the walk's back. Never more.
+constexpr std::uint64_t kMissingPages = 1024;
+constexpr std::uint64_t kMissingPart = 64;
+
+class LinuxFreePages final : public FreePages {
+ public:
+  LinuxFreePages(GuestMemory& memory, std::vector<PhysicalRange> ranges, PageTableRoots roots)
+      : memory_(memory),
+        frames_(memory.layout(), ranges),
+        physical_(memory, std::move(ranges)),
+        roots_(std::move(roots)) {}
+
+  Status locate(std::stop_token stop) override;
+  Status find(std::span<PageWord> out) override;
+  void keep_free(std::span<PageWord> pages) override;
+
+ private:
+  Status look_live(const Vmcoreinfo& info);
+  Status walk(std::span<PageWord> out);
+  Status find_all(std::span<PageWord> out);
+
+  GuestMemory& memory_;
+  PageFrames frames_;
+  GuestPhysical physical_;
+  PageTableRoots roots_;
+  std::optional<Vmcoreinfo> info_;
+};
+
+Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
+  Status status;
+  for (unsigned tries = 0; tries < kLiveTries; ++tries) {
+    const auto roots = TRY_IN("registers of the guest's vCPUs", roots_());
+    status = check_live(info, physical_, roots);
+    if (status) break;
+  }
+  return status;
+}
+
+Status LinuxFreePages::locate(std::stop_token stop) {
+  info_.reset();
+  unsigned notes = 0, live_checks = 0;
+  Error reason{ErrorKind::kUnsupported, "no VMCOREINFO note in the guest's memory", 0};
+  const auto visit = [&](std::string_view text) -> Result<bool> {
+    if (++notes > kMaxNotes || live_checks == kMaxLiveChecks) {
+      reason = {ErrorKind::kUnsupported, "too many VMCOREINFO notes in the guest's memory", 0};
+      return true;
+    }
+    auto info = parse_vmcoreinfo(text);
+    Status good = info ? check_kernel(*info, physical_) : Status(fail(info.error()));
+    if (good) {
+      ++live_checks;
+      good = look_live(*info);
+    }
+    if (good) {
+      info_ = *std::move(info);
+    } else if (good.error().kind != ErrorKind::kUnsupported) {
+      return fail(good.error());
+    } else {
+      reason = std::move(good).error();
+    }
+    return info_.has_value();
+  };
+  TRY(search_notes(memory_, stop, visit));
+  if (!info_) return fail(std::move(reason));
+  return {};
+}
+
+Status LinuxFreePages::walk(std::span<PageWord> out) {
+  GuestPageTable table(physical_, root_of(*info_));
+  const MemorySections sections = TRY(read_sections(info_->sections, table, frames_.end()));
+  StructPages struct_pages(memory_, frames_, table, *info_, sections, StructPages::Guest::kRunning);
+  const auto before = count_free(*info_, table);
+  const std::uint64_t found = mark_free(*info_, sections, frames_, struct_pages, out);
+  const auto after = count_free(*info_, table);
+  if (!before || !after) return fail(ErrorKind::kUnsupported, "the guest's memory zones cannot be read");
+  const auto [low, high] = std::minmax(*before, *after);
+  if (found > high || found + kMissingPages + low / kMissingPart < low) {
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("the guest's books contradict themselves: {} pages are marked free, its zones count {}",
+                            found, *after));
+  }
+  return {};
+}
+
+Status LinuxFreePages::find_all(std::span<PageWord> out) {
+  if (!info_) return fail(ErrorKind::kUnsupported, "the guest's memory books have not been found");
+  if (out.size() != memory_.layout().chunk_count()) {
+    return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked for", out.size()));
+  }
+  Status walked;
+  for (unsigned walks = 0; walks < kWalks; ++walks) {
+    std::ranges::fill(out, PageWord{0});
+    walked = walk(out);
+    if (walked) break;
+  }
+  TRY(std::move(walked));
+  TRY(check_kernel(*info_, physical_));
+  TRY(look_live(*info_));
+  return drop_uniform(memory_, out);
+}
+
+Status LinuxFreePages::find(std::span<PageWord> out) {
+  Status status = find_all(out);
+  if (!status) std::ranges::fill(out, PageWord{0});
+  return status;
+}
+
+void LinuxFreePages::keep_free(std::span<PageWord> pages) {
+  const auto keep = [&]() -> Status {
+    if (!info_ || pages.size() != memory_.layout().chunk_count()) return fail(ErrorKind::kUnsupported, "nothing known");
+    TRY(check_kernel(*info_, physical_));
+    GuestPageTable table(physical_, root_of(*info_));
+    const MemorySections sections = TRY(read_sections(info_->sections, table, frames_.end()));
+    StructPages struct_pages(memory_, frames_, table, *info_, sections, StructPages::Guest::kStopped);
+    keep_covered(*info_, frames_, struct_pages, pages);
+    return {};
+  };
+  if (!keep()) std::ranges::fill(pages, PageWord{0});
+}
+
+}  // namespace
+
+std::unique_ptr<FreePages> make_linux_free_pages(GuestMemory& memory, std::vector<PhysicalRange> ranges,
+                                                 PageTableRoots page_table_roots) {
+  return std::make_unique<LinuxFreePages>(memory, std::move(ranges), std::move(page_table_roots));
+}
+
+}  // namespace godwit

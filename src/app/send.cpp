@@ -63,6 +63,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
   milestone("attached");
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
   auto wired = TRY(wire_tracker(vm, host, clock));
+  const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;
   const auto source_vm = qemu::make_source_vm(vm, clock);
 
   Dialler dialler{options.to, nullptr};
@@ -79,6 +80,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .kernels = *kernels,
       .connect = dialler,
       .goals = options.goals,
+      .free_pages = free_pages.get(),
       .quiesce_harvests = wired.quiesce,
       .holes_may_appear = vm.inspection.gives_memory_back,
       .lift_rate_limit =

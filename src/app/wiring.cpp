@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "tracking/linux_free_pages.h"
 #include "tracking/uffd_tracker.h"
 #include "tracking/virtqueues.h"
 #include "vmm/qemu/disk_queues.h"
+#include "vmm/qemu/vcpu_registers.h"
 
 namespace godwit {
 
@@ -64,6 +66,11 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
   wired.tracker = TRY(make_uffd_tracker(*vm.process, tracked_ranges(vm.inspection, vm.memory->layout()),
                                         std::move(disk_writes), clock));
   return wired;
+}
+
+std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm) {
+  return make_linux_free_pages(*vm.memory, physical_ranges(vm.inspection),
+                               [&vm] { return qemu::page_table_roots(*vm.qmp); });
 }
 
 Status check_source_host(const HostProfile& host) {

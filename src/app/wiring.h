@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "host/host_profile.h"
 #include "tracking/dirty_tracker.h"
+#include "tracking/free_pages.h"
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit {
@@ -18,6 +19,9 @@ struct WiredTracker {
   bool quiesce = false;
 };
 Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock);
+
+/// Finds what the guest has free, if it is a Linux whose books can be read. `vm` outlives it, with its memory.
+std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm);
 
 /// kUnsupported with the reason if this host cannot move a VM away.
 Status check_source_host(const HostProfile& host);

@@ -32,17 +32,23 @@ class ReadOnlyView final : public GuestMemory {
     if (on_read) on_read();
     return memory_.read(chunk, pages, out);
   }
-  Status write(ChunkIndex, PageWord, Bytes) override { return fail(ErrorKind::kIo, "not to be written"); }
+  Status write(ChunkIndex, PageWord, Bytes) override { return fail_to_write(); }
+  Status fill(ChunkIndex, PageWord, Bytes) override { return fail_to_write(); }
   std::optional<MutableBytes> map(ChunkIndex) noexcept override { return std::nullopt; }
-  Status discard(ChunkIndex, PageWord) override { return fail(ErrorKind::kIo, "not to be written"); }
-  Status populate(ChunkIndex, PageWord) override { return fail(ErrorKind::kIo, "not to be written"); }
+  Status discard(ChunkIndex, PageWord) override { return fail_to_write(); }
+  Status populate(ChunkIndex, PageWord) override { return fail_to_write(); }
   Status find_data(ChunkIndex first, std::span<PageWord> out) const override { return memory_.find_data(first, out); }
+  Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const override {
+    return memory_.keep_holes(first, pages);
+  }
 
   bool broken = false;
   mutable std::uint64_t reads = 0;
   std::function<void()> on_read;
 
  private:
+  static Status fail_to_write() { return fail(ErrorKind::kIo, "not to be written"); }
+
   GuestMemory& memory_;
 };
 

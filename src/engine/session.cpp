@@ -15,8 +15,7 @@ constexpr Duration kGreetingTimeout = seconds(5);
 constexpr Duration kLanesTimeout = seconds(15);
 
 Result<wire::Greeting> greet(Channel& channel) {
-  channel.set_receive_timeout(kGreetingTimeout);
-  auto greeting = TRY(wire::receive_greeting(channel));
+  auto greeting = TRY(wire::receive_greeting(channel, kGreetingTimeout));
   channel.set_receive_timeout(Duration{});
   return greeting;
 }

@@ -11,9 +11,9 @@ namespace godwit::wire {
 
 /// Greets: the first bytes on a connection that this side opened.
 Status send_greeting(Channel& channel, const Greeting& greeting);
-/// kProtocol: not Godwit ("this is no Godwit peer"), a version or a role that we do not know. Uses the channel's
-/// receive timeout.
-Result<Greeting> receive_greeting(Channel& channel);
+/// kProtocol: not Godwit ("this is no Godwit peer"), a version or a role that we do not know. kTimedOut if it is not
+/// complete `within` the time, however its bytes come; zero: the channel's receive timeout holds for each of them.
+Result<Greeting> receive_greeting(Channel& channel, Duration within = {});
 /// Compares without leaking where they differ.
 bool same_secret(const Secret& a, const Secret& b) noexcept;
 Result<Secret> random_secret();

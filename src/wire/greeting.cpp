@@ -40,6 +40,36 @@ Result<Role> role_of(std::byte number) {
   return fail(ErrorKind::kProtocol, fmt::format("the greeting has an unknown role, {}", std::to_integer<int>(number)));
 }
 
+/// Receives within one limit for all of it: a channel's own timeout begins anew with every byte, so a peer that sends
+/// one now and then would hold up whoever waits for a greeting.
+class Patient {
+ public:
+  Patient(Channel& channel, Duration within)
+      : channel_(channel), within_(within), deadline_(SteadyClock().now() + within) {}
+
+  Status receive(MutableBytes bytes) {
+    if (within_ <= Duration::zero()) return channel_.receive(bytes);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      const Duration left = deadline_ - SteadyClock().now();
+      if (left <= Duration::zero()) return too_late();
+      channel_.set_receive_timeout(left);
+      const Status got = channel_.receive(bytes.subspan(i, 1));
+      if (!got && got.error().kind == ErrorKind::kTimedOut) return too_late();
+      if (!got) return got;
+    }
+    return {};
+  }
+
+ private:
+  tl::unexpected<Error> too_late() const {
+    return fail(ErrorKind::kTimedOut,
+                fmt::format("it did not greet within {:.3g} s", std::chrono::duration<double>(within_).count()));
+  }
+  Channel& channel_;
+  Duration within_;
+  Instant deadline_;
+};
+
 }  // namespace
 
 Status send_greeting(Channel& channel, const Greeting& greeting) {
@@ -52,16 +82,17 @@ Status send_greeting(Channel& channel, const Greeting& greeting) {
   return send_bytes(channel, bytes);
 }
 
-Result<Greeting> receive_greeting(Channel& channel) {
+Result<Greeting> receive_greeting(Channel& channel, Duration within) {
+  Patient peer(channel, within);
   std::array<std::byte, kGreetingSize> bytes{};
   const MutableBytes all(bytes);
   // Piece by piece: a peer of another kind may send less than a greeting and wait for an answer.
-  TRY(channel.receive(all.first(kVersionAt)));
+  TRY(peer.receive(all.first(kVersionAt)));
   if (!std::equal(kMagic.begin(), kMagic.end(), bytes.begin())) {
     return fail(ErrorKind::kProtocol,
                 fmt::format("this is no Godwit peer: it began with '{}'", printable(all.first(kVersionAt))));
   }
-  TRY(channel.receive(all.subspan(kVersionAt, kRoleAt - kVersionAt)));
+  TRY(peer.receive(all.subspan(kVersionAt, kRoleAt - kVersionAt)));
   Greeting greeting;
   greeting.version = get<std::uint16_t>(bytes.data() + kVersionAt);
   if (greeting.version != kVersion) {
@@ -69,7 +100,7 @@ Result<Greeting> receive_greeting(Channel& channel) {
                 fmt::format("the peer speaks version {} of Godwit's protocol, this side version {}", greeting.version,
                             kVersion));
   }
-  TRY(channel.receive(all.subspan(kRoleAt)));
+  TRY(peer.receive(all.subspan(kRoleAt)));
   greeting.role = TRY(role_of(bytes[kRoleAt]));
   greeting.lane = get<std::uint16_t>(bytes.data() + kLaneAt);
   const auto reserved = get<std::uint16_t>(bytes.data() + kReservedToo);

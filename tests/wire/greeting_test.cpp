@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <thread>
 
 #include "tests/wire/samples.h"
 #include "wire/control.h"
@@ -112,6 +113,34 @@ TEST(Secret, IsNewEachTime) {
   const auto b = random_secret();
   ASSERT_TRUE(a && b);
   EXPECT_FALSE(same_secret(*a, *b));
+}
+
+TEST(Greeting, APeerThatDripsIsNotWaitedForByteByByte) {
+  auto pair = make_channel_pair();
+  ASSERT_TRUE(pair);
+  // Every byte comes in time for a limit on the next byte, and all of them are right.
+  const auto bytes = valid_greeting();
+  std::jthread dripper([&](std::stop_token stop) {
+    for (std::size_t i = 0; i < bytes.size() && !stop.stop_requested(); ++i) {
+      (void)send_bytes(*pair->first, Bytes(bytes).subspan(i, 1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  });
+  const auto greeting = receive_greeting(*pair->second, std::chrono::milliseconds(300));
+  ASSERT_FALSE(greeting) << "its last byte was waited for";
+  EXPECT_EQ(greeting.error().kind, ErrorKind::kTimedOut) << greeting.error().message;
+  EXPECT_LT(pair->second->bytes_received(), bytes.size());
+}
+
+TEST(Greeting, OneThatComesInPiecesWithinTheLimitIsTaken) {
+  auto pair = make_channel_pair();
+  ASSERT_TRUE(pair);
+  const auto bytes = valid_greeting();
+  ASSERT_TRUE(send_bytes(*pair->first, Bytes(bytes).first(5)));
+  ASSERT_TRUE(send_bytes(*pair->first, Bytes(bytes).subspan(5)));
+  const auto greeting = receive_greeting(*pair->second, std::chrono::seconds(60));
+  ASSERT_TRUE(greeting) << greeting.error().message;
+  EXPECT_EQ(greeting->lane, 3);
 }
 
 }  // namespace

@@ -28,7 +28,9 @@ constexpr Duration kDonePatience = seconds(30);
 // The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process stood
 // still.
 constexpr Duration kFreshness = milliseconds(2500);
-constexpr Duration kCatchUp = milliseconds(100);
+// What lay in the socket is read in microseconds, or by a thread that has to wait for its CPU in some ten milliseconds.
+// A message that took longer came while this process ran: a sink that lives sends one within a second.
+constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
@@ -288,6 +290,10 @@ Status SourceMigration::last_pages() {
     TRY(post_given_back());
     ledger_.enter("pages given back", harvested, now());
   }
+  // From here on a stretch in which this process stood still counts: the answer to this fence is the last sign of life
+  // that must have been given after it.
+  looked_at_ = now();
+  stood_still_ = false;
   lanes_.fence(kLastFence);
   TRY(until([](const SourceSignals& s) { return s.last_fence; }, kLoadPatience,
             "the destination to apply the last pages"));
@@ -308,15 +314,23 @@ Status SourceMigration::await_prepared() {
   return {};
 }
 
-/// This process may itself have stood still since the sink was prepared: what has come in meanwhile is heard first.
+/// The coordinator looks at least every kShowEvery: if it did not, this process stood still.
+void SourceMigration::look_at_the_clock() {
+  const auto at = now();
+  if (at - looked_at_ >= kFreshness) stood_still_ = true;
+  looked_at_ = at;
+}
+
+/// This process may itself have stood still while the sink gave up. Whatever is read from the socket then may be old,
+/// Prepared too, and the sink's last word lie behind it; only a message that has to be waited for is a sign of life.
 Status SourceMigration::hear_the_sink() {
-  if (now() - signals_.look().heard_at < kFreshness) return {};
-  signals_.await([](const SourceSignals& s) { return s.failed; }, kCatchUp);
+  look_at_the_clock();
+  if (!stood_still_ && now() - signals_.look().heard_at < kFreshness) return {};
   const auto since = now();
   const auto signals =
-      signals_.await([&](const SourceSignals& s) { return s.failed || s.heard_at > since; }, kPeerDeadAfter);
+      signals_.await([&](const SourceSignals& s) { return s.failed || s.awaited_since > since; }, kPeerDeadAfter);
   if (auto error = error_.get()) return fail(*error);
-  if (signals.heard_at > since) return {};
+  if (signals.awaited_since > since) return {};
   return fail(ErrorKind::kPeerLost, "the destination has fallen silent");
 }
 
@@ -397,6 +411,7 @@ void SourceMigration::read_control() {
 
 void SourceMigration::read_messages() {
   while (true) {
+    const auto asked = now();
     auto message = control_->receive();
     const auto at = now();
     if (!message) {
@@ -429,12 +444,15 @@ void SourceMigration::read_messages() {
     } else if (!std::holds_alternative<wire::Heartbeat>(*message)) {
       return fail_with(Error{ErrorKind::kProtocol, "the destination sent a message that only a source sends"});
     }
+    // Last, so that a sink's last word is an error before it can be a sign of life.
+    if (at - asked >= kAwaited) signals_.change([&](SourceSignals& s) { s.awaited_since = asked; });
   }
 }
 
 Status SourceMigration::until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what) {
   const auto deadline = now() + at_most;
   while (true) {
+    look_at_the_clock();
     const auto signals = signals_.await([&](const SourceSignals& s) { return s.failed || ready(s); }, kShowEvery);
     if (auto error = error_.get()) return fail(*error);
     if (ready(signals)) return {};

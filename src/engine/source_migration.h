@@ -35,6 +35,7 @@ class SourceMigration {
   Status stop_for_a_moment();
   Status go_on();
   Status hear_the_sink();
+  void look_at_the_clock();
   Status note_harvest(const HarvestStats& stats);
   Status settle();
   Status pilot();
@@ -78,6 +79,8 @@ class SourceMigration {
   std::uint32_t fence_ = 0;  ///< the latest asked for
   bool posted_since_fence_ = true;
   bool applied_ = false;  ///< the sink has applied all that was ever posted
+  Instant looked_at_{};   ///< when the coordinator last looked at the clock, since the last fence was asked for
+  bool stood_still_ = false;
   HarvestStats last_harvest_;
   std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write
   Instant settled_at_{};

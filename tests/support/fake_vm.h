@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <random>
 #include <set>
@@ -39,11 +40,12 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   GuestMemory& memory() noexcept override { return memory_; }
   bool stands() const noexcept override { return !running_ && !let_run_by_others; }
   Status pause() override {
-    std::lock_guard lock(guest_mutex_);
-    running_ = false;
+    called("pause");
+    halt();
     return {};
   }
   Status resume() override {
+    called("resume");
     running_ = true;
     return {};
   }
@@ -65,19 +67,20 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
 
   // DirtyTracker
   Status start() override {
+    called("start");
+    if (fail_start) return fail(ErrorKind::kUnsupported, "the fake tracker cannot track this");
     std::lock_guard lock(guest_mutex_);
     tracking_ = true;
     return {};
   }
   Result<HarvestStats> harvest(Board& board) override {
-    std::lock_guard lock(guest_mutex_);
-    for (const auto& [chunk, page] : dirty_) board.post(ChunkIndex{chunk}, PageWord{1} << page);
-    HarvestStats stats{.pages = dirty_.size()};
-    dirty_.clear();
-    board.announce();
-    return stats;
+    called("harvest");
+    return collect(board);
   }
-  Result<HarvestStats> harvest_last(Board& board) override { return harvest(board); }
+  Result<HarvestStats> harvest_last(Board& board) override {
+    called("harvest_last");
+    return collect(board);
+  }
   Status find_absent(std::span<PageWord> out) override {
     std::ranges::fill(out, kAllPages);  // more than was given back: that is allowed
     return {};
@@ -121,11 +124,29 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
 
   std::atomic<bool> frees_pages{false};      ///< the guest frees pages, and takes them into use again
   std::atomic<bool> mistaken_finder{false};  ///< find() names pages that are in use
+  /// Hears what the engine asks of the VM and the tracker, before it is done, on the coordinator's thread.
+  std::function<void(std::string_view)> on_call;
+  bool fail_start = false;
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
 
  private:
+  void called(std::string_view what) const {
+    if (on_call) on_call(what);
+  }
+  void halt() {
+    std::lock_guard lock(guest_mutex_);
+    running_ = false;
+  }
+  Result<HarvestStats> collect(Board& board) {
+    std::lock_guard lock(guest_mutex_);
+    for (const auto& [chunk, page] : dirty_) board.post(ChunkIndex{chunk}, PageWord{1} << page);
+    HarvestStats stats{.pages = dirty_.size()};
+    dirty_.clear();
+    board.announce();
+    return stats;
+  }
   void run_guest(std::stop_token stop) {
     std::mt19937_64 random(1);
     while (!stop.stop_requested()) {
@@ -155,7 +176,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     const SteadyClock clock;
     if (!observer.device_bytes(bytes_of("setup"))) return;
     observer.guest_stopping(clock.now());
-    (void)pause();
+    halt();
     if (!observer.guest_stopped(clock.now())) return;
     if (!observer.device_bytes(bytes_of("devices"))) return;
     (void)observer.stream_ended(clock.now(), 0);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace godwit::testing {
@@ -25,7 +26,7 @@ Result<std::unique_ptr<TestGodwit>> TestGodwit::start(const GodwitOptions& optio
   }
   child.environment = options.environment;
   child.environment[kMark] = test_mark();
-  child.output = folder / "stdout";
+  child.output = options.output.empty() ? folder / "stdout" : options.output;
   child.errors = folder / "stderr";
   child.user = options.user;
   child.network_namespace = options.network_namespace;
@@ -67,9 +68,11 @@ Result<std::unique_ptr<TestGodwit>> start_receive(const TestQemu& qemu, const Go
 
 Result<std::unique_ptr<TestGodwit>> start_send(const TestQemu& qemu, const std::string& address,
                                                const GodwitOptions& extra) {
-  return start_at(
-      qemu, {"send", "--qmp", qemu.qmp_path().string(), "--to", address, "--progress", "none", "--report", "@REPORT"},
-      extra);
+  std::vector<std::string> line = {"send", "--qmp", qemu.qmp_path().string(), "--to", address, "--report", "@REPORT"};
+  if (std::ranges::find(extra.arguments, "--progress") == extra.arguments.end()) {
+    line.insert(line.end(), {"--progress", "none"});
+  }
+  return start_at(qemu, std::move(line), extra);
 }
 
 Result<std::unique_ptr<TestGodwit>> start_probe(const TestQemu& qemu, const GodwitOptions& extra) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "memory/guest_memory.h"
@@ -21,6 +22,7 @@ class PlainMemory final : public GuestMemory {
       std::memcpy(to, at(chunk, page), kPageSize);
       to += kPageSize;
     });
+    if (after_read) after_read(chunk, pages);
     return {};
   }
   Status write(ChunkIndex chunk, PageWord pages, Bytes in) override {
@@ -72,6 +74,8 @@ class PlainMemory final : public GuestMemory {
   const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
 
   bool out_of_memory = false;
+  /// What happens while a reader holds its copy and has not looked at it yet. On the reader's thread.
+  std::function<void(ChunkIndex, PageWord)> after_read;
 
  private:
   RamLayout layout_;

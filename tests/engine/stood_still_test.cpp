@@ -1,0 +1,172 @@
+// The source's process itself stands still (stopped by a signal, swapped out) while everything is prepared. The
+// sink may have given up meanwhile, and its word lie unread in a socket: a commit then would lose the guest.
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "tests/support/fake_migration.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Real time, but for the stretches in which the process stood still.
+class LeapingClock final : public Clock {
+ public:
+  Instant now() const noexcept override { return SteadyClock().now() + Duration(leapt_.load()); }
+  void leap(Duration by) noexcept { leapt_ += by.count(); }
+
+ private:
+  std::atomic<Duration::rep> leapt_{0};
+};
+
+/// Open: passes everything, once it was shut only slowly. Shut: whoever would read stands still, and what comes waits
+/// in the socket.
+class Gate {
+ public:
+  void shut() { set(false); }
+  void open() { set(true); }
+  void pass() {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return open_; });
+      if (!slow_) return;
+    }
+    std::this_thread::sleep_for(3ms);
+  }
+
+ private:
+  void set(bool open) {
+    {
+      const std::lock_guard lock(mutex_);
+      open_ = open;
+      slow_ = slow_ || !open;
+    }
+    changed_.notify_all();
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = true;
+  bool slow_ = false;
+};
+
+class GatedChannel final : public Channel {
+ public:
+  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : inner_(std::move(inner)), gate_(gate) {}
+  Status send(std::span<const iovec> parts) override { return inner_->send(parts); }
+  Status receive(MutableBytes exactly) override {
+    const Status got = inner_->receive(exactly);
+    gate_.pass();
+    return got;
+  }
+  Status finish_sending() override { return inner_->finish_sending(); }
+  void abort() noexcept override { inner_->abort(); }
+  void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
+  std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
+  std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
+
+ private:
+  std::unique_ptr<Channel> inner_;
+  Gate& gate_;
+};
+
+class StoodStill : public testing::FakeMigration {
+ protected:
+  void SetUp() override {
+    FakeMigration::SetUp();
+    connect_ = [this]() -> Result<std::unique_ptr<Channel>> {
+      auto channel = TRY(connect_to(listener_->address()));
+      if (connections_++ > 0) return channel;
+      return std::make_unique<GatedChannel>(std::move(channel), gate_);  // the control connection
+    };
+  }
+  void TearDown() override {
+    gate_.open();
+    FakeMigration::TearDown();
+  }
+  /// Moves the fake VM; at a milestone the source stands still for a minute, in which `meanwhile` happens elsewhere.
+  /// Its coordinator goes on first, its reader `later` and in small steps: the worst that a scheduler can do.
+  template <typename Meanwhile>
+  Report send_standing_still(const std::string& at, Meanwhile meanwhile, Duration later = 30ms) {
+    std::jthread opener;
+    return send(clock_, [&](std::string_view milestone) {
+      if (milestone != at) return;
+      gate_.shut();
+      meanwhile();
+      clock_.leap(60s);
+      opener = std::jthread([this, later] {
+        std::this_thread::sleep_for(later);
+        gate_.open();
+      });
+    });
+  }
+  /// The sink's hypervisor ends. The sink sees it with the source's next heartbeat, says so, and ends too.
+  void let_the_sink_end(std::future<SinkReport>& sink) {
+    sink_.dead = true;
+    EXPECT_EQ(sink.wait_for(20s), std::future_status::ready) << "the sink does not give up";
+  }
+  void expect_not_committed(const Report& report, std::future<SinkReport>& sink) {
+    expect_source_runs_alone(report);
+    EXPECT_EQ(source_.rolled_back, 1U);
+    EXPECT_TRUE(sink_.gave_up);
+    EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
+  }
+
+  LeapingClock clock_;
+  Gate gate_;
+  unsigned connections_ = 0;
+};
+
+TEST_F(StoodStill, ASinkThatGaveUpMeanwhileIsNotCommitted) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send_standing_still("prepared", [&] { let_the_sink_end(sink); });
+  expect_not_committed(report, sink);
+}
+
+/// Heartbeats of a minute ago are read first: they are no news.
+TEST_F(StoodStill, OldHeartbeatsAreNoSignOfLife) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto wait_and_end = [&] {
+    std::this_thread::sleep_for(1500ms);  // one heartbeat at least
+    let_the_sink_end(sink);
+  };
+  const auto report = send_standing_still("prepared", wait_and_end, 400ms);
+  expect_not_committed(report, sink);
+}
+
+/// Prepared itself is old when it is read.
+TEST_F(StoodStill, AnOldPreparedIsNoSignOfLife) {
+  std::promise<void> prepared;
+  auto sink = std::async(std::launch::async, [&] {
+    return receive([&](std::string_view milestone) {
+      if (milestone == "prepared") prepared.set_value();
+    });
+  });
+  const auto report = send_standing_still("devices-sent", [&] {
+    EXPECT_EQ(prepared.get_future().wait_for(20s), std::future_status::ready);
+    let_the_sink_end(sink);
+  });
+  expect_not_committed(report, sink);
+}
+
+class StoodStillAt : public StoodStill, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(StoodStillAt, ASinkThatStillWaitsIsCommitted) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send_standing_still(GetParam(), [] {});
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  EXPECT_FALSE(source_.runs());
+  EXPECT_TRUE(sink_.runs());
+}
+
+INSTANTIATE_TEST_SUITE_P(Milestone, StoodStillAt, ::testing::Values("devices-sent", "prepared"),
+                         [](const auto& tested) {
+                           std::string name = tested.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace godwit

@@ -1,0 +1,83 @@
+// Where a disk writes past the page tables and its requests cannot be read, the guest stands while pages are armed: for
+// the first time and at every harvest. A request in flight at an arming would be reported by nobody.
+#include <utility>
+#include <vector>
+
+#include "tests/support/fake_migration.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What the engine asked for, with whether the guest ran and the journal's record at that moment.
+struct Call {
+  std::string what;
+  bool runs = false;
+  std::string record;
+};
+
+class Quiesced : public testing::FakeMigration {
+ protected:
+  void SetUp() override {
+    FakeMigration::SetUp();
+    quiesce_ = true;
+    source_.on_call = [this](std::string_view what) {
+      calls_.push_back({std::string(what), source_.runs(), journal_record()});
+    };
+  }
+  /// Every `what` but harvest_last comes right between a pause and a resume.
+  void expect_guest_stood_at(const std::string& what) {
+    unsigned found = 0;
+    for (std::size_t i = 0; i < calls_.size(); ++i) {
+      if (calls_[i].what != what) continue;
+      ++found;
+      EXPECT_FALSE(calls_[i].runs) << what << " " << found << ": the guest runs";
+      EXPECT_EQ(calls_[i].record, "stopping") << "an engine that dies here leaves a guest that nobody lets run";
+      ASSERT_TRUE(i > 0 && i + 1 < calls_.size());
+      EXPECT_EQ(calls_[i - 1].what, "pause");
+      EXPECT_EQ(calls_[i + 1].what, "resume");
+    }
+    EXPECT_GT(found, 0U) << "no " << what;
+  }
+
+  std::vector<Call> calls_;
+};
+
+TEST_F(Quiesced, TheGuestStandsWhilePagesAreArmed) {
+  goals_.max_downtime = 1ns;  // it copies until the timeout, with a harvest now and then
+  goals_.timeout = 1s;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send(steady_);
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kTimedOut) << report.error->message;
+  sink.get();
+  ASSERT_GE(calls_.size(), 3U);
+  EXPECT_EQ(calls_[1].what, "start") << "armed before the guest was stopped for the first time";
+  expect_guest_stood_at("start");
+  expect_guest_stood_at("harvest");
+}
+
+TEST_F(Quiesced, TheGuestIsLetRunWhereArmingFails) {
+  source_.fail_start = true;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send(steady_);
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("cannot track"), std::string::npos) << report.error->message;
+  sink.get();
+  expect_guest_stood_at("start");
+}
+
+TEST_F(Quiesced, ArrivesWhole) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send(steady_);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  expect_guest_stood_at("start");
+  // The guest was stopped by the hand-over: nobody may let it run after that.
+  EXPECT_EQ(calls_.back().what, "harvest_last");
+  source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
+}
+
+}  // namespace
+}  // namespace godwit

@@ -33,6 +33,21 @@ TEST_P(InterruptedSource, RunsOn) {
   ASSERT_OK(scene->expect_source_runs({"cancel|interrupt"}));
 }
 
+/// The terminal has been closed, or the session is ended.
+class HungUpSource : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(HungUpSource, RunsOn) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at(GetParam(), "stop")));
+  ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_OK(scene->sender().process().send_signal(SIGHUP));
+  ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
+  ASSERT_OK(scene->expect_source_runs({"cancel|interrupt"}));
+}
+
+INSTANTIATE_TEST_SUITE_P(At, HungUpSource, ::testing::Values("copying", "stopped"), name);
+
 /// The last moments: Prepared may have come meanwhile, so the commit and the signal meet, and either may be first.
 class InterruptedSourceLate : public ::testing::TestWithParam<const char*> {};
 

@@ -108,6 +108,46 @@ TEST(Refusal, QemuThatDoesNotWait) {
   ASSERT_OK(scene->expect_nothing_left());
 }
 
+/// A second one would write over the guest that the first one takes in.
+TEST(Refusal, SecondReceiveAtOneQemu) {
+  ASSIGN_OR_SKIP(folder, TempFolder::make("/tmp"));
+  const std::string second_monitor = (folder.path() / "qmp").string();
+  QemuOptions sink = quiet_vm();
+  sink.more = {"-qmp", "unix:" + second_monitor + ",server=on,wait=off"};
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm(), sink));
+  ASSERT_OK(scene->receive());
+  // The first one waits, and a moment later it serves.
+  for (const bool serves : {false, true}) {
+    SCOPED_TRACE(serves);
+    if (serves) {
+      ASSERT_OK(scene->send(failing_at("copying", "stop")));
+      ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+    }
+    GodwitOptions second;
+    second.arguments = {"receive", "--qmp", second_monitor, "--listen", "tcp://127.0.0.1:0", "--progress", "none"};
+    second.environment["GODWIT_STATE_DIR"] = (scene->sink().folder() / "state").string();
+    ASSIGN_OR_FAIL(receiver, TestGodwit::start(second));
+    ASSIGN_OR_FAIL(ended, receiver->wait(seconds(20)));
+    EXPECT_EQ(ended.code, 1) << receiver->errors();
+    EXPECT_TRUE(says(receiver->errors(), "another godwit")) << receiver->errors();
+    EXPECT_FALSE(says(receiver->errors(), "listening")) << receiver->errors();
+  }
+  ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
+  ASSERT_OK(scene->expect_moved());
+}
+
+/// The usual case: both were given the same monitor.
+TEST(Refusal, SecondReceiveAtOneMonitor) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSIGN_OR_FAIL(second, start_receive(scene->sink()));
+  ASSIGN_OR_FAIL(ended, second->wait(seconds(60)));
+  EXPECT_EQ(ended.code, 1) << second->errors();
+  EXPECT_TRUE(says(second->errors(), "another client")) << second->errors();
+  ASSERT_OK(scene->send());
+  ASSERT_OK(scene->expect_moved());
+}
+
 TEST(Refusal, WrongCommandLine) {
   GodwitOptions options;
   options.arguments = {"send", "--max-downtime", "50"};

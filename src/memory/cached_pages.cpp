@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <vector>
 
 namespace godwit {
 
@@ -29,6 +30,27 @@ struct CacheCounts {
 bool lives_in_memory(int fd) noexcept {
   struct statfs status {};
   return ::fstatfs(fd, &status) == 0 && status.f_type == TMPFS_MAGIC;
+}
+
+struct PageRun {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+
+/// Runs go on from word to word: the fewer questions, the better.
+std::vector<PageRun> runs_of(std::span<const PageWord> pages) {
+  std::vector<PageRun> runs;
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    for_each_run(PageWord{pages[i]}, [&](unsigned start, unsigned length) {
+      const std::uint64_t first = i * kPagesPerChunk + start;
+      if (!runs.empty() && runs.back().first + runs.back().count == first) {
+        runs.back().count += length;
+      } else {
+        runs.push_back({first, length});
+      }
+    });
+  }
+  return runs;
 }
 
 class CacheQuestions {
@@ -74,31 +96,10 @@ class CacheQuestions {
 Result<bool> clear_cached_pages(int fd, std::uint64_t offset, std::span<PageWord> pages) {
   if (!lives_in_memory(fd)) return false;
   CacheQuestions questions(fd, offset, pages);
-  // Runs go on from word to word: the fewer questions, the better.
-  std::uint64_t first = 0;
-  std::uint64_t count = 0;
-  for (std::size_t i = 0; i < pages.size(); ++i) {
-    bool supported = true;
-    Status status;
-    for_each_run(PageWord{pages[i]}, [&](unsigned start, unsigned length) {
-      const std::uint64_t at = i * kPagesPerChunk + start;
-      if (count != 0 && first + count == at) {
-        count += length;
-        return;
-      }
-      if (count != 0 && status && supported) {
-        auto settled = questions.settle(first, count);
-        if (settled) supported = *settled;
-        if (!settled) status = fail(std::move(settled).error());
-      }
-      first = at;
-      count = length;
-    });
-    TRY(status);
-    if (!supported) return false;
+  for (const PageRun& run : runs_of(pages)) {
+    if (!TRY(questions.settle(run.first, run.count))) return false;
   }
-  if (count == 0) return true;
-  return questions.settle(first, count);
+  return true;
 }
 
 }  // namespace godwit

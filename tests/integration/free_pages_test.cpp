@@ -243,7 +243,7 @@ INSTANTIATE_TEST_SUITE_P(
                              kBackports}),
     name);
 
-/// A kernel that clears what is freed wants to find it cleared: nothing of it may be found, but what is junk to it.
+/// A kernel that clears what is freed wants to find it cleared. (None that can be fetched here poisons it.)
 TEST(FreePagesLong, OfAGuestThatClearsThemAreNotFound) {
   ASSIGN_OR_SKIP(subject, Subject::start({"", Ram::kMemfd, 512, 1, QemuVersion::k7_2, "", "init_on_free=1"}));
   ASSERT_TRUE(subject->guest->ask("free").has_value());

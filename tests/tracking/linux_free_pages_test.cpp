@@ -238,6 +238,11 @@ TEST(LinuxFreePages, KeepAsksNoMoreThanItMust) {
   scene.keep(block(kHigh, 10));
   EXPECT_EQ(scene.asked, asked) << "the guest stands: no time for its vCPUs";
   EXPECT_LT(scene.view.reads, 40u);
+  // All of it taken since: as few.
+  scene.guest.make_used(kHigh, 10);
+  scene.view.reads = 0;
+  EXPECT_EQ(scene.keep(block(kHigh, 10)), Frames{});
+  EXPECT_LT(scene.view.reads, 100u);
 }
 
 TEST(LinuxFreePages, KeepsNothingIfTheBooksAreGone) {

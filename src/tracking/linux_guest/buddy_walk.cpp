@@ -1,23 +1,25 @@
 #include "tracking/linux_guest/buddy_walk.h"
 
+#include <vector>
+
 namespace godwit::linux_guest {
 namespace {
 
-/// Remembers the last block found: pages are asked for in order.
+/// Finds the free block that covers a frame. Frames are asked for in order, so of each order the head looked at last
+/// is remembered: no more than two struct pages are read per frame, whatever the guest did.
 class Cover {
  public:
-  Cover(unsigned orders, StructPages& struct_pages) : orders_(orders), struct_pages_(struct_pages) {}
+  Cover(unsigned orders, StructPages& struct_pages) : struct_pages_(struct_pages), heads_(orders) {}
 
   bool covers(std::uint64_t frame) {
-    if (frame - begin_ < count_) return true;
+    if (frame - block_.frame < block_.count) return true;
     // Since it was found free its block may have been split, or joined with its neighbours: any order will do.
-    for (unsigned order = 0; order < orders_; ++order) {
-      const std::uint64_t head = frame & ~((std::uint64_t{1} << order) - 1);
-      // The same head as one order below: asked already.
+    for (unsigned order = 0; order < heads_.size(); ++order) {
+      // The same head as one order below: looked at already.
       if (order > 0 && (frame >> (order - 1) & 1) == 0) continue;
-      if (const auto found = struct_pages_.free_order(head); found && frame - head < std::uint64_t{1} << *found) {
-        begin_ = head;
-        count_ = std::uint64_t{1} << *found;
+      const Block& head = block_at(order, frame >> order << order);
+      if (frame - head.frame < head.count) {
+        block_ = head;
         return true;
       }
     }
@@ -25,10 +27,22 @@ class Cover {
   }
 
  private:
-  unsigned orders_;
+  struct Block {
+    std::uint64_t frame = ~std::uint64_t{0};
+    std::uint64_t count = 0;  ///< pages; 0: no free block begins here
+  };
+  const Block& block_at(unsigned order, std::uint64_t frame) {
+    Block& head = heads_[order];
+    if (head.frame != frame) {
+      const auto found = struct_pages_.free_order(frame);
+      head = {frame, found ? std::uint64_t{1} << *found : 0};
+    }
+    return head;
+  }
+
   StructPages& struct_pages_;
-  std::uint64_t begin_ = 0;
-  std::uint64_t count_ = 0;
+  std::vector<Block> heads_;  ///< by order
+  Block block_;               ///< the last one that covered a frame
 };
 
 }  // namespace

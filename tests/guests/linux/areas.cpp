@@ -28,8 +28,10 @@ constexpr int kWordsPerUpdate = 3;
 // One read of the disk: large enough to be fast under emulation, small enough for any queue.
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 
-/// Reads past the page cache, so that only the memory asked for holds the content.
-bool read_pages(const std::string& path, void* into, std::size_t bytes) {
+/// Reads past the page cache, so that only the memory asked for holds the content. Calls after_piece(bytes so far)
+/// after each piece.
+template <typename AfterPiece>
+bool read_pages(const std::string& path, void* into, std::size_t bytes, AfterPiece&& after_piece) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
   if (fd < 0) {
     std::perror(path.c_str());
@@ -47,6 +49,7 @@ bool read_pages(const std::string& path, void* into, std::size_t bytes) {
     }
     done += static_cast<std::size_t>(got);
     from = got == 0 ? 0 : from + got;
+    after_piece(done);
   }
   ::close(fd);
   return true;
@@ -90,7 +93,7 @@ Pages::~Pages() {
 }
 
 bool StaticArea::fill_from(const std::string& path) {
-  if (pages() > 0 && !read_pages(path, pages_.page(0), pages() * kPageSize)) {
+  if (pages() > 0 && !read_pages(path, pages_.page(0), pages() * kPageSize, [](std::size_t) {})) {
     return false;
   }
   remember();
@@ -179,8 +182,25 @@ bool WriterArea::adds_up() const noexcept {
 }
 
 bool leave_freed_memory(std::size_t pages, const std::string& path) {
+  if (pages == 0) return true;
   Pages memory(pages);
-  return pages == 0 || read_pages(path, memory.page(0), pages * kPageSize);
+  // Somebody may take these pages for free ones. So they must come as zeros, and from then on every page carries a
+  // mark, before its content is read and after.
+  const auto mark = [&](std::size_t page) { memory.page(page)[0] = kNumberMark + page; };
+  std::size_t wrong = 0;
+  const auto check = [&](std::size_t page) { wrong += memory.page(page)[0] != kNumberMark + page ? 1 : 0; };
+  for (std::size_t page = 0; page < pages; ++page) {
+    wrong += memory.page(page)[0] != 0 ? 1 : 0;
+    mark(page);
+  }
+  std::size_t marked = 0;
+  const bool read = read_pages(path, memory.page(0), pages * kPageSize, [&](std::size_t bytes) {
+    for (; marked < bytes / kPageSize; ++marked) mark(marked);
+    for (std::size_t page = marked; page < std::min(marked + kReadBytes / kPageSize, pages); ++page) check(page);
+  });
+  for (std::size_t page = 0; page < pages; ++page) check(page);
+  if (wrong > 0) std::fprintf(stderr, "GODWIT-GUEST ERROR: %zu pages lost their content while in use\n", wrong);
+  return read && wrong == 0;
 }
 
 }  // namespace godwit::guest

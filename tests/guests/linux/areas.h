@@ -112,7 +112,8 @@ class WriterArea final : public Area {
   Random random_;
 };
 
-/// Fills `pages` pages with content from `path` and gives them back to the kernel: free memory that is not zero.
+/// Fills `pages` pages with content from `path` and gives them back to the kernel: free memory that is not zero. False
+/// if it could not be read, or did not stay while it was in use.
 bool leave_freed_memory(std::size_t pages, const std::string& path);
 
 }  // namespace godwit::guest

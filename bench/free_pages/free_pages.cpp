@@ -45,10 +45,14 @@ class Copied final : public GuestMemory {
     return memory_.read(chunk, pages, out);
   }
   Status write(ChunkIndex, PageWord, Bytes) override { return fail(ErrorKind::kUnsupported, "read only"); }
+  Status fill(ChunkIndex, PageWord, Bytes) override { return fail(ErrorKind::kUnsupported, "read only"); }
   std::optional<MutableBytes> map(ChunkIndex) noexcept override { return std::nullopt; }
   Status discard(ChunkIndex, PageWord) override { return fail(ErrorKind::kUnsupported, "read only"); }
   Status populate(ChunkIndex, PageWord) override { return fail(ErrorKind::kUnsupported, "read only"); }
   Status find_data(ChunkIndex first, std::span<PageWord> out) const override { return memory_.find_data(first, out); }
+  Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const override {
+    return memory_.keep_holes(first, pages);
+  }
 
  private:
   GuestMemory& memory_;

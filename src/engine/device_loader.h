@@ -1,6 +1,7 @@
 // The loader: takes the device stream to the hypervisor, in order, and waits where RAM must be in place first.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -31,7 +32,7 @@ class DeviceLoader {
   void ram_complete();
   void end_of_stream();
   /// From the wait for RAM being over to the devices loaded.
-  Duration took() const noexcept { return took_; }
+  Duration took() const noexcept { return took_.load(); }
 
  private:
   struct Piece {
@@ -53,7 +54,7 @@ class DeviceLoader {
   bool ram_in_place_ = false;
   bool ram_complete_ = false;
   bool ended_ = false;
-  Duration took_{};
+  std::atomic<Duration> took_{};
   std::jthread thread_;
 };
 

@@ -55,10 +55,11 @@ SinkReport SinkMigration::run() {
 /// Nobody touches the hypervisor any more when this returns.
 void SinkMigration::end_threads() {
   if (vm_ != nullptr && !runs_) vm_->interrupt();
+  // The lanes first: their last fence speaks to the loader.
+  lane_threads_.clear();
   if (loader_) device_load_ = loader_->took();
   loader_.reset();
   populator_ = {};
-  lane_threads_.clear();
 }
 
 Status SinkMigration::migrate() {

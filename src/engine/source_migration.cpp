@@ -369,6 +369,8 @@ Report SourceMigration::commit() {
     sent = signals.failed ? Status(fail(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"})))
                           : Status(fail(ErrorKind::kTimedOut, "the destination did not answer"));
   }
+  // Its threads speak to what ends with this object.
+  (void)parts_.vm.finish();
   return report(Outcome::kInDoubt, std::move(sent).error().in("committed, but not confirmed by the destination"));
 }
 

@@ -54,7 +54,7 @@ class SourceVm {
   /// A guest that this object has not stopped is left as it is: somebody else stopped or moved it. After it no observer
   /// is called. Undoes every setting. Safe to call twice.
   virtual Status roll_back() = 0;
-  /// After the sink said Done: settings are put back; the guest stays stopped here for ever.
+  /// After a commit: no observer is called any more, settings are put back; the guest stays stopped here for ever.
   virtual Status finish() = 0;
   /// Wakes whatever blocks in a method above, from any thread; they fail with kCancelled. roll_back() and finish() work
   /// on.

@@ -60,6 +60,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     return {};
   }
   Status finish() override {
+    handover_ = {};  // after this no observer is called
     ++finished;
     return {};
   }

@@ -125,13 +125,16 @@ int main(int count_of_words, char** words) {
   std::map<std::string, std::vector<PageWord>> found, kept;
   for (int round = 0; round < rounds; ++round) {
     for (auto& [name, way] : ways) {
-      found[name].assign(chunks, 0);
+      found[name].assign(chunks, kAllPages);
       times.measure("locate, " + name, [&] { must(way->locate({})); });
       times.measure("find, " + name, [&] { must(way->find(found[name])); });
     }
   }
   (void)need(vm.qmp->execute("stop"));
-  for (auto& [name, way] : ways) must(way->find(found[name]));
+  for (auto& [name, way] : ways) {
+    found[name].assign(chunks, kAllPages);
+    must(way->find(found[name]));
+  }
   for (int round = 0; round < rounds; ++round) {
     for (auto& [name, way] : ways) {
       kept[name] = found[name];

@@ -54,11 +54,11 @@ constexpr std::string_view kValueMissing = "its value is missing";
 using Text = std::optional<std::string>;
 
 struct SharedTexts {
-  Text qmp, pid, progress, report;
+  Text qmp, pid, report;
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, codec, max_downtime, bandwidth, timeout, free_pages, kernels;
+  Text to, lanes, codec, max_downtime, bandwidth, timeout, free_pages, progress, kernels;
 };
 
 struct ReceiveTexts : SharedTexts {
@@ -79,7 +79,6 @@ void add(CLI::App& app, const char* name, Text& text, const char* type, const st
 }
 
 void add_shared(CLI::App& app, SharedTexts& texts) {
-  add(app, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   add(app, "--report", texts.report, "FILE", "write the report there as JSON");
   add(app, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
 }
@@ -96,6 +95,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--lanes", texts.lanes, "N",
       fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
+  add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   add_shared(*send, texts);
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
@@ -131,7 +131,6 @@ template <typename Options>
 Status read_shared(const SharedTexts& texts, Options& options) {
   options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
-  if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
   return {};
 }
@@ -156,6 +155,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
   if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
+  if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.kernels) options.kernels = *texts.kernels;
   return options;
 }

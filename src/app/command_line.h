@@ -36,7 +36,6 @@ struct ReceiveOptions {
   std::string qmp;
   Address listen;
   pid_t pid = 0;
-  ProgressMode progress = ProgressMode::kAuto;
   std::string report_file;
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
 };

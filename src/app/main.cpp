@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/printable.h"
+#include "app/say.h"
 #include "host/cpus.h"
 
 namespace {
@@ -23,7 +24,7 @@ int run(const ProbeOptions& options) {
   return run_probe(options);
 }
 int run(const ShowText& show) {
-  fmt::print("{}", show.text);
+  say(stdout, show.text);
   return to_int(ExitCode::kDone);
 }
 
@@ -33,7 +34,7 @@ int main(int argc, char** argv) {
   // 1. What is asked for? No VM has been touched until this is clear.
   const auto command = parse_command_line(argc, argv, usable_cpus());
   if (!command) {
-    fmt::print(stderr, "{}\n", printable(command.error().message));
+    say(stderr, fmt::format("{}\n", printable(command.error().message)));
     return to_int(ExitCode::kUsage);
   }
   // 2. Do it: attach to QEMU, move or look, report. Each command catches its own signals and cleans up after itself.

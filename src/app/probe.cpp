@@ -13,6 +13,7 @@
 #include "app/probe_json.h"
 #include "app/probe_text.h"
 #include "app/recover.h"
+#include "app/say.h"
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit {
@@ -40,12 +41,12 @@ int run_probe(const ProbeOptions& options) {
   if (!options.qmp.empty()) {
     auto vm = look_at_vm(options, findings.host);
     if (!vm) {
-      fmt::print(stderr, "{}\n", describe_failed_probe(vm.error()));
+      say(stderr, fmt::format("{}\n", describe_failed_probe(vm.error())));
       return to_int(ExitCode::kFailed);
     }
     findings.vm = std::move(*vm);
   }
-  fmt::print("{}", options.json ? probe_json(findings) : probe_text(findings));
+  say(stdout, options.json ? probe_json(findings) : probe_text(findings));
   return to_int(!findings.vm || findings.vm->verdict.can_be_moved ? ExitCode::kDone : ExitCode::kFailed);
 }
 

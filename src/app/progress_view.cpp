@@ -10,6 +10,7 @@
 
 #include "app/printable.h"
 #include "app/progress_text.h"
+#include "app/say.h"
 
 namespace godwit {
 
@@ -33,17 +34,11 @@ unsigned terminal_columns() {
   return size.ws_col;
 }
 
-void write_all(std::FILE* file, std::string_view text) {
-  // A reader that went away must not end a migration: what cannot be written is dropped.
-  (void)std::fwrite(text.data(), 1, text.size(), file);
-  (void)std::fflush(file);
-}
-
 }  // namespace
 
 ViewOutputs process_outputs() {
-  return {[](std::string_view text) { write_all(stdout, text); },
-          [](std::string_view text) { write_all(stderr, text); }, ::isatty(STDERR_FILENO) == 1, terminal_columns};
+  return {[](std::string_view text) { say(stdout, text); }, [](std::string_view text) { say(stderr, text); },
+          ::isatty(STDERR_FILENO) == 1, terminal_columns};
 }
 
 ProgressView::ProgressView(ProgressMode mode) : ProgressView(mode, process_outputs(), kSteadyClock) {}

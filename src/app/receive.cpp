@@ -10,6 +10,7 @@
 #include "app/failpoint.h"
 #include "app/report_json.h"
 #include "app/report_text.h"
+#include "app/say.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "app/wiring.h"
@@ -21,7 +22,7 @@ namespace godwit {
 namespace {
 
 void note(std::string_view text) {
-  fmt::print(stderr, "godwit: {}\n", text);
+  say(stderr, fmt::format("godwit: {}\n", text));
 }
 
 Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, std::stop_token cancelled) {
@@ -32,7 +33,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, st
   auto journal = TRY(Journal::open(default_state_folder(), {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   const auto listener = TRY(listen_on(options.listen));
-  fmt::print(stderr, "listening on {}\n", format_address(listener->address()));
+  say(stderr, fmt::format("listening on {}\n", format_address(listener->address())));
 
   std::unique_ptr<SinkVm> sink_vm;
   auto report = run_sink(SinkParts{
@@ -67,8 +68,8 @@ int run_receive(const ReceiveOptions& options) {
   } else {
     report.error = std::move(result).error();
   }
-  if (report.error) fmt::print(stderr, "{}\n", describe_failure(report));
-  if (report.outcome == Outcome::kDone) fmt::print(stderr, "{}", render_report(report));
+  if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
+  if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   if (!options.report_file.empty()) {
     if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
   }

@@ -14,6 +14,7 @@
 #include "app/recover.h"
 #include "app/report_json.h"
 #include "app/report_text.h"
+#include "app/say.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "app/wiring.h"
@@ -25,7 +26,7 @@ namespace godwit {
 namespace {
 
 void note(std::string_view text) {
-  fmt::print(stderr, "godwit: {}\n", text);
+  say(stderr, fmt::format("godwit: {}\n", text));
 }
 
 using ShowReport = std::function<void(const Report&)>;
@@ -110,10 +111,14 @@ int run_send(const SendOptions& options) {
     shown = true;
     printer.reset();
     view.finish();
-    if (report.error) fmt::print(stderr, "{}\n", describe_failure(report));
-    if (report.outcome == Outcome::kDone) fmt::print(stderr, "{}", render_report(report));
-    if (options.report_file.empty()) return;
-    if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
+    // The file first: whoever reads it may wait for it, and what is shown may find no reader.
+    if (!options.report_file.empty()) {
+      if (const Status written = write_report_json(report, options.report_file); !written) {
+        note(written.error().message);
+      }
+    }
+    if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
+    if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
   auto result = migrate(options, probe_host(), clock, printer, signals.token(), show);
   Report report;

@@ -12,7 +12,7 @@ namespace godwit {
 
 class FilledPages {
  public:
-  explicit FilledPages(std::uint32_t chunk_count) : filled_(chunk_count), present_(chunk_count) {}
+  explicit FilledPages(std::uint32_t chunk_count) : filled_(chunk_count), present_(chunk_count), stale_(chunk_count) {}
 
   PageWord filled(ChunkIndex c) const noexcept { return filled_[c.value]; }
   void set_filled(ChunkIndex c, PageWord pages) noexcept { filled_[c.value] = pages; }
@@ -22,9 +22,16 @@ class FilledPages {
   void add_present(ChunkIndex c, PageWord pages) noexcept { present_[c.value] |= pages; }
   void drop_present(ChunkIndex c, PageWord pages) noexcept { present_[c.value] &= ~pages; }
 
+  /// Pages that held something before the migration and that the source has said nothing about yet. What is left of
+  /// them in the end is another VM's, and goes.
+  PageWord stale(ChunkIndex c) const noexcept { return stale_[c.value]; }
+  void set_stale(ChunkIndex c, PageWord pages) noexcept { stale_[c.value] = pages; }
+  void drop_stale(ChunkIndex c, PageWord pages) noexcept { stale_[c.value] &= ~pages; }
+
  private:
   std::vector<PageWord> filled_;
   std::vector<PageWord> present_;
+  std::vector<PageWord> stale_;
 };
 
 }  // namespace godwit

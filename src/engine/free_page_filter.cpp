@@ -5,9 +5,14 @@
 namespace godwit {
 
 namespace {
-// A look costs about what sending a hundred pages costs, 1 ms per GiB of RAM.
+// A look costs 1 ms per GiB of RAM and more: it is worth it while the lanes are still busy when it is over. So, more
+// pages than they send in the time that the last one took, at 1 GB/s.
 constexpr std::uint64_t kWorthALook = 1024;
+constexpr std::uint64_t kPagesPerMillisecond = 256;
+// Looks that find something follow each other, with much more time between than they take.
 constexpr Duration kLookEvery = std::chrono::milliseconds(500);
+constexpr Duration kLookAgain = std::chrono::milliseconds(50);
+constexpr int kLookPart = 5;
 }  // namespace
 
 FreePageFilter::FreePageFilter(FreePages* finder, Board& board, LeftOutPages& left_out, const Clock& clock)
@@ -29,21 +34,30 @@ bool FreePageFilter::found() {
 }
 
 void FreePageFilter::withdraw(bool just_harvested) {
-  if (!found() || board_.waiting() < kWorthALook) return;
-  if (looked_ && !just_harvested && clock_.now() - looked_at_ < kLookEvery) return;
-  looked_ = true;
+  const auto took_ms = std::chrono::duration_cast<std::chrono::milliseconds>(look_took_).count();
+  const auto worth = std::max(kWorthALook, 2 * static_cast<std::uint64_t>(took_ms) * kPagesPerMillisecond);
+  if (!found() || board_.waiting() < worth) return;
+  const Instant begin = clock_.now();
+  if (begin < next_look_ && !just_harvested) return;
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) words_[c] = board_.peek(ChunkIndex{c});
   const Status status = finder_->find(words_);
-  looked_at_ = clock_.now();
   if (!status) {
     why_not_ = status.error().message;
     state_ = State::kNothing;
     return;
   }
+  bool any = false;
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
     if (words_[c] == 0) continue;
     const ChunkIndex chunk{c};
-    if (const PageWord withdrawn = board_.withdraw(chunk, words_[c]); withdrawn != 0) left_out_.add(chunk, withdrawn);
+    const PageWord withdrawn = board_.withdraw(chunk, words_[c]);
+    if (withdrawn == 0) continue;
+    left_out_.add(chunk, withdrawn);
+    any = true;
   }
+  const Instant end = clock_.now();
+  look_took_ = end - begin;
+  next_look_ = end + std::max(any ? kLookAgain : kLookEvery, kLookPart * look_took_);
 }
 
 void FreePageFilter::give_up_locating() {

@@ -53,8 +53,8 @@ class FreePageFilter {
   std::vector<PageWord> words_;
   std::atomic<State> state_{State::kOff};
   std::string why_not_ = "not looked for";  ///< set before state_
-  Instant looked_at_{};
-  bool looked_ = false;
+  Instant next_look_{};
+  Duration look_took_{};
   std::jthread locator_;
 };
 

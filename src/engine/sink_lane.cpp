@@ -15,6 +15,7 @@ Status SinkLane::run() {
     TRY(channel_.receive(bytes));
     const auto header = TRY(wire::decode_frame_header(bytes));
     if (header.type == wire::FrameType::kFence) {
+      devices_load_ = header.chunk.value >= kDevicesFence;
       TRY(setting_.on_fence(number_, header.chunk.value));
       if (header.chunk.value == kLastFence) return {};
       continue;
@@ -44,6 +45,7 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
 Status SinkLane::apply(const wire::FrameHeader& header) {
   const ChunkIndex chunk = header.chunk;
   const PageWord filled = setting_.filled.filled(chunk);
+  setting_.filled.drop_stale(chunk, header.data | header.zero);
   if (const PageWord emptied = header.zero & filled; emptied != 0) {
     setting_.filled.drop_present(chunk, emptied);
     TRY(setting_.memory.discard(chunk, emptied));
@@ -76,7 +78,8 @@ Status SinkLane::receive_encoded(const wire::FrameHeader& header) {
   const auto first = static_cast<unsigned>(std::countr_zero(header.data));
   const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
   const bool one_run = page_count(header.data) == static_cast<std::size_t>(std::countr_one(header.data >> first));
-  if (auto chunk = setting_.memory.map(header.chunk); chunk && present && one_run) {
+  // A decoder may write a few bytes more than once: not while devices look at guest RAM.
+  if (auto chunk = setting_.memory.map(header.chunk); chunk && present && one_run && !devices_load_) {
     return codec->decode(payload, chunk->subspan(first * kPageSize, size));
   }
   const MutableBytes pages(pages_.data(), size);

@@ -43,6 +43,7 @@ class SinkLane {
   unsigned number_;
   Channel& channel_;
   std::map<std::uint8_t, std::unique_ptr<Decoder>> decoders_;
+  bool devices_load_ = false;  ///< the devices' fence has passed
   std::vector<std::byte> payload_;
   std::vector<std::byte> pages_;
 };

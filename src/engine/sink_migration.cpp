@@ -164,6 +164,7 @@ Status SinkMigration::apply_map(const wire::DataMap& map) {
     // What the source does not send is zeros there; whatever lies here goes.
     if (const PageWord stale = here[i] & ~map.words[i]; stale != 0) TRY(vm_->memory().discard(chunk, stale));
     filled_->set_filled(chunk, here[i] & map.words[i]);
+    filled_->set_stale(chunk, here[i] & map.words[i]);
     map_[chunk.value] = map.words[i];
   }
   mapped_chunks_ += static_cast<std::uint32_t>(map.words.size());
@@ -209,9 +210,21 @@ Status SinkMigration::on_fence(unsigned lane, std::uint32_t fence) {
   if (passed == kDevicesFence) loader_->ram_in_place();
   TRY(control_->send(wire::Fenced{passed}));
   if (passed != kLastFence) return {};
+  TRY(discard_stale());
   // Not before the source can know that all of RAM is in place: Prepared says it too.
   loader_->ram_complete();
   parts_.on_milestone("last-fence");
+  return {};
+}
+
+/// All lanes have ended their work: nobody else looks at these words. Few pages, if any: those that the guest has free
+/// and in whose place something else lay here.
+Status SinkMigration::discard_stale() {
+  for (std::uint32_t c = 0; c < vm_->memory().layout().chunk_count(); ++c) {
+    if (const PageWord stale = filled_->stale(ChunkIndex{c}); stale != 0) {
+      TRY(vm_->memory().discard(ChunkIndex{c}, stale));
+    }
+  }
   return {};
 }
 

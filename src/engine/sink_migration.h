@@ -31,6 +31,7 @@ class SinkMigration {
   Status finish_map();
   void populate_ahead(std::stop_token stop);
   Status on_fence(unsigned lane, std::uint32_t fence);
+  Status discard_stale();
   void on_prepared();
   Status resume();
   void fail_with(Error error);

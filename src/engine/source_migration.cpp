@@ -33,6 +33,8 @@ constexpr Duration kFreshness = milliseconds(2500);
 constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
+// So many are sent within a millisecond or two.
+constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
 }  // namespace
@@ -177,7 +179,11 @@ Status SourceMigration::pilot() {
   const Sample now_is = sample();
   const Verdict verdict = decide(parts_.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
-  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_) return start_handover();
+  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_) {
+    // Many pages that were given back go first, while the guest runs: no prediction knows of them.
+    if (parts_.holes_may_appear && TRY(post_given_back()) > kFewPages) return {};
+    return start_handover();
+  }
   // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
   // stops the guest: that would get in QEMU's way.
   const bool due =
@@ -204,7 +210,6 @@ Status SourceMigration::start_handover() {
   handing_over_ = true;
   free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
-  if (parts_.holes_may_appear) TRY(post_given_back());
   relay_.emplace(*control_, signals_, error_);
   TRY(parts_.journal.stopping());
   parts_.on_milestone("handing-over");
@@ -254,23 +259,25 @@ Status SourceMigration::settle() {
 
 /// Pages that the sink holds with content and that the guest has given back since: they go as zeros. A page that is in
 /// the hypervisor's page table has not been given back; only of the others the file is asked, which takes longer.
-Status SourceMigration::post_given_back() {
+Result<std::uint64_t> SourceMigration::post_given_back() {
   absent_.resize(board_.chunk_count());
   TRY(parts_.tracker.find_absent(absent_));
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) absent_[c] &= sent_.of(ChunkIndex{c});
   const auto first = std::ranges::find_if(absent_, [](PageWord suspects) { return suspects != 0; });
-  if (first == absent_.end()) return {};
+  if (first == absent_.end()) return std::uint64_t{0};
   const auto begin = static_cast<std::uint32_t>(first - absent_.begin());
   TRY(parts_.vm.memory().keep_holes(ChunkIndex{begin}, std::span(first, absent_.end())));
+  std::uint64_t posted = 0;
   for (std::uint32_t c = begin; c < board_.chunk_count(); ++c) {
     const PageWord given_back = absent_[c];
     if (given_back == 0) continue;
     posted_since_fence_ = true;
     board_.post(ChunkIndex{c}, given_back);
-    pages_given_back_ += page_count(given_back);
+    posted += page_count(given_back);
   }
+  pages_given_back_ += posted;
   board_.announce();
-  return {};
+  return posted;
 }
 
 Status SourceMigration::last_pages() {

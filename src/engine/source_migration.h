@@ -40,7 +40,7 @@ class SourceMigration {
   Status settle();
   Status pilot();
   Status send_data_map(std::vector<PageWord>& data);
-  Status post_given_back();
+  Result<std::uint64_t> post_given_back();
   Status start_handover();
   Status until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what);
   void read_control();

@@ -109,6 +109,7 @@ class FileBlock final : public BlockAccess {
   Status read_run(std::uint64_t start, MutableBytes out) const;
   Status discard_run(std::uint64_t start, std::size_t length);
   Status zero_run(std::uint64_t start, std::size_t length);
+  Status drop_data(std::uint64_t offset, std::span<PageWord> pages) const;
   Status fill_run(std::byte* base, std::uint64_t start, Bytes in);
   Status populate_run(std::byte* base, std::uint64_t start, std::size_t length);
   Result<std::byte*> base_address();
@@ -187,19 +188,15 @@ Status FileBlock::zero_run(std::uint64_t start, std::size_t length) {
 }
 
 Status FileBlock::fill_run(std::byte* base, std::uint64_t start, Bytes in) {
-  while (!in.empty()) {
-    std::size_t filled = 0;
-    if (filler_) filled = TRY(filler_->fill(start, in));
+  if (filler_) {
+    const std::size_t filled = TRY(filler_->fill(start, in));
     start += filled;
     in = in.subspan(filled);
-    if (in.empty()) break;
-    // Not a hole: the page is there already, be it in the file only.
-    const std::size_t length = filler_ ? kPageSize : in.size();
-    TRY(populate_run(base, start, length));
-    std::memcpy(base + start, in.data(), length);
-    start += length;
-    in = in.subspan(length);
   }
+  if (in.empty()) return {};
+  // Not a hole: the page is there already, be it in the file only, and its neighbours probably too.
+  TRY(populate_run(base, start, in.size()));
+  std::memcpy(base + start, in.data(), in.size());
   return {};
 }
 
@@ -246,10 +243,39 @@ Status FileBlock::find_data(std::uint64_t offset, std::span<PageWord> out) const
 }
 
 Status FileBlock::keep_holes(std::uint64_t offset, std::span<PageWord> pages) const {
-  if (TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages))) return {};
+  // In memory the page cache clears nearly all suspects for little; the file says of the rest, swapped pages too.
+  if (TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages))) return drop_data(offset, pages);
   std::vector<PageWord> data(pages.size());
+  {
+    const std::lock_guard lock(sweep_mutex_);
+    sweep_ = {};
+  }
   TRY(find_data(offset, data));
   for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~data[i];
+  return {};
+}
+
+/// A stretch of data is walked once, however many runs lie in it.
+Status FileBlock::drop_data(std::uint64_t offset, std::span<PageWord> pages) const {
+  std::uint64_t data_end = 0;  // what lies before it, from the last look on, is data
+  for (const PageRun& run : runs_of(pages)) {
+    const std::uint64_t end = offset + (run.first + run.count) * kPageSize;
+    for (std::uint64_t at = offset + run.first * kPageSize; at < end;) {
+      if (at >= data_end) {
+        const off_t data = ::lseek(fd_.get(), in_file(at), SEEK_DATA);
+        if (data < 0 && errno == ENXIO) return {};  // a hole up to the file's end
+        if (data < 0) return fail_os("look for data in the RAM's file");
+        at = static_cast<std::uint64_t>(data) - file_offset_;
+        if (at >= end) break;
+        const off_t hole = ::lseek(fd_.get(), data, SEEK_HOLE);
+        if (hole < 0) return fail_os("look for holes in the RAM's file");
+        data_end = static_cast<std::uint64_t>(hole) - file_offset_;
+      }
+      const std::uint64_t till = std::min(data_end, end);
+      drop_pages(pages, (at - offset) / kPageSize, (till - at) / kPageSize);
+      at = till;
+    }
+  }
   return {};
 }
 

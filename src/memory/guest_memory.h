@@ -44,9 +44,9 @@ class GuestMemory {
   /// never-touched pages are left out; found without touching them. May name too many pages, never too few.
   virtual Status find_data(ChunkIndex first, std::span<PageWord> out) const = 0;
 
-  /// Of the pages named (by chunk, from `first` on) clears those that are there. Made for few questions about much
-  /// memory that is mostly there, such as what the guest has given back: find_data() would walk over all of it. May
-  /// leave pages that are there (swapped out), never clears one that is not.
+  /// Of the pages named (by chunk, from `first` on) clears those that hold data, swapped out or not. Made for few
+  /// questions about much memory that is mostly there, such as what the guest has given back: find_data() would walk
+  /// over all of it.
   virtual Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace godwit {
 
@@ -45,6 +46,39 @@ void for_each_run(PageWord word, Visit&& visit) {
     visit(first, length);
     if (first + length == kPagesPerChunk) return;
     word &= ~PageWord{0} << (first + length);
+  }
+}
+
+/// Neighbouring pages, counted from the first word of a sequence of page words.
+struct PageRun {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+
+/// The runs of a sequence of page words, in order; they go on from word to word.
+inline std::vector<PageRun> runs_of(std::span<const PageWord> words) {
+  std::vector<PageRun> runs;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    for_each_run(PageWord{words[i]}, [&](unsigned start, unsigned length) {
+      const std::uint64_t first = i * kPagesPerChunk + start;
+      if (!runs.empty() && runs.back().first + runs.back().count == first) {
+        runs.back().count += length;
+      } else {
+        runs.push_back({first, length});
+      }
+    });
+  }
+  return runs;
+}
+
+/// Takes the pages [first, first + count), counted from the first word, out of a sequence of page words.
+inline void drop_pages(std::span<PageWord> words, std::uint64_t first, std::uint64_t count) noexcept {
+  while (count != 0) {
+    const std::uint64_t bit = first % kPagesPerChunk;
+    const std::uint64_t here = count < kPagesPerChunk - bit ? count : kPagesPerChunk - bit;
+    words[first / kPagesPerChunk] &= ~((kAllPages >> (kPagesPerChunk - here)) << bit);
+    first += here;
+    count -= here;
   }
 }
 

@@ -21,10 +21,11 @@ class FreePages {
   /// the report, if this guest's books cannot be found or trusted: then no page is free.
   virtual Status locate(std::stop_token stop) = 0;
 
-  /// The pages that are free now, by chunk, for all chunks: `out` is overwritten. Pages whose bytes are all the same
-  /// are left out: a guest that poisons or clears its free pages finds them as it left them. After locate() went well;
-  /// dirty tracking must run. One thread at a time. An error, or books that contradict themselves, means: nothing free.
-  virtual Status find(std::span<PageWord> out) = 0;
+  /// Of `pages` (by chunk, for all chunks) clears those that are not free now. It may clear some that are: pages whose
+  /// bytes are all the same, for a guest that poisons or clears its free pages finds them as it left them; and those
+  /// that would make the look a long one, so that it pays to look again. After locate() went well; dirty tracking must
+  /// run. One thread at a time. An error, or books that contradict themselves, means: nothing free, all cleared.
+  virtual Status find(std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. For the stopped guest, so it is quick:
   /// looks at nothing else. Clears all of them if the books cannot be trusted any more.

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
+#include <string>
+#include <thread>
 
 #include "tracking/linux_guest/buddy_walk.h"
 #include "tracking/linux_guest/free_counts.h"
@@ -29,6 +32,12 @@ constexpr unsigned kWalks = 4;
 constexpr std::uint64_t kMissingPages = 1024;
 constexpr std::uint64_t kMissingPart = 64;
 
+// 1 GiB in one look: 30 ms, or 300 where memory has to be copied. The coordinator waits for it.
+constexpr std::uint64_t kMostLookedAt = 262144;
+
+// A vCPU that could not be asked well is not asked again at once: others use the monitor too.
+constexpr auto kBetweenTries = std::chrono::milliseconds(2);
+
 class LinuxFreePages final : public FreePages {
  public:
   LinuxFreePages(GuestMemory& memory, std::vector<PhysicalRange> ranges, PageTableRoots roots)
@@ -38,19 +47,20 @@ class LinuxFreePages final : public FreePages {
         roots_(std::move(roots)) {}
 
   Status locate(std::stop_token stop) override;
-  Status find(std::span<PageWord> out) override;
+  Status find(std::span<PageWord> pages) override;
   void keep_free(std::span<PageWord> pages) override;
 
  private:
   Status look_live(const Vmcoreinfo& info);
   Status walk(std::span<PageWord> out);
-  Status find_all(std::span<PageWord> out);
+  Status find_among(std::span<PageWord> pages);
 
   GuestMemory& memory_;
   PageFrames frames_;
   GuestPhysical physical_;
   PageTableRoots roots_;
   std::optional<Vmcoreinfo> info_;
+  std::vector<PageWord> walked_;  ///< kept for its capacity
 };
 
 Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
@@ -59,6 +69,7 @@ Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
     const auto roots = TRY_IN("registers of the guest's vCPUs", roots_());
     status = check_live(info, physical_, roots);
     if (status) break;
+    std::this_thread::sleep_for(kBetweenTries);
   }
   return status;
 }
@@ -66,6 +77,8 @@ Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
 Status LinuxFreePages::locate(std::stop_token stop) {
   info_.reset();
   unsigned notes = 0, live_checks = 0;
+  std::string believed;
+  bool two_kernels = false;
   Error reason{ErrorKind::kUnsupported, "no VMCOREINFO note in the guest's memory", 0};
   const auto visit = [&](std::string_view text) -> Result<bool> {
     if (++notes > kMaxNotes || live_checks == kMaxLiveChecks) {
@@ -78,16 +91,25 @@ Status LinuxFreePages::locate(std::stop_token stop) {
       ++live_checks;
       good = look_live(*info);
     }
-    if (good) {
+    if (good && !info_) {
       info_ = *std::move(info);
+      believed = text;
+    } else if (good) {
+      // The kernel keeps its note twice, with the same words.
+      two_kernels = text != believed;
     } else if (good.error().kind != ErrorKind::kUnsupported) {
       return fail(good.error());
     } else {
       reason = std::move(good).error();
     }
-    return info_.has_value();
+    return two_kernels;
   };
+  // To the end, though one was found: whoever planted a note cannot take the real one away.
   TRY(search_notes(memory_, stop, visit));
+  if (two_kernels) {
+    info_.reset();
+    return fail(ErrorKind::kUnsupported, "the guest's memory holds two VMCOREINFO notes that both fit it");
+  }
   if (!info_) return fail(std::move(reason));
   return {};
 }
@@ -109,26 +131,27 @@ Status LinuxFreePages::walk(std::span<PageWord> out) {
   return {};
 }
 
-Status LinuxFreePages::find_all(std::span<PageWord> out) {
+Status LinuxFreePages::find_among(std::span<PageWord> pages) {
   if (!info_) return fail(ErrorKind::kUnsupported, "the guest's memory books have not been found");
-  if (out.size() != memory_.layout().chunk_count()) {
-    return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked for", out.size()));
+  if (pages.size() != memory_.layout().chunk_count()) {
+    return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked for", pages.size()));
   }
   Status walked;
   for (unsigned walks = 0; walks < kWalks; ++walks) {
-    std::ranges::fill(out, PageWord{0});
-    walked = walk(out);
+    walked_.assign(pages.size(), PageWord{0});
+    walked = walk(walked_);
     if (walked) break;
   }
   TRY(std::move(walked));
   TRY(check_kernel(*info_, physical_));
   TRY(look_live(*info_));
-  return drop_uniform(memory_, out);
+  for (std::size_t chunk = 0; chunk < pages.size(); ++chunk) pages[chunk] &= walked_[chunk];
+  return drop_uniform(memory_, pages, kMostLookedAt);
 }
 
-Status LinuxFreePages::find(std::span<PageWord> out) {
-  Status status = find_all(out);
-  if (!status) std::ranges::fill(out, PageWord{0});
+Status LinuxFreePages::find(std::span<PageWord> pages) {
+  Status status = find_among(pages);
+  if (!status) std::ranges::fill(pages, PageWord{0});
   return status;
 }
 

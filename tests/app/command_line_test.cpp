@@ -107,11 +107,10 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(plain.listen.port, 4444);
   EXPECT_EQ(plain.timeout, Duration(1h));
   const auto full = parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--timeout",
-                                            "90s", "--progress", "none", "--report", "r.json", "--pid", "12"});
+                                            "90s", "--report", "r.json", "--pid", "12"});
   EXPECT_EQ(full.listen.host, "::1");
   EXPECT_EQ(full.listen.port, 0);
   EXPECT_EQ(full.timeout, Duration(90s));
-  EXPECT_EQ(full.progress, ProgressMode::kNone);
   EXPECT_EQ(full.report_file, "r.json");
   EXPECT_EQ(full.pid, 12);
 }

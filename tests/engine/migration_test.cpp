@@ -143,10 +143,12 @@ RamLayout many_chunks() {
 void fill_with_junk(testing::PlainMemory& memory) {
   for (std::uint32_t c = 0; c < memory.layout().chunk_count(); ++c) {
     for_each_page(memory.layout().valid_pages(ChunkIndex{c}), [&](unsigned page) {
-      std::memset(memory.at(ChunkIndex{c}, page), static_cast<int>(c * 64 + page) | 1, kPageSize);
+      std::memset(memory.at(ChunkIndex{c}, page), static_cast<int>(c * 64 + page) % 100 + 1, kPageSize);
     });
   }
 }
+
+constexpr unsigned char kForeign = 0xee;
 
 class FreePagesMigration : public Migration, public ::testing::WithParamInterface<bool> {};
 
@@ -157,6 +159,8 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
   source.frees_pages = true;
   std::this_thread::sleep_for(50ms);
   FakeSinkVm sink(many_chunks());
+  // Another VM's bytes: they must not be left where a page is left out.
+  std::memset(sink.plain().at(ChunkIndex{0}, 0), kForeign, 500 * kChunkSize);
   auto journal = Journal::open(folder_, {1, 1}).value();
   ASSERT_TRUE(journal.begin());
   auto sink_report = std::async(std::launch::async, [&] {
@@ -193,6 +197,11 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
     }
   });
   EXPECT_EQ(wrong, 0U);
+  const std::vector<std::byte> foreign(kPageSize, std::byte{kForeign});
+  const auto& arrived = sink.plain().bytes();
+  for (std::size_t at = 0; at < arrived.size(); at += kPageSize) {
+    ASSERT_NE(std::memcmp(arrived.data() + at, foreign.data(), kPageSize), 0) << "page " << at / kPageSize;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, true),

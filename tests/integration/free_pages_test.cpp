@@ -86,7 +86,7 @@ class Subject {
   }
 
   Result<std::vector<PageWord>> find() {
-    std::vector<PageWord> pages(vm.memory->layout().chunk_count());
+    std::vector<PageWord> pages(vm.memory->layout().chunk_count(), kAllPages);
     TRY(finder->find(pages));
     return pages;
   }

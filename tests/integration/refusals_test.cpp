@@ -124,7 +124,7 @@ TEST(Refusal, SecondReceiveAtOneQemu) {
       ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
     }
     GodwitOptions second;
-    second.arguments = {"receive", "--qmp", second_monitor, "--listen", "tcp://127.0.0.1:0", "--progress", "none"};
+    second.arguments = {"receive", "--qmp", second_monitor, "--listen", "tcp://127.0.0.1:0"};
     second.environment["GODWIT_STATE_DIR"] = (scene->sink().folder() / "state").string();
     ASSIGN_OR_FAIL(receiver, TestGodwit::start(second));
     ASSIGN_OR_FAIL(ended, receiver->wait(seconds(20)));

@@ -98,10 +98,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Status find(std::span<PageWord> out) override {
     std::lock_guard lock(guest_mutex_);
-    std::ranges::fill(out, PageWord{0});
-    for (const auto& [chunk, page] : free_) out[chunk] |= PageWord{1} << page;
+    std::vector<PageWord> free(out.size());
+    for (const auto& [chunk, page] : free_) free[chunk] |= PageWord{1} << page;
     // A finder may be mistaken: what it names is looked at again in the end.
-    for (std::size_t c = 0; mistaken_finder && c < out.size(); c += 3) out[c] |= 0xf0;
+    for (std::size_t c = 0; mistaken_finder && c < free.size(); c += 3) free[c] |= 0xf0;
+    for (std::size_t c = 0; c < out.size(); ++c) out[c] &= free[c];
     return {};
   }
   void keep_free(std::span<PageWord> pages) override {

@@ -62,8 +62,7 @@ Result<std::unique_ptr<TestGodwit>> start_at(const TestQemu& qemu, std::vector<s
 
 Result<std::unique_ptr<TestGodwit>> start_receive(const TestQemu& qemu, const GodwitOptions& extra,
                                                   const std::string& address) {
-  return start_at(qemu, {"receive", "--qmp", qemu.qmp_path().string(), "--listen", address, "--progress", "none"},
-                  extra);
+  return start_at(qemu, {"receive", "--qmp", qemu.qmp_path().string(), "--listen", address}, extra);
 }
 
 Result<std::unique_ptr<TestGodwit>> start_send(const TestQemu& qemu, const std::string& address,

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tracking/linux_guest/mapped_chunk.h"
 #include "tracking/linux_guest/vmcoreinfo.h"
 
 namespace godwit::linux_guest {
@@ -37,7 +38,7 @@ class Search {
   /// Whether to stop.
   Result<bool> look_at(ChunkIndex chunk, PageWord data) {
     PageWord candidates = 0;
-    if (const auto mapped = memory_.map(chunk)) {
+    if (const auto mapped = map_small_pages(memory_, chunk)) {
       for_each_page(data, [&](unsigned page) {
         const std::byte* const begin = mapped->data() + page * kPageSize;
         if (begins_text(begin) || begins_note(begin)) candidates |= PageWord{1} << page;

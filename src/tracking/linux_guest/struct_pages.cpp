@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "tracking/linux_guest/mapped_chunk.h"
+
 namespace godwit::linux_guest {
 namespace {
 
@@ -59,7 +61,10 @@ void StructPages::move_window(std::uint64_t address) {
   if (!place) return;
   const auto run = frames_.run_of_frame(place->physical / kPageSize);
   if (!run) return;
-  if (!map_window(page_address, *place, *run)) copy_window(page_address, *place, *run);
+  // A page that goes away under a mapping is a signal, under a copy an error: a guest that stands must not wait for
+  // ever.
+  const bool mapped = guest_ == Guest::kRunning && map_window(page_address, *place, *run);
+  if (!mapped) copy_window(page_address, *place, *run);
 }
 
 bool StructPages::map_window(std::uint64_t address, const GuestPageTable::Translation& place,
@@ -71,7 +76,7 @@ bool StructPages::map_window(std::uint64_t address, const GuestPageTable::Transl
   const std::uint64_t before = std::min({frame % leaf, frame - run.frame, page % kPagesPerChunk});
   const std::uint64_t after =
       std::min({leaf - frame % leaf, run.frame + run.count - frame, kPagesPerChunk - page % kPagesPerChunk});
-  const auto mapped = memory_.map(ChunkIndex{static_cast<std::uint32_t>(page / kPagesPerChunk)});
+  const auto mapped = map_small_pages(memory_, ChunkIndex{static_cast<std::uint32_t>(page / kPagesPerChunk)});
   if (!mapped) return false;
   const std::byte* const begin = mapped->data() + (page % kPagesPerChunk - before) * kPageSize;
   const std::uint64_t length = (before + after) * kPageSize;

@@ -1,13 +1,12 @@
 #include "tracking/linux_guest/uniform_pages.h"
 
-#include <algorithm>
 #include <cstring>
 #include <vector>
 
+#include "tracking/linux_guest/mapped_chunk.h"
+
 namespace godwit::linux_guest {
 namespace {
-
-constexpr std::size_t kChunksPerBatch = 4096;
 
 bool is_uniform(const std::byte* page) {
   std::uint64_t word = 0;
@@ -21,7 +20,7 @@ class UniformPages {
   explicit UniformPages(GuestMemory& memory) : memory_(memory) {}
 
   Result<PageWord> of(ChunkIndex chunk, PageWord pages) {
-    if (const auto mapped = memory_.map(chunk)) {
+    if (const auto mapped = map_small_pages(memory_, chunk)) {
       return find(pages, [&](unsigned page) { return mapped->data() + page * kPageSize; });
     }
     copy_.resize(kChunkSize);
@@ -44,19 +43,18 @@ class UniformPages {
 
 }  // namespace
 
-Status drop_uniform(GuestMemory& memory, std::span<PageWord> pages) {
+Status drop_uniform(GuestMemory& memory, std::span<PageWord> pages, std::uint64_t most) {
+  // A page that was given back since it was asked about: to look at it would allocate it again.
+  std::vector<PageWord> holes(pages.begin(), pages.end());
+  TRY(memory.keep_holes(ChunkIndex{0}, holes));
   UniformPages uniform(memory);
-  std::vector<PageWord> data(std::min(pages.size(), kChunksPerBatch));
-  for (std::size_t first = 0; first < pages.size();) {
-    const std::size_t count = std::min(pages.size() - first, data.size());
-    // All chunks, one after the other: a file's own list of its holes is read only once so.
-    TRY(memory.find_data(ChunkIndex{static_cast<std::uint32_t>(first)}, std::span(data).first(count)));
-    for (std::size_t i = 0; i < count; ++i) {
-      PageWord& word = pages[first + i];
-      word &= data[i];
-      if (word != 0) word &= ~TRY(uniform.of(ChunkIndex{static_cast<std::uint32_t>(first + i)}, word));
-    }
-    first += count;
+  std::uint64_t left = most;
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    pages[i] &= ~holes[i];
+    if (page_count(pages[i]) > left) left = 0;
+    if (left == 0) pages[i] = 0;
+    left -= page_count(pages[i]);
+    if (pages[i] != 0) pages[i] &= ~TRY(uniform.of(ChunkIndex{static_cast<std::uint32_t>(i)}, pages[i]));
   }
   return {};
 }

@@ -1,0 +1,16 @@
+// What is said to whoever started the program.
+#pragma once
+
+#include <cstdio>
+#include <string_view>
+
+namespace godwit {
+
+/// Writes all of `text`, or as much as can be written: a reader that went away, or a full disk, must not end a
+/// migration, and least of all say with the exit code of a crash that a guest was not moved.
+inline void say(std::FILE* file, std::string_view text) noexcept {
+  (void)std::fwrite(text.data(), 1, text.size(), file);
+  (void)std::fflush(file);
+}
+
+}  // namespace godwit

@@ -14,6 +14,8 @@ using std::chrono::seconds;
 constexpr Duration kHelloPatience = seconds(10);
 constexpr Duration kCommitPatience = seconds(60);
 constexpr Duration kClosePatience = seconds(2);
+// About 50 GiB; what is not reached maps itself when the guest touches it.
+constexpr Duration kWarmUp = seconds(1);
 constexpr unsigned kMostLanes = 64;
 
 std::uint64_t microseconds(Duration d) {
@@ -256,9 +258,18 @@ Status SinkMigration::resume() {
   if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
     parts_.on_note("the guest runs, but could not be announced on the network: " + announced.error().message);
   }
+  warm_up();
   if (!told && parts_.on_note)
     parts_.on_note("the guest runs here, but the source could not be told: " + told.error().message);
   return {};
+}
+
+void SinkMigration::warm_up() {
+  const auto deadline = parts_.clock.now() + kWarmUp;
+  for (std::uint32_t c = 0; c < vm_->memory().layout().chunk_count() && parts_.clock.now() < deadline; ++c) {
+    const PageWord filled = filled_->present(ChunkIndex{c});
+    if (filled != 0) vm_->warm_up(ChunkIndex{c}, filled);
+  }
 }
 
 /// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The

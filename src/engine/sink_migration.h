@@ -32,6 +32,7 @@ class SinkMigration {
   void populate_ahead(std::stop_token stop);
   Status on_fence(unsigned lane, std::uint32_t fence);
   Status discard_stale();
+  void warm_up();
   void on_prepared();
   Status resume();
   void fail_with(Error error);

@@ -261,8 +261,8 @@ Status SourceMigration::settle() {
 /// the hypervisor's page table has not been given back; only of the others the file is asked, which takes longer.
 Result<std::uint64_t> SourceMigration::post_given_back() {
   absent_.resize(board_.chunk_count());
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) absent_[c] = sent_.of(ChunkIndex{c});
   TRY(parts_.tracker.find_absent(absent_));
-  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) absent_[c] &= sent_.of(ChunkIndex{c});
   const auto first = std::ranges::find_if(absent_, [](PageWord suspects) { return suspects != 0; });
   if (first == absent_.end()) return std::uint64_t{0};
   const auto begin = static_cast<std::uint32_t>(first - absent_.begin());

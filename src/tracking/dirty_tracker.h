@@ -32,11 +32,11 @@ class DirtyTracker {
   /// Posts those deferred pages whose disk requests have ended by now, without a scan, and gives how many are still
   /// deferred. Fewer of them are then left for the pause.
   virtual Result<std::uint64_t> settle(Board& board) = 0;
-  /// By chunk, for all chunks: pages that the hypervisor's page tables do not hold, so that they may have been given
-  /// back since they were sent. May name pages that hold data (swapped out, or
-  /// never touched by the hypervisor since its RAM was filled from outside); never leaves out one that was given back.
-  /// Costs what a harvest costs, also where a file's own list of holes is long.
-  virtual Status find_absent(std::span<PageWord> out) = 0;
+  /// Of `pages` (by chunk, for all chunks) leaves those that the hypervisor's page tables do not hold, so that they may
+  /// have been given back. May leave pages that hold data (swapped out, or never touched by the hypervisor since its
+  /// RAM was filled from outside); never clears one that was given back. Costs at most what a harvest costs, also where
+  /// a file's own list of holes is long, and less the less is asked about.
+  virtual Status find_absent(std::span<PageWord> pages) = 0;
   /// Undoes everything. Also done by the destructor, and by the kernel if this process dies.
   virtual Status stop() = 0;
 };

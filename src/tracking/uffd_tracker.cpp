@@ -30,6 +30,9 @@
 namespace godwit {
 namespace {
 
+// A call to the kernel costs about what a scan of so many chunks costs.
+constexpr std::size_t kGapWorthSkipping = 16;
+
 class UffdTracker final : public DirtyTracker {
  public:
   UffdTracker(const RemoteProcess& process, std::vector<TrackedRange> ranges, std::unique_ptr<DiskWrites> disk_writes,
@@ -69,18 +72,18 @@ class UffdTracker final : public DirtyTracker {
     return count_pages(deferred_);
   }
 
-  Status find_absent(std::span<PageWord> out) override {
+  Status find_absent(std::span<PageWord> pages) override {
     if (!scanner_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
-    std::ranges::fill(out, PageWord{0});
-    std::vector<PagesOfChunk> absent;
+    absent_.assign(pages.size(), PageWord{0});
     for (const TrackedRange& range : ranges_) {
-      TRY(scanner_->find_absent(range.address, range.length, [&](std::uint64_t start, std::uint64_t end) {
-        append_run(absent, range.first_chunk, (start - range.address) / kPageSize, (end - start) / kPageSize);
-      }));
+      const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
+      if (range.first_chunk.value + chunks > pages.size()) {
+        return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked about", pages.size()));
+      }
+      TRY(find_absent_in(range, pages.subspan(range.first_chunk.value, chunks),
+                         std::span(absent_).subspan(range.first_chunk.value, chunks)));
     }
-    for (const PagesOfChunk& entry : absent) {
-      if (entry.chunk.value < out.size()) out[entry.chunk.value] |= entry.pages;
-    }
+    for (std::size_t c = 0; c < pages.size(); ++c) pages[c] &= absent_[c];
     return {};
   }
 
@@ -123,6 +126,25 @@ class UffdTracker final : public DirtyTracker {
     broken_ = false;
     stats.took = clock_.now() - begin;
     return stats;
+  }
+
+  /// Scans the stretches in which something is asked about.
+  Status find_absent_in(const TrackedRange& range, std::span<const PageWord> asked, std::span<PageWord> absent) {
+    for (std::size_t first = 0; first < asked.size(); ++first) {
+      if (asked[first] == 0) continue;
+      std::size_t end = first + 1;
+      for (std::size_t c = end; c < asked.size() && c < end + kGapWorthSkipping; ++c) {
+        if (asked[c] != 0) end = c + 1;
+      }
+      const std::uint64_t begin_at = first * kChunkSize;
+      const std::uint64_t end_at = std::min(range.length, end * kChunkSize);
+      TRY(scanner_->find_absent(range.address + begin_at, end_at - begin_at,
+                                [&](std::uint64_t start, std::uint64_t stop) {
+                                  add_pages(absent, (start - range.address) / kPageSize, (stop - start) / kPageSize);
+                                }));
+      first = end;
+    }
+    return {};
   }
 
   Status scan() {
@@ -170,6 +192,7 @@ class UffdTracker final : public DirtyTracker {
   std::optional<PageScanner> scanner_;
   std::optional<WriteProtection> protection_;
   std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
+  std::vector<PageWord> absent_;        ///< kept, so that the pause allocates nothing
   std::vector<PagesOfChunk> deferred_;  ///< the last look: goes with the next harvest
   bool broken_ = false;
 };

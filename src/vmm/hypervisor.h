@@ -50,9 +50,9 @@ class SourceVm {
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
   virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;
-  /// Before a commit only: ends the hand-over if there is one, waits until the hypervisor agrees, and lets the guest run.
-  /// A guest that this object has not stopped is left as it is: somebody else stopped or moved it. After it no observer
-  /// is called. Undoes every setting. Safe to call twice.
+  /// Before a commit only: ends the hand-over if there is one, waits until the hypervisor agrees, and lets the guest
+  /// run. A guest that this object has not stopped is left as it is: somebody else stopped or moved it. After it no
+  /// observer is called. Undoes every setting. Safe to call twice.
   virtual Status roll_back() = 0;
   /// After a commit: no observer is called any more, settings are put back; the guest stays stopped here for ever.
   virtual Status finish() = 0;
@@ -81,6 +81,9 @@ class SinkVm {
   virtual Status resume() = 0;
   /// Tells the network where the guest is now (RARP, gratuitous ARP by the hypervisor). Settings are put back.
   virtual Status announce() = 0;
+  /// After resume(): these pages were filled by this engine and may be mapped ahead of the guest's first touch. Best
+  /// effort, microseconds a chunk.
+  virtual void warm_up(ChunkIndex chunk, PageWord pages) noexcept = 0;
   /// Ends an incoming migration that was not committed. A hypervisor that has loaded part of a stream ends itself (QEMU
   /// does); one that has not waits for another. Never lets the guest run.
   virtual void give_up() noexcept = 0;

@@ -114,6 +114,7 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
     EXPECT_FALSE(source.runs());
     EXPECT_TRUE(sink.runs());
     EXPECT_TRUE(sink.announced);
+    EXPECT_GT(sink.warmed, 0U);
     EXPECT_EQ(sink.loaded, "setupdevices");
     EXPECT_EQ(source.finished, 1U);
     source.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink.plain().bytes()); });

@@ -82,10 +82,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     called("harvest_last");
     return collect(board);
   }
-  Status find_absent(std::span<PageWord> out) override {
-    std::ranges::fill(out, kAllPages);  // more than was given back: that is allowed
-    return {};
-  }
+  Status find_absent(std::span<PageWord>) override { return {}; }  // more than was given back: that is allowed
   Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
   Status stop() override {
     tracking_ = false;
@@ -222,6 +219,10 @@ class FakeSinkVm final : public SinkVm {
     announced = true;
     return {};
   }
+  void warm_up(ChunkIndex, PageWord pages) noexcept override {
+    EXPECT_TRUE(running_) << "not before the guest runs";
+    warmed += page_count(pages);
+  }
   void give_up() noexcept override { gave_up = true; }
   Status check_alive() const override {
     return dead ? Status(fail(ErrorKind::kHypervisor, "the fake hypervisor has ended")) : Status{};
@@ -232,6 +233,7 @@ class FakeSinkVm final : public SinkVm {
   PlainMemory& plain() noexcept { return memory_; }
 
   std::string loaded;
+  std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
   bool fail_resume = false;
   std::atomic<bool> dead{false};

@@ -371,7 +371,7 @@ TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
 TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
   for (std::uint32_t page = 0; page < 2 * kPagesPerChunk; ++page) ASSERT_TRUE(child_.write(page));
   ASSERT_TRUE(tracker_->start());
-  std::vector<PageWord> absent(2);
+  std::vector<PageWord> absent(2, kAllPages);
   ASSERT_TRUE(tracker_->find_absent(absent));
   EXPECT_EQ(absent, (std::vector<PageWord>{0, 0}));
   const auto mappings = process_->mappings().value();
@@ -382,8 +382,12 @@ TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
   ASSERT_EQ(::fallocate(file->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                         static_cast<off_t>(mapping->offset + 65 * kPageSize), 2 * kPageSize),
             0);
+  absent = {kAllPages, kAllPages};
   ASSERT_TRUE(tracker_->find_absent(absent));
   EXPECT_EQ(absent, (std::vector<PageWord>{0, 0b110}));
+  absent = {0, 0b1010};
+  ASSERT_TRUE(tracker_->find_absent(absent));
+  EXPECT_EQ(absent, (std::vector<PageWord>{0, 0b10})) << "more than was asked about";
 }
 
 TEST_F(UffdTrackerDisks, ForgetsNothingWhenALookFails) {

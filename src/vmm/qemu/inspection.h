@@ -57,7 +57,7 @@ struct Inspection {
   std::vector<BlockInfo> blocks;  ///< main memory only: what the lanes move; by guest-physical address
   std::vector<PhysicalStretch> physical;
   std::vector<DirectDisk> direct_disks;
-  bool gives_memory_back = false;  ///< a balloon: the guest may punch holes into its RAM at any time
+  bool gives_memory_back = false;   ///< a balloon: the guest may punch holes into its RAM at any time
   std::vector<Obstacle> obstacles;  ///< empty: can be moved
 };
 

@@ -19,6 +19,7 @@
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/settle.h"
 #include "vmm/qemu/stream_socket.h"
+#include "vmm/qemu/warm_up.h"
 
 namespace godwit::qemu {
 namespace {
@@ -41,6 +42,7 @@ class QemuSinkVm final : public SinkVm {
   Status await_loaded(Duration timeout) override;
   Status resume() override;
   Status announce() override;
+  void warm_up(ChunkIndex chunk, PageWord pages) noexcept override;
   void give_up() noexcept override;
 
   Status check_alive() const override {
@@ -171,6 +173,17 @@ Status QemuSinkVm::announce() {
   if (settings_) TRY(settings_->restore());
   settings_.reset();
   return {};
+}
+
+/// Private memory was written through the process and is mapped; of huge pages there are few.
+void QemuSinkVm::warm_up(ChunkIndex chunk, PageWord pages) noexcept {
+  const RamLayout& layout = vm_.memory->layout();
+  const auto place = layout.locate(chunk);
+  for (const BlockInfo& block : vm_.inspection.blocks) {
+    if (block.name != layout.blocks()[place.block].name) continue;
+    if (block.backing == Backing::kPrivate || block.page_size != kPageSize) return;
+    return qemu::warm_up(*vm_.process, block.address + place.offset, pages);
+  }
 }
 
 void QemuSinkVm::give_up() noexcept {

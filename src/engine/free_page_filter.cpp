@@ -9,7 +9,7 @@ namespace {
 // pages than they send in the time that the last one took, at 1 GB/s.
 constexpr std::uint64_t kWorthALook = 1024;
 constexpr std::uint64_t kPagesPerMillisecond = 256;
-// Looks that find something follow each other, with much more time between than they take.
+// Looks that find much follow each other, with more time between than they take.
 constexpr Duration kLookEvery = std::chrono::milliseconds(500);
 constexpr Duration kLookAgain = std::chrono::milliseconds(50);
 constexpr int kLookPart = 5;
@@ -46,18 +46,18 @@ void FreePageFilter::withdraw(bool just_harvested) {
     state_ = State::kNothing;
     return;
   }
-  bool any = false;
+  std::uint64_t taken_off = 0;
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
     if (words_[c] == 0) continue;
     const ChunkIndex chunk{c};
     const PageWord withdrawn = board_.withdraw(chunk, words_[c]);
     if (withdrawn == 0) continue;
     left_out_.add(chunk, withdrawn);
-    any = true;
+    taken_off += page_count(withdrawn);
   }
   const Instant end = clock_.now();
   look_took_ = end - begin;
-  next_look_ = end + std::max(any ? kLookAgain : kLookEvery, kLookPart * look_took_);
+  next_look_ = end + std::max(taken_off >= kWorthALook ? kLookAgain : kLookEvery, kLookPart * look_took_);
 }
 
 void FreePageFilter::give_up_locating() {

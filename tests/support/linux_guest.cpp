@@ -91,9 +91,22 @@ Result<std::unique_ptr<LinuxGuest>> LinuxGuest::start(const LinuxGuestOptions& o
       "-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-10.0.2.15:7777",
       "-device", "virtio-net-pci,netdev=net,romfile="};
   qemu.more.insert(qemu.more.end(), more.begin(), more.end());
+  guest->options_ = qemu;
   guest->qemu_ = TRY(TestQemu::start(qemu));
   guest->port_ = TRY(guest->forwarded_port());
   return guest;
+}
+
+Result<std::unique_ptr<TestQemu>> LinuxGuest::start_destination() const {
+  QemuOptions waiting = options_;
+  waiting.incoming = true;
+  return TestQemu::start(waiting);
+}
+
+Status LinuxGuest::move_into(std::unique_ptr<TestQemu> destination) {
+  qemu_ = std::move(destination);
+  port_ = TRY(forwarded_port());
+  return {};
 }
 
 Status LinuxGuest::wait_until_ready(unsigned boots, milliseconds limit) {

@@ -26,6 +26,11 @@ class LinuxGuest {
 
   TestQemu& qemu() noexcept { return *qemu_; }
 
+  /// The same VM, waiting for this guest.
+  Result<std::unique_ptr<TestQemu>> start_destination() const;
+  /// It has moved there: from now on that is its QEMU. The old one ends.
+  Status move_into(std::unique_ptr<TestQemu> destination);
+
   /// Waits until it has come up for the `boots`-th time.
   Status wait_until_ready(unsigned boots = 1, milliseconds limit = seconds(240));
 
@@ -45,6 +50,7 @@ class LinuxGuest {
   LinuxGuest() = default;
   Result<std::uint16_t> forwarded_port();
   TempFolder folder_;
+  QemuOptions options_;
   std::unique_ptr<TestQemu> qemu_;
   std::uint16_t port_ = 0;
 };

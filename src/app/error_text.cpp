@@ -72,7 +72,7 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
     case Outcome::kInDoubt:
       // A sink that ended with 1 never got the commit and gave the VM up, so here alone it may run. A destination that
       // is lost may have run it and written its disk: then the memory here is older than the disk.
-      return {"In doubt", "The VM stands still here, and must not run here unless the destination never started it.",
+      return {"In doubt", "The move was committed: the VM must not run here unless the destination never started it.",
               "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there. "
               "With 1: `cont` here. If the QEMU there is gone: boot the VM from its disk."};
     case Outcome::kDone:
@@ -119,8 +119,13 @@ std::string describe_failure(const Report& report) {
 }
 
 std::string describe_failure(const SinkReport& report) {
-  return describe_failure(Side::kDestination, report.outcome,
-                          report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
+  const Error error = report.error.value_or(Error{ErrorKind::kIo, "unknown", 0});
+  Explanation said = explain(Side::kDestination, report.outcome, error);
+  if (report.outcome == Outcome::kSourceRuns && report.total == Duration{}) {
+    said.state = "No VM came; nothing was changed here.";
+    if (error.kind == ErrorKind::kCancelled) said.next = "To wait again, start `godwit receive` again.";
+  }
+  return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
 }
 
 std::string describe_failed_probe(const Error& error) {

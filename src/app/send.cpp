@@ -41,14 +41,6 @@ struct Dialler {
   }
 };
 
-/// Refuses a VM that a committed move has left here; lets one run on that a dead engine left paused.
-Status clear_what_was_left(qemu::QemuVm& vm, const std::string& folder) {
-  if (TRY(recover_if_left_behind(vm, folder, note)) == LeftBehind::kCommitted) {
-    return fail(ErrorKind::kRefused, "this VM has been moved already");
-  }
-  return {};
-}
-
 Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock,
                        std::optional<ProgressPrinter>& printer, std::stop_token cancelled, const ShowReport& show) {
   const auto milestone = TRY(failpoint_from_environment());
@@ -58,7 +50,13 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
 
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   const auto folder = default_state_folder();
-  TRY(clear_what_was_left(vm, folder));
+  if (TRY(recover_if_left_behind(vm, folder, note)) == LeftBehind::kCommitted) {
+    // Nobody here can say more about it than after that move: look at the destination.
+    Report moved;
+    moved.outcome = Outcome::kInDoubt;
+    moved.error = Error{ErrorKind::kRefused, "this VM has been moved already"};
+    return moved;
+  }
   TRY(check_source_vm(vm.inspection));
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");

@@ -95,7 +95,16 @@ TEST(ErrorText, ReadsReportsOfBothSides) {
   EXPECT_EQ(describe_failure(report), describe_failure(Side::kSource, report.outcome, *report.error));
   SinkReport sink;
   sink.error = Error{ErrorKind::kPeerLost, "the source is gone", 0};
+  sink.total = std::chrono::seconds(1);
   EXPECT_EQ(describe_failure(sink), describe_failure(Side::kDestination, Outcome::kSourceRuns, *sink.error));
+}
+
+TEST(ErrorText, ClaimsNoSourceWhereNoneHasConnected) {
+  SinkReport sink;
+  sink.error = Error{ErrorKind::kRefused, "this QEMU does not wait for a VM", 0};
+  expect_contains(describe_failure(sink), "No VM came; nothing was changed here.");
+  sink.error->kind = ErrorKind::kCancelled;
+  expect_contains(describe_failure(sink), "To wait again, start `godwit receive` again.");
 }
 
 TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {

@@ -66,7 +66,9 @@ TEST(KilledSourceAfterCommit, NeverRunsHereAgain) {
   // Nor does another send.
   ASSERT_OK(scene->send());
   ASSIGN_OR_FAIL(refused, scene->sender().wait(seconds(60)));
-  EXPECT_NE(refused.code, 0);
+  EXPECT_EQ(refused.code, 3) << scene->sender().errors();
+  EXPECT_TRUE(says(scene->sender().errors(), "has been moved already")) << scene->sender().errors();
+  EXPECT_FALSE(says(scene->sender().errors(), "the destination does not run it")) << "nobody here can know that";
   EXPECT_NE(scene->source().status().value_or("?"), "running");
   ASSERT_OK(scene->expect_nothing_left());
 }

@@ -323,7 +323,7 @@ TEST_F(QmpTest, SaysSoWhenTheMonitorServesAnother) {
   FakeMonitor monitor([&](FakeMonitor& m) { m.hear(); });
   const auto silent = connect_qmp(monitor.path(), clock_, short_limits());
   ASSERT_FALSE(silent);
-  EXPECT_EQ(silent.error().kind, ErrorKind::kTimedOut);
+  EXPECT_EQ(silent.error().kind, ErrorKind::kRefused);
   EXPECT_THAT(silent.error().message, HasSubstr("another client holds it"));
 }
 
@@ -339,7 +339,7 @@ TEST_F(QmpTest, SaysSoWhenTheMonitorsQueueIsFull) {
   }
   const auto full = connect_qmp(monitor.path(), clock_, short_limits());
   ASSERT_FALSE(full);
-  EXPECT_EQ(full.error().kind, ErrorKind::kTimedOut);
+  EXPECT_EQ(full.error().kind, ErrorKind::kRefused);
   EXPECT_THAT(full.error().message, HasSubstr("another client holds"));
 }
 

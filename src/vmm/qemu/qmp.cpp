@@ -55,7 +55,7 @@ class Connection final : public Qmp {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, limits_.greeting, [&] { return greeted_ || lost_; })) {
       return fail(
-          ErrorKind::kTimedOut,
+          ErrorKind::kRefused,
           "the monitor does not greet: another client holds it (a QEMU monitor socket serves one at a time), or "
           "it is no QMP monitor");
     }
@@ -297,8 +297,9 @@ Result<UniqueFd> connect_socket(const std::string& path, Duration timeout) {
     if (errno != EAGAIN && errno != EINTR) return fail_os("connect");
     // The queue of a monitor that serves somebody else is one long.
     if (std::chrono::steady_clock::now() > deadline) {
-      return fail(ErrorKind::kTimedOut,
-                  "another client holds this monitor (a QEMU monitor socket serves one at a time)");
+      return fail(ErrorKind::kRefused,
+                  "another client holds this monitor (a QEMU monitor socket serves one at a time): close it, or give "
+                  "QEMU a second -qmp socket and name that");
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

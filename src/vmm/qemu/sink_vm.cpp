@@ -47,7 +47,8 @@ class QemuSinkVm final : public SinkVm {
 
   Status check_alive() const override {
     if (!watch_.look().lost) return {};
-    return fail(ErrorKind::kHypervisor, "the destination's QEMU has ended");
+    return fail(ErrorKind::kHypervisor,
+                "the destination's QEMU has ended; why, it wrote in its own log (often: a device that differs)");
   }
 
   void interrupt() noexcept override {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "app/wiring.h"
 #include "tracking/linux_free_pages.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/vcpu_registers.h"
@@ -57,17 +58,6 @@ class Copied final : public GuestMemory {
  private:
   GuestMemory& memory_;
 };
-
-std::vector<PhysicalRange> ranges_of(const qemu::Inspection& inspection) {
-  std::vector<PhysicalRange> ranges;
-  for (const auto& stretch : inspection.physical) {
-    for (std::size_t block = 0; block < inspection.blocks.size(); ++block) {
-      if (inspection.blocks[block].name != stretch.block) continue;
-      ranges.push_back({stretch.address, stretch.length, block, stretch.offset});
-    }
-  }
-  return ranges;
-}
 
 std::uint64_t count(const std::vector<PageWord>& words) {
   std::uint64_t pages = 0;
@@ -118,8 +108,8 @@ int main(int count_of_words, char** words) {
   };
   std::map<std::string, std::unique_ptr<FreePages>> ways;
   const bool can_map = vm.memory->map(ChunkIndex{0}).has_value();
-  if (can_map) ways["mapped"] = make_linux_free_pages(*vm.memory, ranges_of(vm.inspection), roots);
-  ways["copied"] = make_linux_free_pages(copied, ranges_of(vm.inspection), roots);
+  if (can_map) ways["mapped"] = make_linux_free_pages(*vm.memory, physical_ranges(vm.inspection), roots);
+  ways["copied"] = make_linux_free_pages(copied, physical_ranges(vm.inspection), roots);
 
   const std::size_t chunks = vm.memory->layout().chunk_count();
   std::map<std::string, std::vector<PageWord>> found, kept;

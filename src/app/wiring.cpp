@@ -28,18 +28,6 @@ std::vector<TrackedRange> tracked_ranges(const qemu::Inspection& inspection, con
   return ranges;
 }
 
-std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection) {
-  std::vector<PhysicalRange> ranges;
-  for (const auto& stretch : inspection.physical) {
-    const auto block = std::find_if(inspection.blocks.begin(), inspection.blocks.end(),
-                                    [&](const qemu::BlockInfo& b) { return b.name == stretch.block; });
-    if (block == inspection.blocks.end()) continue;
-    ranges.push_back(
-        {stretch.address, stretch.length, static_cast<std::size_t>(block - inspection.blocks.begin()), stretch.offset});
-  }
-  return ranges;
-}
-
 ListVirtqueues virtqueue_lister(qemu::QemuVm& vm) {
   return [&vm]() -> Result<std::vector<Virtqueue>> {
     std::vector<Virtqueue> queues;
@@ -51,6 +39,18 @@ ListVirtqueues virtqueue_lister(qemu::QemuVm& vm) {
 }
 
 }  // namespace
+
+std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection) {
+  std::vector<PhysicalRange> ranges;
+  for (const auto& stretch : inspection.physical) {
+    const auto block = std::find_if(inspection.blocks.begin(), inspection.blocks.end(),
+                                    [&](const qemu::BlockInfo& b) { return b.name == stretch.block; });
+    if (block == inspection.blocks.end()) continue;
+    ranges.push_back(
+        {stretch.address, stretch.length, static_cast<std::size_t>(block - inspection.blocks.begin()), stretch.offset});
+  }
+  return ranges;
+}
 
 Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock) {
   TRY(check_source_host(host));

@@ -8,9 +8,14 @@
 #include "host/host_profile.h"
 #include "tracking/dirty_tracker.h"
 #include "tracking/free_pages.h"
+#include "tracking/virtqueues.h"
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit {
+
+/// Where the guest sees its RAM: blocks are counted as in `inspection.blocks`, which is the order of the memory opened
+/// on them.
+std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection);
 
 /// The tracker for this VM, and whether the guest must be stopped around each harvest because a disk writes past the
 /// page tables in a way that cannot be read. Both arguments outlive the tracker.

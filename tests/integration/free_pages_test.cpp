@@ -8,6 +8,7 @@
 #include <future>
 #include <random>
 
+#include "app/wiring.h"
 #include "tests/integration/fixture.h"
 #include "tests/support/linux_guest.h"
 #include "tracking/linux_guest/buddy_walk.h"
@@ -42,17 +43,6 @@ constexpr unsigned kCpus = 2;
 // not in its sum yet (the kernel's limit for vmstat's per-CPU differences); three zones.
 constexpr std::uint64_t kUncertainPages = 1024 + kCpus * 3 * 125;
 
-std::vector<PhysicalRange> ranges_of(const qemu::Inspection& inspection) {
-  std::vector<PhysicalRange> ranges;
-  for (const auto& stretch : inspection.physical) {
-    for (std::size_t block = 0; block < inspection.blocks.size(); ++block) {
-      if (inspection.blocks[block].name != stretch.block) continue;
-      ranges.push_back({stretch.address, stretch.length, block, stretch.offset});
-    }
-  }
-  return ranges;
-}
-
 std::uint64_t count(const std::vector<PageWord>& words) {
   std::uint64_t pages = 0;
   for (const PageWord word : words) pages += page_count(word);
@@ -81,8 +71,8 @@ class Subject {
     return subject;
   }
   void renew_finder() {
-    finder =
-        make_linux_free_pages(*vm.memory, ranges_of(vm.inspection), [this] { return qemu::page_table_roots(*vm.qmp); });
+    finder = make_linux_free_pages(*vm.memory, physical_ranges(vm.inspection),
+                                   [this] { return qemu::page_table_roots(*vm.qmp); });
   }
 
   Result<std::vector<PageWord>> find() {
@@ -94,7 +84,7 @@ class Subject {
   /// All free pages of a guest that stands, also those that find() leaves out; and that its own zones count as many.
   Result<std::vector<PageWord>> walk() {
     using namespace linux_guest;
-    const auto ranges = ranges_of(vm.inspection);
+    const auto ranges = physical_ranges(vm.inspection);
     const GuestPhysical physical(*vm.memory, ranges);
     const PageFrames frames(vm.memory->layout(), ranges);
     std::optional<Vmcoreinfo> info;
@@ -292,8 +282,8 @@ TEST(FreePages, OfOtherGuestsAreNotFound) {
       const SteadyClock clock;
       ASSIGN_OR_FAIL(vm, qemu::attach(qemu->qmp_path(), 0, clock));
       ASSIGN_OR_FAIL(memory, qemu::open_memory(*vm.process, vm.inspection.blocks));
-      const auto finder =
-          make_linux_free_pages(*memory, ranges_of(vm.inspection), [&] { return qemu::page_table_roots(*vm.qmp); });
+      const auto finder = make_linux_free_pages(*memory, physical_ranges(vm.inspection),
+                                                [&] { return qemu::page_table_roots(*vm.qmp); });
       const Status located = finder->locate({});
       ASSERT_FALSE(located.has_value());
       EXPECT_EQ(located.error().kind, ErrorKind::kUnsupported);

@@ -32,6 +32,7 @@ class BytesChannel final : public Channel {
   void set_receive_timeout(Duration) noexcept override {}
   std::uint64_t bytes_sent() const noexcept override { return 0; }
   std::uint64_t bytes_received() const noexcept override { return size_ - bytes_.size(); }
+  SendWaits send_waits() const noexcept override { return {}; }
 
  private:
   Bytes bytes_;

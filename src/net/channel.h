@@ -15,6 +15,12 @@
 
 namespace godwit {
 
+/// How long send() has waited in all, because its bytes were not taken: what tells a slow link from a slow sender.
+struct SendWaits {
+  Duration total{};
+  Duration for_receiver{};  ///< of that, because the receiver had no room; known for TCP only, else zero
+};
+
 /// One thread sends and one (maybe another) receives; abort() may come from any thread at any time.
 class Channel {
  public:
@@ -32,6 +38,8 @@ class Channel {
   virtual void set_receive_timeout(Duration timeout) noexcept = 0;
   virtual std::uint64_t bytes_sent() const noexcept = 0;
   virtual std::uint64_t bytes_received() const noexcept = 0;
+  /// Of all sends so far. The sending thread's.
+  virtual SendWaits send_waits() const noexcept = 0;
 };
 
 /// Sends one buffer.

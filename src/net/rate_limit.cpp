@@ -78,6 +78,11 @@ class LimitedChannel final : public Channel {
   void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
   std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
   std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
+  SendWaits send_waits() const noexcept override {
+    SendWaits waits = inner_->send_waits();
+    waits.total += waited_;
+    return waits;
+  }
 
  private:
   Status send_piece(std::span<const iovec> parts, std::size_t bytes);
@@ -85,11 +90,16 @@ class LimitedChannel final : public Channel {
   std::unique_ptr<Channel> inner_;
   std::shared_ptr<RateLimit> limit_;
   std::atomic<bool> aborted_{false};
+  Duration waited_{};  ///< for the bucket
 };
 
 Status LimitedChannel::send_piece(std::span<const iovec> parts, std::size_t bytes) {
   const Duration wait = limit_->take(bytes);
-  if (wait > Duration::zero()) limit_->pause_for(wait, aborted_);
+  if (wait > Duration::zero()) {
+    const auto began = std::chrono::steady_clock::now();
+    limit_->pause_for(wait, aborted_);
+    waited_ += std::chrono::steady_clock::now() - began;
+  }
   // After an abort the inner channel says so.
   return inner_->send(parts);
 }

@@ -1,6 +1,6 @@
 // One channel for TCP, Unix sockets and socket pairs.
 //
-//   sender   -> sendmsg(blocking) ------> kernel
+//   sender   -> sendmsg, poll if full --> kernel
 //   receiver <- recv, poll if timed <---- kernel
 //   abort()  -> flag, shutdown(SHUT_RDWR): both wake up, see the flag, and fail with kCancelled
 //
@@ -44,8 +44,10 @@ class SocketChannel final : public Channel {
   void set_receive_timeout(Duration timeout) noexcept override { receive_timeout_ = timeout; }
   std::uint64_t bytes_sent() const noexcept override { return sent_.load(std::memory_order_relaxed); }
   std::uint64_t bytes_received() const noexcept override { return received_.load(std::memory_order_relaxed); }
+  SendWaits send_waits() const noexcept override { return waits_; }
 
  private:
+  Status wait_for_room();
   Status wait_for_bytes(Duration timeout);
   tl::unexpected<Error> failed(std::string_view what, int number) const;
   tl::unexpected<Error> ended() const;
@@ -56,6 +58,8 @@ class SocketChannel final : public Channel {
   std::atomic<Duration> receive_timeout_{Duration::zero()};
   std::atomic<std::uint64_t> sent_{0};
   std::atomic<std::uint64_t> received_{0};
+  SendWaits waits_;
+  Duration held_back_{};  ///< by the receiver, when last asked
 };
 
 /// The error of a failed call; an abort explains every failure that comes after it.
@@ -109,14 +113,29 @@ Status SocketChannel::send(std::span<const iovec> parts) {
     msghdr message{};
     message.msg_iov = window.data();
     message.msg_iovlen = window.size();
-    const ssize_t taken = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    const ssize_t taken = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (taken < 0) {
       if (errno == EINTR) continue;
-      return failed("send to", errno);
+      if (errno != EAGAIN && errno != EWOULDBLOCK) return failed("send to", errno);
+      TRY(wait_for_room());
+      continue;
     }
     sent_.fetch_add(static_cast<std::uint64_t>(taken), std::memory_order_relaxed);
     unsent.advance(static_cast<std::size_t>(taken));
   }
+  return {};
+}
+
+/// Timed apart from the kernel's copying, which is work and no wait.
+Status SocketChannel::wait_for_room() {
+  const auto began = std::chrono::steady_clock::now();
+  pollfd waiting{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
+  if (::poll(&waiting, 1, -1) < 0 && errno != EINTR) return failed("wait to send to", errno);
+  const Duration waited = std::chrono::steady_clock::now() - began;
+  const Duration held_back = held_back_by_receiver(socket_.get());
+  waits_.total += waited;
+  waits_.for_receiver += std::min(waited, held_back - held_back_);
+  held_back_ = held_back;
   return {};
 }
 

@@ -17,6 +17,9 @@ std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer);
 /// No delay, and the timers that find a dead peer. For TCP sockets only.
 Status set_tcp_options(int socket, const Liveness& liveness);
 
+/// How long in all the peer's closed receive window has held bytes back; zero for what is no TCP socket.
+Duration held_back_by_receiver(int socket) noexcept;
+
 /// kInvalidArgument if the path is empty or too long.
 Result<sockaddr_un> unix_socket_address(const std::string& path);
 

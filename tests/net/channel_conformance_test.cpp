@@ -169,6 +169,26 @@ TEST_P(ChannelConformance, AbortWakesASenderThatBlocks) {
   EXPECT_EQ(sent.error().kind, ErrorKind::kCancelled) << sent.error().message;
 }
 
+TEST_P(ChannelConformance, CountsTheTimeInWhichItsBytesWereNotTaken) {
+  EXPECT_EQ(near_->send_waits().total, Duration::zero());
+  const auto bytes = random_bytes(16 << 20, 14);  // more than socket buffers hold
+  Status sent;
+  std::jthread sender([&] { sent = send_bytes(*near_, bytes); });
+  await_stuck(*near_);
+  std::vector<std::byte> arrived(bytes.size());
+  ASSERT_TRUE(far_->receive(arrived));
+  sender.join();
+  ASSERT_TRUE(sent) << sent.error().message;
+  const SendWaits waits = near_->send_waits();
+  // It was stuck for as long as await_stuck() looks at it twice, or nearly so.
+  EXPECT_GT(waits.total, milliseconds(5));
+  EXPECT_LE(waits.for_receiver, waits.total);
+  if (GetParam().counts_receiver_waits) {
+    EXPECT_GT(waits.for_receiver, milliseconds(5));
+  }
+  EXPECT_EQ(far_->send_waits().total, Duration::zero());
+}
+
 TEST_P(ChannelConformance, AbortWakesAReceiverThatBlocks) {
   for (const Duration timeout : {Duration::zero(), Duration(std::chrono::hours(1))}) {
     auto pair = GetParam().make();

@@ -17,6 +17,7 @@ struct ChannelKind {
   std::string name;
   std::function<Result<ChannelPair>()> make;
   bool needs_ipv6 = false;
+  bool counts_receiver_waits = false;  ///< TCP: the kernel tells them apart
 };
 
 /// A folder of its own under the temporary folder, removed with what is in it.

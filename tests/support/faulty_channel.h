@@ -67,6 +67,7 @@ class FaultyChannel final : public Channel {
   void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
   std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
   std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
+  SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
 
   /// Whether the fault has struck.
   bool broken() const noexcept { return broken_; }

@@ -1,0 +1,209 @@
+// Lanes that share cores and a link, in simulated time: what a way to choose codecs would have made of it.
+//
+//   lane:  read + encode + send ---> socket buffer ---> link
+//          (cores, shared fairly)    (waits if full)    (shared fairly by the lanes that have something in it)
+//
+// The real Governor runs in it, on simulated outcomes. Times are doubles in nanoseconds; nothing depends on the real
+// clock, chance comes from a seed.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "engine/governor.h"
+
+namespace godwit::simulation {
+
+/// What a rung makes of a block: bytes on the wire, and the time that it takes.
+struct Tried {
+  std::size_t wire = 0;
+  double ns = 0;
+};
+struct Block {
+  std::size_t bytes = 0;
+  std::array<Tried, kRungs> on{};
+};
+
+struct Setting {
+  unsigned cores = 1;
+  unsigned lanes = 1;
+  double link_gbit = 10;                ///< per second
+  std::size_t socket_buffer = 2 << 20;  ///< of each lane, bytes
+  double read_ns_per_byte = 0.15;       ///< guest RAM into the lane's buffer, with the zero check
+  double send_ns_per_byte = 0.3;        ///< the kernel's copy, per byte on the wire
+  double noise = 0.2;                   ///< times differ by up to this much, either way
+  std::uint64_t seed = 1;
+  std::size_t blocks = 4096;  ///< in all; the corpus is repeated
+};
+
+struct Result {
+  double page_gbit = 0;        ///< pages that arrived, per second
+  double wire_share = 0;       ///< bytes on the wire over bytes of pages
+  double cpu_ns_per_byte = 0;  ///< of the lanes, per byte of pages
+  double link_use = 0;         ///< share of the time in which the link carried something
+};
+
+/// A way to choose. `block` is the block's place in the corpus: a governor may not look at it.
+class Chooser {
+ public:
+  virtual ~Chooser() = default;
+  virtual std::size_t choose(unsigned lane, const Block& block) = 0;
+  virtual void learn(unsigned, const BlockOutcome&) {}
+};
+
+class Fixed final : public Chooser {
+ public:
+  explicit Fixed(std::size_t rung) : rung_(rung) {}
+  std::size_t choose(unsigned, const Block&) override { return rung_; }
+
+ private:
+  std::size_t rung_;
+};
+
+/// Knows what each rung would make of each block, and keeps to one price.
+class Oracle final : public Chooser {
+ public:
+  explicit Oracle(double price) : price_(price) {}
+  std::size_t choose(unsigned, const Block& block) override {
+    const auto cost = [&](const Tried& tried) { return tried.ns + price_ * static_cast<double>(tried.wire); };
+    return static_cast<std::size_t>(std::ranges::min_element(block.on, {}, cost) - block.on.begin());
+  }
+
+ private:
+  double price_;
+};
+
+class Governed final : public Chooser {
+ public:
+  explicit Governed(unsigned lanes) : governors_(lanes) {}
+  std::size_t choose(unsigned lane, const Block& block) override {
+    return governors_[lane].choose(BlockKind::kPages, block.bytes);
+  }
+  void learn(unsigned lane, const BlockOutcome& outcome) override { governors_[lane].learn(outcome); }
+  const Governor& of(unsigned lane) const { return governors_[lane]; }
+
+ private:
+  std::vector<Governor> governors_;
+};
+
+class Simulation {
+ public:
+  Simulation(const Setting& setting, std::span<const Block> corpus, Chooser& chooser)
+      : setting_(setting), corpus_(corpus), chooser_(chooser), random_(setting.seed), lanes_(setting.lanes) {}
+
+  Result run() {
+    for (unsigned i = 0; i < setting_.lanes; ++i) {
+      lanes_[i].next = i;
+      begin_block(i);
+    }
+    while (advance()) {
+    }
+    return {.page_gbit = static_cast<double>(page_bytes_) * 8 / now_,
+            .wire_share = static_cast<double>(wire_bytes_) / static_cast<double>(page_bytes_),
+            .cpu_ns_per_byte = cpu_ns_ / static_cast<double>(page_bytes_),
+            .link_use = link_ns_ / now_};
+  }
+
+ private:
+  enum class State { kWorking, kWaiting, kDone };
+  struct Lane {
+    State state = State::kDone;
+    std::size_t next = 0;  ///< block, counted through all lanes
+    double work = 0;       ///< ns left
+    double in_buffer = 0;  ///< bytes
+    double since = 0;      ///< the last outcome
+    double waits_since = 0;
+    BlockOutcome outcome;
+  };
+
+  double noisy(double ns) {
+    return ns * std::uniform_real_distribution<double>(1 - setting_.noise, 1 + setting_.noise)(random_);
+  }
+  static Duration nanoseconds(double ns) { return Duration(static_cast<std::int64_t>(ns)); }
+
+  void begin_block(unsigned number) {
+    Lane& lane = lanes_[number];
+    if (lane.next >= setting_.blocks) {
+      lane.state = State::kDone;
+      return;
+    }
+    const Block& block = corpus_[lane.next % corpus_.size()];
+    lane.next += setting_.lanes;
+    const std::size_t rung = chooser_.choose(number, block);
+    const Tried& tried = block.on.at(rung);
+    const double encoding = noisy(tried.ns);
+    const double sending = noisy(setting_.send_ns_per_byte * static_cast<double>(tried.wire));
+    lane.work = encoding + sending + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
+    lane.outcome = {.rung = rung,
+                    .block_bytes = block.bytes,
+                    .wire_bytes = tried.wire,
+                    .encoding = nanoseconds(encoding),
+                    .sending = nanoseconds(sending)};
+    lane.state = State::kWorking;
+    page_bytes_ += block.bytes;
+    wire_bytes_ += tried.wire;
+    cpu_ns_ += lane.work;
+  }
+
+  void end_block(unsigned number) {
+    Lane& lane = lanes_[number];
+    lane.outcome.waited = nanoseconds(now_ - lane.waits_since);
+    lane.outcome.elapsed = nanoseconds(now_ - lane.since);
+    lane.since = now_;
+    chooser_.learn(number, lane.outcome);
+    begin_block(number);
+  }
+
+  double excess(const Lane& lane) const { return lane.in_buffer - static_cast<double>(setting_.socket_buffer); }
+
+  /// To the next moment at which something changes; false when all is sent.
+  bool advance() {
+    unsigned working = 0;
+    unsigned sending = 0;
+    for (const Lane& lane : lanes_) {
+      working += lane.state == State::kWorking;
+      sending += lane.in_buffer > 0;
+    }
+    if (working + sending == 0) return false;
+    const double speed = std::min(1.0, setting_.cores / std::max(1.0, static_cast<double>(working)));
+    const double drain = setting_.link_gbit / 8 / std::max(1.0, static_cast<double>(sending));
+    double step = std::numeric_limits<double>::infinity();
+    for (const Lane& lane : lanes_) {
+      if (lane.state == State::kWorking) step = std::min(step, lane.work / speed);
+      if (lane.state == State::kWaiting) step = std::min(step, excess(lane) / drain);
+      if (lane.in_buffer > 0) step = std::min(step, lane.in_buffer / drain);
+    }
+    now_ += step;
+    if (sending > 0) link_ns_ += step;
+    for (unsigned i = 0; i < setting_.lanes; ++i) {
+      Lane& lane = lanes_[i];
+      if (lane.in_buffer > 0) lane.in_buffer = lane.in_buffer - step * drain < 1e-3 ? 0 : lane.in_buffer - step * drain;
+      if (lane.state == State::kWorking && (lane.work -= step * speed) < 1e-3) {
+        lane.in_buffer += static_cast<double>(lane.outcome.wire_bytes);
+        lane.waits_since = now_;
+        lane.state = State::kWaiting;
+      }
+      if (lane.state == State::kWaiting && excess(lane) < 1e-3) end_block(i);
+    }
+    return true;
+  }
+
+  Setting setting_;
+  std::span<const Block> corpus_;
+  Chooser& chooser_;
+  std::mt19937_64 random_;
+  std::vector<Lane> lanes_;
+  double now_ = 0;
+  double link_ns_ = 0;
+  double cpu_ns_ = 0;
+  std::uint64_t page_bytes_ = 0;
+  std::uint64_t wire_bytes_ = 0;
+};
+
+}  // namespace godwit::simulation

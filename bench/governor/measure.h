@@ -1,0 +1,22 @@
+// What each rung of the ladder does to each block of a corpus, on this machine.
+#pragma once
+
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "lane_simulation.h"
+
+namespace godwit::bench {
+
+/// Every rung on every block of kBlock bytes: the least of three tries, the rungs taking turns, in the thread's CPU
+/// time. kProtocol if a block does not come back as it was.
+Result<std::vector<simulation::Block>> measure_ladder(Bytes corpus);
+
+/// CPU time of a thread that writes into a TCP connection over loopback, per byte; the least of several tries.
+Result<double> measure_send_ns_per_byte(Bytes corpus);
+
+/// CPU time per byte to copy a block into a lane's buffer.
+double measure_copy_ns_per_byte(Bytes corpus);
+
+}  // namespace godwit::bench

@@ -1,0 +1,93 @@
+// The governor of `--codec auto`: with which codec a lane encodes the block at hand. No clock, no I/O, no locks.
+//
+//   choose(block) ---> encode, send ---> learn(what came of it)
+//        ^                                   |
+//        |   price of a byte on the wire  <--+  did send() wait for the link?
+//        +-- what the block is made of    <--+  what did the last blocks of this lane save?
+//
+// A lane has two things to spend, its own time and the link's. The governor keeps an exchange rate between them, the
+// price: nanoseconds of the lane that one byte on the wire is worth. It rises while send() waits for the link and falls
+// while it does not, so it settles where both are used up. Each block goes with the rung of the ladder for which
+//
+//     time to encode + (time to send a byte + price) * bytes on the wire
+//
+// is expected to be the least. Weakly compressible blocks, which cost the most and save the least, so go raw long
+// before the others do.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/clock.h"
+#include "codec/codec.h"
+#include "engine/ladder.h"
+
+namespace godwit {
+
+/// What a block is made of: the two kinds compress differently, so each is predicted from its own past.
+enum class BlockKind : std::uint8_t { kPages, kChanges };
+
+/// What came of one block. Durations below zero count as zero.
+struct BlockOutcome {
+  std::size_t rung = 0;  ///< what was tried
+  BlockKind kind = BlockKind::kPages;
+  std::size_t block_bytes = 0;     ///< before encoding
+  std::size_t wire_bytes = 0;      ///< as sent; block_bytes if it could not be made smaller
+  Duration encoding{};             ///< the lane's CPU time in the encoder
+  Duration sending{};              ///< the lane's CPU time in send(): the kernel's copy
+  Duration waited{};               ///< time in send() in which the connection took nothing
+  Duration waited_for_receiver{};  ///< of that, because the receiver had no room (TCP's window was closed)
+  Duration elapsed{};              ///< wall time of all the lane's work since its previous outcome, waits included
+};
+
+/// One for each lane, called by the lane's thread only. A pure function of what it was told: two governors that were
+/// told the same choose the same. Nothing fails, and nothing is allocated.
+class Governor {
+ public:
+  Governor() noexcept;
+
+  /// The rung, an index into governor_ladder(), to encode the next block with. May be called for a block that is then
+  /// not sent: only learn() counts blocks.
+  std::size_t choose(BlockKind kind, std::size_t block_bytes) noexcept;
+  /// Once for each block, in the order in which they were sent. A rung that is none is ignored.
+  void learn(const BlockOutcome& outcome) noexcept;
+
+  /// Lane nanoseconds that one byte on the wire is worth now; above 0.
+  double price() const noexcept { return price_; }
+  /// Saving bytes is worth next to nothing now: not even looking for deltas pays.
+  bool link_is_idle() const noexcept;
+
+ private:
+  /// How likely a block belongs to each content class; sums to 1.
+  using Belief = std::array<double, kContentClasses>;
+
+  /// What is known about the blocks of one kind.
+  struct Content {
+    Belief usual{};            ///< the mixture that this lane has seen lately
+    Belief last{};             ///< the last block that was looked at, that is encoded
+    std::uint32_t unseen = 0;  ///< blocks that went raw since then
+    double alike = 0;          ///< how much more often than by chance, and how often it could have been, a block was of
+    double chances = 0;        ///<   the class of the block before it; both fade
+    std::uint32_t patience = 0;  ///< blocks to send raw before the next probe
+  };
+
+  double stickiness(const Content& content) const noexcept;
+  Belief expect(const Content& content) const noexcept;
+  double cost(std::size_t rung, std::size_t content_class, double bytes) const noexcept;
+  void learn_content(const BlockOutcome& outcome) noexcept;
+  void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
+  void learn_price(const BlockOutcome& outcome) noexcept;
+
+  std::array<Content, 2> content_;
+  std::array<double, kRungs> pace_;  ///< this machine's time for a rung over the ladder's, beyond machine_
+  double machine_ = 1;               ///< this machine's time over the ladder's, all rungs
+  double send_ns_per_byte_;
+  double price_;
+  double charge_ = 0;  ///< what the link charges: lane nanoseconds that passed per wire byte while it was full
+  double stride_;      ///< how far the price moves with a block: grows while it moves one way
+  int direction_ = 0;  ///< of the last move
+};
+
+}  // namespace godwit

@@ -1,0 +1,43 @@
+#include "engine/ladder.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr std::array<CodecChoice, kRungs> kLadder = {{
+    {CodecId::kRaw, 1},
+    {CodecId::kLz4, 16},
+    {CodecId::kLz4, 4},
+    {CodecId::kLz4, 1},
+    {CodecId::kZstd, -1},
+    {CodecId::kZstd, 1},
+    {CodecId::kZstd, 3},
+    {CodecId::kZstd, 6},
+}};
+
+// clang-format off
+constexpr std::array<Rung, kRungs> kRungTable = {{
+    {0, {{{0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}}}},  // raw
+    {100, {{{0, .07}, {.01, .11}, {.17, .28}, {.30, .57}, {.42, .67}, {.45, 1.05}, {.55, 1.14}, {.81, .85}}}},  // lz4:16
+    {100, {{{.00, .07}, {.01, .13}, {.18, .38}, {.35, .86}, {.49, 1.04}, {.56, 1.51}, {.65, 1.51}, {.84, .88}}}},  // lz4:4
+    {100, {{{.00, .07}, {.01, .14}, {.19, .42}, {.38, 1.04}, {.53, 1.22}, {.61, 1.67}, {.69, 1.62}, {.85, .89}}}},  // lz4:1
+    {7000, {{{0, .12}, {.01, .23}, {.20, .61}, {.41, 1.44}, {.57, 1.67}, {.67, 2.25}, {.76, 2.14}, {.90, 1.27}}}},  // zstd:-1
+    {7000, {{{0, .25}, {.03, 1.05}, {.21, 1.00}, {.43, 1.88}, {.59, 2.02}, {.70, 2.58}, {.78, 2.40}, {.90, 1.38}}}},  // zstd:1
+    {7000, {{{.00, .31}, {.03, 1.36}, {.21, 1.68}, {.44, 3.32}, {.60, 3.57}, {.71, 4.11}, {.79, 3.47}, {.91, 1.65}}}},  // zstd:3
+    {7000, {{{.00, 2.94}, {.03, 3.94}, {.22, 4.46}, {.45, 7.01}, {.61, 7.21}, {.72, 9.06}, {.80, 8.45}, {.91, 6.01}}}},  // zstd:6
+}};
+// clang-format on
+
+}  // namespace
+
+const std::array<double, kContentClasses> kClassShares = {.10, .09, .06, .07, .12, .17, .23, .16};
+
+std::span<const CodecChoice> governor_ladder() noexcept {
+  return kLadder;
+}
+
+const Rung& rung_at(std::size_t rung) noexcept {
+  return kRungTable[rung];
+}
+
+}  // namespace godwit

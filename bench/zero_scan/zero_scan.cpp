@@ -1,5 +1,5 @@
-// How fast each table of kernels finds zero pages, from L2 and from DRAM, and how fast it turns down pages that are
-// none.
+// How fast each table of kernels finds uniform pages (zeros here) from L2 and from DRAM, and how fast it turns down
+// pages that are none.
 //
 // All tables are interleaved in one run; their answers are compared before they are timed.
 #include <benchmark/benchmark.h>
@@ -33,7 +33,7 @@ std::byte* make_pages(std::size_t size) {
 void scan(benchmark::State& state, const Kernels* kernels, const std::byte* pages, std::size_t size) {
   for (auto _ : state) {
     for (std::size_t at = 0; at < size; at += kChunkSize) {
-      benchmark::DoNotOptimize(kernels->zero_pages(pages + at, kPagesPerChunk));
+      benchmark::DoNotOptimize(kernels->uniform_pages(pages + at, kPagesPerChunk));
     }
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * size));
@@ -47,7 +47,7 @@ bool answers_agree(std::span<const Kernels* const> tables, std::byte* pages) {
     pages[at] = std::byte{1};
     const PageWord expected = ~(PageWord{1} << at / kPageSize);
     for (const Kernels* kernels : tables) {
-      if (kernels->zero_pages(pages, kPagesPerChunk) != expected) return false;
+      if (kernels->uniform_pages(pages, kPagesPerChunk) != expected) return false;
     }
     pages[at] = std::byte{0};
   }

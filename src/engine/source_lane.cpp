@@ -19,6 +19,17 @@ PageWord spread(PageWord packed, PageWord pages) noexcept {
   return out;
 }
 
+/// Those of the uniform pages that are zeros.
+PageWord zeros_among(PageWord uniform, const std::byte* pages) noexcept {
+  PageWord zero = 0;
+  for_each_page(uniform, [&](unsigned page) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, pages + page * kPageSize, sizeof(value));
+    if (value == 0) zero |= PageWord{1} << page;
+  });
+  return zero;
+}
+
 /// Closes the gaps that zero pages left, so that the pages with content lie one after the other.
 void join_pages(std::byte* pages, PageWord zero, unsigned count) noexcept {
   unsigned kept = 0;
@@ -95,7 +106,7 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages) {
   setting_.left_out.drop(chunk, pages);
   TRY(setting_.memory.read(chunk, pages, {slot.pages, count * kPageSize}));
 
-  const PageWord packed_zero = setting_.kernels.zero_pages(slot.pages, count);
+  const PageWord packed_zero = zeros_among(setting_.kernels.uniform_pages(slot.pages, count), slot.pages);
   const PageWord zero = spread(packed_zero, pages);
   const PageWord data = pages & ~zero;
   if (zero != 0 && data != 0) join_pages(slot.pages, packed_zero, count);

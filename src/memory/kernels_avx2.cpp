@@ -1,39 +1,36 @@
 // Kernels for AVX2: 32 bytes at a time. Intrinsics only, see kernel_tables.h.
 #include <immintrin.h>
 
-#include "memory/kernel_tables.h"
+#include "memory/kernel_loops.h"
 
 namespace godwit {
 
 namespace {
 
-constexpr std::size_t kVectorsPerPage = kPageSize / sizeof(__m256i);
+struct Avx2 {
+  using Type = __m256i;
+  static constexpr std::size_t kSize = sizeof(Type);
 
-bool page_is_zero(const __m256i* page) noexcept {
-  // Pages that are not zero mostly show it in their first line; the rest goes by four lines, a branch for each.
-  const __m256i first = _mm256_or_si256(_mm256_load_si256(page), _mm256_load_si256(page + 1));
-  if (_mm256_testz_si256(first, first) == 0) return false;
-  for (std::size_t at = 0; at < kVectorsPerPage; at += 8) {
-    const __m256i a = _mm256_or_si256(_mm256_load_si256(page + at), _mm256_load_si256(page + at + 1));
-    const __m256i b = _mm256_or_si256(_mm256_load_si256(page + at + 2), _mm256_load_si256(page + at + 3));
-    const __m256i c = _mm256_or_si256(_mm256_load_si256(page + at + 4), _mm256_load_si256(page + at + 5));
-    const __m256i d = _mm256_or_si256(_mm256_load_si256(page + at + 6), _mm256_load_si256(page + at + 7));
-    const __m256i all = _mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d));
-    if (_mm256_testz_si256(all, all) == 0) return false;
+  static Type load(const std::byte* at) noexcept { return _mm256_load_si256(reinterpret_cast<const Type*>(at)); }
+  static void store(std::byte* at, Type value) noexcept { _mm256_store_si256(reinterpret_cast<Type*>(at), value); }
+  static Type load_anywhere(const std::byte* at) noexcept {
+    return _mm256_loadu_si256(reinterpret_cast<const Type*>(at));
   }
-  return true;
-}
-
-PageWord zero_pages(const std::byte* pages, unsigned count) noexcept {
-  PageWord zero = 0;
-  for (unsigned i = 0; i < count; ++i) {
-    if (page_is_zero(reinterpret_cast<const __m256i*>(pages + i * kPageSize))) zero |= PageWord{1} << i;
+  static void store_anywhere(std::byte* at, Type value) noexcept {
+    _mm256_storeu_si256(reinterpret_cast<Type*>(at), value);
   }
-  return zero;
-}
+  static Type repeat(const std::byte* at) noexcept {
+    long long word = 0;
+    __builtin_memcpy(&word, at, sizeof(word));
+    return _mm256_set1_epi64x(word);
+  }
+  static Type exclusive_or(Type a, Type b) noexcept { return _mm256_xor_si256(a, b); }
+  static Type differ(Type so_far, Type a, Type b) noexcept { return _mm256_or_si256(so_far, _mm256_xor_si256(a, b)); }
+  static bool is_zero(Type value) noexcept { return _mm256_testz_si256(value, value) != 0; }
+};
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {.name = "avx2", .zero_pages = zero_pages};
+constexpr Kernels kAvx2Kernels = table_of<Avx2>("avx2");
 
 }  // namespace godwit

@@ -48,6 +48,7 @@ constexpr const char* kProbeExamples =
     "\n"
     "With --qmp the exit code is 0 if the VM can be moved and 1 if it cannot.\n";
 
+constexpr std::string_view kAutoCodec = "auto";
 constexpr std::string_view kValueMissing = "its value is missing";
 
 /// An option's text as it was written, or nothing if it was not.
@@ -58,7 +59,7 @@ struct SharedTexts {
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, codec, max_downtime, bandwidth, timeout, free_pages, progress, kernels;
+  Text to, lanes, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, progress, kernels;
 };
 
 struct ReceiveTexts : SharedTexts {
@@ -89,8 +90,9 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--to", texts.to, "ADDRESS", "tcp://host:port or unix:///path (required)");
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
-  add(*send, "--codec", texts.codec, "CODEC",
-      fmt::format("raw, lz4[:1..64] or zstd[:-7..19] [{}]", format_codec(Goals{}.codec)));
+  add(*send, "--codec", texts.codec, "CODEC", "auto, raw, lz4[:1..64] or zstd[:-7..19] [auto: as the link calls for]");
+  add(*send, "--delta-memory", texts.delta_memory, "SIZE",
+      "to send only what has changed; 0: whole pages [RAM/16, at most 2GiB]");
   add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");
   add(*send, "--lanes", texts.lanes, "N",
       fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));
@@ -147,7 +149,8 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   }
   Goals& goals = options.goals;
   goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
-  if (texts.codec) goals.codec = TRY_IN("--codec", parse_codec(*texts.codec));
+  if (texts.codec && *texts.codec != kAutoCodec) goals.codec = TRY_IN("--codec", parse_codec(*texts.codec));
+  if (texts.delta_memory) goals.delta_memory = TRY_IN("--delta-memory", parse_size(*texts.delta_memory));
   // Under 1 ms no switchover fits; over 10 minutes stopping the VM first is what is wanted.
   if (texts.max_downtime) {
     goals.max_downtime = TRY(duration_value("--max-downtime", *texts.max_downtime, 1ms, 10min));

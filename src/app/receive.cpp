@@ -25,7 +25,8 @@ void note(std::string_view text) {
   say(stderr, fmt::format("godwit: {}\n", text));
 }
 
-Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, std::stop_token cancelled) {
+Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& host, const Clock& clock,
+                           std::stop_token cancelled) {
   const auto milestone = TRY(failpoint_from_environment());
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   TRY(check_sink_vm(vm.inspection));
@@ -46,6 +47,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, st
         return sink_vm.get();
       },
       .clock = clock,
+      .kernels = best_kernels(host),
       .patience = options.timeout,
       .on_milestone = milestone,
       .on_note = note,
@@ -61,7 +63,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const Clock& clock, st
 int run_receive(const ReceiveOptions& options) {
   StopSignals signals;
   const SteadyClock clock;
-  auto result = migrate(options, clock, signals.token());
+  auto result = migrate(options, probe_host(), clock, signals.token());
   SinkReport report;
   if (result) {
     report = std::move(*result);

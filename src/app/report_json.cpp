@@ -30,6 +30,17 @@ Json json_of(const std::vector<LedgerEntry>& ledger) {
   return list;
 }
 
+Json json_of(const std::vector<CodecShare>& codecs) {
+  Json list = Json::array();
+  for (const CodecShare& share : codecs) {
+    list.push_back(Json{{"codec", share.codec},
+                        {"blocks", share.blocks},
+                        {"bytes_before", share.bytes_before},
+                        {"bytes_after", share.bytes_after}});
+  }
+  return list;
+}
+
 /// Names come from a guest's configuration and messages from a peer: what is no UTF-8 in them is replaced.
 std::string dumped(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -62,6 +73,7 @@ std::string report_json(const Report& report) {
                      {"source_version", report.source_version},
                      {"sink_version", report.sink_version},
                      {"codec", report.codec},
+                     {"codecs", json_of(report.codecs)},
                      {"lanes", report.lanes},
                      {"kernels", report.kernels},
                      {"total_us", microseconds(report.total)},
@@ -70,6 +82,10 @@ std::string report_json(const Report& report) {
                      {"ledger", json_of(report.ledger)},
                      {"ram_bytes", report.ram_bytes},
                      {"pages_data", report.pages_data},
+                     {"pages_same_fill", report.pages_same_fill},
+                     {"pages_copied", report.pages_copied},
+                     {"pages_delta", report.pages_delta},
+                     {"pages_unchanged", report.pages_unchanged},
                      {"pages_zero", report.pages_zero},
                      {"pages_skipped", report.pages_skipped},
                      {"pages_free", report.pages_free},

@@ -61,6 +61,8 @@ std::string page_rows(const Report& report) {
                                    report.pages_data, report.pages_zero, report.pages_skipped)) +
          row("", report.pages_free > 0 ? fmt::format("{} more never sent: the guest has them free", report.pages_free)
                                        : "free pages of the guest: " + printable(report.free_pages)) +
+         row("", fmt::format("{} sent only where changed, {} as one value, {} as a copy; {} had not changed",
+                             report.pages_delta, report.pages_same_fill, report.pages_copied, report.pages_unchanged)) +
          row("", fmt::format("of those {} again, {} in the pause; {} given back by the guest", report.pages_resent,
                              report.pages_in_pause, report.pages_discarded));
 }

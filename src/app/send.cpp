@@ -77,6 +77,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .journal = journal,
       .clock = clock,
       .kernels = *kernels,
+      .hash_key = TRY(random_hash_key()),
       .connect = dialler,
       .goals = options.goals,
       .free_pages = free_pages.get(),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/random.h"
 #include "tracking/linux_free_pages.h"
 #include "tracking/uffd_tracker.h"
 #include "tracking/virtqueues.h"
@@ -71,6 +72,12 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
 std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm) {
   return make_linux_free_pages(*vm.memory, physical_ranges(vm.inspection),
                                [&vm] { return qemu::page_table_roots(*vm.qmp); });
+}
+
+Result<HashKey> random_hash_key() {
+  HashKey key;
+  TRY(fill_with_random(key.bytes));
+  return key;
 }
 
 Status check_source_host(const HostProfile& host) {

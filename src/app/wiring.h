@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "host/host_profile.h"
+#include "memory/kernels.h"
 #include "tracking/dirty_tracker.h"
 #include "tracking/free_pages.h"
 #include "tracking/virtqueues.h"
@@ -27,6 +28,9 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
 
 /// Finds what the guest has free, if it is a Linux whose books can be read. `vm` outlives it, with its memory.
 std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm);
+
+/// A key for the hashes of one migration.
+Result<HashKey> random_hash_key();
 
 /// kUnsupported with the reason if this host cannot move a VM away.
 Status check_source_host(const HostProfile& host);

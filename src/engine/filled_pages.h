@@ -12,7 +12,8 @@ namespace godwit {
 
 class FilledPages {
  public:
-  explicit FilledPages(std::uint32_t chunk_count) : filled_(chunk_count), present_(chunk_count), stale_(chunk_count) {}
+  explicit FilledPages(std::uint32_t chunk_count)
+      : filled_(chunk_count), present_(chunk_count), stale_(chunk_count), received_(chunk_count) {}
 
   PageWord filled(ChunkIndex c) const noexcept { return filled_[c.value]; }
   void set_filled(ChunkIndex c, PageWord pages) noexcept { filled_[c.value] = pages; }
@@ -28,10 +29,16 @@ class FilledPages {
   void set_stale(ChunkIndex c, PageWord pages) noexcept { stale_[c.value] = pages; }
   void drop_stale(ChunkIndex c, PageWord pages) noexcept { stale_[c.value] &= ~pages; }
 
+  /// Pages whose content has come in this migration: what deltas and copies may refer to.
+  PageWord received(ChunkIndex c) const noexcept { return received_[c.value]; }
+  void add_received(ChunkIndex c, PageWord pages) noexcept { received_[c.value] |= pages; }
+  void drop_received(ChunkIndex c, PageWord pages) noexcept { received_[c.value] &= ~pages; }
+
  private:
   std::vector<PageWord> filled_;
   std::vector<PageWord> present_;
   std::vector<PageWord> stale_;
+  std::vector<PageWord> received_;
 };
 
 }  // namespace godwit

@@ -11,10 +11,11 @@ namespace godwit {
 
 struct Goals {
   unsigned lanes = 2;
-  CodecChoice codec{};
+  std::optional<CodecChoice> codec;  ///< none: chosen block by block
   Duration max_downtime = std::chrono::milliseconds(50);
   Duration timeout = std::chrono::hours(1);
   std::optional<BitRate> bandwidth;
+  std::optional<std::uint64_t> delta_memory;  ///< bytes for all lanes; none: by the size of RAM; 0: no deltas
 };
 
 }  // namespace godwit

@@ -1,6 +1,7 @@
 #include "engine/process_usage.h"
 
 #include <sys/resource.h>
+#include <time.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +16,12 @@ Duration cpu_time() noexcept {
     return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
   };
   return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+Duration thread_cpu_time() noexcept {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 std::uint64_t anonymous_memory() noexcept {

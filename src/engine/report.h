@@ -20,6 +20,14 @@ enum class Outcome {
 };
 std::string_view name_of(Outcome outcome) noexcept;  ///< "done", "source-runs", "source-stopped", "in-doubt"
 
+/// Blocks (of one chunk each) that went with one codec.
+struct CodecShare {
+  std::string codec;
+  std::uint64_t blocks = 0;
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_after = 0;
+};
+
 /// A phase of the switchover. All times are from the moment the guest's pause began.
 struct LedgerEntry {
   std::string name;  ///< "last harvest", "last pages", "devices saved", "prepared", "committed", "running"
@@ -33,7 +41,8 @@ struct Report {
   std::string vm_name;
   std::string source_version;  ///< of the hypervisor
   std::string sink_version;
-  std::string codec;
+  std::string codec;               ///< as asked for; "auto" if not
+  std::vector<CodecShare> codecs;  ///< what was used
   unsigned lanes = 0;
   std::string kernels;  ///< SIMD table used
 
@@ -43,7 +52,11 @@ struct Report {
   std::vector<LedgerEntry> ledger;
 
   std::uint64_t ram_bytes = 0;
-  std::uint64_t pages_data = 0;        ///< sent with content, every sending counted
+  std::uint64_t pages_data = 0;        ///< sent with content, whole or in part, every sending counted
+  std::uint64_t pages_same_fill = 0;   ///< of pages_data: as the one 64-bit value that they repeat
+  std::uint64_t pages_copied = 0;      ///< of pages_data: as a reference to an equal page
+  std::uint64_t pages_delta = 0;       ///< of pages_data: as the parts that had changed
+  std::uint64_t pages_unchanged = 0;   ///< not sent again: rewritten with the bytes that the sink has
   std::uint64_t pages_zero = 0;        ///< sent as zeros
   std::uint64_t pages_skipped = 0;     ///< never sent: holes and untouched memory
   std::uint64_t pages_free = 0;        ///< never sent: the guest had them free

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "engine/milestone.h"
 #include "engine/report.h"
+#include "memory/kernels.h"
 #include "net/channel.h"
 #include "vmm/hypervisor.h"
 
@@ -28,6 +29,7 @@ struct SinkParts {
   /// The VM with its memory in the source's block order; called once, after the fingerprints were found to fit.
   std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
   const Clock& clock;
+  const Kernels& kernels;
   Duration patience{};  ///< how long to wait for a source; zero: for ever
   OnMilestone on_milestone;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator: "a connection was turned away: ..."

@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <cstring>
+
 #include "engine/fence.h"
 
 namespace godwit {
 
 SinkLane::SinkLane(SinkLaneSetting& setting, unsigned number, Channel& channel)
-    : setting_(setting), number_(number), channel_(channel), payload_(kChunkSize), pages_(kChunkSize) {}
+    : setting_(setting), number_(number), channel_(channel), payload_(kChunkSize), block_(kChunkSize) {}
 
 Status SinkLane::run() {
   wire::FrameHeaderBytes bytes;
@@ -36,26 +39,56 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent chunk {} on lane {} of {}, which does not own it",
                                                   chunk, number_, setting_.lanes));
   }
-  if (((header.data | header.zero) & ~layout.valid_pages(header.chunk)) != 0) {
+  if ((header.named() & ~layout.valid_pages(header.chunk)) != 0) {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent pages past the end of RAM in chunk {}", chunk));
+  }
+  if ((header.delta | header.copies) == 0) return {};
+  if (devices_load_) {
+    return fail(ErrorKind::kProtocol,
+                fmt::format("the source sent changes of chunk {} while devices may write to it", chunk));
+  }
+  if (const PageWord unknown = header.delta & ~setting_.filled.received(header.chunk); unknown != 0) {
+    return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
+                                                  std::countr_zero(unknown), chunk));
+  }
+  return {};
+}
+
+Status SinkLane::check_references(const wire::FrameHeader& header, const wire::Tail& tail) const {
+  const auto& layout = setting_.memory.layout();
+  for (std::size_t i = 0; i < page_count(header.copies); ++i) {
+    const auto [chunk, page] = tail.copy(i);
+    // A chunk of another lane may be at any state now.
+    const bool ours = chunk.value < layout.chunk_count() && chunk.value % setting_.lanes == number_;
+    if (ours && ((setting_.filled.received(chunk) >> page) & 1) != 0) continue;
+    return fail(ErrorKind::kProtocol, fmt::format("the source sent a copy of page {} of chunk {}, which lane {} never "
+                                                  "sent",
+                                                  page, chunk.value, number_));
   }
   return {};
 }
 
 Status SinkLane::apply(const wire::FrameHeader& header) {
   const ChunkIndex chunk = header.chunk;
+  const PageWord content = header.named() & ~header.zero;
   const PageWord filled = setting_.filled.filled(chunk);
-  setting_.filled.drop_stale(chunk, header.data | header.zero);
+  setting_.filled.drop_stale(chunk, header.named());
+  setting_.filled.drop_received(chunk, header.zero);
   if (const PageWord emptied = header.zero & filled; emptied != 0) {
     setting_.filled.drop_present(chunk, emptied);
     TRY(setting_.memory.discard(chunk, emptied));
   }
-  setting_.filled.set_filled(chunk, (filled & ~header.zero) | header.data);
-  if (header.data == 0) return {};
-  return header.codec == static_cast<std::uint8_t>(CodecId::kRaw) ? receive_raw(header) : receive_encoded(header);
+  setting_.filled.set_filled(chunk, (filled & ~header.zero) | content);
+  if (header.block == 0) return {};
+  const bool raw = header.codec == static_cast<std::uint8_t>(CodecId::kRaw);
+  const Bytes tail = TRY(raw ? receive_raw(header) : receive_encoded(header));
+  TRY(apply_tail(header, tail));
+  setting_.filled.add_received(chunk, content);
+  return {};
 }
 
-Status SinkLane::receive_raw(const wire::FrameHeader& header) {
+Status SinkLane::receive_whole_pages(const wire::FrameHeader& header) {
+  if (header.data == 0) return {};
   const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
   if (auto chunk = setting_.memory.map(header.chunk); chunk && present) {
     Status status;
@@ -64,27 +97,84 @@ Status SinkLane::receive_raw(const wire::FrameHeader& header) {
     });
     return status;
   }
-  const MutableBytes pages(pages_.data(), header.payload);
+  const MutableBytes pages(block_.data(), wire::tail_offset(header));
   TRY(channel_.receive(pages));
   return store(header.chunk, header.data, pages);
 }
 
-Status SinkLane::receive_encoded(const wire::FrameHeader& header) {
+Result<Bytes> SinkLane::receive_raw(const wire::FrameHeader& header) {
+  TRY(receive_whole_pages(header));
+  const MutableBytes tail(payload_.data(), header.block - wire::tail_offset(header));
+  TRY(channel_.receive(tail));
+  return Bytes(tail);
+}
+
+Result<Bytes> SinkLane::receive_encoded(const wire::FrameHeader& header) {
   Decoder* codec = TRY(decoder(header.codec));
   const MutableBytes payload(payload_.data(), header.payload);
   TRY(channel_.receive(payload));
-  const std::size_t size = page_count(header.data) * kPageSize;
+  const std::size_t whole = wire::tail_offset(header);
   // Pages without a gap that are there already are decoded straight into guest RAM.
   const auto first = static_cast<unsigned>(std::countr_zero(header.data));
   const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
-  const bool one_run = page_count(header.data) == static_cast<std::size_t>(std::countr_one(header.data >> first));
+  const bool one_run =
+      header.data != 0 && page_count(header.data) == static_cast<std::size_t>(std::countr_one(header.data >> first));
   // A decoder may write a few bytes more than once: not while devices look at guest RAM.
-  if (auto chunk = setting_.memory.map(header.chunk); chunk && present && one_run && !devices_load_) {
-    return codec->decode(payload, chunk->subspan(first * kPageSize, size));
+  if (auto chunk = setting_.memory.map(header.chunk);
+      chunk && present && one_run && header.block == whole && !devices_load_) {
+    TRY(codec->decode(payload, chunk->subspan(first * kPageSize, whole)));
+    return Bytes{};
   }
-  const MutableBytes pages(pages_.data(), size);
-  TRY(codec->decode(payload, pages));
-  return store(header.chunk, header.data, pages);
+  const MutableBytes block(block_.data(), header.block);
+  TRY(codec->decode(payload, block));
+  if (whole != 0) TRY(store(header.chunk, header.data, block.first(whole)));
+  return Bytes(block.subspan(whole));
+}
+
+Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
+  if (bytes.empty()) return {};
+  const auto tail = TRY(wire::Tail::parse(header, bytes));
+  TRY(check_references(header, tail));
+  Status status;
+  std::size_t i = 0;
+  const auto each = [&](PageWord pages, auto&& act) {
+    i = 0;
+    for_each_page(pages, [&](unsigned page) {
+      if (status) status = act(page);
+      ++i;
+    });
+  };
+  const auto store_page = [&](unsigned page) { return store(header.chunk, PageWord{1} << page, page_); };
+  each(header.fill, [&](unsigned page) {
+    const std::uint64_t value = tail.fill(i);
+    for (std::size_t at = 0; at < kPageSize; at += sizeof value) std::memcpy(page_.data() + at, &value, sizeof value);
+    return store_page(page);
+  });
+  each(header.copies, [&](unsigned page) -> Status {
+    const auto twin = tail.copy(i);
+    TRY(setting_.memory.read(twin.chunk, PageWord{1} << twin.page, page_));
+    return store_page(page);
+  });
+  const std::byte* in = tail.sub_blocks().data();
+  each(header.delta, [&](unsigned page) -> Status {
+    TRY(apply_delta(header.chunk, page, tail.mask(i), ((header.xored >> page) & 1) != 0, in));
+    in += sub_block_bytes(tail.mask(i));
+    return {};
+  });
+  return status;
+}
+
+/// The page is there, for it has been received.
+Status SinkLane::apply_delta(ChunkIndex chunk, unsigned page, SubBlockMask mask, bool xored, const std::byte* in) {
+  const auto apply = xored ? setting_.kernels.scatter_xor : setting_.kernels.scatter;
+  const PageWord bit = PageWord{1} << page;
+  if (auto mapped = setting_.memory.map(chunk); mapped && (setting_.filled.present(chunk) & bit) != 0) {
+    apply(in, mask, mapped->data() + page * kPageSize);
+    return {};
+  }
+  TRY(setting_.memory.read(chunk, bit, page_));
+  apply(in, mask, page_.data());
+  return store(chunk, bit, page_);
 }
 
 /// Memory that runs out shows here as an error, not as a SIGBUS in the middle of a copy.

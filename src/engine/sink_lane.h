@@ -1,8 +1,11 @@
 // A sink lane: receives frames and puts pages in place.
 //
-//   channel --> header, checked --> payload --> decoder --> guest RAM (in place where it is mapped)
+//   channel --> header, checked --> payload --> decoder --> whole pages --> guest RAM (in place where it is mapped)
+//                                                      \--> tail, checked --> one value, a copy, or sub-blocks of a
+//                                                      page
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,7 +15,9 @@
 #include "codec/codec.h"
 #include "engine/filled_pages.h"
 #include "memory/guest_memory.h"
+#include "memory/kernels.h"
 #include "net/channel.h"
+#include "wire/block.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -21,6 +26,7 @@ namespace godwit {
 struct SinkLaneSetting {
   GuestMemory& memory;
   FilledPages& filled;
+  const Kernels& kernels;
   unsigned lanes = 1;
   std::function<Status(unsigned lane, std::uint32_t fence)> on_fence;  ///< all before it has been applied by this lane
 };
@@ -33,9 +39,14 @@ class SinkLane {
 
  private:
   Status check(const wire::FrameHeader& header) const;
+  Status check_references(const wire::FrameHeader& header, const wire::Tail& tail) const;
   Status apply(const wire::FrameHeader& header);
-  Status receive_raw(const wire::FrameHeader& header);
-  Status receive_encoded(const wire::FrameHeader& header);
+  Status receive_whole_pages(const wire::FrameHeader& header);
+  /// The tail, whole pages being in place; until the next frame.
+  Result<Bytes> receive_raw(const wire::FrameHeader& header);
+  Result<Bytes> receive_encoded(const wire::FrameHeader& header);
+  Status apply_tail(const wire::FrameHeader& header, Bytes bytes);
+  Status apply_delta(ChunkIndex chunk, unsigned page, SubBlockMask mask, bool xored, const std::byte* in);
   Status store(ChunkIndex chunk, PageWord pages, Bytes in);
   Result<Decoder*> decoder(std::uint8_t codec);
 
@@ -45,7 +56,8 @@ class SinkLane {
   std::map<std::uint8_t, std::unique_ptr<Decoder>> decoders_;
   bool devices_load_ = false;  ///< the devices' fence has passed
   std::vector<std::byte> payload_;
-  std::vector<std::byte> pages_;
+  std::vector<std::byte> block_;
+  alignas(64) std::array<std::byte, kPageSize> page_{};  ///< as kernels want it
 };
 
 }  // namespace godwit

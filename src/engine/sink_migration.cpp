@@ -114,7 +114,7 @@ Status SinkMigration::serve() {
   filled_.emplace(vm_->memory().layout().chunk_count());
   map_.resize(vm_->memory().layout().chunk_count());
   lane_fences_.assign(lane_count_, 0);
-  lane_setting_.emplace(SinkLaneSetting{vm_->memory(), *filled_, lane_count_,
+  lane_setting_.emplace(SinkLaneSetting{vm_->memory(), *filled_, parts_.kernels, lane_count_,
                                         [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
   loader_.emplace(
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });

@@ -4,48 +4,48 @@
 #include <cstring>
 #include <numeric>
 
+#include "engine/fence.h"
+#include "engine/process_usage.h"
+
 namespace godwit {
 
 namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-/// Bit k of `packed` speaks of the k-th page of `pages`: spreads the bits to the pages' own places.
-PageWord spread(PageWord packed, PageWord pages) noexcept {
-  PageWord out = 0;
-  for (; pages != 0; pages &= pages - 1, packed >>= 1) {
-    if (packed & 1) out |= pages & (~pages + 1);
-  }
-  return out;
-}
-
-/// Those of the uniform pages that are zeros.
-PageWord zeros_among(PageWord uniform, const std::byte* pages) noexcept {
-  PageWord zero = 0;
-  for_each_page(uniform, [&](unsigned page) {
-    std::uint64_t value = 0;
-    std::memcpy(&value, pages + page * kPageSize, sizeof(value));
-    if (value == 0) zero |= PageWord{1} << page;
+/// `bytes` holds `pages`, joined. Closes the gaps that those not in `kept` leave.
+void join_pages(std::byte* bytes, PageWord pages, PageWord kept) noexcept {
+  if (pages == kept) return;
+  std::byte* to = bytes;
+  const std::byte* from = bytes;
+  for_each_page(pages, [&](unsigned page) {
+    if ((kept >> page) & 1) {
+      if (to != from) std::memcpy(to, from, kPageSize);
+      to += kPageSize;
+    }
+    from += kPageSize;
   });
-  return zero;
 }
 
-/// Closes the gaps that zero pages left, so that the pages with content lie one after the other.
-void join_pages(std::byte* pages, PageWord zero, unsigned count) noexcept {
-  unsigned kept = 0;
-  for (unsigned i = 0; i < count; ++i) {
-    if ((zero >> i) & 1) continue;
-    if (kept != i) std::memcpy(pages + kept * kPageSize, pages + i * kPageSize, kPageSize);
-    ++kept;
-  }
+BlockKind kind_of(const wire::FrameHeader& header) noexcept {
+  return header.data != 0 ? BlockKind::kPages : BlockKind::kChanges;
 }
 
 }  // namespace
 
-SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel, std::unique_ptr<Encoder> encoder)
-    : setting_(setting), number_(number), channel_(channel), encoder_(std::move(encoder)) {
-  slots_.resize(encoder_ ? encoder_->depth() : 1);
-  for (Slot& slot : slots_) {
+SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
+    : setting_(setting),
+      number_(number),
+      channel_(channel),
+      sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.lanes),
+      ladder_(setting.codec) {
+  make_slots(1);
+}
+
+/// One for each block that may be under way.
+void SourceLane::make_slots(std::size_t depth) {
+  while (slots_.size() < depth) {
+    Slot& slot = slots_.emplace_back();
     slot.storage.resize(2 * kChunkSize + kAlignment);
     void* start = slot.storage.data();
     std::size_t space = slot.storage.size();
@@ -65,6 +65,7 @@ Status SourceLane::run(std::stop_token stop) {
     if (fence != fenced) {
       TRY(send_fence(fence));
       fenced = fence;
+      devices_load_ = fence >= kDevicesFence;
       continue;
     }
     counters_.busy.store(false, std::memory_order_release);
@@ -80,9 +81,10 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
     if (setting_.board.peek(ChunkIndex{c}) == 0) continue;
     const PageWord pages = setting_.board.claim(ChunkIndex{c});
     if (pages == 0) continue;
-    found = true;
     const Instant begin = setting_.clock.now();
-    TRY(take(ChunkIndex{c}, pages));
+    if (!found) accounted_ = begin;
+    found = true;
+    TRY(take(ChunkIndex{c}, pages, stop));
     TRY(collect(false, stop));
     add(counters_.busy_ns, static_cast<std::uint64_t>((setting_.clock.now() - begin).count()));
   }
@@ -96,31 +98,63 @@ std::size_t SourceLane::free_slot() const noexcept {
   return i;
 }
 
-Status SourceLane::take(ChunkIndex chunk, PageWord pages) {
+Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) {
   const std::size_t index = free_slot();
   Slot& slot = slots_[index];
-  const auto count = static_cast<unsigned>(page_count(pages));
   // Before the read: a page that is given back from here on is found among those sent, whatever the read still sees.
   const PageWord before = setting_.sent.of(chunk);
   setting_.sent.set(chunk, before | pages);
   setting_.left_out.drop(chunk, pages);
-  TRY(setting_.memory.read(chunk, pages, {slot.pages, count * kPageSize}));
+  TRY(setting_.memory.read(chunk, pages, {slot.pages, page_count(pages) * kPageSize}));
 
-  const PageWord packed_zero = zeros_among(setting_.kernels.uniform_pages(slot.pages, count), slot.pages);
-  const PageWord zero = spread(packed_zero, pages);
-  const PageWord data = pages & ~zero;
-  if (zero != 0 && data != 0) join_pages(slot.pages, packed_zero, count);
+  // Devices that are being loaded may write to pages at the sink: what is sent then must not build on what was there.
+  const bool save_bytes = !devices_load_ && !ladder_.link_is_idle();
+  slot.tail.clear();
+  const SortedPages sorted =
+      sorter_.sort(chunk, pages, before & pages, slot.pages, save_bytes ? Effort::kDeltas : Effort::kPlain, slot.tail);
+  setting_.sent.set(chunk, (before | pages) & ~sorted.zero);
+  count(sorted, before & pages);
+  slot.header = wire::FrameHeader{.chunk = chunk,
+                                  .data = sorted.whole,
+                                  .zero = sorted.zero,
+                                  .fill = sorted.fill,
+                                  .copies = sorted.copies,
+                                  .delta = sorted.delta,
+                                  .xored = sorted.xored};
+  if (slot.header.named() == 0) return {};
+  join_pages(slot.pages, pages, sorted.whole);
+  const Bytes tail = slot.tail.finish();
+  std::memcpy(slot.pages + wire::tail_offset(slot.header), tail.data(), tail.size());
+  slot.header.block = static_cast<std::uint32_t>(wire::tail_offset(slot.header) + tail.size());
+  return encode(index, stop);
+}
 
-  setting_.sent.set(chunk, (before | data) & ~zero);
-  add(counters_.pages_data, page_count(data));
-  add(counters_.pages_zero, page_count(zero));
-  add(counters_.pages_resent, page_count(before & pages));
+void SourceLane::count(const SortedPages& sorted, PageWord resent) noexcept {
+  add(counters_.pages_data, page_count(sorted.whole | sorted.fill | sorted.copies | sorted.delta));
+  add(counters_.pages_zero, page_count(sorted.zero));
+  add(counters_.pages_resent, page_count(resent & ~sorted.unchanged));
+  add(counters_.pages_fill, page_count(sorted.fill));
+  add(counters_.pages_copied, page_count(sorted.copies));
+  add(counters_.pages_delta, page_count(sorted.delta));
+  add(counters_.pages_unchanged, page_count(sorted.unchanged));
+}
 
-  slot.header = wire::FrameHeader{.chunk = chunk, .data = data, .zero = zero};
-  const std::size_t size = page_count(data) * kPageSize;
-  if (data == 0 || !encoder_) return send_slot(slot, 0);
+/// Gives the slot's block to the encoder that fits it best now; without one, it goes as it is.
+Status SourceLane::encode(std::size_t index, std::stop_token stop) {
+  Slot& slot = slots_[index];
+  const std::size_t size = slot.header.block;
+  slot.encoding = {};
+  slot.rung = size == 0 ? 0 : ladder_.choose(kind_of(slot.header), size);
+  Encoder* const encoder = TRY(ladder_.encoder(slot.rung));
+  // Blocks of one chunk must not overtake each other: what one encoder has comes out before another begins.
+  if (encoder != encoder_) TRY(collect(true, stop));
+  if (encoder == nullptr) return send_slot(slot, 0);
+  encoder_ = encoder;
+  make_slots(encoder->depth());
   const EncodeJob job{index, {slot.pages, size}, {slot.encoded, size}};
-  const auto taken = TRY(encoder_->submit({&job, 1}));
+  const Duration began = thread_cpu_time();
+  const auto taken = TRY(encoder->submit({&job, 1}));
+  slot.encoding = thread_cpu_time() - began;
   if (taken != 1) return send_slot(slot, 0);  // an encoder that has no room now: the chunk goes raw rather than wait
   slot.used = true;
   ++under_way_;
@@ -129,7 +163,7 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages) {
 
 Status SourceLane::collect(bool all, std::stop_token stop) {
   std::array<EncodeDone, 16> done;
-  while (under_way_ > 0 && (all || under_way_ == slots_.size())) {
+  while (under_way_ > 0 && (all || under_way_ >= encoder_->depth())) {
     const auto n = TRY(encoder_->collect(done, stop));
     if (n == 0) return {};
     for (std::size_t i = 0; i < n; ++i) {
@@ -143,20 +177,36 @@ Status SourceLane::collect(bool all, std::stop_token stop) {
 }
 
 Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
-  const std::size_t raw_size = page_count(slot.header.data) * kPageSize;
   const bool raw = encoded_size == 0;
-  const std::size_t size = raw ? raw_size : encoded_size;
-  slot.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : encoder_->id());
+  const std::size_t size = raw ? slot.header.block : encoded_size;
+  slot.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : ladder_.codec(slot.rung));
   slot.header.payload = static_cast<std::uint32_t>(size);
-  if (raw) {
-    add(counters_.bytes_raw, raw_size);
-  } else {
-    add(counters_.bytes_compressed, size);
-    add(counters_.bytes_before, raw_size);
-  }
   auto header = wire::encode(slot.header);
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? slot.pages : slot.encoded, size}};
-  return channel_.send(std::span(parts).first(size == 0 ? 1 : 2));
+  const Duration began = thread_cpu_time();
+  TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
+  if (size != 0) learn(slot, size, thread_cpu_time() - began);
+  return {};
+}
+
+void SourceLane::learn(const Slot& slot, std::size_t sent, Duration sending) {
+  RungCounters& rung = counters_.rungs[sent == slot.header.block ? 0 : slot.rung];
+  add(rung.blocks, 1);
+  add(rung.bytes_before, slot.header.block);
+  add(rung.bytes_after, sent);
+  const SendWaits waits = channel_.send_waits();
+  const Instant now = setting_.clock.now();
+  ladder_.learn({.rung = slot.rung,
+                 .kind = kind_of(slot.header),
+                 .block_bytes = slot.header.block,
+                 .wire_bytes = sent,
+                 .encoding = slot.encoding,
+                 .sending = sending,
+                 .waited = waits.total - waits_.total,
+                 .waited_for_receiver = waits.for_receiver - waits_.for_receiver,
+                 .elapsed = now - accounted_});
+  accounted_ = now;
+  waits_ = waits;
 }
 
 Status SourceLane::send_fence(std::uint32_t number) {

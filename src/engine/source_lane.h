@@ -1,23 +1,28 @@
-// A source lane: claims the pages of its chunks, copies them once, drops zeros, encodes, sends.
+// A source lane: claims the pages of its chunks, copies them once, sends what the sink does not have yet.
 //
-//   board --claim--> copy in the lane's buffer --zero?--> joined pages --encoder--> frame --> channel
+//   board --claim--> copy in the lane's buffer --sorter--> whole pages + tail --encoder--> frame --> channel
+//                                                                              ^                       |
+//                                                                              +------ governor <------+
 //
 // Lane i of N owns the chunks c with c mod N = i, so all versions of a page travel in order on one connection.
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <vector>
 
 #include "base/clock.h"
-#include "codec/codec.h"
 #include "engine/lane_counters.h"
+#include "engine/lane_ladder.h"
 #include "engine/left_out_pages.h"
+#include "engine/page_sorter.h"
 #include "engine/sent_pages.h"
 #include "memory/board.h"
 #include "memory/guest_memory.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
+#include "wire/block.h"
 #include "wire/frame.h"
 
 namespace godwit {
@@ -31,39 +36,53 @@ struct LaneSetting {
   const Kernels& kernels;
   const Clock& clock;
   unsigned lanes = 1;
+  std::optional<CodecChoice> codec;  ///< none: the governor chooses
+  DeltaSetting deltas;
   std::atomic<std::uint32_t> fence{0};  ///< a lane that sees a new number sweeps its chunks once more, then sends it
 };
 
 class SourceLane {
  public:
-  /// `encoder` may be null: everything goes raw.
-  SourceLane(LaneSetting& setting, unsigned number, Channel& channel, std::unique_ptr<Encoder> encoder);
+  SourceLane(LaneSetting& setting, unsigned number, Channel& channel);
 
   /// The thread's body: runs until `stop` is requested (and the board announced), or an error.
   Status run(std::stop_token stop);
   const LaneCounters& counters() const noexcept { return counters_; }
 
  private:
+  /// A block on its way through an encoder.
   struct Slot {
     std::vector<std::byte> storage;
     std::byte* pages = nullptr;    ///< kChunkSize, aligned for the kernels
     std::byte* encoded = nullptr;  ///< kChunkSize
+    wire::TailBuilder tail;
     wire::FrameHeader header;
+    std::size_t rung = 0;
+    Duration encoding{};
     bool used = false;
   };
   Result<bool> sweep(std::stop_token stop);
-  Status take(ChunkIndex chunk, PageWord pages);
+  Status take(ChunkIndex chunk, PageWord pages, std::stop_token stop);
+  void count(const SortedPages& sorted, PageWord resent) noexcept;
+  Status encode(std::size_t index, std::stop_token stop);
   Status send_slot(Slot& slot, std::size_t encoded_size);
   Status collect(bool all, std::stop_token stop);
   Status send_fence(std::uint32_t number);
+  void learn(const Slot& slot, std::size_t sent, Duration sending);
+  void make_slots(std::size_t depth);
   std::size_t free_slot() const noexcept;
 
   LaneSetting& setting_;
   unsigned number_;
   Channel& channel_;
-  std::unique_ptr<Encoder> encoder_;
-  std::vector<Slot> slots_;
+  PageSorter sorter_;
+  LaneLadder ladder_;
+  Encoder* encoder_ = nullptr;  ///< with which slots are under way
+  std::deque<Slot> slots_;
   std::size_t under_way_ = 0;
+  bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
+  SendWaits waits_;            ///< what the ladder has been told of
+  Instant accounted_{};        ///< the time up to which it has been told of the lane's work
   LaneCounters counters_;
 };
 

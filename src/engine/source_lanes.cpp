@@ -4,9 +4,9 @@
 
 namespace godwit {
 
-void SourceLanes::add(std::unique_ptr<Channel> channel, std::unique_ptr<Encoder> encoder) {
+void SourceLanes::add(std::unique_ptr<Channel> channel) {
   const auto number = static_cast<unsigned>(lanes_.size());
-  lanes_.push_back(std::make_unique<SourceLane>(setting_, number, *channel, std::move(encoder)));
+  lanes_.push_back(std::make_unique<SourceLane>(setting_, number, *channel));
   channels_.push_back(std::move(channel));
 }
 
@@ -35,14 +35,21 @@ bool SourceLanes::idle() const noexcept {
 
 LaneTotals SourceLanes::totals() const noexcept {
   LaneTotals sum;
+  for (const auto& codec : rungs_for(setting_.codec)) sum.codecs.push_back({.codec = codec});
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     const LaneCounters& c = lanes_[i]->counters();
     sum.pages_data += c.pages_data;
     sum.pages_zero += c.pages_zero;
     sum.pages_resent += c.pages_resent;
-    sum.bytes_raw += c.bytes_raw;
-    sum.bytes_compressed += c.bytes_compressed;
-    sum.bytes_before += c.bytes_before;
+    sum.pages_fill += c.pages_fill;
+    sum.pages_copied += c.pages_copied;
+    sum.pages_delta += c.pages_delta;
+    sum.pages_unchanged += c.pages_unchanged;
+    for (std::size_t r = 0; r < sum.codecs.size(); ++r) {
+      sum.codecs[r].blocks += c.rungs[r].blocks;
+      sum.codecs[r].bytes_before += c.rungs[r].bytes_before;
+      sum.codecs[r].bytes_after += c.rungs[r].bytes_after;
+    }
     sum.busy_ns += c.busy_ns;
     sum.bytes_wire += channels_[i]->bytes_sent();
   }

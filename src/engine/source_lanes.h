@@ -10,14 +10,24 @@
 
 namespace godwit {
 
+/// Blocks that went with one codec.
+struct CodecUse {
+  CodecChoice codec;
+  std::uint64_t blocks = 0;
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_after = 0;
+};
+
 /// The sum over all lanes at one moment.
 struct LaneTotals {
   std::uint64_t pages_data = 0;
   std::uint64_t pages_zero = 0;
   std::uint64_t pages_resent = 0;
-  std::uint64_t bytes_raw = 0;
-  std::uint64_t bytes_compressed = 0;
-  std::uint64_t bytes_before = 0;
+  std::uint64_t pages_fill = 0;
+  std::uint64_t pages_copied = 0;
+  std::uint64_t pages_delta = 0;
+  std::uint64_t pages_unchanged = 0;
+  std::vector<CodecUse> codecs;  ///< as the ladder has them
   std::uint64_t bytes_wire = 0;  ///< with headers
   std::uint64_t busy_ns = 0;     ///< of all lanes together
 };
@@ -28,7 +38,7 @@ class SourceLanes {
   explicit SourceLanes(LaneSetting& setting) : setting_(setting) {}
   ~SourceLanes() { stop(); }
 
-  void add(std::unique_ptr<Channel> channel, std::unique_ptr<Encoder> encoder);
+  void add(std::unique_ptr<Channel> channel);
   /// Starts one thread a lane. An error of a lane goes to `error`, then `on_failure` is called from the lane's thread.
   void start(FirstError& error, std::function<void()> on_failure);
   /// Every lane sweeps its chunks once more and then sends this fence.

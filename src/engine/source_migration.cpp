@@ -37,6 +37,16 @@ constexpr Duration kGoodbyePatience = milliseconds(500);
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
+// Hashes take a 32nd of the RAM that they speak of, as many bytes again go to the pages that are sent most often. A
+// host that can run a very large VM can spare so much, but more would only speak of pages that are sent once.
+constexpr std::uint64_t kRamPerDeltaByte = 16;
+constexpr std::uint64_t kMostDeltaMemory = 2 * kGiB;
+
+std::uint64_t delta_memory(const SourceParts& parts) {
+  return parts.goals.delta_memory.value_or(
+      std::min(parts.vm.memory().layout().bytes() / kRamPerDeltaByte, kMostDeltaMemory));
+}
+
 }  // namespace
 
 SourceMigration::SourceMigration(SourceParts parts)
@@ -46,7 +56,15 @@ SourceMigration::SourceMigration(SourceParts parts)
       sent_(board_.chunk_count()),
       left_out_(board_.chunk_count()),
       free_pages_(parts_.free_pages, board_, left_out_, parts_.clock),
-      lane_setting_{parts_.vm.memory(), board_, sent_, left_out_, parts_.kernels, parts_.clock, parts_.goals.lanes},
+      lane_setting_{.memory = parts_.vm.memory(),
+                    .board = board_,
+                    .sent = sent_,
+                    .left_out = left_out_,
+                    .kernels = parts_.kernels,
+                    .clock = parts_.clock,
+                    .lanes = parts_.goals.lanes,
+                    .codec = parts_.goals.codec,
+                    .deltas = {.key = parts_.hash_key, .memory = delta_memory(parts_) / parts_.goals.lanes}},
       lanes_(lane_setting_) {}
 
 SourceMigration::~SourceMigration() {
@@ -113,9 +131,7 @@ Status SourceMigration::connect() {
     greeting.role = wire::Role::kLane;
     greeting.lane = static_cast<std::uint16_t>(i);
     TRY(wire::send_greeting(*channel, greeting));
-    std::unique_ptr<Encoder> encoder;
-    if (parts_.goals.codec.id != CodecId::kRaw) encoder = TRY(make_encoder(parts_.goals.codec));
-    lanes_.add(std::move(channel), std::move(encoder));
+    lanes_.add(std::move(channel));
   }
   parts_.on_milestone("welcomed");
   return {};

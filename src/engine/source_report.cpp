@@ -79,7 +79,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.vm_name = parts_.vm.fingerprint().vm_name;
   r.source_version = parts_.vm.fingerprint().version;
   r.sink_version = sink_version_;
-  r.codec = format_codec(parts_.goals.codec);
+  r.codec = parts_.goals.codec ? format_codec(*parts_.goals.codec) : "auto";
   r.lanes = parts_.goals.lanes;
   r.kernels = parts_.kernels.name;
   r.total = now() - began_;
@@ -100,9 +100,17 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.pages_free = free_pages_.pages();
   r.free_pages = free_pages_.finding();
   r.pages_discarded = pages_given_back_;
-  r.bytes_raw = totals.bytes_raw;
-  r.bytes_compressed = totals.bytes_compressed;
-  r.bytes_before_compression = totals.bytes_before;
+  r.pages_same_fill = totals.pages_fill;
+  r.pages_copied = totals.pages_copied;
+  r.pages_delta = totals.pages_delta;
+  r.pages_unchanged = totals.pages_unchanged;
+  for (const auto& use : totals.codecs) {
+    if (use.blocks == 0) continue;
+    const bool raw = use.codec.id == CodecId::kRaw;
+    (raw ? r.bytes_raw : r.bytes_compressed) += use.bytes_after;
+    if (!raw) r.bytes_before_compression += use.bytes_before;
+    r.codecs.push_back({format_codec(use.codec), use.blocks, use.bytes_before, use.bytes_after});
+  }
   r.bytes_lanes = totals.bytes_wire;
   if (control_channel_) r.bytes_control = control_channel_->bytes_sent();
   if (relay_) {

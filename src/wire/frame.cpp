@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "wire/block.h"
 #include "wire/little_endian.h"
 
 namespace godwit::wire {
@@ -14,27 +15,40 @@ constexpr std::size_t kReservedAt = 2;
 constexpr std::size_t kChunkAt = 4;
 constexpr std::size_t kDataAt = 8;
 constexpr std::size_t kZeroAt = 16;
-constexpr std::size_t kPayloadAt = 24;
-constexpr std::size_t kReservedToo = 28;
+constexpr std::size_t kFillAt = 24;
+constexpr std::size_t kCopiesAt = 32;
+constexpr std::size_t kDeltaAt = 40;
+constexpr std::size_t kXoredAt = 48;
+constexpr std::size_t kPayloadAt = 56;
+constexpr std::size_t kBlockAt = 60;
 
 // CodecId::kRaw, which this folder does not see.
 constexpr std::uint8_t kRawCodec = 0;
 
 Status check_pages(const FrameHeader& header) {
-  const std::size_t size = page_count(header.data) * kPageSize;
   const auto bad = [&](std::string_view why) {
     return fail(ErrorKind::kProtocol, fmt::format("a frame of chunk {} {}", header.chunk.value, why));
   };
-  if ((header.data & header.zero) != 0) return bad("names pages as data and as zeros at once");
-  if ((header.data | header.zero) == 0) return bad("names no page");
-  if (header.data == 0 && header.payload != 0) return bad("has a payload but no pages in it");
-  if (header.data == 0 && header.codec != kRawCodec) return bad("has a codec but no payload");
-  if (header.data != 0 && header.payload == 0) return bad("has pages but no payload");
-  if (header.payload > size) {
-    return bad(fmt::format("has a payload of {} bytes for {} bytes of pages", header.payload, size));
+  PageWord seen = 0;
+  for (const PageWord word : {header.data, header.zero, header.fill, header.copies, header.delta}) {
+    if ((seen & word) != 0) return bad("names a page twice");
+    seen |= word;
   }
-  if (header.codec == kRawCodec && header.payload != size) {
-    return bad(fmt::format("has a raw payload of {} bytes for {} bytes of pages", header.payload, size));
+  if (seen == 0) return bad("names no page");
+  if ((header.xored & ~header.delta) != 0) return bad("XORs a page of which it has no delta");
+  const auto bounds = block_bounds(header);
+  if (header.block < bounds.least || header.block > bounds.most) {
+    return bad(
+        fmt::format("has a block of {} bytes where its pages make {} to {}", header.block, bounds.least, bounds.most));
+  }
+  if (header.block == 0 && header.codec != kRawCodec) return bad("has a codec but no payload");
+  if (header.block == 0 && header.payload != 0) return bad("has a payload but no block in it");
+  if (header.block != 0 && header.payload == 0) return bad("has a block but no payload");
+  if (header.payload > header.block) {
+    return bad(fmt::format("has a payload of {} bytes for a block of {}", header.payload, header.block));
+  }
+  if (header.codec == kRawCodec && header.payload != header.block) {
+    return bad(fmt::format("has a raw payload of {} bytes for a block of {}", header.payload, header.block));
   }
   return {};
 }
@@ -48,7 +62,12 @@ FrameHeaderBytes encode(const FrameHeader& header) noexcept {
   put(bytes.data() + kChunkAt, header.chunk.value);
   put(bytes.data() + kDataAt, header.data);
   put(bytes.data() + kZeroAt, header.zero);
+  put(bytes.data() + kFillAt, header.fill);
+  put(bytes.data() + kCopiesAt, header.copies);
+  put(bytes.data() + kDeltaAt, header.delta);
+  put(bytes.data() + kXoredAt, header.xored);
   put(bytes.data() + kPayloadAt, header.payload);
+  put(bytes.data() + kBlockAt, header.block);
   return bytes;
 }
 
@@ -58,7 +77,7 @@ Result<FrameHeader> decode_frame_header(Bytes bytes) {
                 fmt::format("a frame header has {} bytes, not {}", bytes.size(), kFrameHeaderSize));
   }
   const std::byte* at = bytes.data();
-  if (get<std::uint16_t>(at + kReservedAt) != 0 || get<std::uint32_t>(at + kReservedToo) != 0) {
+  if (get<std::uint16_t>(at + kReservedAt) != 0) {
     return fail(ErrorKind::kProtocol, "a frame's reserved bytes are not zero");
   }
   FrameHeader header;
@@ -67,13 +86,18 @@ Result<FrameHeader> decode_frame_header(Bytes bytes) {
   header.chunk = ChunkIndex{get<std::uint32_t>(at + kChunkAt)};
   header.data = get<PageWord>(at + kDataAt);
   header.zero = get<PageWord>(at + kZeroAt);
+  header.fill = get<PageWord>(at + kFillAt);
+  header.copies = get<PageWord>(at + kCopiesAt);
+  header.delta = get<PageWord>(at + kDeltaAt);
+  header.xored = get<PageWord>(at + kXoredAt);
   header.payload = get<std::uint32_t>(at + kPayloadAt);
+  header.block = get<std::uint32_t>(at + kBlockAt);
   switch (header.type) {
     case FrameType::kPages:
       TRY(check_pages(header));
       return header;
     case FrameType::kFence:
-      if (header.codec != 0 || header.data != 0 || header.zero != 0 || header.payload != 0) {
+      if (header != FrameHeader{.type = FrameType::kFence, .chunk = header.chunk}) {
         return fail(ErrorKind::kProtocol, fmt::format("fence {} carries pages", header.chunk.value));
       }
       return header;

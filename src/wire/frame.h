@@ -1,4 +1,4 @@
-// Lane frames: pages of one chunk, or a fence. A fixed little-endian header of 32 bytes, then the payload.
+// Lane frames: pages of one chunk, or a fence. A fixed little-endian header of 64 bytes, then the payload.
 #pragma once
 
 #include <array>
@@ -10,28 +10,37 @@
 
 namespace godwit::wire {
 
-inline constexpr std::size_t kFrameHeaderSize = 32;
+inline constexpr std::size_t kFrameHeaderSize = 64;
 
 enum class FrameType : std::uint8_t {
-  kPages = 1,  ///< `data` pages are in the payload, `zero` pages are all zeros
+  kPages = 1,  ///< what the header's page words say, with a payload if any of them needs one
   kFence = 2,  ///< all before this has been sent; `chunk` carries the fence's number
 };
 
+/// A page is in at most one of the words, but for `xored`.
 struct FrameHeader {
   FrameType type = FrameType::kPages;
   std::uint8_t codec = 0;  ///< CodecId of the payload
   ChunkIndex chunk;
-  PageWord data = 0;          ///< pages in the payload, joined in order, then encoded
-  PageWord zero = 0;          ///< pages that are all zeros now; disjoint from data
+  PageWord data = 0;          ///< pages that come whole
+  PageWord zero = 0;          ///< pages that are all zeros now
+  PageWord fill = 0;          ///< pages of one 64-bit value repeated
+  PageWord copies = 0;        ///< pages that equal another page, which this lane has sent before
+  PageWord delta = 0;         ///< pages of which some sub-blocks come; the rest is as this lane has sent it before
+  PageWord xored = 0;         ///< those of `delta` whose sub-blocks are XORed with what was there
   std::uint32_t payload = 0;  ///< bytes that follow
+  std::uint32_t block = 0;    ///< what they decode to (block.h)
   bool operator==(const FrameHeader&) const = default;
+
+  /// All pages that the frame speaks of.
+  PageWord named() const noexcept { return data | zero | fill | copies | delta; }
 };
 
 using FrameHeaderBytes = std::array<std::byte, kFrameHeaderSize>;
 FrameHeaderBytes encode(const FrameHeader& header) noexcept;
-/// Checks all that can be checked without knowing the VM: type, disjoint words, payload present exactly if there is
-/// data and at most page_count(data) * 4096, raw payload exactly that long, at least one page named, a fence without
-/// pages, reserved bytes zero. kProtocol says which.
+/// Checks all that can be checked without knowing the VM: type, disjoint words, at least one page named, a block that
+/// the words' pages can have, a payload no longer than the block and exactly as long if raw, a fence without pages,
+/// reserved bytes zero. kProtocol says which.
 Result<FrameHeader> decode_frame_header(Bytes header);
 
 }  // namespace godwit::wire

@@ -1,11 +1,10 @@
 // The greeting: who connects, as what, and that it belongs to the session. spec.md has its bytes.
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 
+#include "base/random.h"
 #include "wire/control.h"
 #include "wire/little_endian.h"
 
@@ -123,10 +122,7 @@ bool same_secret(const Secret& a, const Secret& b) noexcept {
 
 Result<Secret> random_secret() {
   Secret secret;
-  // KERNEL: getrandom gives up to 256 bytes whole once the pool is ready; only before that a signal may end it early.
-  while (::getrandom(secret.data(), secret.size(), 0) != static_cast<ssize_t>(secret.size())) {
-    if (errno != EINTR) return fail_os("getrandom");
-  }
+  TRY(fill_with_random(secret));
   return secret;
 }
 

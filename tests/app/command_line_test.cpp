@@ -63,7 +63,8 @@ TEST(SendCommand, TakesItsDefaults) {
   EXPECT_EQ(send.goals.max_downtime, Duration(50ms));
   EXPECT_EQ(send.goals.timeout, Duration(1h));
   EXPECT_EQ(send.goals.lanes, 4U);
-  EXPECT_EQ(send.goals.codec, CodecChoice{});
+  EXPECT_FALSE(send.goals.codec.has_value()) << "the governor's choice";
+  EXPECT_FALSE(send.goals.delta_memory.has_value());
   EXPECT_FALSE(send.goals.bandwidth.has_value());
   EXPECT_EQ(send.pid, 0);
   EXPECT_EQ(send.progress, ProgressMode::kAuto);
@@ -78,12 +79,14 @@ TEST(SendCommand, TakesEveryOption) {
                            "--max-downtime", "30ms",      "--bandwidth", "2.5Gbit",      "--codec",
                            "lz4:16",         "--lanes",   "7",           "--timeout",    "5min",
                            "--progress",     "json",      "--report",    "/tmp/r.json",  "--pid",
-                           "4711",           "--kernels", "avx2",        "--free-pages", "send"});
+                           "4711",           "--kernels", "avx2",        "--free-pages", "send",
+                           "--delta-memory", "64MiB"});
   EXPECT_EQ(send.to.kind, Address::Kind::kUnix);
   EXPECT_EQ(send.to.path, "/run/g.sock");
   EXPECT_EQ(send.goals.max_downtime, Duration(30ms));
   EXPECT_EQ(send.goals.bandwidth, BitRate{2'500'000'000});
   EXPECT_EQ(send.goals.codec, (CodecChoice{CodecId::kLz4, 16}));
+  EXPECT_EQ(send.goals.delta_memory, 64 * kMiB);
   EXPECT_EQ(send.goals.lanes, 7U);
   EXPECT_EQ(send.goals.timeout, Duration(5min));
   EXPECT_EQ(send.progress, ProgressMode::kJson);
@@ -143,6 +146,7 @@ TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
            Case{"--bandwidth", "100Mb", "100Mbit"},
            Case{"--bandwidth", "1kbit", "1Mbit to 10Tbit"},
            Case{"--codec", "bzip2", "zstd"},
+           Case{"--delta-memory", "lots", "--delta-memory"},
            Case{"--free-pages", "no", "skip or send"},
            Case{"--pid", "0", "1 to"},
            Case{"--pid", "qemu", "1 to"},

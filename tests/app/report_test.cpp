@@ -22,7 +22,8 @@ Report moved() {
   r.vm_name = "vm1";
   r.source_version = "7.2.22";
   r.sink_version = "10.0.2";
-  r.codec = "zstd:1";
+  r.codec = "auto";
+  r.codecs = {{"raw", 3, 12 * kMiB, 12 * kMiB}, {"zstd:1", 7, 1800 * kMiB, 900 * kMiB}};
   r.lanes = 2;
   r.kernels = "avx512";
   r.total = 12345ms;
@@ -31,6 +32,10 @@ Report moved() {
   r.ledger = {{"last harvest", 0, 812}, {"last pages", 812, 2210}, {"devices saved and loaded", 900, 30100}};
   r.ram_bytes = 4 * kGiB;
   r.pages_data = 101;
+  r.pages_same_fill = 110;
+  r.pages_copied = 111;
+  r.pages_delta = 112;
+  r.pages_unchanged = 113;
   r.pages_zero = 102;
   r.pages_skipped = 103;
   r.pages_free = 109;
@@ -113,7 +118,10 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("vm_name"), "vm1");
   EXPECT_EQ(json.at("source_version"), "7.2.22");
   EXPECT_EQ(json.at("sink_version"), "10.0.2");
-  EXPECT_EQ(json.at("codec"), "zstd:1");
+  EXPECT_EQ(json.at("codec"), "auto");
+  ASSERT_EQ(json.at("codecs").size(), 2U);
+  EXPECT_EQ(json.at("codecs").at(1),
+            (Json{{"codec", "zstd:1"}, {"blocks", 7}, {"bytes_before", 1800 * kMiB}, {"bytes_after", 900 * kMiB}}));
   EXPECT_EQ(json.at("lanes"), 2);
   EXPECT_EQ(json.at("kernels"), "avx512");
   EXPECT_EQ(json.at("total_us"), 12'345'000);
@@ -123,6 +131,10 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("ledger").at(1), (Json{{"name", "last pages"}, {"begin_us", 812}, {"end_us", 2210}}));
   EXPECT_EQ(json.at("ram_bytes"), 4 * kGiB);
   EXPECT_EQ(json.at("pages_data"), 101);
+  EXPECT_EQ(json.at("pages_same_fill"), 110);
+  EXPECT_EQ(json.at("pages_copied"), 111);
+  EXPECT_EQ(json.at("pages_delta"), 112);
+  EXPECT_EQ(json.at("pages_unchanged"), 113);
   EXPECT_EQ(json.at("pages_zero"), 102);
   EXPECT_EQ(json.at("pages_skipped"), 103);
   EXPECT_EQ(json.at("pages_free"), 109);
@@ -142,7 +154,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_cpu_us"), 1'100'000);
   EXPECT_EQ(json.at("source_peak_memory"), 34 * kMiB);
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
-  EXPECT_EQ(json.size(), 34U) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 39U) << "a field that this test does not know";
 }
 
 TEST(ReportJson, CarriesTheErrorAndSurvivesBytesThatAreNoText) {

@@ -38,13 +38,19 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
   }
   /// Runs both lanes until all that was posted, and the last fence after it, has been applied.
   void copy() {
-    LaneSetting setting{memory_, board_, sent_, left_out_, best_kernels({}), clock_};
-    SourceLane lane(setting, 0, *source_end_,
-                    GetParam() == CodecId::kRaw ? nullptr : make_encoder({GetParam(), 1}).value());
+    LaneSetting setting{.memory = memory_,
+                        .board = board_,
+                        .sent = sent_,
+                        .left_out = left_out_,
+                        .kernels = best_kernels({}),
+                        .clock = clock_,
+                        .codec = CodecChoice{GetParam(), 1},
+                        .deltas = {.memory = 1 << 20}};
+    SourceLane lane(setting, 0, *source_end_);
     std::jthread sender([&](std::stop_token stop) { EXPECT_TRUE(lane.run(stop)); });
     setting.fence = kLastFence;
     board_.announce();
-    SinkLaneSetting sink{there_, filled_, 1, [](unsigned, std::uint32_t) { return Status{}; }};
+    SinkLaneSetting sink{there_, filled_, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
     sink_end_->set_receive_timeout(std::chrono::seconds(20));
     const Status applied = SinkLane(sink, 0, *sink_end_).run();
     EXPECT_TRUE(applied) << applied.error().message;

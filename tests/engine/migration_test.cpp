@@ -40,6 +40,7 @@ class Migration : public ::testing::Test {
                               .fingerprint = sink_.fingerprint(),
                               .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink_; },
                               .clock = clock_,
+                              .kernels = best_kernels({}),
                               .patience = 20s,
                               .on_milestone = std::move(on_milestone),
                               .on_note = [&](std::string_view note) { notes_ += note; },
@@ -96,6 +97,7 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
                                 .fingerprint = sink.fingerprint(),
                                 .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
                                 .clock = clock_,
+                                .kernels = best_kernels({}),
                                 .patience = 20s,
                                 .on_milestone = [](std::string_view) {},
                                 .program = "test"});
@@ -169,6 +171,7 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
                               .fingerprint = sink.fingerprint(),
                               .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
                               .clock = clock_,
+                              .kernels = best_kernels({}),
                               .patience = 20s,
                               .on_milestone = [](std::string_view) {},
                               .program = "test"});
@@ -215,6 +218,7 @@ TEST_F(Migration, ASinkThatDoesNotFitIsRefusedBeforeAnythingMoves) {
                               .fingerprint = other.fingerprint(),
                               .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &other; },
                               .clock = clock_,
+                              .kernels = best_kernels({}),
                               .patience = 20s,
                               .on_milestone = [](std::string_view) {}});
   });

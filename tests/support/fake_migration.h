@@ -38,6 +38,7 @@ class FakeMigration : public ::testing::Test {
                               .fingerprint = sink_.fingerprint(),
                               .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink_; },
                               .clock = steady_,
+                              .kernels = best_kernels({}),
                               .patience = std::chrono::seconds(20),
                               .on_milestone = std::move(on_milestone),
                               .program = "test"});

@@ -4,11 +4,24 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <vector>
 
 #include "memory/guest_memory.h"
 
 namespace godwit::testing {
+
+/// Page-aligned, as guest RAM is wherever it is mapped.
+template <typename T>
+struct PageAligned {
+  using value_type = T;
+  T* allocate(std::size_t count) {
+    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{kPageSize}));
+  }
+  void deallocate(T* at, std::size_t) noexcept { ::operator delete (at, std::align_val_t{kPageSize}); }
+  bool operator==(const PageAligned&) const = default;
+};
+using RamBytes = std::vector<std::byte, PageAligned<std::byte>>;
 
 /// One block per RamLayout block; find_data() names the pages that are not zero.
 class PlainMemory final : public GuestMemory {
@@ -71,7 +84,7 @@ class PlainMemory final : public GuestMemory {
   const std::byte* at(ChunkIndex chunk, unsigned page) const noexcept {
     return bytes_.data() + chunk.value * kChunkSize + page * kPageSize;
   }
-  const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
+  const RamBytes& bytes() const noexcept { return bytes_; }
 
   bool out_of_memory = false;
   /// What happens while a reader holds its copy and has not looked at it yet. On the reader's thread.
@@ -79,7 +92,7 @@ class PlainMemory final : public GuestMemory {
 
  private:
   RamLayout layout_;
-  std::vector<std::byte> bytes_;
+  RamBytes bytes_;
 };
 
 }  // namespace godwit::testing

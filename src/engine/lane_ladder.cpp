@@ -1,0 +1,29 @@
+#include "engine/lane_ladder.h"
+
+namespace godwit {
+
+std::vector<CodecChoice> rungs_for(const std::optional<CodecChoice>& asked) {
+  if (!asked) return {governor_ladder().begin(), governor_ladder().end()};
+  std::vector<CodecChoice> rungs{{CodecId::kRaw}};
+  if (asked->id != CodecId::kRaw) rungs.push_back(*asked);
+  return rungs;
+}
+
+LaneLadder::LaneLadder(const std::optional<CodecChoice>& asked) : rungs_(rungs_for(asked)), encoders_(rungs_.size()) {
+  if (!asked) governor_.emplace();
+}
+
+std::size_t LaneLadder::choose(BlockKind kind, std::size_t block_bytes) noexcept {
+  return governor_ ? governor_->choose(kind, block_bytes) : rungs_.size() - 1;
+}
+
+Result<Encoder*> LaneLadder::encoder(std::size_t rung) {
+  if (rung != 0 && !encoders_[rung]) encoders_[rung] = TRY(make_encoder(rungs_[rung]));
+  return encoders_[rung].get();
+}
+
+void LaneLadder::learn(const BlockOutcome& outcome) noexcept {
+  if (governor_) governor_->learn(outcome);
+}
+
+}  // namespace godwit

@@ -1,0 +1,38 @@
+// The codecs that one lane may choose from: rung 0 is raw. Encoders are made when they are first needed.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "codec/codec.h"
+#include "engine/governor.h"
+
+namespace godwit {
+
+/// The rungs of every lane of a migration: all that the governor knows, or raw and the one that was asked for.
+std::vector<CodecChoice> rungs_for(const std::optional<CodecChoice>& asked);
+
+/// Owned by one lane.
+class LaneLadder {
+ public:
+  /// Governed if no codec was asked for.
+  explicit LaneLadder(const std::optional<CodecChoice>& asked);
+
+  /// The rung for the next block.
+  std::size_t choose(BlockKind kind, std::size_t block_bytes) noexcept;
+  /// Null for raw.
+  Result<Encoder*> encoder(std::size_t rung);
+  CodecId codec(std::size_t rung) const noexcept { return rungs_[rung].id; }
+  void learn(const BlockOutcome& outcome) noexcept;
+  /// Saving bytes gains nothing now.
+  bool link_is_idle() const noexcept { return governor_ && governor_->link_is_idle(); }
+
+ private:
+  std::vector<CodecChoice> rungs_;
+  std::vector<std::unique_ptr<Encoder>> encoders_;
+  std::optional<Governor> governor_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,79 @@
+#include "engine/old_pages.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace godwit {
+
+namespace {
+
+// A slot's owner and its node in the map, about.
+constexpr std::size_t kBookkeeping = 64;
+constexpr std::uint64_t kNobody = ~std::uint64_t{0};
+
+std::uint64_t number_of(ChunkIndex chunk, unsigned page) noexcept {
+  return std::uint64_t{chunk.value} * kPagesPerChunk + page;
+}
+
+}  // namespace
+
+OldPages::OldPages(std::size_t limit)
+    : slots_(static_cast<std::uint32_t>(std::min<std::size_t>(limit / (kPageSize + kBookkeeping), UINT32_MAX))) {
+  if (slots_ == 0) return;
+  void* const space =
+      ::mmap(nullptr, slots_ * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (space == MAP_FAILED) {
+    slots_ = 0;
+    return;
+  }
+  storage_ = static_cast<std::byte*>(space);
+}
+
+OldPages::~OldPages() {
+  if (storage_ != nullptr) ::munmap(storage_, slots_ * kPageSize);
+}
+
+const std::byte* OldPages::find(ChunkIndex chunk, unsigned page) const noexcept {
+  const auto found = where_.find(number_of(chunk, page));
+  return found == where_.end() ? nullptr : bytes_of(found->second);
+}
+
+void OldPages::store(ChunkIndex chunk, unsigned page, const std::byte* bytes) {
+  if (slots_ == 0) return;
+  const auto number = number_of(chunk, page);
+  const auto found = where_.find(number);
+  std::uint32_t slot = 0;
+  if (found != where_.end()) {
+    slot = found->second;
+  } else {
+    slot = take_slot();
+    owners_[slot] = number;
+    where_.emplace(number, slot);
+  }
+  std::memcpy(bytes_of(slot), bytes, kPageSize);
+}
+
+std::uint32_t OldPages::take_slot() {
+  if (owners_.size() < slots_) {
+    owners_.push_back(kNobody);
+    return static_cast<std::uint32_t>(owners_.size() - 1);
+  }
+  const std::uint32_t slot = next_;
+  next_ = (next_ + 1) % slots_;
+  if (owners_[slot] != kNobody) where_.erase(owners_[slot]);
+  return slot;
+}
+
+void OldPages::forget(ChunkIndex chunk, PageWord pages) noexcept {
+  if (where_.empty()) return;
+  for_each_page(pages, [&](unsigned page) {
+    const auto found = where_.find(number_of(chunk, page));
+    if (found == where_.end()) return;
+    owners_[found->second] = kNobody;
+    where_.erase(found);
+  });
+}
+
+}  // namespace godwit

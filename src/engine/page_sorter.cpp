@@ -1,0 +1,136 @@
+#include "engine/page_sorter.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace godwit {
+
+namespace {
+
+// Shares of the memory: hashes first, for each pays for 32 times its size; twins are worth little, so they get little.
+constexpr std::size_t kHashShare = 4;  // of 8
+constexpr std::size_t kTwinShare = 1;  // of 16
+
+/// What hashes for all chunks of a lane would take.
+std::size_t all_hashes(std::uint32_t chunk_count, unsigned lanes) noexcept {
+  return (chunk_count / lanes + 1) * sizeof(ChunkHashes);
+}
+
+std::uint64_t first_word(const std::byte* page) noexcept {
+  std::uint64_t word = 0;
+  std::memcpy(&word, page, sizeof word);
+  return word;
+}
+
+/// XOR pays where most bytes stay the same; where all are new it only hides what they have in common.
+bool mostly_zeros(const std::byte* bytes, std::size_t size) noexcept {
+  const auto zeros = std::count(bytes, bytes + size, std::byte{0});
+  return static_cast<std::size_t>(zeros) * 2 > size;
+}
+
+}  // namespace
+
+/// The pages that sort() is at work on.
+struct PageSorter::Claim {
+  ChunkIndex chunk;
+  PageWord resent;
+  ChunkHashes* hashes;
+  wire::TailBuilder& tail;
+  SortedPages sorted;
+};
+
+PageSorter::PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count, unsigned lanes)
+    : kernels_(kernels), key_(setting.key) {
+  if (setting.memory == 0) return;
+  const std::size_t for_twins = setting.memory / 16 * kTwinShare;
+  const std::size_t for_hashes =
+      std::min(all_hashes(chunk_count, lanes), (setting.memory - for_twins) / 8 * kHashShare);
+  hashes_.emplace(chunk_count, lanes, for_hashes);
+  twins_.emplace(for_twins);
+  old_pages_.emplace(setting.memory - for_twins - for_hashes);
+}
+
+SortedPages PageSorter::sort(ChunkIndex chunk, PageWord pages, PageWord resent, const std::byte* copy, Effort effort,
+                             wire::TailBuilder& tail) {
+  const PageWord uniform = kernels_.uniform_pages(copy, static_cast<unsigned>(page_count(pages)));
+  const bool deltas = effort == Effort::kDeltas && hashes_;
+  Claim claim{chunk, resent, deltas ? hashes_->open(chunk, resent != 0) : nullptr, tail, {}};
+  const std::byte* bytes = copy;
+  PageWord packed = 1;
+  PageWord forgotten = 0;
+  for_each_page(pages, [&](unsigned page) {
+    const PageWord bit = PageWord{1} << page;
+    if ((uniform & packed) != 0) {
+      forgotten |= bit;
+      const auto value = first_word(bytes);
+      (value == 0 ? claim.sorted.zero : claim.sorted.fill) |= bit;
+      if (value != 0) tail.add_fill(value);
+    } else if (claim.hashes != nullptr) {
+      sort_one(claim, page, bytes);
+    } else {
+      forgotten |= bit;
+      claim.sorted.whole |= bit;
+    }
+    bytes += kPageSize;
+    packed <<= 1;
+  });
+  if (forgotten != 0 && hashes_) {
+    hashes_->forget(chunk, forgotten);
+    old_pages_->forget(chunk, forgotten);
+  }
+  return claim.sorted;
+}
+
+void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {
+  const PageWord bit = PageWord{1} << page;
+  PageHashes& hashes = claim.hashes->pages[page];
+  const bool known = (claim.hashes->known & bit) != 0;
+  const SubBlockMask changed = kernels_.rehash_page(bytes, key_, hashes);
+  claim.hashes->known |= bit;
+  if (known && changed == 0) {
+    claim.sorted.unchanged |= bit;
+    return;
+  }
+  if (known && changed != kAllSubBlocks) {
+    make_delta(claim, page, bytes, changed);
+    old_pages_->store(claim.chunk, page, bytes);
+    return;
+  }
+  if (const auto twin = twin_of(claim.chunk, page, hashes)) {
+    claim.sorted.copies |= bit;
+    claim.tail.add_copy(*twin);
+  } else {
+    claim.sorted.whole |= bit;
+  }
+  // A page that was sent before is likely to be sent once more.
+  if ((claim.resent & bit) != 0) {
+    old_pages_->store(claim.chunk, page, bytes);
+  } else {
+    old_pages_->forget(claim.chunk, bit);
+  }
+}
+
+void PageSorter::make_delta(Claim& claim, unsigned page, const std::byte* bytes, SubBlockMask changed) {
+  const PageWord bit = PageWord{1} << page;
+  std::byte* const out = claim.tail.sub_blocks();
+  const std::byte* const old = old_pages_->find(claim.chunk, page);
+  if (old != nullptr) {
+    kernels_.gather_xor(bytes, old, changed, out);
+    if (mostly_zeros(out, sub_block_bytes(changed))) claim.sorted.xored |= bit;
+  }
+  if ((claim.sorted.xored & bit) == 0) kernels_.gather(bytes, changed, out);
+  claim.sorted.delta |= bit;
+  claim.tail.add_delta(changed);
+}
+
+std::optional<wire::PageReference> PageSorter::twin_of(ChunkIndex chunk, unsigned page, const PageHashes& hashes) {
+  const auto twin = twins_->swap(Twins::signature(hashes), {chunk, page});
+  // A frame may not refer to its own chunk, of which the sink has not got these pages yet.
+  if (!twin || twin->chunk == chunk) return std::nullopt;
+  const ChunkHashes* const there = hashes_->find(twin->chunk);
+  if (there == nullptr || (there->known & (PageWord{1} << twin->page)) == 0) return std::nullopt;
+  if (there->pages[twin->page] != hashes) return std::nullopt;
+  return twin;
+}
+
+}  // namespace godwit

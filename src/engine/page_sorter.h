@@ -1,0 +1,65 @@
+// Sorts the pages of a claim by what the sink must be told of each, and puts together what is sent instead of them.
+//
+//   copy of the pages --> zero? --> one value? --> as the sink has it? --> some sub-blocks new? --> known elsewhere?
+//   --> whole
+//                                                  (not sent)              tail                     tail
+//
+// It compares with what this lane has sent before, in order, so the sink holds just that when the frame arrives.
+#pragma once
+
+#include <optional>
+
+#include "engine/delta_table.h"
+#include "engine/old_pages.h"
+#include "engine/twins.h"
+#include "memory/kernels.h"
+#include "wire/block.h"
+
+namespace godwit {
+
+/// Every page of the claim is in exactly one word, but for `xored`.
+struct SortedPages {
+  PageWord whole = 0;
+  PageWord zero = 0;
+  PageWord fill = 0;    ///< one 64-bit value repeated, not zero
+  PageWord copies = 0;  ///< equal to a page of another chunk that this lane has sent
+  PageWord delta = 0;
+  PageWord xored = 0;      ///< of `delta`
+  PageWord unchanged = 0;  ///< as the sink has them
+};
+
+/// How much of a lane's work may go into saving bytes.
+enum class Effort {
+  kPlain,   ///< zero and one-value pages only; what is sent now cannot be referred to later
+  kDeltas,  ///< all of it
+};
+
+struct DeltaSetting {
+  HashKey key{};           ///< random, new for each migration: nobody can make sub-blocks that collide
+  std::size_t memory = 0;  ///< bytes that one lane may take; 0: no deltas
+};
+
+/// Owned by one lane.
+class PageSorter {
+ public:
+  PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count, unsigned lanes);
+
+  /// `copy`: the pages, joined, aligned to 64 bytes. `resent`: of them, those that have been sent before. Appends to
+  /// `tail` what is sent of pages that are not whole.
+  SortedPages sort(ChunkIndex chunk, PageWord pages, PageWord resent, const std::byte* copy, Effort effort,
+                   wire::TailBuilder& tail);
+
+ private:
+  struct Claim;
+  void sort_one(Claim& claim, unsigned page, const std::byte* bytes);
+  void make_delta(Claim& claim, unsigned page, const std::byte* bytes, SubBlockMask changed);
+  std::optional<wire::PageReference> twin_of(ChunkIndex chunk, unsigned page, const PageHashes& hashes);
+
+  const Kernels& kernels_;
+  HashKey key_;
+  std::optional<DeltaTable> hashes_;
+  std::optional<OldPages> old_pages_;
+  std::optional<Twins> twins_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,48 @@
+// Where a lane has sent a page of the same content before: most pages have no twin, but a page that has one costs eight
+// bytes.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "memory/kernels.h"
+#include "wire/block.h"
+
+namespace godwit {
+
+/// Owned by one lane. A hint only, which the caller checks: what it names may have been sent anew since.
+class Twins {
+ public:
+  /// `limit` in bytes; 16 for each page that it can remember.
+  explicit Twins(std::size_t limit) : places_(std::bit_floor(limit / sizeof(Place))) {}
+
+  /// The page that was last noted under this signature, and from now on this one.
+  std::optional<wire::PageReference> swap(std::uint64_t signature, const wire::PageReference& page) noexcept {
+    if (places_.empty()) return std::nullopt;
+    Place& place = places_[signature & (places_.size() - 1)];
+    const Place before = place;
+    place = {signature, page.chunk.value, page.page};
+    if (before.signature != signature || before.page == kNone) return std::nullopt;
+    return wire::PageReference{ChunkIndex{before.chunk}, before.page};
+  }
+
+  /// One number for all hashes of a page.
+  static std::uint64_t signature(const PageHashes& hashes) noexcept {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t hash : hashes) sum = std::rotl(sum, 23) * 0x9e3779b97f4a7c15 + hash;
+    return sum ^ (sum >> 32);
+  }
+
+ private:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  struct Place {
+    std::uint64_t signature = 0;
+    std::uint32_t chunk = 0;
+    std::uint32_t page = kNone;
+  };
+  std::vector<Place> places_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,200 @@
+// Two lanes with a connection between them: whatever is written in between, the sink ends with the source's bytes, and
+// what need not travel does not.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/support/lane_pair.h"
+
+namespace godwit {
+namespace {
+
+using testing::LanePair;
+using testing::PlainMemory;
+
+constexpr CodecChoice kRaw{CodecId::kRaw};
+constexpr std::size_t kPlenty = 4 << 20;
+
+RamLayout chunks(unsigned count) {
+  return RamLayout::make({{.name = "ram0", .size = count * kChunkSize}}).value();
+}
+
+constexpr PageWord bit(unsigned page) {
+  return PageWord{1} << page;
+}
+
+void fill_at_random(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::mt19937_64& random) {
+  for (std::size_t at = 0; at < kPageSize; at += 8) {
+    const auto value = random();
+    std::memcpy(memory.at(chunk, page) + at, &value, 8);
+  }
+}
+
+void poke(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::size_t at, std::byte value) {
+  memory.at(chunk, page)[at] = value;
+}
+
+/// What guests do to a page.
+void write_somehow(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::mt19937_64& random) {
+  std::byte* const bytes = memory.at(chunk, page);
+  switch (random() % 8) {
+    case 0:
+      std::memset(bytes, 0, kPageSize);
+      break;
+    case 1:
+      std::memset(bytes, static_cast<int>(random() % 256), kPageSize);
+      break;
+    case 2: {  // equal to some other page, perhaps
+      const ChunkIndex other{static_cast<std::uint32_t>(random() % memory.layout().chunk_count())};
+      std::memmove(bytes, memory.at(other, static_cast<unsigned>(random() % kPagesPerChunk)), kPageSize);
+      break;
+    }
+    case 3:
+      fill_at_random(memory, chunk, page, random);
+      break;
+    case 4:
+      break;  // written with what was there
+    default:
+      for (auto n = random() % 20; n > 0; --n) bytes[random() % kPageSize] = static_cast<std::byte>(random());
+  }
+}
+
+struct Shape {
+  std::string name;
+  std::optional<CodecChoice> codec;
+  std::size_t delta_memory;
+};
+
+class LaneExactness : public ::testing::TestWithParam<Shape> {};
+
+TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
+  for (const Kernels* kernels : kernels_for(probe_host())) {
+    SCOPED_TRACE(std::string(kernels->name));
+    std::mt19937_64 random(5);
+    LanePair lanes(chunks(6), GetParam().codec, GetParam().delta_memory, *kernels);
+    for (int round = 0; round < 60; ++round) {
+      for (auto writes = random() % 200; writes > 0; --writes) {
+        const ChunkIndex chunk{static_cast<std::uint32_t>(random() % 6)};
+        const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
+        write_somehow(lanes.here, chunk, page, random);
+        lanes.post(chunk, bit(page));
+      }
+      lanes.copy();
+      ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
+    }
+    const auto& counters = lanes.counters();
+    EXPECT_GT(counters.pages_zero, 0U);
+    EXPECT_GT(counters.pages_fill, 0U);
+    if (GetParam().delta_memory == kPlenty && GetParam().codec) {
+      EXPECT_GT(counters.pages_delta, 0U);
+      EXPECT_GT(counters.pages_copied, 0U);
+      EXPECT_GT(counters.pages_unchanged, 0U);
+    }
+    if (GetParam().delta_memory == 0) {
+      EXPECT_EQ(counters.pages_delta + counters.pages_unchanged, 0U);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, LaneExactness,
+                         ::testing::Values(Shape{"Raw", kRaw, kPlenty}, Shape{"RawWithoutDeltas", kRaw, 0},
+                                           Shape{"Lz4", CodecChoice{CodecId::kLz4, 1}, kPlenty},
+                                           Shape{"Zstd", CodecChoice{CodecId::kZstd, 1}, kPlenty},
+                                           Shape{"ZstdWithRoomForTwoChunks", CodecChoice{CodecId::kZstd, 1}, 40'000},
+                                           Shape{"Auto", std::nullopt, kPlenty}),
+                         [](const auto& shape) { return shape.param.name; });
+
+/// A page of random bytes that has been sent twice, so that the lane knows all about it.
+class LaneBytes : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fill_at_random(lanes_.here, kChunk, 3, random_);
+    send(bit(3));
+    fill_at_random(lanes_.here, kChunk, 3, random_);
+    send(bit(3));
+  }
+  /// Bytes that it took to bring these pages over.
+  std::uint64_t send(PageWord pages) {
+    const auto before = lanes_.bytes_sent();
+    lanes_.post(kChunk, pages);
+    lanes_.copy();
+    EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
+    return lanes_.bytes_sent() - before - wire::kFrameHeaderSize;  // without the fence
+  }
+
+  static constexpr ChunkIndex kChunk{1};
+  std::mt19937_64 random_{7};
+  LanePair lanes_{chunks(3), CodecChoice{CodecId::kZstd, 1}, kPlenty};
+};
+
+TEST_F(LaneBytes, APageRewrittenAsItWasIsNotSent) {
+  EXPECT_EQ(send(bit(3)), 0U);
+  EXPECT_EQ(lanes_.counters().pages_unchanged, 1U);
+}
+
+TEST_F(LaneBytes, AChangedByteOfAnOftenSentPageTakesHardlyMore) {
+  poke(lanes_.here, kChunk, 3, 700, std::byte{1});
+  EXPECT_LT(send(bit(3)), wire::kFrameHeaderSize + 40);
+  poke(lanes_.here, kChunk, 3, 4000, std::byte{1});
+  EXPECT_LT(send(bit(3)), wire::kFrameHeaderSize + 40) << "the old bytes are those of the last sending";
+  EXPECT_EQ(lanes_.counters().pages_delta, 2U);
+}
+
+TEST_F(LaneBytes, APageSentOnceBeforeSendsItsChangedSubBlocks) {
+  fill_at_random(lanes_.here, kChunk, 9, random_);
+  EXPECT_GT(send(bit(9)), kPageSize);
+  poke(lanes_.here, kChunk, 9, 0, std::byte{1});
+  poke(lanes_.here, kChunk, 9, 4095, std::byte{1});
+  const auto bytes = send(bit(9));
+  EXPECT_GT(bytes, wire::kFrameHeaderSize + 2 * kSubBlockSize) << "random bytes, of which nothing is at hand";
+  EXPECT_LT(bytes, wire::kFrameHeaderSize + 3 * kSubBlockSize);
+}
+
+TEST_F(LaneBytes, AWhollyNewPageComesWhole) {
+  fill_at_random(lanes_.here, kChunk, 3, random_);
+  EXPECT_GT(send(bit(3)), kPageSize);
+  EXPECT_EQ(lanes_.counters().pages_delta, 0U);
+}
+
+TEST_F(LaneBytes, OneValueRepeatedTakesEightBytes) {
+  std::memset(lanes_.here.at(kChunk, 5), 0xa5, kPageSize);
+  EXPECT_LE(send(bit(5)), wire::kFrameHeaderSize + 8);
+  EXPECT_EQ(lanes_.counters().pages_fill, 1U);
+  poke(lanes_.here, kChunk, 5, 9, std::byte{1});
+  EXPECT_LT(send(bit(5)), wire::kFrameHeaderSize + 100);
+}
+
+TEST_F(LaneBytes, ATwinInAnotherChunkTakesEightBytes) {
+  std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
+  const auto before = lanes_.bytes_sent();
+  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.copy();
+  EXPECT_LE(lanes_.bytes_sent() - before, 2 * wire::kFrameHeaderSize + 8);
+  EXPECT_EQ(lanes_.counters().pages_copied, 1U);
+  EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
+}
+
+TEST_F(LaneBytes, ATwinThatHasChangedSinceIsNone) {
+  std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
+  poke(lanes_.here, kChunk, 3, 0, std::byte{77});
+  lanes_.post(kChunk, bit(3));
+  lanes_.copy();
+  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.copy();
+  EXPECT_EQ(lanes_.counters().pages_copied, 0U);
+  EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
+}
+
+TEST_F(LaneBytes, WhileDevicesMayWriteThereEverythingComesWhole) {
+  poke(lanes_.here, kChunk, 3, 0, std::byte{77});
+  lanes_.fence(kDevicesFence);
+  // A device has written to the page at the sink: what the source sends must not leave that in place.
+  poke(lanes_.there, kChunk, 3, 2000, std::byte{99});
+  lanes_.post(kChunk, bit(3));
+  lanes_.fence(kLastFence);
+  EXPECT_EQ(lanes_.counters().pages_delta, 0U);
+  EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
+}
+
+}  // namespace
+}  // namespace godwit

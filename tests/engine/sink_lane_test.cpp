@@ -1,0 +1,161 @@
+// What a sink lane refuses: a source that lies about what it has sent, or sends what does not fit.
+#include "engine/sink_lane.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "engine/fence.h"
+#include "host/host_profile.h"
+#include "tests/support/plain_memory.h"
+
+namespace godwit {
+namespace {
+
+/// Sink lane 0 of 2, so the even chunks are its own.
+class SinkLaneRefuses : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto pair = make_channel_pair();
+    source_ = std::move(pair->first);
+    sink_ = std::move(pair->second);
+    sink_->set_receive_timeout(std::chrono::seconds(20));
+  }
+  void send(wire::FrameHeader header, Bytes payload) {
+    header.payload = static_cast<std::uint32_t>(payload.size());
+    if (header.block == 0) header.block = header.payload;
+    ASSERT_TRUE(send_bytes(*source_, wire::encode(header)));
+    ASSERT_TRUE(send_bytes(*source_, payload));
+  }
+  void send_page(ChunkIndex chunk, unsigned page) {
+    send({.chunk = chunk, .data = PageWord{1} << page}, std::vector<std::byte>(kPageSize, std::byte{7}));
+  }
+  void fence(std::uint32_t number) {
+    ASSERT_TRUE(send_bytes(
+        *source_, wire::encode(wire::FrameHeader{.type = wire::FrameType::kFence, .chunk = ChunkIndex{number}})));
+  }
+  static Bytes delta_of_one_sub_block() {
+    static const std::vector<std::byte> tail = [] {
+      std::vector<std::byte> bytes(2 + kSubBlockSize);
+      bytes[0] = std::byte{1};
+      return bytes;
+    }();
+    return tail;
+  }
+  static std::array<std::byte, 8> reference(std::uint8_t chunk, std::uint8_t page) {
+    std::array<std::byte, 8> bytes{};
+    bytes[0] = std::byte{chunk};
+    bytes[4] = std::byte{page};
+    return bytes;
+  }
+  void expect_refused(std::string_view why) {
+    ASSERT_TRUE(source_->finish_sending());
+    SinkLaneSetting setting{memory_, filled_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
+    const Status status = SinkLane(setting, 0, *sink_).run();
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().kind, ErrorKind::kProtocol);
+    EXPECT_NE(status.error().message.find(why), std::string::npos) << status.error().message;
+  }
+  void expect_applied() {
+    fence(kLastFence);
+    SinkLaneSetting setting{memory_, filled_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
+    const Status status = SinkLane(setting, 0, *sink_).run();
+    EXPECT_TRUE(status) << status.error().message;
+  }
+
+  testing::PlainMemory memory_{RamLayout::make({{.name = "ram0", .size = 5 * kChunkSize}}).value()};
+  FilledPages filled_{5};
+  std::unique_ptr<Channel> source_, sink_;
+};
+
+TEST_F(SinkLaneRefuses, ChangesOfAPageThatWasNeverSent) {
+  send_page(ChunkIndex{2}, 0);
+  send({.chunk = ChunkIndex{2}, .delta = 2}, delta_of_one_sub_block());
+  expect_refused("changes of page 1 of chunk 2, which it never sent");
+}
+
+TEST_F(SinkLaneRefuses, ChangesOfAPageThatIsZeroNow) {
+  send_page(ChunkIndex{2}, 0);
+  send({.chunk = ChunkIndex{2}, .zero = 1}, {});
+  send({.chunk = ChunkIndex{2}, .delta = 1}, delta_of_one_sub_block());
+  expect_refused("changes of page 0 of chunk 2, which it never sent");
+}
+
+TEST_F(SinkLaneRefuses, ChangesWhileDevicesLoad) {
+  send_page(ChunkIndex{2}, 0);
+  fence(kDevicesFence);
+  send({.chunk = ChunkIndex{2}, .delta = 1}, delta_of_one_sub_block());
+  expect_refused("while devices may write to it");
+}
+
+TEST_F(SinkLaneRefuses, ACopyOfAPageThatWasNeverSent) {
+  send({.chunk = ChunkIndex{2}, .copies = 1}, reference(4, 3));
+  expect_refused("a copy of page 3 of chunk 4, which lane 0 never sent");
+}
+
+TEST_F(SinkLaneRefuses, ACopyOfAnotherLanesPage) {
+  filled_.add_received(ChunkIndex{1}, kAllPages);
+  send({.chunk = ChunkIndex{2}, .copies = 1}, reference(1, 3));
+  expect_refused("a copy of page 3 of chunk 1, which lane 0 never sent");
+}
+
+TEST_F(SinkLaneRefuses, ACopyFromPastTheEndOfRam) {
+  send({.chunk = ChunkIndex{2}, .copies = 1}, reference(200, 3));
+  expect_refused("a copy of page 3 of chunk 200");
+}
+
+TEST_F(SinkLaneRefuses, ACopyWithinOneChunk) {
+  send_page(ChunkIndex{2}, 3);
+  send({.chunk = ChunkIndex{2}, .copies = 1}, reference(2, 3));
+  expect_refused("the same frame's chunk");
+}
+
+TEST_F(SinkLaneRefuses, AMaskThatDoesNotFitItsSubBlocks) {
+  send_page(ChunkIndex{2}, 0);
+  auto tail = std::vector<std::byte>(delta_of_one_sub_block().begin(), delta_of_one_sub_block().end());
+  tail[0] = std::byte{3};
+  send({.chunk = ChunkIndex{2}, .delta = 1}, tail);
+  expect_refused("256 bytes of sub-blocks where its masks name 512");
+}
+
+TEST_F(SinkLaneRefuses, AChunkOutOfRange) {
+  send_page(ChunkIndex{6}, 0);
+  expect_refused("chunk 6 of a guest that has 5");
+}
+
+TEST_F(SinkLaneRefuses, AChunkOfAnotherLane) {
+  send_page(ChunkIndex{3}, 0);
+  expect_refused("chunk 3 on lane 0 of 2");
+}
+
+TEST_F(SinkLaneRefuses, ABlockOfAnotherLengthThanAnnounced) {
+  const std::vector<std::byte> pages(2 * kPageSize);
+  std::vector<std::byte> encoded(pages.size());
+  const auto encoder = make_encoder({CodecId::kZstd, 1}).value();
+  const EncodeJob job{0, pages, encoded};
+  EncodeDone done;
+  ASSERT_TRUE(encoder->submit({&job, 1}));
+  ASSERT_TRUE(encoder->collect({&done, 1}, {}));
+  send({.codec = 2, .chunk = ChunkIndex{2}, .data = 1, .block = kPageSize}, Bytes(encoded).first(done.size));
+  expect_refused("zstd");
+}
+
+TEST_F(SinkLaneRefuses, ACodecThatThisVersionDoesNotKnow) {
+  send({.codec = 99, .chunk = ChunkIndex{2}, .data = 1, .block = kPageSize}, Bytes(std::vector<std::byte>(100)));
+  expect_refused("no codec has the number 99");
+}
+
+TEST_F(SinkLaneRefuses, NothingOfWhatALaneMaySend) {
+  send_page(ChunkIndex{2}, 0);
+  send_page(ChunkIndex{4}, 9);
+  send({.chunk = ChunkIndex{2}, .delta = 1}, delta_of_one_sub_block());
+  send({.chunk = ChunkIndex{2}, .copies = 2}, reference(4, 9));
+  fence(kDevicesFence);
+  send({.chunk = ChunkIndex{2}, .zero = 1}, {});
+  expect_applied();
+  EXPECT_EQ(memory_.at(ChunkIndex{2}, 1)[100], std::byte{7});
+  EXPECT_EQ(memory_.at(ChunkIndex{2}, 0)[1000], std::byte{0});
+}
+
+}  // namespace
+}  // namespace godwit

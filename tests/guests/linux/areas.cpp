@@ -127,12 +127,14 @@ const char* name_of(Load load) noexcept {
       return "pages";
     case Load::kRandom:
       return "random";
+    case Load::kRedis:
+      return "redis";
   }
   return "?";
 }
 
 bool parse_load(const std::string& name, Load& load) noexcept {
-  for (const Load each : {Load::kIdle, Load::kInPlace, Load::kPages, Load::kRandom}) {
+  for (const Load each : {Load::kIdle, Load::kInPlace, Load::kPages, Load::kRandom, Load::kRedis}) {
     if (name == name_of(each)) {
       load = each;
       return true;
@@ -143,14 +145,18 @@ bool parse_load(const std::string& name, Load& load) noexcept {
 
 WriterArea::WriterArea(std::size_t pages, const StaticArea& content, Random random)
     : pages_(pages), versions_(pages), content_(content), random_(random) {
-  for (std::size_t i = 0; i < pages; ++i) {
-    write(i, Load::kPages);
-  }
+  renew(Load::kPages);
 }
 
 void WriterArea::rewrite(Load load) {
-  if (load != Load::kIdle && pages() > 0) {
+  if (load != Load::kIdle && load != Load::kRedis && pages() > 0) {
     write(static_cast<std::size_t>(random_.below(pages())), load);
+  }
+}
+
+void WriterArea::renew(Load load) {
+  for (std::size_t i = 0; i < pages(); ++i) {
+    write(i, load == Load::kRandom ? Load::kRandom : Load::kPages);
   }
 }
 

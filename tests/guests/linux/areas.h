@@ -84,6 +84,7 @@ enum class Load {
   kInPlace,  ///< a few words of a page change: counters, tables, indexes
   kPages,    ///< whole pages of real content: caches, buffers
   kRandom,   ///< whole pages of random bytes: encrypted or compressed data
+  kRedis,    ///< no page of this program's own: a redis in the guest is under SETs (redis_load.h)
 };
 const char* name_of(Load load) noexcept;
 bool parse_load(const std::string& name, Load& load) noexcept;
@@ -95,6 +96,8 @@ class WriterArea final : public Area {
   WriterArea(std::size_t pages, const StaticArea& content, Random random);
   /// Rewrites one page, chosen at random.
   void rewrite(Load load);
+  /// Rewrites all pages as a long run of that load would leave them: random bytes, or else real content.
+  void renew(Load load);
   std::size_t pages() const noexcept override { return pages_.count(); }
   bool holds(std::size_t page) const noexcept override;
   /// Rewrites since the start.

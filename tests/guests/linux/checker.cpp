@@ -28,8 +28,6 @@ constexpr std::uint64_t kErrorsPrinted = 20;
 
 bool Checker::prepare(const CheckerSetup& setup) {
   setup_ = setup;
-  load_ = setup.load;
-  rate_ = setup.rate;
   Random random(0x60d817);
   content_ = std::make_unique<StaticArea>(setup.content_pages);
   random_ = std::make_unique<StaticArea>(setup.random_pages);
@@ -39,6 +37,17 @@ bool Checker::prepare(const CheckerSetup& setup) {
   random_->fill_with_random(random);
   writer_ = std::make_unique<WriterArea>(setup.writer_pages, *content_, Random(random.next()));
   areas_ = {content_.get(), random_.get(), writer_.get()};
+  if (setup.redis_keys > 0) {
+    redis_ = std::make_unique<RedisLoad>(Random(random.next()));
+    if (!redis_->start(setup.redis_keys)) {
+      return false;
+    }
+    std::thread([this] { redis_->run(); }).detach();
+  }
+  if (!set_load(setup.load, setup.rate)) {
+    std::printf("GODWIT-GUEST has no %s\n", name_of(setup.load));
+    return false;
+  }
   return leave_freed_memory(setup.freed_pages, setup.disk);
 }
 
@@ -54,7 +63,7 @@ void Checker::run() {
 }
 
 void Checker::tick(double seconds) {
-  owed_writes_ += static_cast<double>(rate_.load()) * seconds;
+  owed_writes_ += load_ == Load::kRedis ? 0 : static_cast<double>(rate_.load()) * seconds;
   for (; owed_writes_ >= 1; owed_writes_ -= 1) {
     writer_->rewrite(load_);
   }
@@ -100,14 +109,32 @@ void Checker::note_error(const Area& area, std::size_t page) {
 }
 
 CheckerState Checker::state() const noexcept {
-  return {errors_, passes_, writes_, load_, rate_};
+  CheckerState state{errors_, passes_, writes_, load_, rate_};
+  if (redis_) {
+    state.errors += redis_->refused();
+    state.writes += redis_->writes();
+  }
+  return state;
 }
 
-void Checker::set_load(Load load, std::uint64_t rate) {
+bool Checker::set_load(Load load, std::uint64_t rate) {
+  if (load == Load::kRedis && !redis_) {
+    return false;
+  }
+  if (redis_) {
+    redis_->set_rate(load == Load::kRedis ? rate : 0);
+  }
   const std::lock_guard lock(mutex_);
   load_ = load;
   rate_ = rate;
   owed_writes_ = 0;
+  return true;
+}
+
+void Checker::renew(Load load) {
+  const std::lock_guard lock(mutex_);
+  writer_->renew(load);
+  writes_ = writer_->writes();
 }
 
 CheckerState Checker::verify_all() {
@@ -121,6 +148,9 @@ CheckerState Checker::verify_all() {
     pass_done_.wait(lock, [&] { return passes_ >= target; });
   }
   --waiting_;
+  if (redis_) {
+    errors_ += redis_->verify();
+  }
   return state();
 }
 

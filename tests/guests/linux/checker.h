@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "areas.h"
+#include "redis_load.h"
 
 namespace godwit::guest {
 
@@ -24,30 +25,34 @@ struct CheckerSetup {
   std::size_t freed_pages = 0;
   std::size_t checked_pages_per_second = 0;
   Load load = Load::kIdle;
-  std::uint64_t rate = 0;  ///< pages rewritten per second
+  std::uint64_t rate = 0;        ///< pages rewritten, or redis' keys set, per second
+  std::uint32_t redis_keys = 0;  ///< none: no redis at all
   std::string disk;
 };
 
 /// A look at the checker. Never waits for it: the server answers at once even while a pass runs at full speed.
 struct CheckerState {
-  std::uint64_t errors = 0;  ///< pages found wrong since the start; stays
+  std::uint64_t errors = 0;  ///< pages and records found wrong since the start; stays
   std::uint64_t passes = 0;
-  std::uint64_t writes = 0;
+  std::uint64_t writes = 0;  ///< pages rewritten and records set
   Load load = Load::kIdle;
   std::uint64_t rate = 0;
 };
 
 class Checker {
  public:
-  /// Fills the memory. False if the disk gave no content.
+  /// Fills the memory. False if the disk gave no content, or redis did not start.
   bool prepare(const CheckerSetup& setup);
   /// The thread's body; never returns.
   [[noreturn]] void run();
 
   // From any thread.
   CheckerState state() const noexcept;
-  void set_load(Load load, std::uint64_t rate);
-  /// Waits for a whole pass that began after the call.
+  /// False if the guest has not got what the load needs.
+  bool set_load(Load load, std::uint64_t rate);
+  /// Rewrites all of the writer's memory, so that a load begins as it began the last time.
+  void renew(Load load);
+  /// Waits for a whole pass that began after the call, redis' records included.
   CheckerState verify_all();
   /// Takes and frees memory again, as at the start. Errors count as one error.
   void free_again();
@@ -63,6 +68,7 @@ class Checker {
   std::unique_ptr<StaticArea> content_;
   std::unique_ptr<StaticArea> random_;
   std::unique_ptr<WriterArea> writer_;
+  std::unique_ptr<RedisLoad> redis_;  // if there is one
   std::vector<const Area*> areas_;
   std::size_t area_at_ = 0;
   std::size_t page_at_ = 0;

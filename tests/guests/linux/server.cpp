@@ -43,9 +43,24 @@ std::string obey(const std::string& line, std::uint64_t sequence, const std::str
     std::uint64_t rate = 0;
     Load load{};
     if (!(in >> name >> rate) || !parse_load(name, load)) {
-      return "error: load idle|inplace|pages|random RATE\n";
+      return "error: load idle|inplace|pages|random|redis RATE\n";
     }
-    checker.set_load(load, rate);
+    if (!checker.set_load(load, rate)) {
+      return "error: this guest has no " + name + "\n";
+    }
+  } else if (command == "renew") {
+    std::string name;
+    Load load{};
+    if (!(in >> name) || !parse_load(name, load)) {
+      return "error: renew idle|inplace|pages|random|redis\n";
+    }
+    checker.renew(load);
+  } else if (command == "hints") {
+    std::string wanted;
+    in >> wanted;
+    if (!(wanted == "on" ? start_free_page_hints() : wanted == "off" && unbind_balloon())) {
+      return "error: no hints " + wanted + " here\n";
+    }
   } else if (command != "ping") {
     return "error: unknown command\n";
   }

@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -33,6 +34,14 @@ constexpr const char* kPrefix = "godwit.";
 constexpr int kDeviceTries = 200;
 constexpr auto kDeviceTryEvery = 50ms;
 
+// The balloon among virtio's devices, and a feature's place in sysfs' row of zeros and ones: both from virtio's
+// specification.
+constexpr unsigned kBalloonDevice = 5;
+constexpr std::size_t kFreePageHintBit = 3;
+
+const std::string kVirtioDevices = "/sys/bus/virtio/devices/";
+const std::string kBalloonDriver = "/sys/bus/virtio/drivers/virtio_balloon/";
+
 bool complain(const std::string& what) {
   std::perror(("GODWIT-GUEST " + what).c_str());
   return false;
@@ -45,6 +54,27 @@ sockaddr as_sockaddr(in_addr address) {
   sockaddr out{};
   std::memcpy(&out, &in, sizeof(out));
   return out;
+}
+
+/// As "virtio2"; empty if there is no balloon.
+std::string balloon_name() {
+  std::error_code none;
+  for (const auto& each : std::filesystem::directory_iterator(kVirtioDevices, none)) {
+    unsigned kind = 0;
+    if (std::ifstream(each.path() / "device") >> std::hex >> kind && kind == kBalloonDevice) {
+      return each.path().filename();
+    }
+  }
+  return "";
+}
+
+/// Whether the balloon's driver is bound afterwards as wanted.
+bool bind_balloon(const std::string& name, bool bound) {
+  const auto is_bound = [&name] { return !name.empty() && ::access((kBalloonDriver + name).c_str(), F_OK) == 0; };
+  if (is_bound() != bound && !name.empty()) {
+    std::ofstream(kBalloonDriver + (bound ? "bind" : "unbind")) << name << std::flush;
+  }
+  return is_bound() == bound;
 }
 
 bool raise_flag_up(int socket, const char* name) {
@@ -137,6 +167,17 @@ bool bring_up_network(const std::string& address) {
   }
   ::close(socket);
   return ok;
+}
+
+bool start_free_page_hints() {
+  const std::string name = balloon_name();
+  std::string features;
+  return bind_balloon(name, true) && std::ifstream(kVirtioDevices + name + "/features") >> features &&
+         features.size() > kFreePageHintBit && features[kFreePageHintBit] == '1';
+}
+
+bool unbind_balloon() {
+  return bind_balloon(balloon_name(), false);
 }
 
 std::string boot_id() {

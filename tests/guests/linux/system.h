@@ -26,6 +26,10 @@ bool load_modules(const std::string& list);
 bool bring_up_network(const std::string& address);
 /// Waits some seconds for a file to appear.
 bool wait_for_file(const std::string& path);
+/// Binds the balloon's driver and looks whether it has agreed with QEMU on free-page hints. Call from one thread.
+bool start_free_page_hints();
+/// Leaves the balloon without a driver, and QEMU's migration without hints.
+bool unbind_balloon();
 /// A random number that tells this boot from any other.
 std::string boot_id();
 std::uint64_t free_memory_kb();

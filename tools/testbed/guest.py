@@ -21,30 +21,35 @@ _TROUBLE = re.compile(r"BUG:|Oops|Call Trace|Kernel panic|GODWIT-GUEST ERROR|sof
 
 
 class Files:
-    """Kernel, initramfs and content disk, made where they are missing."""
+    """Kernel, initramfs and content disk, made where they are missing. `redis` puts a redis-server into the initramfs."""
 
-    def __init__(self, content_mebibytes):
+    def __init__(self, content_mebibytes, redis=False):
         kernel = subprocess.run([os.path.join(ROOT, "tools/fetch_guest_kernel")], check=True, text=True,
                                 stdout=subprocess.PIPE).stdout.strip()
         self.kernel = os.path.join(kernel, "vmlinuz")
-        self.initramfs = os.path.join(BUILD, "initramfs")
-        subprocess.run([os.path.join(ROOT, "tests/guests/linux/build_initramfs"), kernel, self.initramfs], check=True)
+        made_of = [kernel, os.path.join(BUILD, "initramfs-redis" if redis else "initramfs")]
+        self.initramfs = made_of[1]
+        if redis:
+            made_of.append(subprocess.run([os.path.join(ROOT, "tests/guests/linux/fetch_redis")], check=True, text=True,
+                                          stdout=subprocess.PIPE).stdout.strip())
+        subprocess.run([os.path.join(ROOT, "tests/guests/linux/build_initramfs"), *made_of], check=True)
         self.content = os.path.join(BUILD, f"content-{content_mebibytes}.img")
         if not os.path.exists(self.content):
             _write_content(self.content, content_mebibytes << 20)
 
 
 class Config:
-    """What a guest holds and does; sizes in MiB, rates in pages per second."""
+    """What a guest holds and does; sizes in MiB, rates in pages per second (redis: keys). `redis` needs Files with it."""
 
     def __init__(self, memory=1024, content=192, random=48, freed=128, area=64, load="inplace", rate=2000, check=16,
-                 cpus=2):
+                 cpus=2, redis=0):
         self.memory, self.content, self.random, self.freed, self.area = memory, content, random, freed, area
-        self.load, self.rate, self.check, self.cpus = load, rate, check, cpus
+        self.load, self.rate, self.check, self.cpus, self.redis = load, rate, check, cpus, redis
 
     def kernel_command_line(self):
         words = {"ip": f"{GUEST_ADDRESS}/24", "port": PORT, "content": self.content, "random": self.random,
-                 "freed": self.freed, "area": self.area, "load": self.load, "rate": self.rate, "check": self.check}
+                 "freed": self.freed, "area": self.area, "load": self.load, "rate": self.rate, "check": self.check,
+                 "redis": self.redis}
         return "console=ttyS0 panic=-1 " + " ".join(f"godwit.{name}={value}" for name, value in words.items())
 
 

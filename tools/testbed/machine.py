@@ -38,11 +38,15 @@ class Place:
 
 
 class Hardware:
-    """How the virtual machine is made; the same on both sides."""
+    """How the virtual machine is made; the same on both sides.
 
-    def __init__(self, config, files, qemu="qemu-system-x86_64", accelerator="tcg", backend="memfd", vga=False):
+    `hints` lets the balloon tell QEMU's migration of free pages. It then does so in every migration, unless the guest
+    leaves the balloon without a driver."""
+
+    def __init__(self, config, files, qemu="qemu-system-x86_64", accelerator="tcg", backend="memfd", vga=False,
+                 hints=False):
         self.config, self.files, self.qemu, self.accelerator = config, files, qemu, accelerator
-        self.backend, self.vga = backend, vga
+        self.backend, self.vga, self.hints = backend, vga, hints
 
     def arguments(self, ram_file):
         config = self.config
@@ -59,11 +63,15 @@ class Hardware:
         else:
             # Without cx16: some QEMUs' emulation of it fails with more than one CPU.
             out += ["-accel", "tcg,thread=multi", "-cpu", "qemu64,-cx16"]
+        balloon = "virtio-balloon-pci"
+        if self.hints:
+            out += ["-object", "iothread,id=hinting"]
+            balloon += ",free-page-hint=on,iothread=hinting"
         return out + ["-m", f"{config.memory}M", "-smp", str(config.cpus), "-vga", "std" if self.vga else "none",
                       "-kernel", self.files.kernel, "-initrd", self.files.initramfs,
                       "-append", config.kernel_command_line(),
                       "-drive", f"file={self.files.content},format=raw,if=none,id=disk,readonly=on",
-                      "-device", "virtio-blk-pci,drive=disk", "-device", "virtio-balloon-pci"]
+                      "-device", "virtio-blk-pci,drive=disk", "-device", balloon]
 
 
 class Machine:

@@ -85,12 +85,12 @@ _PARAMETERS = {"multifd-compression": "none"}
 
 
 class QemuMigration:
-    """QEMU's own migration over TCP, pre-copy."""
+    """QEMU's own migration over TCP, pre-copy. `hints` says that the balloon is to tell it of free pages."""
 
     destination_stopped = False
 
-    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300):
-        self.name = name
+    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300, hints=False):
+        self.name, self.hints = name, hints
         self._capabilities = capabilities
         # As fast as the link allows; by itself QEMU keeps below 1 Gbit/s.
         self._parameters = {**_PARAMETERS, "max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms,
@@ -134,6 +134,7 @@ class GodwitMigration:
     """Godwit, from one host to the other."""
 
     destination_stopped = True
+    hints = False  # it reads the guest's free pages by itself
 
     def __init__(self, name, binary, options=(), max_downtime_ms=300, report_path=None, progress="none"):
         self.name = name

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import threading
+import time
 
 from .process import run
 
@@ -16,6 +17,8 @@ MIGRATION_ADDRESSES = {"a": "10.78.0.1", "b": "10.78.0.2"}
 _NAME = re.compile(r"^godwit-(\d+)-(a|b|switch)$")
 
 _CLONE_NEWNET = 0x40000000
+
+_POUR_BYTES = 1 << 20
 
 
 class Network:
@@ -64,6 +67,25 @@ class Network:
         [link] = json.loads(_ip(self.hosts["a"], "-s", "-j", "link", "show", "dev", "wire"))
         return link["stats64"]["tx"]["bytes"] + link["stats64"]["rx"]["bytes"]
 
+    def throughput(self, seconds=2.0):
+        """What one plain TCP connection carries over the migration link, in bits per second."""
+        listener = _in_namespace(self.hosts["b"], lambda: socket.create_server((MIGRATION_ADDRESSES["b"], 0)))
+        sender = connect_from(self.hosts["a"], listener.getsockname(), 10)
+        receiver, _ = listener.accept()
+        thread = threading.Thread(target=_pour, args=(sender, seconds))
+        thread.start()
+        buffer, count, first, last = bytearray(_POUR_BYTES), 0, None, None
+        while got := receiver.recv_into(buffer):
+            last = time.monotonic()
+            if first is None:
+                first = last  # what came with it came before the clock ran
+            else:
+                count += got
+        thread.join()
+        for each in (listener, receiver, sender):
+            each.close()
+        return count * 8 / (last - first)
+
     def _namespace(self, name):
         full = f"godwit-{os.getpid()}-{name}"
         run("ip", "netns", "add", full)
@@ -79,21 +101,36 @@ class Network:
 
 def connect_from(namespace, address, timeout):
     """A TCP connection that begins in a namespace. A socket stays in the namespace in which it was made."""
+    made = _in_namespace(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    made.settimeout(timeout)
+    made.connect(address)
+    return made
+
+
+def _in_namespace(namespace, call):
+    """What a call gives in a network namespace."""
     made = []
 
     def make():
         with open(f"/run/netns/{namespace}") as space:
             if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), _CLONE_NEWNET) == 0:
-                made.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+                made.append(call())
 
     thread = threading.Thread(target=make)  # one that ends with its namespace
     thread.start()
     thread.join()
     if not made:
         raise RuntimeError(f"cannot enter the network namespace {namespace}")
-    made[0].settimeout(timeout)
-    made[0].connect(address)
     return made[0]
+
+
+def _pour(connection, seconds):
+    """Sends as fast as the connection takes it, then ends the stream."""
+    block = bytes(_POUR_BYTES)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        connection.sendall(block)
+    connection.shutdown(socket.SHUT_WR)
 
 
 def _ip(namespace, *arguments):

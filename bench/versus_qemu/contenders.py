@@ -10,6 +10,21 @@ _XBZRLE_CACHE_BYTES = 256 << 20
 
 BASELINE = "qemu"
 
+# What users get who set nothing, and what they would get from QEMU.
+OURS = "godwit"
+QEMU_COMPRESSED = "qemu-multifd-zstd"
+_HINTED = "-hint"
+
+
+def is_qemu(name):
+    """Whether it is a mode of QEMU's that any guest can have."""
+    return name.split("-")[0] == BASELINE and not name.endswith(_HINTED)
+
+
+def is_hinted(name):
+    """Whether it is a mode of QEMU's for guests whose balloon tells it of free pages."""
+    return name.split("-")[0] == BASELINE and name.endswith(_HINTED)
+
 
 def make(names, godwit, report_path, max_downtime_ms):
     """The contenders of these names, in this order."""
@@ -17,20 +32,22 @@ def make(names, godwit, report_path, max_downtime_ms):
 
     def qemu(name, capabilities=(), **parameters):
         parameters = {key.replace("_", "-"): value for key, value in parameters.items()}
-        return QemuMigration(name, capabilities, parameters, max_downtime_ms)
+        return QemuMigration(name, capabilities, parameters, max_downtime_ms, hints=is_hinted(name))
 
-    def own(name, codec):
-        return GodwitMigration(name, godwit, ["--codec", codec, "--lanes", str(_STREAMS)], max_downtime_ms, report_path)
+    def own(name, *options):
+        return GodwitMigration(name, godwit, ["--lanes", str(_STREAMS), *options], max_downtime_ms, report_path)
 
     every = [
         qemu("qemu"),
         qemu("qemu-multifd", ["multifd"], **streams),
-        qemu("qemu-multifd-zstd", ["multifd"], **streams, multifd_compression="zstd"),
+        qemu(QEMU_COMPRESSED, ["multifd"], **streams, multifd_compression="zstd"),
+        qemu(QEMU_COMPRESSED + _HINTED, ["multifd"], **streams, multifd_compression="zstd"),
         qemu("qemu-xbzrle", ["xbzrle"], xbzrle_cache_size=_XBZRLE_CACHE_BYTES),
         qemu("qemu-auto-converge", ["auto-converge"]),
-        own("godwit-raw", "raw"),
-        own("godwit-lz4", "lz4"),
-        own("godwit-zstd", "zstd"),
+        own(OURS),
+        own("godwit-raw", "--codec", "raw"),
+        own("godwit-lz4", "--codec", "lz4"),
+        own("godwit-zstd", "--codec", "zstd"),
     ]
     by_name = {each.name: each for each in every}
     unknown = [name for name in names if name not in by_name]

@@ -1,8 +1,12 @@
 """The course: one guest that the contenders move back and forth between two hosts, in turn.
 
 So all of them get the same guest, minutes apart, without a boot in between. Before each leg the guest fills and frees
-memory again, for a contender that does not send free memory would otherwise leave an easier guest to the next. A guest
-that was lost is booted anew, and the leg is an error.
+memory again, for a contender that does not send free memory would otherwise leave an easier guest to the next; and what
+loads rewrite is made anew, for they would leave other content to the next than they found. A guest that was lost is
+booted anew, and the leg is an error. A load that wants other hardware (redis) gets a guest of its own.
+
+Where a contender wants free-page hints, the balloon offers them at both ends, and the guest's driver is there for that
+contender only: with it QEMU's migration uses hints in all of its modes.
 """
 
 import os
@@ -36,15 +40,16 @@ class Leg:
     cpu_source_s: Optional[float] = None
     cpu_destination_s: Optional[float] = None
     memory_mb: Optional[float] = None
-    writer_share: Optional[float] = None  # pages rewritten, of those asked for, during the migration
+    writer_share: Optional[float] = None  # pages rewritten or keys set, of those asked for, during the migration
     load_average: float = 0.0  # of this machine, before the leg: a busy machine measures nothing
 
     as_row = asdict
 
 
 class Course:
-    def __init__(self, cleanup, network, place, hardware):
-        self._cleanup, self._network, self._place, self._hardware = cleanup, network, place, hardware
+    def __init__(self, cleanup, network, place, hardware_for):
+        """`hardware_for` gives the hardware for a load's name, the same object each time."""
+        self._cleanup, self._network, self._place, self._hardware_for = cleanup, network, place, hardware_for
         self._vm = None
         self._client = None
 
@@ -58,11 +63,11 @@ class Course:
 
     def run_leg(self, leg, contender, load, rate, timeout):
         """Fills in the leg. Errors of a contender go into it; errors of the test bed are raised."""
-        self._prepare(load, rate)
+        self._prepare(load, rate, contender.hints)
         leg.load_average = os.getloadavg()[0]
         there = "b" if self._vm.host == "a" else "a"
-        destination = machine.Machine(self._cleanup, self._place, self._network, there, self._hardware, incoming=True,
-                                      stopped=contender.destination_stopped)
+        destination = machine.Machine(self._cleanup, self._place, self._network, there, self._vm.hardware,
+                                      incoming=True, stopped=contender.destination_stopped)
         try:
             outcome = contender.move(self._vm, destination, timeout)
         except RuntimeError as error:
@@ -85,12 +90,19 @@ class Course:
         if leg.error and self._verify([self._vm]):
             self.close()
 
-    def _prepare(self, load, rate):
+    def _prepare(self, load, rate, hints):
+        hardware = self._hardware_for(load)
+        if self._vm and self._vm.hardware is not hardware:
+            self.close()
         if self._vm is None:
-            self._vm = machine.Machine(self._cleanup, self._place, self._network, "a", self._hardware)
+            self._vm = machine.Machine(self._cleanup, self._place, self._network, "a", hardware)
             if not self._vm.wait_until_ready():
                 raise RuntimeError("the guest does not boot")
             self._client = client.Client(self._cleanup, self._place, self._network, _CLIENT_INTERVAL)
+        guest.ask(self._network, "load idle 0")
+        if hardware.hints:
+            guest.ask(self._network, "hints on" if hints else "hints off")
+        guest.ask(self._network, f"renew {load}")
         guest.ask(self._network, "free")
         guest.ask(self._network, f"load {load} {rate}")
         time.sleep(_SETTLE_SECONDS)
@@ -108,7 +120,7 @@ class Course:
             errors = guest.ask(self._network, "verify").number("errors")
         except (OSError, RuntimeError) as error:
             return f"the guest cannot be asked: {error}"
-        return f"the guest found {errors} wrong pages" if errors else ""
+        return f"the guest found {errors} wrong pages or records" if errors else ""
 
     def _fill_in(self, leg, outcome, rate):
         def thousand(value):

@@ -20,10 +20,12 @@ void check_header(Bytes bytes) {
   }
   const auto again = wire::encode(*header);
   check(std::equal(again.begin(), again.end(), bytes.begin(), bytes.end()));
-  check(header->payload <= kChunkSize);
-  check((header->data & header->zero) == 0);
-  check((header->payload > 0) == (header->data != 0));
-  check(header->payload <= page_count(header->data) * kPageSize);
+  check(header->payload <= header->block);
+  check(header->block <= page_count(header->named()) * kPageSize);
+  check((header->payload > 0) == (header->block > 0));
+  check(page_count(header->data) + page_count(header->zero) + page_count(header->fill) + page_count(header->copies) +
+            page_count(header->delta) ==
+        page_count(header->named()));
 }
 
 }  // namespace

@@ -12,6 +12,11 @@
 namespace godwit {
 namespace {
 
+// Bytes that wait in the kernel beyond those under way: two raw chunks. With the megabytes that it would take
+// otherwise, a sender learns of a slow link in fits and starts, and what is sent last, in the guest's pause, waits
+// behind them.
+constexpr int kUnsentBytes = 512 * 1024;
+
 Status set_option(int socket, int level, int option, int value, std::string_view name) {
   if (::setsockopt(socket, level, option, &value, sizeof value) != 0) return fail_os(name);
   return {};
@@ -22,6 +27,7 @@ Status set_option(int socket, int level, int option, int value, std::string_view
 Status set_tcp_options(int socket, const Liveness& liveness) {
   // Control messages are small and each is waited for.
   TRY(set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1, "set TCP_NODELAY"));
+  TRY(set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentBytes, "set TCP_NOTSENT_LOWAT"));
   if (liveness.dead_after <= Duration::zero()) return {};
 
   // An idle connection: first probe after a third, then four more, so that the last unanswered one falls on dead_after.

@@ -7,6 +7,7 @@ find_package(tl-expected REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LZ4 REQUIRED IMPORTED_TARGET liblz4)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
 add_library(godwit_flags INTERFACE)
@@ -23,7 +24,7 @@ endif()
 
 # Libraries that only one folder may use.
 set(GODWIT_LIBRARIES_base fmt::fmt tl::expected Threads::Threads)
-set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD)
+set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD PkgConfig::ISAL)
 set(GODWIT_LIBRARIES_memory PkgConfig::XXHASH)
 set(GODWIT_LIBRARIES_wire nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_vmm nlohmann_json::nlohmann_json)

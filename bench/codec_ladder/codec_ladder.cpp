@@ -131,7 +131,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::vector<std::unique_ptr<Ladder>> ladders;
-  for (const char* text : {"raw", "lz4:16", "lz4:1", "zstd:-5", "zstd:-1", "zstd:1", "zstd:3", "zstd:6"}) {
+  for (const char* text : {"raw", "lz4:16", "lz4:1", "zstd:-5", "zstd:-1", "zstd:1", "zstd:3", "zstd:6", "deflate:1",
+                           "deflate:2", "deflate:3"}) {
     for (const std::size_t pages : {std::size_t{1}, std::size_t{64}}) {
       const CodecChoice choice = parse_codec(text).value();
       auto& ladder = *ladders.emplace_back(std::make_unique<Ladder>());

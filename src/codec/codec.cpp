@@ -21,14 +21,17 @@ struct Entry {
   Result<std::unique_ptr<Decoder>> (*decoder)() = nullptr;
 };
 
-// Accelerations of lz4 over 64 and levels of zstd over 19 or below -7 gain nothing worth having on guest memory.
-constexpr std::array<Entry, 3> kCodecs = {{
+// Accelerations of lz4 over 64 and levels of zstd over 19 or below -7 gain nothing worth having on guest memory, nor
+// does ISA-L's level 0, which knows one Huffman code only.
+constexpr std::array<Entry, 4> kCodecs = {{
     {CodecId::kRaw, "raw", 1, 1, nullptr, make_raw_decoder},
     {CodecId::kLz4, "lz4", 1, 64, make_lz4_encoder, make_lz4_decoder},
     {CodecId::kZstd, "zstd", -7, 19, make_zstd_encoder, make_zstd_decoder},
+    {CodecId::kDeflate, "deflate", 1, 3, make_deflate_encoder, make_deflate_decoder},
 }};
 constexpr int kDefaultLevel = 1;
-constexpr std::string_view kChoices = "raw, lz4, lz4:ACCELERATION (1 to 64), zstd, zstd:LEVEL (-7 to 19, but not 0)";
+constexpr std::string_view kChoices =
+    "raw, lz4, lz4:ACCELERATION (1 to 64), zstd, zstd:LEVEL (-7 to 19, but not 0), deflate, deflate:LEVEL (1 to 3)";
 
 const Entry* find(CodecId id) noexcept {
   for (const Entry& entry : kCodecs) {

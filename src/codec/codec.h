@@ -17,11 +17,12 @@
 namespace godwit {
 
 /// Numbers on the wire (src/wire/spec.md); never reused.
-enum class CodecId : std::uint8_t { kRaw = 0, kLz4 = 1, kZstd = 2 };
+enum class CodecId : std::uint8_t { kRaw = 0, kLz4 = 1, kZstd = 2, kDeflate = 3 };
 
 std::string_view name_of(CodecId id) noexcept;
 
-/// A codec and its level, as "raw", "lz4", "lz4:16" (acceleration, 1..64), "zstd", "zstd:3" (-7..19).
+/// A codec and its level, as "raw", "lz4", "lz4:16" (acceleration, 1..64), "zstd", "zstd:3" (-7..19),
+/// "deflate", "deflate:2" (1..3).
 struct CodecChoice {
   CodecId id = CodecId::kZstd;
   int level = 1;

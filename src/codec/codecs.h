@@ -14,6 +14,8 @@ Result<std::unique_ptr<Encoder>> make_lz4_encoder(int acceleration);
 Result<std::unique_ptr<Decoder>> make_lz4_decoder();
 Result<std::unique_ptr<Encoder>> make_zstd_encoder(int level);
 Result<std::unique_ptr<Decoder>> make_zstd_decoder();
+Result<std::unique_ptr<Encoder>> make_deflate_encoder(int level);
+Result<std::unique_ptr<Decoder>> make_deflate_decoder();
 Result<std::unique_ptr<Decoder>> make_raw_decoder();
 
 }  // namespace godwit

@@ -215,8 +215,8 @@ TEST_P(RoundTripTest, NoiseIsRefusedOrFillsExactly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, RoundTripTest,
-                         ::testing::Values("lz4", "lz4:16", "lz4:64", "zstd:-7", "zstd:-1", "zstd", "zstd:3",
-                                           "zstd:19"),
+                         ::testing::Values("lz4", "lz4:16", "lz4:64", "zstd:-7", "zstd:-1", "zstd", "zstd:3", "zstd:19",
+                                           "deflate:1", "deflate:2", "deflate:3"),
                          [](const auto& codec) {
                            std::string name = codec.param;
                            std::ranges::replace(name, ':', '_');

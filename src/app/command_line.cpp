@@ -91,7 +91,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
   add(*send, "--codec", texts.codec, "CODEC",
-      "auto, raw, lz4[:1..64], zstd[:-7..19], deflate[:1..3] [auto: as the link calls for]");
+      "auto, raw, lz4[:1..64], zstd[:-7..19], deflate[:1..3] [auto: by block and link]");
   add(*send, "--delta-memory", texts.delta_memory, "SIZE",
       "to send only what has changed; 0: whole pages [RAM/16, at most 2GiB]");
   add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");

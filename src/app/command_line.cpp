@@ -93,7 +93,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--codec", texts.codec, "CODEC",
       "auto, raw, lz4[:1..64], zstd[:-7..19], deflate[:1..3] [auto: by block and link]");
   add(*send, "--delta-memory", texts.delta_memory, "SIZE",
-      "to send only what has changed; 0: whole pages [RAM/16, at most 2GiB]");
+      "to send only what has changed; 0: whole pages [48MiB + RAM/128, at most 4GiB]");
   add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");
   add(*send, "--lanes", texts.lanes, "N",
       fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));

@@ -8,7 +8,7 @@ namespace godwit {
 namespace {
 
 // Shares of the memory: hashes first, for each pays for 32 times its size; twins are worth little, so they get little.
-constexpr std::size_t kHashShare = 4;  // of 8
+constexpr std::size_t kHashShare = 6;  // of 8
 constexpr std::size_t kTwinShare = 1;  // of 16
 
 /// What hashes for all chunks of a lane would take.

@@ -37,14 +37,15 @@ constexpr Duration kGoodbyePatience = milliseconds(500);
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
-// Hashes take a 32nd of the RAM that they speak of, as many bytes again go to the pages that are sent most often. A
-// host that can run a very large VM can spare so much, but more would only speak of pages that are sent once.
-constexpr std::uint64_t kRamPerDeltaByte = 16;
-constexpr std::uint64_t kMostDeltaMemory = 2 * kGiB;
+// Hashes take a 32nd of the RAM that they speak of. This is enough for all of a small guest, and for what is written
+// again and again in a large one; with all else, an engine stays below 64 MiB and 1 % of RAM.
+constexpr std::uint64_t kLeastDeltaMemory = 48 * kMiB;
+constexpr std::uint64_t kRamPerDeltaByte = 128;
+constexpr std::uint64_t kMostDeltaMemory = 4 * kGiB;
 
 std::uint64_t delta_memory(const SourceParts& parts) {
   return parts.goals.delta_memory.value_or(
-      std::min(parts.vm.memory().layout().bytes() / kRamPerDeltaByte, kMostDeltaMemory));
+      std::min(kLeastDeltaMemory + parts.vm.memory().layout().bytes() / kRamPerDeltaByte, kMostDeltaMemory));
 }
 
 }  // namespace

@@ -110,6 +110,11 @@ Status Scene::expect_report(const std::string& outcome) {
   return expect_small_engines(report);
 }
 
+Status Scene::expect_some(const std::string& name) {
+  const Json report = TRY(sender_->report());
+  return report.value(name, std::uint64_t{0}) > 0 ? Status{} : otherwise("the report's " + name + " is 0");
+}
+
 Status Scene::expect_moved() {
   const Ended sent = TRY_IN("godwit send", sender_->wait(seconds(120)));
   const Ended received = TRY_IN("godwit receive", receiver_->wait(kEndLimit));

@@ -55,6 +55,8 @@ class Scene {
   Result<bool> expect_probe_revives();
   /// No guest runs at the sink: its QEMU is gone, or stands.
   Status expect_sink_does_not_run();
+  /// The last report's number of this name is not 0: the move did what it was meant to put to the test.
+  Status expect_some(const std::string& name);
   /// No more descriptors in the source QEMU than before, no files in /dev/shm, no processes.
   Status expect_nothing_left();
   /// Another migration of the same guest, to a new sink, succeeds. The scene has that sink from then on.

@@ -47,7 +47,7 @@ PageSorter::PageSorter(const Kernels& kernels, const DeltaSetting& setting, std:
       std::min(all_hashes(chunk_count, lanes), (setting.memory - for_twins) / 8 * kHashShare);
   hashes_.emplace(chunk_count, lanes, for_hashes);
   twins_.emplace(for_twins);
-  old_pages_.emplace(setting.memory - for_twins - for_hashes);
+  old_pages_.emplace(setting.keep_old_pages ? setting.memory - for_twins - for_hashes : 0);
 }
 
 SortedPages PageSorter::sort(ChunkIndex chunk, PageWord pages, PageWord resent, const std::byte* copy, Effort effort,

@@ -85,11 +85,11 @@ class Machine:
         self.console = place.file(f"{self.name}.console")
         self.log = place.file(f"{self.name}.log")
         self._tap = f"tap{number}"
-        self._ram = place.file(f"{self.name}.ram")
+        self.ram_file = place.file(f"{self.name}.ram")
         network.tap(host, self._tap)
         cleanup.add(network.remove_tap, host, self._tap)
         observer = place.file(f"{self.name}.observer")
-        arguments = hardware.arguments(self._ram) + [
+        arguments = hardware.arguments(self.ram_file) + [
             "-name", f"{self.name},debug-threads=on",
             "-netdev", f"tap,id=net,ifname={self._tap},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=net,mac={_MAC},romfile=",
@@ -150,5 +150,5 @@ class Machine:
             self.qmp.close()
         process.end(self.process)
         self.network.remove_tap(self.host, self._tap)
-        if os.path.exists(self._ram):
-            os.unlink(self._ram)
+        if os.path.exists(self.ram_file):
+            os.unlink(self.ram_file)

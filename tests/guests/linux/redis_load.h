@@ -47,6 +47,7 @@ class RedisLoad {
   Random random_;
   std::string key_;
   std::string record_;
+  std::atomic<bool> wants_lock_{false};  // the load does
   std::atomic<std::uint64_t> rate_{0};
   std::atomic<std::uint64_t> writes_{0};
   std::atomic<std::uint64_t> refused_{0};

@@ -7,34 +7,59 @@ namespace godwit {
 
 namespace {
 
-// Prices, in lane nanoseconds per byte on the wire. The first is what a link of some 2 Gbit/s charges a single lane: a
-// fast link is not kept waiting for long, and a slow one corrects it with its first wait.
-constexpr double kFirstPrice = 4;
+// Prices, in lane nanoseconds per byte on the wire. The first is what a link of some 4 Gbit/s charges a single lane: a
+// fast link is not kept waiting for long, and a slow one corrects it with its first waits.
+constexpr double kFirstPrice = 2.5;
 constexpr double kLowestPrice = 0.02;
-constexpr double kHighestPrice = 1000;
 // Below this, hashing a page to find what changed in it costs more than the bytes that it saves.
 constexpr double kIdlePrice = 0.1;
+// With each block, while the link has never been waited for.
+constexpr double kFirstFall = 0.1;
 
-// A lane that never waits cannot tell a full link from an idle one: so it aims at waiting a little.
-constexpr double kTargetWait = 0.04;
-// Above it the link, not the lane, sets the pace: no need to feel one's way.
-constexpr double kMuchWait = 0.3;
+// A wait tells that the buffer is full, nothing tells that it is empty: so waiting a little is what to aim at.
+constexpr double kTargetWait = 0.05;
+// Steps of the price with a block: small, so that it rests while runs of content pass by; but steeper with every block
+// in a row for which send() took longer than kLongWait of the time, for then the price is far off.
+constexpr double kRise = 0.1;
+constexpr double kFall = 0.03;
+constexpr double kLongWait = 0.3;
+constexpr double kSteeper = 0.75;
+constexpr double kShortRun = 2;
+// Of random bytes nothing is learned about how much time there is for encoding others.
+constexpr double kWellEncoded = 0.85;
+// A shorter wait than this is the kernel's bookkeeping.
+constexpr double kNoWait = 0.01;
 
-// How much more than the link's charge a lane pays for a byte while it would otherwise only wait. More makes little
-// difference to what arrives, and burns time of cores that the host has other uses for.
-constexpr double kGenerosity = 6;
+// Bytes taken from a full buffer that are none of our business: about half the buffer, whose size nobody tells. It is
+// learned: less each time that the link ran dry nevertheless, more when it did not. Sockets have 2 to 4 MiB on both
+// ends together with Linux' defaults.
+constexpr double kFirstAmple = 1 << 20;
+constexpr double kLeastAmple = 1 << 16;
+constexpr double kMostAmple = 1 << 22;
+constexpr double kAmpleShrinks = 0.8;
+constexpr double kAmpleGrows = 1.05;
+// The link took so much less than it would have that it must have run dry, or slowed down.
+constexpr double kRanDry = 0.08;
 
-constexpr double kLongestStride = 0.5;
-constexpr double kShortestStride = 0.03;
-constexpr double kStrideGrows = 1.5;
-constexpr double kStrideShrinks = 0.5;
+// A buffer that has not been full for as many times its half is not being filled, whatever the books say.
+constexpr double kLongCalm = 12;
+// The link may be faster than it was when it was last full. Believing a little more of it finds out.
+constexpr double kHopeful = 1.06;
 
 // How fast the past fades, in blocks.
-constexpr double kFadeContent = 1.0 / 32;
-constexpr double kFadeSpeed = 1.0 / 8;
-constexpr double kFadeCharge = 1.0 / 8;
+constexpr double kFadeContent = 1.0 / 16;
+constexpr double kFadeSpeed = 1.0 / 32;
+// The ladder's times are trusted like those of so many blocks.
+constexpr double kSpeedTrust = 8;
+constexpr double kFadeSend = 1.0 / 8;
+constexpr double kFadeRate = 1.0 / 4;
+constexpr double kFadeDryRate = 1.0 / 16;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
 constexpr double kStrangest = 4;
+
+// A block that was looked at after others went by unseen stands for them, too, but for no more than this.
+constexpr double kMostWeight = 1.0 / 16;
+constexpr double kStickiest = 0.98;
 
 // Probes: the first after 4 raw blocks, and half as often each time that one was for nothing.
 constexpr std::uint32_t kLeastPatience = 4;
@@ -61,7 +86,8 @@ double bytes(std::size_t n) {
 
 }  // namespace
 
-Governor::Governor() noexcept : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), stride_(kLongestStride) {
+Governor::Governor() noexcept
+    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), settled_(kFirstPrice), ample_(kFirstAmple) {
   pace_.fill(1);
   for (Content& content : content_) {
     content.usual = kClassShares;
@@ -77,7 +103,7 @@ bool Governor::link_is_idle() const noexcept {
 }
 
 double Governor::stickiness(const Content& content) const noexcept {
-  return std::clamp(content.alike / content.chances, 0.0, 0.95);
+  return std::clamp(content.alike / content.chances, 0.0, kStickiest);
 }
 
 /// The next block is of the last one's class with some probability, which fades with each block that went unseen, or
@@ -85,7 +111,9 @@ double Governor::stickiness(const Content& content) const noexcept {
 Governor::Belief Governor::expect(const Content& content) const noexcept {
   const double same = std::pow(stickiness(content), 1 + content.unseen);
   Belief belief;
-  for (std::size_t c = 0; c < kContentClasses; ++c) belief[c] = same * content.last[c] + (1 - same) * content.usual[c];
+  for (std::size_t c = 0; c < kContentClasses; ++c) {
+    belief[c] = same * content.last[c] + (1 - same) * content.usual[c];
+  }
   return belief;
 }
 
@@ -102,7 +130,7 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes) noexcept {
   const Belief belief = expect(content);
   const double same = stickiness(content);
 
-  // cheapest: without knowing more than now; usual: what a rung costs on the usual mixture.
+  // Of each rung: on what is expected, and on what this lane usually sees.
   std::array<double, kRungs> expected{};
   std::array<double, kRungs> usual{};
   std::array<std::array<double, kContentClasses>, kRungs> costs;
@@ -116,25 +144,27 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes) noexcept {
   const auto best = static_cast<std::size_t>(std::ranges::min_element(expected) - expected.begin());
   if (best != 0 || content.unseen < content.patience) return best;
 
-  // Raw teaches nothing. What would it be worth to know this block's class, for the blocks after it that are alike?
+  // Raw teaches nothing. So look now and then, if what busy guests usually hold would be worth encoding, ...
+  const auto probe =
+      static_cast<std::size_t>(std::ranges::min_element(expected.begin() + 1, expected.end()) - expected.begin());
+  double worth = 0;
+  for (std::size_t c = 0; c < kContentClasses; ++c) worth += kClassShares[c] * (costs[0][c] - costs[probe][c]);
+  if (worth > 0) return probe;
+  // ... or if knowing this block's class would save more, on the blocks after it that are alike, than looking costs.
   double knowing = 0;
-  double not_knowing = expected[0];
   for (std::size_t c = 0; c < kContentClasses; ++c) {
     double least = costs[0][c];
     for (std::size_t r = 0; r < kRungs; ++r) least = std::min(least, same * costs[r][c] + (1 - same) * usual[r]);
     knowing += belief[c] * least;
   }
-  const double worth = (not_knowing - knowing) / (1 - same);
-  const auto probe =
-      static_cast<std::size_t>(std::ranges::min_element(expected.begin() + 1, expected.end()) - expected.begin());
-  return expected[probe] - expected[0] < worth ? probe : 0;
+  return expected[probe] - expected[0] < (expected[0] - knowing) / (1 - same) ? probe : 0;
 }
 
 void Governor::learn(const BlockOutcome& outcome) noexcept {
   if (outcome.rung >= kRungs) return;
-  send_ns_per_byte_ += kFadeSpeed * (std::clamp(ns(outcome.sending) / bytes(outcome.wire_bytes),
-                                                send_ns_per_byte_ / kStrangest, send_ns_per_byte_ * kStrangest) -
-                                     send_ns_per_byte_);
+  send_ns_per_byte_ += kFadeSend * (std::clamp(ns(outcome.sending) / bytes(outcome.wire_bytes),
+                                               send_ns_per_byte_ / kStrangest, send_ns_per_byte_ * kStrangest) -
+                                    send_ns_per_byte_);
   send_ns_per_byte_ = std::clamp(send_ns_per_byte_, 0.01, 100.0);
   learn_content(outcome);
   learn_price(outcome);
@@ -170,7 +200,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
     content.chances += 1 - by_chance - kFadeContent * content.chances;
   }
   // It stands for the blocks that nobody saw, too: else what goes raw would be forgotten.
-  const double weight = std::min(0.5, kFadeContent * (1 + content.unseen));
+  const double weight = std::min(kMostWeight, kFadeContent * (1 + content.unseen));
   for (std::size_t c = 0; c < kContentClasses; ++c) content.usual[c] += weight * (seen[c] - content.usual[c]);
   const bool probed = content.unseen >= content.patience;
   content.last = seen;
@@ -189,34 +219,66 @@ void Governor::learn_speed(const BlockOutcome& outcome, const Belief& belief) no
   double& pace = pace_[outcome.rung];
   const double off = std::clamp(ns(outcome.encoding) / (table * machine_ * pace), 1 / kStrangest, kStrangest) - 1;
   // A slow machine is slow with every rung; what is left is the rung's own.
-  machine_ = std::clamp(machine_ * (1 + kFadeSpeed * off), 1.0 / 16, 16.0);
-  pace = std::clamp(pace * (1 + kFadeSpeed / 2 * off), 1.0 / 4, 4.0);
+  // The first blocks tell the most.
+  encoded_ = std::min(encoded_ + 1, 1e6);
+  const double fade = std::max(kFadeSpeed, 1 / (kSpeedTrust + encoded_));
+  machine_ = std::clamp(machine_ * (1 + fade * off), 1.0 / 16, 16.0);
+  pace = std::clamp(pace * (1 + fade / 2 * off), 1.0 / 4, 4.0);
 }
 
 void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   const double waited = ns(outcome.waited);
   const double for_receiver = std::min(ns(outcome.waited_for_receiver), waited);
-  const double for_link = waited - for_receiver;
   const double elapsed = std::max({ns(outcome.elapsed), waited, 1.0});
-  const double share = for_link / elapsed;
+  const double wire = bytes(outcome.wire_bytes);
+  const double wait = (waited - for_receiver) / elapsed;
 
-  if (for_link > 0) {
-    const double charge = elapsed / bytes(outcome.wire_bytes);
-    charge_ += (charge_ == 0 ? 1 : kFadeCharge) * (charge - charge_);
-  }
-  const int direction = share > kTargetWait && for_link > for_receiver ? 1 : -1;
-  stride_ =
-      std::clamp(stride_ * (direction == direction_ ? kStrideGrows : kStrideShrinks), kShortestStride, kLongestStride);
-  direction_ = direction;
-  if (direction > 0) {
-    price_ *= 1 + stride_ * std::min(1.0, share / kMuchWait);
-    if (share > kMuchWait) price_ = std::max(price_, std::min(charge_, kHighestPrice));
+  bytes_since_full_ += wire;
+  ns_since_full_ += elapsed;
+  if (wait > kNoWait) {
+    // From full to full, the link has taken what was sent. The first time, the buffer was filled, too.
+    if (link_rate_ == 0) {
+      link_rate_ = wire / elapsed;
+    } else {
+      const double rate = bytes_since_full_ / ns_since_full_;
+      const bool ran_dry = most_room_ > ample_ / 2 && rate < (1 - kRanDry) * link_rate_;
+      if (ran_dry) {
+        ample_ = std::max(kLeastAmple, ample_ * kAmpleShrinks);
+      } else if (most_room_ > ample_) {
+        ample_ = std::min(kMostAmple, ample_ * kAmpleGrows);
+      }
+      link_rate_ += (ran_dry ? kFadeDryRate : kFadeRate) * (rate - link_rate_);
+    }
+    bytes_since_full_ = ns_since_full_ = room_ = most_room_ = 0;
+    full_run_ = wait > kLongWait ? full_run_ + 1 : 0;
+    settled_ *= 1 + kRise * (wait - kTargetWait) * (1 + kSteeper * std::max(0.0, full_run_ - kShortRun));
+    raise_to_charge(outcome, wait);
+  } else if (link_rate_ == 0) {
+    settled_ /= 1 + kFirstFall;
   } else {
-    price_ /= 1 + stride_;
+    full_run_ = 0;
+    room_ = std::max(0.0, room_ + kHopeful * link_rate_ * elapsed - wire);
+    // From full to not full, the link has taken at least what was sent.
+    link_rate_ = std::max(link_rate_, (bytes_since_full_ - ample_) / ns_since_full_);
+    most_room_ = std::max(most_room_, room_);
+    const double calm = std::max(room_ / ample_ - 1, bytes_since_full_ / (kLongCalm * ample_) - 1);
+    settled_ /= 1 + kRise * kTargetWait + kFall * std::clamp(calm, 0.0, 4.0);
   }
-  double highest = kHighestPrice;
-  if (charge_ > 0) highest = std::min(highest, kGenerosity * charge_);
-  price_ = std::clamp(price_, kLowestPrice, std::max(highest, kLowestPrice));
+  // More compression would only keep the receiver busier.
+  settled_ /= 1 + for_receiver / elapsed;
+  const double highest = link_rate_ > 0 ? std::min(kHighestPrice, kGenerosity / link_rate_) : kHighestPrice;
+  settled_ = std::clamp(settled_, kLowestPrice, std::max(highest, kLowestPrice));
+  price_ = std::max(kLowestPrice, settled_ * std::exp(-std::clamp(2 * (room_ / ample_ - 1), 0.0, 20.0)));
+}
+
+/// A lane that waits for the link block after block need not feel its way: a byte is worth what the link charges for
+/// it, and where the lane waited although the block was encoded, as many times more as it waited longer than it worked.
+void Governor::raise_to_charge(const BlockOutcome& outcome, double wait) noexcept {
+  if (full_run_ == 0) return;
+  if (full_run_ >= kShortRun) settled_ = std::max(settled_, 1 / link_rate_);
+  if (bytes(outcome.wire_bytes) < kWellEncoded * bytes(outcome.block_bytes)) {
+    settled_ = std::max(settled_, wait / std::max(1 - wait, 0.05) / link_rate_);
+  }
 }
 
 }  // namespace godwit

@@ -13,6 +13,10 @@
 //
 // is expected to be the least. Weakly compressible blocks, which cost the most and save the least, so go raw long
 // before the others do.
+//
+// Between the lane and the link lies the socket's buffer. It is full whenever send() has waited; from there the
+// governor keeps books on how far the link must have emptied it. A buffer that is neither full nor empty is as it
+// should be: then the price stays, through stretches of content that encode slower or faster than the link sends.
 #pragma once
 
 #include <array>
@@ -54,6 +58,12 @@ class Governor {
   /// Once for each block, in the order in which they were sent. A rung that is none is ignored.
   void learn(const BlockOutcome& outcome) noexcept;
 
+  /// Whatever the link charges, that is nanoseconds of the lane that pass for each byte while the link is full: no more
+  /// than this multiple of it is paid for a byte. Some is, for a lane that waits has time to spare.
+  static constexpr double kGenerosity = 10;
+  /// And never more than this, however slow the link: zstd:6 would save 2 % more bytes for three times the CPU time.
+  static constexpr double kHighestPrice = 200;
+
   /// Lane nanoseconds that one byte on the wire is worth now; above 0.
   double price() const noexcept { return price_; }
   /// Saving bytes is worth next to nothing now: not even looking for deltas pays.
@@ -79,15 +89,23 @@ class Governor {
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
   void learn_price(const BlockOutcome& outcome) noexcept;
+  void raise_to_charge(const BlockOutcome& outcome, double wait) noexcept;
 
   std::array<Content, 2> content_;
   std::array<double, kRungs> pace_;  ///< this machine's time for a rung over the ladder's, beyond machine_
   double machine_ = 1;               ///< this machine's time over the ladder's, all rungs
+  double encoded_ = 0;               ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
-  double price_;
-  double charge_ = 0;  ///< what the link charges: lane nanoseconds that passed per wire byte while it was full
-  double stride_;      ///< how far the price moves with a block: grows while it moves one way
-  int direction_ = 0;  ///< of the last move
+
+  double price_;                 ///< settled_, less where the socket's buffer runs empty
+  double settled_;               ///< the price that has proved right over the last some ten blocks
+  double link_rate_ = 0;         ///< what the link takes from this lane, bytes per nanosecond; 0: never waited for
+  double bytes_since_full_ = 0;  ///< sent since the socket's buffer was last known to be full, that is since a wait
+  double ns_since_full_ = 0;
+  double room_ = 0;       ///< bytes that the link should have taken from the buffer since then, net
+  double most_room_ = 0;  ///< the most that room_ has been since then
+  double ample_;          ///< no more room than this is no reason to send faster
+  double full_run_ = 0;   ///< blocks in a row that waited long
 };
 
 }  // namespace godwit

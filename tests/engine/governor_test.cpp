@@ -1,0 +1,329 @@
+// The governor, by what it is told, and by simulated lanes on simulated links.
+#include "engine/governor.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/governor/lane_simulation.h"
+
+namespace godwit {
+namespace {
+
+using simulation::Block;
+
+constexpr std::size_t kBlock = 256 * 1024;
+// Sorts of content, and what each rung makes of them: not the ladder's own figures, for no guest has just those.
+struct Sort {
+  std::array<double, kRungs> saved;
+  std::array<double, kRungs> ns_per_byte;
+};
+constexpr Sort kRandom = {{0, 0, 0, 0, 0, 0, 0, 0}, {0, .08, .08, .09, .15, .3, .4, 2.5}};
+constexpr Sort kWeak = {{0, 0, .01, .01, .02, .06, .07, .08}, {0, .2, .25, .3, .5, 1.3, 2, 4.5}};
+constexpr Sort kCode = {{0, .38, .43, .47, .51, .54, .56, .565}, {0, .7, .9, 1.1, 1.5, 1.9, 3.4, 7}};
+constexpr Sort kText = {{0, .5, .61, .65, .72, .745, .76, .77}, {0, 1.0, 1.4, 1.6, 2.0, 2.4, 3.7, 8.8}};
+constexpr Sort kSparse = {{0, .85, .86, .87, .92, .925, .93, .935}, {0, .5, .55, .6, .9, 1.0, 1.3, 4}};
+
+Block block_of(const Sort& sort, double off = 1) {
+  Block block{.bytes = kBlock};
+  for (std::size_t r = 0; r < kRungs; ++r) {
+    block.on[r].wire = static_cast<std::size_t>(kBlock * (1 - std::min(0.99, sort.saved[r] * off)));
+    block.on[r].ns = sort.ns_per_byte[r] * kBlock * off;
+  }
+  return block;
+}
+
+/// Runs of one to six blocks of a sort, as a busy guest has them; each block a little different.
+std::vector<Block> busy_guest() {
+  std::mt19937_64 random(3);
+  std::vector<Block> blocks;
+  while (blocks.size() < 509) {
+    const std::uint64_t pick = random() % 100;
+    const Sort& sort = pick < 20 ? kRandom : pick < 28 ? kWeak : pick < 60 ? kCode : pick < 88 ? kText : kSparse;
+    for (std::uint64_t left = 1 + random() % 6; left > 0; --left) {
+      blocks.push_back(block_of(sort, std::uniform_real_distribution<double>(0.85, 1.15)(random)));
+    }
+  }
+  return blocks;
+}
+
+Duration nanoseconds(double ns) {
+  return Duration(static_cast<std::int64_t>(ns));
+}
+
+/// A lane with blocks of one sort, which waits in each send() for a share of the time that the block took in all.
+struct Lane {
+  Governor governor;
+  double machine = 1;  ///< its time for an encoding over the table's
+
+  std::size_t step(const Sort& sort, double wait, double for_receiver = 0, BlockKind kind = BlockKind::kPages) {
+    const std::size_t rung = governor.choose(kind, kBlock);
+    const Block block = block_of(sort);
+    const double encoding = block.on[rung].ns * machine;
+    const double sending = 0.3 * static_cast<double>(block.on[rung].wire);
+    const double busy = encoding + sending + 0.1 * kBlock;
+    const double waited = busy * wait / (1 - wait);
+    governor.learn({.rung = rung,
+                    .kind = kind,
+                    .block_bytes = kBlock,
+                    .wire_bytes = block.on[rung].wire,
+                    .encoding = nanoseconds(encoding),
+                    .sending = nanoseconds(sending),
+                    .waited = nanoseconds(waited),
+                    .waited_for_receiver = nanoseconds(waited * for_receiver),
+                    .elapsed = nanoseconds(busy + waited)});
+    return rung;
+  }
+  std::size_t steps(int n, const Sort& sort, double wait, double for_receiver = 0) {
+    std::size_t rung = 0;
+    while (n-- > 0) rung = step(sort, wait, for_receiver);
+    return rung;
+  }
+};
+
+/// A lane on a link without a buffer that takes `ns_per_byte`: it waits for what encoding has not used up.
+void send_all(Governor& governor, const Sort& sort, double ns_per_byte, int blocks, int* encoded = nullptr) {
+  const Block block = block_of(sort);
+  for (int i = 0; i < blocks; ++i) {
+    const std::size_t rung = governor.choose(BlockKind::kPages, kBlock);
+    if (encoded != nullptr) *encoded += rung != 0;
+    const auto wire = static_cast<double>(block.on[rung].wire);
+    const double busy = block.on[rung].ns + 0.3 * wire + 0.1 * kBlock;
+    const double waited = std::max(0.0, ns_per_byte * wire - busy);
+    governor.learn({.rung = rung,
+                    .block_bytes = kBlock,
+                    .wire_bytes = block.on[rung].wire,
+                    .encoding = nanoseconds(block.on[rung].ns),
+                    .sending = nanoseconds(0.3 * wire),
+                    .waited = nanoseconds(waited),
+                    .elapsed = nanoseconds(busy + waited)});
+  }
+}
+
+TEST(GovernorLadder, BeginsWithRawAndEachRungCanBeEncoded) {
+  ASSERT_EQ(governor_ladder().size(), kRungs);
+  EXPECT_EQ(governor_ladder()[0].id, CodecId::kRaw);
+  for (const CodecChoice& choice : governor_ladder()) {
+    const auto encoder = make_encoder(choice);
+    ASSERT_TRUE(encoder) << format_codec(choice);
+    EXPECT_EQ(*encoder == nullptr, choice.id == CodecId::kRaw);
+  }
+}
+
+TEST(GovernorLadder, EachRungIsSlowerAndSavesMoreThanTheOneBefore) {
+  double ns_before = -1;
+  double saved_before = -1;
+  for (std::size_t r = 0; r < kRungs; ++r) {
+    double ns = 0;
+    double saved = 0;
+    for (std::size_t c = 0; c < kContentClasses; ++c) {
+      ns += kClassShares[c] * rung_at(r).on[c].ns_per_byte;
+      saved += kClassShares[c] * rung_at(r).on[c].saved;
+    }
+    EXPECT_GT(ns, ns_before) << r;
+    EXPECT_GT(saved, saved_before) << r;
+    ns_before = ns;
+    saved_before = saved;
+  }
+}
+
+TEST(Governor, SendsRawAndSaysSoWhereItNeverWaits) {
+  Lane lane;
+  EXPECT_FALSE(lane.governor.link_is_idle());
+  lane.steps(40, kCode, 0);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(lane.step(kCode, 0), 0U);
+  EXPECT_TRUE(lane.governor.link_is_idle());
+}
+
+TEST(Governor, EncodesEvenOnAnIdleLinkWhatIsCheaperToEncodeThanToSend) {
+  Lane lane;
+  lane.machine = 0.1;  // an encoder that costs less than the kernel's copy of what it saves
+  lane.steps(40, kSparse, 0);
+  EXPECT_NE(lane.step(kSparse, 0), 0U);
+}
+
+TEST(Governor, ClimbsOnASlowLinkWithinSomeBlocks) {
+  Lane lane;
+  lane.steps(10, kCode, 0.95);
+  EXPECT_GE(governor_ladder()[lane.step(kCode, 0.95)].id, CodecId::kZstd);
+  EXPECT_FALSE(lane.governor.link_is_idle());
+}
+
+TEST(Governor, ComesDownWhenTheLinkGetsFast) {
+  Lane lane;
+  lane.steps(100, kCode, 0.95);
+  EXPECT_EQ(lane.steps(400, kCode, 0), 0U);
+}
+
+TEST(Governor, PaysNoMoreForAByteThanAMultipleOfWhatTheLinkCharges) {
+  for (const double charge : {0.5, 5.0, 50.0}) {
+    Governor governor;
+    send_all(governor, kCode, charge, 1000);
+    EXPECT_LE(governor.price(), 1.01 * Governor::kGenerosity * charge) << charge;
+  }
+  Governor governor;
+  send_all(governor, kCode, 50, 1000);
+  EXPECT_GT(governor.price(), 50);  // there is time to spare, and it is used
+}
+
+TEST(Governor, ComesDownWhereTheReceiverIsTheBottleneck) {
+  Lane lane;
+  lane.steps(100, kCode, 0.9);
+  const double before = lane.governor.price();
+  EXPECT_EQ(lane.steps(100, kCode, 0.9, 1.0), 0U);
+  EXPECT_LT(lane.governor.price(), before / 10);
+}
+
+TEST(Governor, SendsRandomBytesRawAndLooksNowAndThen) {
+  Governor governor;
+  send_all(governor, kRandom, 2, 300);
+  int encoded = 0;
+  send_all(governor, kRandom, 2, 1000, &encoded);
+  EXPECT_GT(encoded, 10);
+  EXPECT_LT(encoded, 60);
+}
+
+TEST(Governor, NoticesWhenContentBecomesCompressible) {
+  Governor governor;
+  send_all(governor, kRandom, 2, 1000);
+  send_all(governor, kText, 2, 50);
+  int encoded = 0;
+  send_all(governor, kText, 2, 100, &encoded);
+  EXPECT_GT(encoded, 80);
+}
+
+TEST(Governor, DoesNotEvenLookWhereSavingIsWorthNothing) {
+  Governor governor;
+  send_all(governor, kRandom, 0, 200);
+  int encoded = 0;
+  send_all(governor, kRandom, 0, 1000, &encoded);
+  EXPECT_EQ(encoded, 0);
+}
+
+TEST(Governor, PredictsEachKindFromItsOwnPast) {
+  Lane lane;
+  for (int i = 0; i < 200; ++i) {
+    lane.step(kRandom, 0.6, 0, BlockKind::kPages);
+    lane.step(kText, 0.6, 0, BlockKind::kChanges);
+  }
+  int pages = 0;
+  int changes = 0;
+  for (int i = 0; i < 100; ++i) {
+    pages += lane.step(kRandom, 0.6, 0, BlockKind::kPages) != 0;
+    changes += lane.step(kText, 0.6, 0, BlockKind::kChanges) != 0;
+  }
+  EXPECT_LT(pages, 20);
+  EXPECT_GT(changes, 90);
+}
+
+TEST(Governor, LearnsHowFastTheMachineIs) {
+  std::size_t fast = 0;
+  std::size_t slow = 0;
+  for (const double machine : {1.0, 8.0}) {
+    Governor governor;
+    const Block block = block_of(kCode);
+    std::size_t rung = 0;
+    // A charge of 3 ns a byte: what zstd costs a fast machine, and lz4 a slow one.
+    for (int i = 0; i < 300; ++i) {
+      rung = governor.choose(BlockKind::kPages, kBlock);
+      const auto wire = static_cast<double>(block.on[rung].wire);
+      const double busy = block.on[rung].ns * machine + 0.3 * wire;
+      const double waited = std::max(0.0, 3 * wire - busy);
+      governor.learn({.rung = rung,
+                      .block_bytes = kBlock,
+                      .wire_bytes = block.on[rung].wire,
+                      .encoding = nanoseconds(block.on[rung].ns * machine),
+                      .sending = nanoseconds(0.3 * wire),
+                      .waited = nanoseconds(waited),
+                      .elapsed = nanoseconds(busy + waited)});
+      (machine > 1 ? slow : fast) += i >= 100 ? rung : 0;
+    }
+  }
+  EXPECT_LT(slow, fast);
+}
+
+TEST(Governor, ChoosesTheSameAfterTheSame) {
+  const auto guest = busy_guest();
+  const simulation::Setting setting{.cores = 2, .lanes = 2, .blocks = 500};
+  simulation::Governed first(2);
+  simulation::Governed second(2);
+  const auto a = simulation::Simulation(setting, guest, first).run();
+  const auto b = simulation::Simulation(setting, guest, second).run();
+  EXPECT_EQ(a.page_gbit, b.page_gbit);
+  EXPECT_EQ(first.of(0).price(), second.of(0).price());
+}
+
+TEST(Governor, StandsWhateverItIsTold) {
+  constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
+  constexpr auto kLeast = std::numeric_limits<std::int64_t>::min();
+  const std::array<std::int64_t, 7> times = {0, 1, -1, 1000, 1'000'000'000, kMost, kLeast};
+  const std::array<std::size_t, 6> sizes = {
+      0, 1, 4096, kBlock, std::size_t{1} << 40, std::numeric_limits<std::size_t>::max()};
+  std::mt19937_64 random(11);
+  const auto time = [&] { return Duration(times[random() % times.size()]); };
+  const auto size = [&] { return sizes[random() % sizes.size()]; };
+  Governor governor;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto kind = i % 3 == 0 ? BlockKind::kChanges : BlockKind::kPages;
+    ASSERT_LT(governor.choose(kind, size()), kRungs);
+    governor.learn({.rung = random() % (kRungs + 2),
+                    .kind = kind,
+                    .block_bytes = size(),
+                    .wire_bytes = size(),
+                    .encoding = time(),
+                    .sending = time(),
+                    .waited = time(),
+                    .waited_for_receiver = time(),
+                    .elapsed = time()});
+    ASSERT_TRUE(std::isfinite(governor.price()) && governor.price() > 0) << i;
+  }
+  // And it comes to its senses.
+  Lane lane{.governor = governor};
+  EXPECT_EQ(lane.steps(500, kCode, 0), 0U);
+}
+
+/// The promise, on links from slow to faster than the lanes: never more than 5 % behind the codec that would
+/// have been the best one, which nobody knows beforehand.
+TEST(Governor, KeepsUpWithTheBestFixedCodecOnEveryLink) {
+  const auto guest = busy_guest();
+  for (const double link : {0.1, 1.0, 2.5, 10.0, 25.0, 100.0}) {
+    for (const unsigned cores : {1U, 2U, 8U}) {
+      const simulation::Setting setting{.cores = cores, .lanes = cores, .link_gbit = link};
+      double best = 0;
+      for (std::size_t rung = 0; rung < kRungs; ++rung) {
+        simulation::Fixed fixed(rung);
+        best = std::max(best, simulation::Simulation(setting, guest, fixed).run().page_gbit);
+      }
+      simulation::Governed governed(cores);
+      const double got = simulation::Simulation(setting, guest, governed).run().page_gbit;
+      EXPECT_GT(got, 0.95 * best) << link << " Gbit/s, " << cores << " cores";
+    }
+  }
+}
+
+/// Where raw would leave cores idle and lz4 the link, a mixture by content uses both.
+TEST(Governor, BeatsEveryFixedCodecInTheMiddle) {
+  const auto guest = busy_guest();
+  struct Cell {
+    double link;
+    unsigned cores;
+  };
+  for (const auto& [link, cores] : {Cell{10, 1}, Cell{15, 2}}) {
+    const simulation::Setting setting{.cores = cores, .lanes = cores, .link_gbit = link};
+    double best = 0;
+    for (std::size_t rung = 0; rung < kRungs; ++rung) {
+      simulation::Fixed fixed(rung);
+      best = std::max(best, simulation::Simulation(setting, guest, fixed).run().page_gbit);
+    }
+    simulation::Governed governed(cores);
+    EXPECT_GT(simulation::Simulation(setting, guest, governed).run().page_gbit, 1.1 * best) << link;
+  }
+}
+
+}  // namespace
+}  // namespace godwit

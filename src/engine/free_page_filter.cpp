@@ -15,7 +15,7 @@ constexpr Duration kLookAgain = std::chrono::milliseconds(50);
 constexpr int kLookPart = 5;
 }  // namespace
 
-FreePageFilter::FreePageFilter(FreePages* finder, Board& board, LeftOutPages& left_out, const Clock& clock)
+FreePageFilter::FreePageFilter(FreePages* finder, Board& board, SharedPageWords& left_out, const Clock& clock)
     : finder_(finder), board_(board), left_out_(left_out), clock_(clock) {}
 
 void FreePageFilter::locate() {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "engine/left_out_pages.h"
+#include "engine/shared_page_words.h"
 #include "memory/board.h"
 #include "tracking/free_pages.h"
 
@@ -25,7 +25,7 @@ namespace godwit {
 class FreePageFilter {
  public:
   /// `finder` may be null: then nothing is ever free. `left_out` outlives it, as the others do.
-  FreePageFilter(FreePages* finder, Board& board, LeftOutPages& left_out, const Clock& clock);
+  FreePageFilter(FreePages* finder, Board& board, SharedPageWords& left_out, const Clock& clock);
 
   /// Once tracking runs.
   void locate();
@@ -48,7 +48,7 @@ class FreePageFilter {
 
   FreePages* finder_;
   Board& board_;
-  LeftOutPages& left_out_;
+  SharedPageWords& left_out_;
   const Clock& clock_;
   std::vector<PageWord> words_;
   std::atomic<State> state_{State::kOff};

@@ -15,9 +15,8 @@
 #include "base/clock.h"
 #include "engine/lane_counters.h"
 #include "engine/lane_ladder.h"
-#include "engine/left_out_pages.h"
 #include "engine/page_sorter.h"
-#include "engine/sent_pages.h"
+#include "engine/shared_page_words.h"
 #include "memory/board.h"
 #include "memory/guest_memory.h"
 #include "memory/kernels.h"
@@ -31,8 +30,8 @@ namespace godwit {
 struct LaneSetting {
   const GuestMemory& memory;
   Board& board;
-  SentPages& sent;
-  LeftOutPages& left_out;
+  SharedPageWords& sent;
+  SharedPageWords& left_out;
   const Kernels& kernels;
   const Clock& clock;
   unsigned lanes = 1;

@@ -69,8 +69,8 @@ class SourceMigration {
   std::jthread control_reader_;
 
   Board board_;
-  SentPages sent_;
-  LeftOutPages left_out_;
+  SharedPageWords sent_;
+  SharedPageWords left_out_;
   FreePageFilter free_pages_;
   LaneSetting lane_setting_;
   SourceLanes lanes_;

@@ -64,8 +64,8 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
   PlainMemory memory_;
   PlainMemory there_;
   Board board_;
-  SentPages sent_;
-  LeftOutPages left_out_;
+  SharedPageWords sent_;
+  SharedPageWords left_out_;
   FilledPages filled_;
   SteadyClock clock_;
   std::unique_ptr<Channel> source_end_, sink_end_;

@@ -74,8 +74,8 @@ class LanePair {
   PlainMemory here;
   PlainMemory there;
   Board board;
-  SentPages sent;
-  LeftOutPages left_out;
+  SharedPageWords sent;
+  SharedPageWords left_out;
   FilledPages filled;
 
  private:

@@ -85,14 +85,17 @@ void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {
   const PageWord bit = PageWord{1} << page;
   PageHashes& hashes = claim.hashes->pages[page];
   const bool known = (claim.hashes->known & bit) != 0;
-  const SubBlockMask changed = kernels_.rehash_page(bytes, key_, hashes);
+  SubBlockMask changed = kernels_.rehash_page(bytes, key_, hashes);
   claim.hashes->known |= bit;
+  const std::byte* const old = known ? old_pages_->find(claim.chunk, page) : nullptr;
+  // Where the old bytes are at hand, no hash needs to be trusted.
+  if (old != nullptr) changed = kernels_.changed_sub_blocks(bytes, old);
   if (known && changed == 0) {
     claim.sorted.unchanged |= bit;
     return;
   }
   if (known && changed != kAllSubBlocks) {
-    make_delta(claim, page, bytes, changed);
+    make_delta(claim, page, bytes, old, changed);
     old_pages_->store(claim.chunk, page, bytes);
     return;
   }
@@ -110,10 +113,10 @@ void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {
   }
 }
 
-void PageSorter::make_delta(Claim& claim, unsigned page, const std::byte* bytes, SubBlockMask changed) {
+void PageSorter::make_delta(Claim& claim, unsigned page, const std::byte* bytes, const std::byte* old,
+                            SubBlockMask changed) {
   const PageWord bit = PageWord{1} << page;
   std::byte* const out = claim.tail.sub_blocks();
-  const std::byte* const old = old_pages_->find(claim.chunk, page);
   if (old != nullptr) {
     kernels_.gather_xor(bytes, old, changed, out);
     if (mostly_zeros(out, sub_block_bytes(changed))) claim.sorted.xored |= bit;

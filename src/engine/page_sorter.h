@@ -53,7 +53,7 @@ class PageSorter {
  private:
   struct Claim;
   void sort_one(Claim& claim, unsigned page, const std::byte* bytes);
-  void make_delta(Claim& claim, unsigned page, const std::byte* bytes, SubBlockMask changed);
+  void make_delta(Claim& claim, unsigned page, const std::byte* bytes, const std::byte* old, SubBlockMask changed);
   std::optional<wire::PageReference> twin_of(ChunkIndex chunk, unsigned page, const PageHashes& hashes);
 
   const Kernels& kernels_;

@@ -43,10 +43,10 @@ struct Setting {
 };
 
 struct Result {
-  double page_gbit = 0;        ///< pages that arrived, per second
-  double wire_share = 0;       ///< bytes on the wire over bytes of pages
-  double cpu_ns_per_byte = 0;  ///< of the lanes, per byte of pages
-  double link_use = 0;         ///< share of the time in which the link carried something
+  double page_gbit = 0;         ///< pages that arrived, per second
+  double wire_share = 0;        ///< bytes on the wire over bytes of pages
+  double lane_ns_per_byte = 0;  ///< CPU time of the lanes, per byte of pages
+  double link_use = 0;          ///< share of the time in which the link carried something
 };
 
 /// A way to choose. `block` is the block's place in the corpus: a governor may not look at it.
@@ -69,7 +69,7 @@ class Fixed final : public Chooser {
 /// Knows what each rung would make of each block, and keeps to one price.
 class Oracle final : public Chooser {
  public:
-  explicit Oracle(double price) : price_(price) {}
+  Oracle(const Setting& setting, double price) : price_(setting.send_ns_per_byte + price) {}
   std::size_t choose(unsigned, const Block& block) override {
     const auto cost = [&](const Tried& tried) { return tried.ns + price_ * static_cast<double>(tried.wire); };
     return static_cast<std::size_t>(std::ranges::min_element(block.on, {}, cost) - block.on.begin());
@@ -106,7 +106,7 @@ class Simulation {
     }
     return {.page_gbit = static_cast<double>(page_bytes_) * 8 / now_,
             .wire_share = static_cast<double>(wire_bytes_) / static_cast<double>(page_bytes_),
-            .cpu_ns_per_byte = cpu_ns_ / static_cast<double>(page_bytes_),
+            .lane_ns_per_byte = lane_ns_ / static_cast<double>(page_bytes_),
             .link_use = link_ns_ / now_};
   }
 
@@ -148,7 +148,7 @@ class Simulation {
     lane.state = State::kWorking;
     page_bytes_ += block.bytes;
     wire_bytes_ += tried.wire;
-    cpu_ns_ += lane.work;
+    lane_ns_ += lane.work;
   }
 
   void end_block(unsigned number) {
@@ -201,7 +201,7 @@ class Simulation {
   std::vector<Lane> lanes_;
   double now_ = 0;
   double link_ns_ = 0;
-  double cpu_ns_ = 0;
+  double lane_ns_ = 0;
   std::uint64_t page_bytes_ = 0;
   std::uint64_t wire_bytes_ = 0;
 };

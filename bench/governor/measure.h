@@ -1,6 +1,8 @@
 // What each rung of the ladder does to each block of a corpus, on this machine.
 #pragma once
 
+#include <array>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -13,7 +15,11 @@ namespace godwit::bench {
 /// time. kProtocol if a block does not come back as it was.
 Result<std::vector<simulation::Block>> measure_ladder(Bytes corpus);
 
-/// CPU time of a thread that writes into a TCP connection over loopback, per byte; the least of several tries.
+/// What a block costs each rung beside its bytes: the time for a single page, less what its bytes take at `blocks`'
+/// rate.
+Result<std::array<double, kRungs>> measure_ns_per_block(Bytes corpus, std::span<const simulation::Block> blocks);
+
+/// CPU time of a thread that writes into a TCP connection over loopback, per byte: the median of several connections.
 Result<double> measure_send_ns_per_byte(Bytes corpus);
 
 /// CPU time per byte to copy a block into a lane's buffer.

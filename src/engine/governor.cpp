@@ -14,17 +14,21 @@ constexpr double kLowestPrice = 0.02;
 // Below this, hashing a page to find what changed in it costs more than the bytes that it saves.
 constexpr double kIdlePrice = 0.1;
 // With each block, while the link has never been waited for.
-constexpr double kFirstFall = 0.1;
+constexpr double kFirstFall = 0.15;
 
+// The following figures were chosen with bench_governor; around them its table hardly changes.
+//
 // A wait tells that the buffer is full, nothing tells that it is empty: so waiting a little is what to aim at.
-constexpr double kTargetWait = 0.05;
+constexpr double kTargetWait = 0.02;
 // Steps of the price with a block: small, so that it rests while runs of content pass by; but steeper with every block
 // in a row for which send() took longer than kLongWait of the time, for then the price is far off.
 constexpr double kRise = 0.1;
-constexpr double kFall = 0.03;
+constexpr double kFall = 0.02;
 constexpr double kLongWait = 0.3;
 constexpr double kSteeper = 0.75;
-constexpr double kShortRun = 2;
+constexpr std::uint32_t kShortRun = 2;
+constexpr std::uint32_t kLongestRun = 100;
+constexpr double kCalmest = 4;
 // Of random bytes nothing is learned about how much time there is for encoding others.
 constexpr double kWellEncoded = 0.85;
 // A shorter wait than this is the kernel's bookkeeping.
@@ -36,37 +40,40 @@ constexpr double kNoWait = 0.01;
 constexpr double kFirstAmple = 1 << 20;
 constexpr double kLeastAmple = 1 << 16;
 constexpr double kMostAmple = 1 << 22;
-constexpr double kAmpleShrinks = 0.8;
+constexpr double kAmpleShrinks = 0.7;
 constexpr double kAmpleGrows = 1.05;
 // The link took so much less than it would have that it must have run dry, or slowed down.
 constexpr double kRanDry = 0.08;
 
-// A buffer that has not been full for as many times its half is not being filled, whatever the books say.
+// A buffer that was not full while so many times its half was sent is not being filled, whatever the books say.
 constexpr double kLongCalm = 12;
 // The link may be faster than it was when it was last full. Believing a little more of it finds out.
 constexpr double kHopeful = 1.06;
 
-// How fast the past fades, in blocks.
-constexpr double kFadeContent = 1.0 / 16;
-constexpr double kFadeSpeed = 1.0 / 32;
-// The ladder's times are trusted like those of so many blocks.
-constexpr double kSpeedTrust = 8;
+// How fast the past fades, with each block or with each wait. Speeds change least of all, and are noisy; what a link
+// took while it may have run dry says little.
+constexpr double kFadeContent = 1.0 / 24;
+constexpr double kFadeSpeed = 1.0 / 100;
 constexpr double kFadeSend = 1.0 / 8;
-constexpr double kFadeRate = 1.0 / 4;
-constexpr double kFadeDryRate = 1.0 / 16;
+constexpr double kFadeRate = 0.4;
+constexpr double kFadeDryRate = 1.0 / 8;
+// The ladder's times are worth as much as having seen so many blocks.
+constexpr double kSpeedTrust = 8;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
 constexpr double kStrangest = 4;
 
 // A block that was looked at after others went by unseen stands for them, too, but for no more than this.
 constexpr double kMostWeight = 1.0 / 16;
+// Nothing stays the same for ever.
 constexpr double kStickiest = 0.98;
 
 // Probes: the first after 4 raw blocks, and half as often each time that one was for nothing.
 constexpr std::uint32_t kLeastPatience = 4;
 constexpr std::uint32_t kMostPatience = 32;
+constexpr double kInVain = 0.05;
 
 // Savings of one class differ by about this much.
-constexpr double kClassWidth = 0.06;
+constexpr double kClassWidth = 0.08;
 
 constexpr double kFirstSendNsPerByte = 0.3;
 // Neighbouring blocks' sizes correlate by 0.83 on a busy guest, but a lane's blocks are not neighbours.
@@ -103,7 +110,7 @@ bool Governor::link_is_idle() const noexcept {
 }
 
 double Governor::stickiness(const Content& content) const noexcept {
-  return std::clamp(content.alike / content.chances, 0.0, kStickiest);
+  return std::clamp(content.alike / std::max(content.chances, 1e-6), 0.0, kStickiest);
 }
 
 /// The next block is of the last one's class with some probability, which fades with each block that went unseen, or
@@ -206,8 +213,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   content.last = seen;
   content.unseen = 0;
   if (probed) {
-    const bool in_vain = saved < 0.05;
-    content.patience = in_vain ? std::min(content.patience * 2, kMostPatience) : kLeastPatience;
+    content.patience = saved < kInVain ? std::min(content.patience * 2, kMostPatience) : kLeastPatience;
   }
 }
 
@@ -218,10 +224,9 @@ void Governor::learn_speed(const BlockOutcome& outcome, const Belief& belief) no
   for (std::size_t c = 0; c < kContentClasses; ++c) table += belief[c] * rung.on[c].ns_per_byte * size;
   double& pace = pace_[outcome.rung];
   const double off = std::clamp(ns(outcome.encoding) / (table * machine_ * pace), 1 / kStrangest, kStrangest) - 1;
-  // A slow machine is slow with every rung; what is left is the rung's own.
-  // The first blocks tell the most.
-  encoded_ = std::min(encoded_ + 1, 1e6);
+  encoded_ = std::min(encoded_ + 1, 1'000'000U);
   const double fade = std::max(kFadeSpeed, 1 / (kSpeedTrust + encoded_));
+  // A slow machine is slow with every rung; what is left is the rung's own.
   machine_ = std::clamp(machine_ * (1 + fade * off), 1.0 / 16, 16.0);
   pace = std::clamp(pace * (1 + fade / 2 * off), 1.0 / 4, 4.0);
 }
@@ -235,34 +240,23 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
 
   bytes_since_full_ += wire;
   ns_since_full_ += elapsed;
-  if (wait > kNoWait) {
-    // From full to full, the link has taken what was sent. The first time, the buffer was filled, too.
-    if (link_rate_ == 0) {
-      link_rate_ = wire / elapsed;
-    } else {
-      const double rate = bytes_since_full_ / ns_since_full_;
-      const bool ran_dry = most_room_ > ample_ / 2 && rate < (1 - kRanDry) * link_rate_;
-      if (ran_dry) {
-        ample_ = std::max(kLeastAmple, ample_ * kAmpleShrinks);
-      } else if (most_room_ > ample_) {
-        ample_ = std::min(kMostAmple, ample_ * kAmpleGrows);
-      }
-      link_rate_ += (ran_dry ? kFadeDryRate : kFadeRate) * (rate - link_rate_);
-    }
+  if (waited > kNoWait * elapsed) {
+    if (for_receiver < waited / 2) learn_link_rate(wire / elapsed);
     bytes_since_full_ = ns_since_full_ = room_ = most_room_ = 0;
-    full_run_ = wait > kLongWait ? full_run_ + 1 : 0;
-    settled_ *= 1 + kRise * (wait - kTargetWait) * (1 + kSteeper * std::max(0.0, full_run_ - kShortRun));
+    full_run_ = wait > kLongWait ? std::min(full_run_ + 1, kLongestRun) : 0;
+    const double haste = 1 + kSteeper * (full_run_ - std::min(full_run_, kShortRun));
+    settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
     raise_to_charge(outcome, wait);
   } else if (link_rate_ == 0) {
     settled_ /= 1 + kFirstFall;
   } else {
     full_run_ = 0;
     room_ = std::max(0.0, room_ + kHopeful * link_rate_ * elapsed - wire);
+    most_room_ = std::max(most_room_, room_);
     // From full to not full, the link has taken at least what was sent.
     link_rate_ = std::max(link_rate_, (bytes_since_full_ - ample_) / ns_since_full_);
-    most_room_ = std::max(most_room_, room_);
     const double calm = std::max(room_ / ample_ - 1, bytes_since_full_ / (kLongCalm * ample_) - 1);
-    settled_ /= 1 + kRise * kTargetWait + kFall * std::clamp(calm, 0.0, 4.0);
+    settled_ /= 1 + kRise * kTargetWait + kFall * std::clamp(calm, 0.0, kCalmest);
   }
   // More compression would only keep the receiver busier.
   settled_ /= 1 + for_receiver / elapsed;
@@ -271,10 +265,26 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   price_ = std::max(kLowestPrice, settled_ * std::exp(-std::clamp(2 * (room_ / ample_ - 1), 0.0, 20.0)));
 }
 
+/// The buffer is full, and was when the books were opened: what was sent in between is what the link has taken.
+void Governor::learn_link_rate(double of_this_block) noexcept {
+  if (link_rate_ == 0) {
+    link_rate_ = of_this_block;  // the buffer was not full before: all that was sent until now would say too much
+    return;
+  }
+  const double rate = bytes_since_full_ / ns_since_full_;
+  const bool ran_dry = most_room_ > ample_ / 2 && rate < (1 - kRanDry) * link_rate_;
+  if (ran_dry) {
+    ample_ = std::max(kLeastAmple, ample_ * kAmpleShrinks);
+  } else if (most_room_ > ample_) {
+    ample_ = std::min(kMostAmple, ample_ * kAmpleGrows);
+  }
+  link_rate_ += (ran_dry ? kFadeDryRate : kFadeRate) * (rate - link_rate_);
+}
+
 /// A lane that waits for the link block after block need not feel its way: a byte is worth what the link charges for
 /// it, and where the lane waited although the block was encoded, as many times more as it waited longer than it worked.
 void Governor::raise_to_charge(const BlockOutcome& outcome, double wait) noexcept {
-  if (full_run_ == 0) return;
+  if (full_run_ == 0 || link_rate_ == 0) return;
   if (full_run_ >= kShortRun) settled_ = std::max(settled_, 1 / link_rate_);
   if (bytes(outcome.wire_bytes) < kWellEncoded * bytes(outcome.block_bytes)) {
     settled_ = std::max(settled_, wait / std::max(1 - wait, 0.05) / link_rate_);

@@ -58,10 +58,11 @@ class Governor {
   /// Once for each block, in the order in which they were sent. A rung that is none is ignored.
   void learn(const BlockOutcome& outcome) noexcept;
 
-  /// Whatever the link charges, that is nanoseconds of the lane that pass for each byte while the link is full: no more
-  /// than this multiple of it is paid for a byte. Some is, for a lane that waits has time to spare.
+  /// The most that is paid for a byte, as a multiple of what the link charges: the lane's time that passes for each
+  /// byte while the link is full. More than once, for a lane that waits has time to spare.
   static constexpr double kGenerosity = 10;
-  /// And never more than this, however slow the link: zstd:6 would save 2 % more bytes for three times the CPU time.
+  /// And never more than this, however slow the link: zstd:6 would save some 2 % more bytes for more
+  /// than twice the CPU time (bench_governor).
   static constexpr double kHighestPrice = 200;
 
   /// Lane nanoseconds that one byte on the wire is worth now; above 0.
@@ -89,12 +90,13 @@ class Governor {
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
   void learn_price(const BlockOutcome& outcome) noexcept;
+  void learn_link_rate(double of_this_block) noexcept;
   void raise_to_charge(const BlockOutcome& outcome, double wait) noexcept;
 
   std::array<Content, 2> content_;
   std::array<double, kRungs> pace_;  ///< this machine's time for a rung over the ladder's, beyond machine_
   double machine_ = 1;               ///< this machine's time over the ladder's, all rungs
-  double encoded_ = 0;               ///< blocks that machine_ and pace_ have been learned from
+  std::uint32_t encoded_ = 0;        ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
 
   double price_;                 ///< settled_, less where the socket's buffer runs empty
@@ -102,10 +104,10 @@ class Governor {
   double link_rate_ = 0;         ///< what the link takes from this lane, bytes per nanosecond; 0: never waited for
   double bytes_since_full_ = 0;  ///< sent since the socket's buffer was last known to be full, that is since a wait
   double ns_since_full_ = 0;
-  double room_ = 0;       ///< bytes that the link should have taken from the buffer since then, net
-  double most_room_ = 0;  ///< the most that room_ has been since then
-  double ample_;          ///< no more room than this is no reason to send faster
-  double full_run_ = 0;   ///< blocks in a row that waited long
+  double room_ = 0;             ///< bytes that the link should have taken from the buffer since then, net
+  double most_room_ = 0;        ///< the most that room_ has been since then
+  double ample_;                ///< no more room than this is no reason to send faster
+  std::uint32_t full_run_ = 0;  ///< blocks in a row that waited long
 };
 
 }  // namespace godwit

@@ -179,6 +179,14 @@ TEST(Governor, ComesDownWhereTheReceiverIsTheBottleneck) {
   EXPECT_LT(lane.governor.price(), before / 10);
 }
 
+TEST(Governor, ClimbsAgainWhenTheReceiverHasRecovered) {
+  Lane lane;
+  lane.steps(100, kCode, 0.9);
+  lane.steps(300, kCode, 0.9, 1.0);
+  lane.steps(20, kCode, 0.9);
+  EXPECT_GE(governor_ladder()[lane.step(kCode, 0.9)].id, CodecId::kZstd);
+}
+
 TEST(Governor, SendsRandomBytesRawAndLooksNowAndThen) {
   Governor governor;
   send_all(governor, kRandom, 2, 300);
@@ -282,8 +290,11 @@ TEST(Governor, StandsWhateverItIsTold) {
                     .elapsed = time()});
     ASSERT_TRUE(std::isfinite(governor.price()) && governor.price() > 0) << i;
   }
-  // And it comes to its senses.
+  // And it comes to its senses, after a long time of the same, too.
   Lane lane{.governor = governor};
+  EXPECT_EQ(lane.steps(500, kCode, 0), 0U);
+  lane.steps(50'000, kRandom, 0.9);
+  EXPECT_GE(governor_ladder()[lane.steps(100, kCode, 0.9)].id, CodecId::kZstd);
   EXPECT_EQ(lane.steps(500, kCode, 0), 0U);
 }
 

@@ -12,10 +12,10 @@
 namespace godwit {
 namespace {
 
-// Bytes that wait in the kernel beyond those under way: two raw chunks. With the megabytes that it would take
+// Bytes that wait in the kernel beyond those under way: half a raw chunk. With the megabytes that it would take
 // otherwise, a sender learns of a slow link in fits and starts, and what is sent last, in the guest's pause, waits
-// behind them.
-constexpr int kUnsentBytes = 512 * 1024;
+// behind them. Of 128 KiB to 2 MiB this gave the governor the truest picture at 1 Gbit/s, and cost nothing at 12.
+constexpr int kUnsentBytes = 128 * 1024;
 
 Status set_option(int socket, int level, int option, int value, std::string_view name) {
   if (::setsockopt(socket, level, option, &value, sizeof value) != 0) return fail_os(name);

@@ -60,7 +60,8 @@ class LinuxFreePages final : public FreePages {
   GuestPhysical physical_;
   PageTableRoots roots_;
   std::optional<Vmcoreinfo> info_;
-  std::vector<PageWord> walked_;  ///< kept for its capacity
+  std::vector<PageWord> walked_;   ///< kept for its capacity
+  std::vector<PageWord> uniform_;  ///< of the pages asked about last, those known to be of one value
 };
 
 Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
@@ -145,8 +146,13 @@ Status LinuxFreePages::find_among(std::span<PageWord> pages) {
   TRY(std::move(walked));
   TRY(check_kernel(*info_, physical_));
   TRY(look_live(*info_));
-  for (std::size_t chunk = 0; chunk < pages.size(); ++chunk) pages[chunk] &= walked_[chunk];
-  return drop_uniform(memory_, pages, kMostLookedAt);
+  uniform_.resize(pages.size());
+  for (std::size_t chunk = 0; chunk < pages.size(); ++chunk) {
+    // A page that is asked about again and again waits, and is as it was when it began to; if not, it is sent: no harm.
+    uniform_[chunk] &= pages[chunk];
+    pages[chunk] &= walked_[chunk];
+  }
+  return drop_uniform(memory_, pages, uniform_, kMostLookedAt);
 }
 
 Status LinuxFreePages::find(std::span<PageWord> pages) {

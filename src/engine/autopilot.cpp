@@ -24,6 +24,9 @@ constexpr Duration kHarvestAtMostEvery = milliseconds(50);
 // Pages that take no longer than this disappear beside the devices.
 constexpr Duration kNotWorthARound = milliseconds(2);
 
+// Far above any bound, and far below what a Duration holds.
+constexpr double kLongestPauseSeconds = 24 * 3600;
+
 double seconds(Duration d) {
   return duration_cast<duration<double>>(d).count();
 }
@@ -49,7 +52,8 @@ bool another_round_pays(const Sample& s, Duration pages) {
 std::optional<Duration> predict_pause(const Sample& s) {
   if (s.harvests == 0 || s.wire_bytes_per_second <= 0) return std::nullopt;
   const double bytes = expected_harvest(s) * s.wire_bytes_per_page;
-  const auto pages = duration_cast<Duration>(duration<double>(bytes / s.wire_bytes_per_second));
+  const auto pages =
+      duration_cast<Duration>(duration<double>(std::min(bytes / s.wire_bytes_per_second, kLongestPauseSeconds)));
   return kDevicePause + pages;
 }
 

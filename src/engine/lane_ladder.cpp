@@ -1,6 +1,11 @@
 #include "engine/lane_ladder.h"
 
+#include "engine/ladder.h"
+#include "engine/lane_counters.h"
+
 namespace godwit {
+
+static_assert(kRungs <= kMostRungs);
 
 std::vector<CodecChoice> rungs_for(const std::optional<CodecChoice>& asked) {
   if (!asked) return {governor_ladder().begin(), governor_ladder().end()};

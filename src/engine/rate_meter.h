@@ -13,6 +13,8 @@ class RateMeter {
  public:
   /// `busy`: time that all lanes together have been at work; `amount`: what they have done in it.
   void add(Duration busy, std::uint64_t amount) {
+    // Idle lanes make no points.
+    if (!points_.empty() && points_.back().busy == busy) points_.pop_back();
     points_.push_back({busy, amount});
     // One lane-second is long against socket buffers filling up, and short against a link that changes.
     while (points_.size() > 2 && points_.back().busy - points_[1].busy >= kWindow) points_.pop_front();

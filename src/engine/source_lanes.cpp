@@ -35,7 +35,6 @@ bool SourceLanes::idle() const noexcept {
 
 LaneTotals SourceLanes::totals() const noexcept {
   LaneTotals sum;
-  for (const auto& codec : rungs_for(setting_.codec)) sum.codecs.push_back({.codec = codec});
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     const LaneCounters& c = lanes_[i]->counters();
     sum.pages_data += c.pages_data;
@@ -45,15 +44,24 @@ LaneTotals SourceLanes::totals() const noexcept {
     sum.pages_copied += c.pages_copied;
     sum.pages_delta += c.pages_delta;
     sum.pages_unchanged += c.pages_unchanged;
-    for (std::size_t r = 0; r < sum.codecs.size(); ++r) {
-      sum.codecs[r].blocks += c.rungs[r].blocks;
-      sum.codecs[r].bytes_before += c.rungs[r].bytes_before;
-      sum.codecs[r].bytes_after += c.rungs[r].bytes_after;
-    }
     sum.busy_ns += c.busy_ns;
     sum.bytes_wire += channels_[i]->bytes_sent();
   }
   return sum;
+}
+
+std::vector<CodecUse> SourceLanes::codecs() const {
+  std::vector<CodecUse> uses;
+  for (const auto& codec : rungs_for(setting_.codec)) uses.push_back({.codec = codec});
+  for (const auto& lane : lanes_) {
+    for (std::size_t r = 0; r < uses.size(); ++r) {
+      const RungCounters& rung = lane->counters().rungs[r];
+      uses[r].blocks += rung.blocks;
+      uses[r].bytes_before += rung.bytes_before;
+      uses[r].bytes_after += rung.bytes_after;
+    }
+  }
+  return uses;
 }
 
 void SourceLanes::abort() noexcept {

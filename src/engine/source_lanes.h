@@ -20,6 +20,9 @@ struct CodecUse {
 
 /// The sum over all lanes at one moment.
 struct LaneTotals {
+  /// Pages that were claimed, sent or not.
+  std::uint64_t claimed() const noexcept { return pages_data + pages_zero + pages_unchanged; }
+
   std::uint64_t pages_data = 0;
   std::uint64_t pages_zero = 0;
   std::uint64_t pages_resent = 0;
@@ -27,7 +30,6 @@ struct LaneTotals {
   std::uint64_t pages_copied = 0;
   std::uint64_t pages_delta = 0;
   std::uint64_t pages_unchanged = 0;
-  std::vector<CodecUse> codecs;  ///< as the ladder has them
   std::uint64_t bytes_wire = 0;  ///< with headers
   std::uint64_t busy_ns = 0;     ///< of all lanes together
 };
@@ -46,6 +48,8 @@ class SourceLanes {
   /// No lane is at work. Together with an empty board: all that was posted has been given to the network.
   bool idle() const noexcept;
   LaneTotals totals() const noexcept;
+  /// Every rung that lanes may use, raw first.
+  std::vector<CodecUse> codecs() const;
   void abort() noexcept;
   /// Stops and joins; the channels stay open.
   void stop();

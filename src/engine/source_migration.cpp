@@ -19,6 +19,8 @@ constexpr Duration kTick = milliseconds(5);
 constexpr Duration kSettleEvery = milliseconds(20);
 // Rarer than the hand-over of a VM with shared RAM takes: a harvest that meets the guest's stop lengthens the pause.
 constexpr Duration kHarvestInHandover = milliseconds(250);
+// A shorter round says more about this thread's ticks than about the link.
+constexpr Duration kWorthTiming = milliseconds(20);
 constexpr Duration kShowEvery = milliseconds(100);
 // The sink answers Hello at once; clearing its memory and loading devices may take longer on large VMs.
 constexpr Duration kGreetingPatience = seconds(10);
@@ -40,12 +42,16 @@ constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 // Hashes take a 32nd of the RAM that they speak of. This is enough for all of a small guest, and for what is written
 // again and again in a large one; with all else, an engine stays below 64 MiB and 1 % of RAM.
 constexpr std::uint64_t kLeastDeltaMemory = 48 * kMiB;
+constexpr std::uint64_t kCodecsOfALane = 4 * kMiB;
+constexpr std::uint64_t kLanesThatCount = 8;
 constexpr std::uint64_t kRamPerDeltaByte = 128;
 constexpr std::uint64_t kMostDeltaMemory = 4 * kGiB;
 
 std::uint64_t delta_memory(const SourceParts& parts) {
+  const auto lanes = std::min<std::uint64_t>(parts.goals.lanes, kLanesThatCount);
   return parts.goals.delta_memory.value_or(
-      std::min(kLeastDeltaMemory + parts.vm.memory().layout().bytes() / kRamPerDeltaByte, kMostDeltaMemory));
+      std::min(kLeastDeltaMemory - lanes * kCodecsOfALane + parts.vm.memory().layout().bytes() / kRamPerDeltaByte,
+               kMostDeltaMemory));
 }
 
 }  // namespace
@@ -192,7 +198,15 @@ Status SourceMigration::copy_until_stopped() {
 Status SourceMigration::pilot() {
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+  const bool was_applied = applied_;
   applied_ = all_applied();
+  if (applied_ && !was_applied && harvests_ > 0) {
+    // What the lanes have got rid of may lie in the kernel still: only the sink's answer tells what the link takes.
+    const auto took = signals_.look().fenced_at - harvested_at_;
+    round_rate_ = took < kWorthTiming ? 0
+                                      : static_cast<double>(totals.bytes_wire - round_.bytes_wire) /
+                                            std::chrono::duration<double>(took).count();
+  }
   const Sample now_is = sample();
   const Verdict verdict = decide(parts_.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
@@ -247,6 +261,7 @@ Status SourceMigration::go_on() {
 Status SourceMigration::harvest() {
   const bool quiesce = parts_.quiesce_harvests;
   if (quiesce) TRY(stop_for_a_moment());
+  round_ = lanes_.totals();  // before lanes can have sent what this harvest posts
   auto harvested = parts_.tracker.harvest(board_);
   if (quiesce) TRY(go_on());
   const auto stats = TRY_IN("dirty tracking", std::move(harvested));

@@ -91,6 +91,8 @@ class SourceMigration {
   std::uint64_t pages_given_back_ = 0;
   std::vector<PageWord> absent_;  ///< kept, like the next, so that the pause allocates nothing
   std::uint64_t pages_before_pause_ = 0;
+  LaneTotals round_;       ///< when the last harvest was begun
+  double round_rate_ = 0;  ///< bytes a second from that harvest until the sink had applied it; 0: too short to tell
   RateMeter wire_rate_;
   RateMeter shown_rate_;
   Instant shown_at_{};

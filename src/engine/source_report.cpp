@@ -6,9 +6,13 @@
 namespace godwit {
 
 namespace {
-double wire_bytes_per_page(const LaneTotals& totals) {
-  return totals.pages_data == 0 ? static_cast<double>(kPageSize)
-                                : static_cast<double>(totals.bytes_wire) / static_cast<double>(totals.pages_data);
+/// Since the last harvest, for the next will be like it: what was sent before may have cost far more or less. All pages
+/// that harvests count are counted, those too that did not travel.
+double wire_bytes_per_page(const LaneTotals& since, const LaneTotals& totals) {
+  const auto pages = totals.claimed() - since.claimed();
+  if (pages > 0) return static_cast<double>(totals.bytes_wire - since.bytes_wire) / static_cast<double>(pages);
+  if (totals.claimed() == 0) return static_cast<double>(kPageSize);
+  return static_cast<double>(totals.bytes_wire) / static_cast<double>(totals.claimed());
 }
 }  // namespace
 
@@ -19,6 +23,7 @@ Report run_source(SourceParts parts) {
 Sample SourceMigration::sample() const {
   const auto at = now();
   const auto totals = lanes_.totals();
+  const double busy_rate = wire_rate_.per_busy_second() * parts_.goals.lanes;
   return Sample{
       .elapsed = at - began_,
       .drained = applied_,
@@ -27,8 +32,8 @@ Sample SourceMigration::sample() const {
       .last_interval = harvest_interval_,
       .since_harvest = at - harvested_at_,
       .deferred = deferred_,
-      .wire_bytes_per_second = wire_rate_.per_busy_second() * parts_.goals.lanes,
-      .wire_bytes_per_page = wire_bytes_per_page(totals),
+      .wire_bytes_per_second = round_rate_ > 0 ? std::min(round_rate_, busy_rate) : busy_rate,
+      .wire_bytes_per_page = wire_bytes_per_page(round_, totals),
   };
 }
 
@@ -104,7 +109,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.pages_copied = totals.pages_copied;
   r.pages_delta = totals.pages_delta;
   r.pages_unchanged = totals.pages_unchanged;
-  for (const auto& use : totals.codecs) {
+  for (const auto& use : lanes_.codecs()) {
     if (use.blocks == 0) continue;
     const bool raw = use.codec.id == CodecId::kRaw;
     (raw ? r.bytes_raw : r.bytes_compressed) += use.bytes_after;

@@ -1,0 +1,137 @@
+// What the autopilot is told of pages that cost next to nothing to send, and of pages that cost more than those before.
+#include <gtest/gtest.h>
+
+#include <future>
+#include <random>
+
+#include "engine/autopilot.h"
+#include "net/rate_limit.h"
+#include "tests/support/fake_migration.h"
+
+namespace godwit {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A guest that writes the same pages between any two harvests.
+class Writes final : public DirtyTracker {
+ public:
+  using Write = std::function<void(testing::PlainMemory&, ChunkIndex, unsigned page)>;
+  Writes(testing::FakeSourceVm& vm, std::vector<PageWord> pages, Write write)
+      : vm_(vm), pages_(std::move(pages)), write_(std::move(write)) {}
+  Status start() override { return {}; }
+  Result<HarvestStats> harvest(Board& board) override {
+    HarvestStats stats;
+    vm_.with_memory([&](testing::PlainMemory& memory) {
+      for (std::uint32_t c = 0; c < pages_.size(); ++c) {
+        for_each_page(pages_[c], [&](unsigned page) { write_(memory, ChunkIndex{c}, page); });
+        board.post(ChunkIndex{c}, pages_[c]);
+        stats.pages += page_count(pages_[c]);
+      }
+    });
+    board.announce();
+    return stats;
+  }
+  Result<HarvestStats> harvest_last(Board& board) override { return harvest(board); }
+  Status find_absent(std::span<PageWord>) override { return {}; }
+  Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
+  Status stop() override { return {}; }
+
+ private:
+  testing::FakeSourceVm& vm_;
+  std::vector<PageWord> pages_;
+  Write write_;
+};
+
+class Prediction : public testing::FakeMigration {
+ protected:
+  Report move(testing::FakeSourceVm& source, testing::FakeSinkVm& sink, DirtyTracker& tracker, BitRate rate) {
+    auto received = std::async(std::launch::async, [&] {
+      return run_sink(SinkParts{.listener = *listener_,
+                                .fingerprint = sink.fingerprint(),
+                                .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
+                                .clock = steady_,
+                                .kernels = best_kernels({}),
+                                .patience = 20s,
+                                .on_milestone = [](std::string_view) {},
+                                .program = "test"});
+    });
+    auto journal = Journal::open(folder_, {1, 1}).value();
+    EXPECT_TRUE(journal.begin());
+    auto limit = std::make_shared<RateLimit>(rate, steady_);
+    auto report = run_source(SourceParts{.vm = source,
+                                         .tracker = tracker,
+                                         .journal = journal,
+                                         .clock = steady_,
+                                         .kernels = best_kernels({}),
+                                         // The link itself is that slow, so the limit is never lifted.
+                                         .connect = [&]() -> Result<std::unique_ptr<Channel>> {
+                                           return limit_rate(TRY(connect_to(listener_->address())), limit);
+                                         },
+                                         .goals = goals_,
+                                         .on_milestone = [](std::string_view) {},
+                                         .program = "test"});
+    received.get();
+    return report;
+  }
+};
+
+constexpr BitRate kSlow{20'000'000};
+
+TEST_F(Prediction, PagesRewrittenAsTheyWereDoNotKeepTheGuestFromMoving) {
+  goals_.max_downtime = 50ms;
+  goals_.timeout = 60s;
+  testing::FakeSourceVm source(testing::small_ram(), 0);
+  testing::FakeSinkVm sink(testing::small_ram());
+  std::mt19937_64 random(3);
+  source.with_memory([&](testing::PlainMemory& memory) {
+    for (std::uint32_t c = 0; c < 8; ++c) {
+      for (std::size_t at = 0; at < kChunkSize; at += 8) {
+        const auto value = random();
+        std::memcpy(memory.at(ChunkIndex{c}, 0) + at, &value, 8);
+      }
+    }
+  });
+  Writes same(source, std::vector<PageWord>(8, kAllPages), [](auto&, ChunkIndex, unsigned) {});
+  const auto report = move(source, sink, same, kSlow);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << "nothing was left to send, ever";
+}
+
+TEST_F(Prediction, CheapPagesSentBeforeDoNotMakeDearOnesLookCheap) {
+  goals_.max_downtime = 50ms;
+  goals_.timeout = 5s;
+  constexpr std::uint32_t kChunks = 1024;
+  const auto layout = RamLayout::make({{.name = "ram0", .size = kChunks * kChunkSize}}).value();
+  testing::FakeSourceVm source(layout, 0);
+  testing::FakeSinkVm sink(layout);
+  source.with_memory(
+      [&](testing::PlainMemory& memory) { std::memset(memory.at(ChunkIndex{0}, 0), 0xaa, kChunks * kChunkSize); });
+  std::vector<PageWord> hot(kChunks);
+  hot[0] = hot[1] = kAllPages;
+  std::mt19937_64 random(3);
+  Writes dear(source, hot, [&](testing::PlainMemory& memory, ChunkIndex chunk, unsigned page) {
+    for (std::size_t at = 0; at < kPageSize; at += 8) {
+      const auto value = random();
+      std::memcpy(memory.at(chunk, page) + at, &value, 8);
+    }
+  });
+  const auto report = move(source, sink, dear, kSlow);
+  // 512 KiB of random bytes at 20 Mbit/s are 210 ms: this guest cannot be moved within the bound.
+  EXPECT_EQ(report.outcome, Outcome::kSourceRuns) << "the pause was " << format_duration(report.pause);
+}
+
+TEST(PredictedPause, IsNeverShorterThanThatOfTheDevicesHoweverSlowTheLanesSeem) {
+  const Sample s{.elapsed = 10s,
+                 .drained = true,
+                 .harvests = 3,
+                 .last_harvest = 250'000'000,  // 1 TiB
+                 .last_interval = 1s,
+                 .since_harvest = 1s,
+                 .wire_bytes_per_second = 64,  // fences only: nothing had changed
+                 .wire_bytes_per_page = 4096};
+  EXPECT_GT(*predict_pause(s), Duration::zero());
+  EXPECT_FALSE(std::holds_alternative<SwitchOver>(decide({}, s)));
+}
+
+}  // namespace
+}  // namespace godwit

@@ -1,7 +1,6 @@
-// Encoders and decoders of whole chunks.
+// Encoders and decoders of blocks: what is sent of one chunk, joined, at most 256 KiB (wire/block.h).
 //
-// A block is stateless: the pages of one chunk, joined, at most 256 KiB, encoded without history. So blocks may travel
-// in any order on any lane.
+// A block is encoded without history: decoding one needs no other.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,7 @@
 #include "engine/delta_table.h"
 
+#include <new>
+
 namespace godwit {
 
 DeltaTable::DeltaTable(std::uint32_t chunk_count, unsigned lanes, std::size_t limit)
@@ -11,8 +13,9 @@ ChunkHashes* DeltaTable::open(ChunkIndex chunk, bool resent) {
   if (entry.hashes) return entry.hashes.get();
   if (room_ > 0) {
     // Not make_unique: clearing 8 KiB for each chunk would cost as much as hashing half of it.
-    entry.hashes.reset(new ChunkHashes);
+    entry.hashes.reset(new (std::nothrow) ChunkHashes);
     --room_;
+    any_ |= entry.hashes != nullptr;
   } else if (resent) {
     entry.hashes = take_from_another();
   }
@@ -26,7 +29,7 @@ void DeltaTable::forget(ChunkIndex chunk, PageWord pages) noexcept {
 
 /// The second chance: a chunk that was sent again since the hand last passed keeps its table this time.
 std::unique_ptr<ChunkHashes> DeltaTable::take_from_another() noexcept {
-  for (std::size_t steps = 0; steps < 2 * entries_.size(); ++steps) {
+  for (std::size_t steps = 0; any_ && steps < 2 * entries_.size(); ++steps) {
     Entry& entry = entries_[hand_];
     hand_ = (hand_ + 1) % entries_.size();
     if (!entry.hashes) continue;

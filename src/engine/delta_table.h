@@ -43,6 +43,7 @@ class DeltaTable {
 
   unsigned lanes_;
   std::size_t room_;  ///< tables that may still be made
+  bool any_ = false;  ///< one was made
   std::vector<Entry> entries_;
   std::size_t hand_ = 0;  ///< the next entry that may lose its table
 };

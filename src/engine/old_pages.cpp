@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace godwit {
 
@@ -40,19 +41,24 @@ const std::byte* OldPages::find(ChunkIndex chunk, unsigned page) const noexcept 
   return found == where_.end() ? nullptr : bytes_of(found->second);
 }
 
-void OldPages::store(ChunkIndex chunk, unsigned page, const std::byte* bytes) {
+std::size_t OldPages::all(std::size_t chunks) noexcept {
+  return chunks * kPagesPerChunk * (kPageSize + kBookkeeping);
+}
+
+void OldPages::store(ChunkIndex chunk, unsigned page, const std::byte* bytes) noexcept {
   if (slots_ == 0) return;
   const auto number = number_of(chunk, page);
-  const auto found = where_.find(number);
-  std::uint32_t slot = 0;
-  if (found != where_.end()) {
-    slot = found->second;
-  } else {
-    slot = take_slot();
-    owners_[slot] = number;
-    where_.emplace(number, slot);
+  auto found = where_.find(number);
+  if (found == where_.end()) {
+    try {
+      const std::uint32_t slot = take_slot();
+      found = where_.emplace(number, slot).first;
+      owners_[slot] = number;
+    } catch (const std::bad_alloc&) {
+      return;
+    }
   }
-  std::memcpy(bytes_of(slot), bytes, kPageSize);
+  std::memcpy(bytes_of(found->second), bytes, kPageSize);
 }
 
 std::uint32_t OldPages::take_slot() {
@@ -63,6 +69,7 @@ std::uint32_t OldPages::take_slot() {
   const std::uint32_t slot = next_;
   next_ = (next_ + 1) % slots_;
   if (owners_[slot] != kNobody) where_.erase(owners_[slot]);
+  owners_[slot] = kNobody;
   return slot;
 }
 

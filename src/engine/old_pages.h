@@ -19,9 +19,13 @@ class OldPages {
   OldPages(const OldPages&) = delete;
   OldPages& operator=(const OldPages&) = delete;
 
+  /// Bytes for all pages of so many chunks.
+  static std::size_t all(std::size_t chunks) noexcept;
+
   /// A page's bytes as last stored, aligned to 64; null if there are none. Valid until they are stored anew.
   const std::byte* find(ChunkIndex chunk, unsigned page) const noexcept;
-  void store(ChunkIndex chunk, unsigned page, const std::byte* bytes);
+  /// Where memory runs out, the page is forgotten instead.
+  void store(ChunkIndex chunk, unsigned page, const std::byte* bytes) noexcept;
   void forget(ChunkIndex chunk, PageWord pages) noexcept;
 
  private:

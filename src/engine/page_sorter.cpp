@@ -11,9 +11,9 @@ namespace {
 constexpr std::size_t kHashShare = 6;  // of 8
 constexpr std::size_t kTwinShare = 1;  // of 16
 
-/// What hashes for all chunks of a lane would take.
-std::size_t all_hashes(std::uint32_t chunk_count, unsigned lanes) noexcept {
-  return (chunk_count / lanes + 1) * sizeof(ChunkHashes);
+/// Chunks that a lane has at most: more memory than these fill is not taken, whatever the limit.
+std::size_t chunks_of_lane(std::uint32_t chunk_count, unsigned lanes) noexcept {
+  return chunk_count / lanes + 1;
 }
 
 std::uint64_t first_word(const std::byte* page) noexcept {
@@ -42,18 +42,21 @@ struct PageSorter::Claim {
 PageSorter::PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count, unsigned lanes)
     : kernels_(kernels), key_(setting.key) {
   if (setting.memory == 0) return;
-  const std::size_t for_twins = setting.memory / 16 * kTwinShare;
-  const std::size_t for_hashes =
-      std::min(all_hashes(chunk_count, lanes), (setting.memory - for_twins) / 8 * kHashShare);
+  const std::size_t chunks = chunks_of_lane(chunk_count, lanes);
+  const std::size_t for_twins = std::min(Twins::all(chunks), setting.memory / 16 * kTwinShare);
+  const std::size_t for_hashes = std::min(chunks * sizeof(ChunkHashes), (setting.memory - for_twins) / 8 * kHashShare);
+  const std::size_t for_old_pages = std::min(OldPages::all(chunks), setting.memory - for_twins - for_hashes);
   hashes_.emplace(chunk_count, lanes, for_hashes);
   twins_.emplace(for_twins);
-  old_pages_.emplace(setting.keep_old_pages ? setting.memory - for_twins - for_hashes : 0);
+  old_pages_.emplace(setting.keep_old_pages ? for_old_pages : 0);
 }
 
 SortedPages PageSorter::sort(ChunkIndex chunk, PageWord pages, PageWord resent, const std::byte* copy, Effort effort,
                              wire::TailBuilder& tail) {
-  const PageWord uniform = kernels_.uniform_pages(copy, static_cast<unsigned>(page_count(pages)));
-  const bool deltas = effort == Effort::kDeltas && hashes_;
+  const auto count = static_cast<unsigned>(page_count(pages));
+  const PageWord uniform = kernels_.uniform_pages(copy, count);
+  // A chunk of nothing but zeros needs no table.
+  const bool deltas = effort == Effort::kDeltas && hashes_ && page_count(uniform) != count;
   Claim claim{chunk, resent, deltas ? hashes_->open(chunk, resent != 0) : nullptr, tail, {}};
   const std::byte* bytes = copy;
   PageWord packed = 1;

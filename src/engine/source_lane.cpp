@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cstring>
-#include <numeric>
 
 #include "engine/fence.h"
 #include "engine/process_usage.h"
@@ -146,8 +145,9 @@ Status SourceLane::encode(std::size_t index, std::stop_token stop) {
   slot.encoding = {};
   slot.rung = size == 0 ? 0 : ladder_.choose(kind_of(slot.header), size);
   Encoder* const encoder = TRY(ladder_.encoder(slot.rung));
-  // Blocks of one chunk must not overtake each other: what one encoder has comes out before another begins.
-  if (encoder != encoder_) TRY(collect(true, stop));
+  // No frame may overtake one that it builds on: what another encoder has comes out first, and before a frame that
+  // refers to other pages all that is under way.
+  if (encoder != encoder_ || slot.header.copies != 0) TRY(collect(true, stop));
   if (encoder == nullptr) return send_slot(slot, 0);
   encoder_ = encoder;
   make_slots(encoder->depth());
@@ -155,7 +155,7 @@ Status SourceLane::encode(std::size_t index, std::stop_token stop) {
   const Duration began = thread_cpu_time();
   const auto taken = TRY(encoder->submit({&job, 1}));
   slot.encoding = thread_cpu_time() - began;
-  if (taken != 1) return send_slot(slot, 0);  // an encoder that has no room now: the chunk goes raw rather than wait
+  if (taken != 1) return send_slot(slot, 0);  // an encoder that cannot take it now: the chunk goes raw rather than wait
   slot.used = true;
   ++under_way_;
   return {};

@@ -14,9 +14,19 @@ namespace godwit {
 
 /// Owned by one lane. A hint only, which the caller checks: what it names may have been sent anew since.
 class Twins {
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  struct Place {
+    std::uint64_t signature = 0;
+    std::uint32_t chunk = 0;
+    std::uint32_t page = kNone;
+  };
+
  public:
   /// `limit` in bytes; 16 for each page that it can remember.
   explicit Twins(std::size_t limit) : places_(std::bit_floor(limit / sizeof(Place))) {}
+
+  /// Bytes for all pages of so many chunks.
+  static constexpr std::size_t all(std::size_t chunks) noexcept { return chunks * kPagesPerChunk * sizeof(Place); }
 
   /// The page that was last noted under this signature, and from now on this one.
   std::optional<wire::PageReference> swap(std::uint64_t signature, const wire::PageReference& page) noexcept {
@@ -36,12 +46,6 @@ class Twins {
   }
 
  private:
-  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
-  struct Place {
-    std::uint64_t signature = 0;
-    std::uint32_t chunk = 0;
-    std::uint32_t page = kNone;
-  };
   std::vector<Place> places_;
 };
 

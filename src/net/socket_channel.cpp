@@ -134,7 +134,7 @@ Status SocketChannel::wait_for_room() {
   const Duration waited = std::chrono::steady_clock::now() - began;
   const Duration held_back = held_back_by_receiver(socket_.get());
   waits_.total += waited;
-  waits_.for_receiver += std::min(waited, held_back - held_back_);
+  waits_.for_receiver += std::clamp(held_back - held_back_, Duration::zero(), waited);
   held_back_ = held_back;
   return {};
 }

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "wire/little_endian.h"
 
 namespace godwit::wire {

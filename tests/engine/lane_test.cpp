@@ -63,6 +63,7 @@ struct Shape {
   std::string name;
   std::optional<CodecChoice> codec;
   std::size_t delta_memory;
+  bool mappable = true;  ///< the sink's memory
 };
 
 class LaneExactness : public ::testing::TestWithParam<Shape> {};
@@ -72,6 +73,7 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
     SCOPED_TRACE(std::string(kernels->name));
     std::mt19937_64 random(5);
     LanePair lanes(chunks(6), GetParam().codec, GetParam().delta_memory, *kernels);
+    lanes.there.mappable = GetParam().mappable;
     for (int round = 0; round < 60; ++round) {
       for (auto writes = random() % 200; writes > 0; --writes) {
         const ChunkIndex chunk{static_cast<std::uint32_t>(random() % 6)};
@@ -101,6 +103,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LaneExactness,
                                            Shape{"Lz4", CodecChoice{CodecId::kLz4, 1}, kPlenty},
                                            Shape{"Zstd", CodecChoice{CodecId::kZstd, 1}, kPlenty},
                                            Shape{"ZstdWithRoomForTwoChunks", CodecChoice{CodecId::kZstd, 1}, 40'000},
+                                           Shape{"ZstdIntoPrivateMemory", CodecChoice{CodecId::kZstd, 1}, kPlenty,
+                                                 false},
                                            Shape{"Auto", std::nullopt, kPlenty}),
                          [](const auto& shape) { return shape.param.name; });
 

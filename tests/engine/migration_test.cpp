@@ -83,9 +83,8 @@ class Migration : public ::testing::Test {
 };
 
 TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
-  for (const auto codec :
-       {CodecChoice{CodecId::kRaw, 0}, CodecChoice{CodecId::kLz4, 1}, CodecChoice{CodecId::kZstd, 1},
-        CodecChoice{CodecId::kDeflate, 1}}) {
+  for (const auto codec : {CodecChoice{CodecId::kRaw, 0}, CodecChoice{CodecId::kLz4, 1}, CodecChoice{CodecId::kZstd, 1},
+                           CodecChoice{CodecId::kDeflate, 1}}) {
     SCOPED_TRACE(format_codec(codec));
     goals_.codec = codec;
     FakeSourceVm source(two_blocks(), 20);

@@ -60,8 +60,11 @@ class LanePair {
   }
 
   void post(ChunkIndex chunk, PageWord pages) { board.post(chunk, pages); }
-  /// Until all that was posted has been applied.
-  void copy() { fence(++last_); }
+  /// Until all that was posted has been applied, and counted.
+  void copy() {
+    fence(++last_);
+    while (lane_->counters().busy) std::this_thread::yield();
+  }
   void fence(std::uint32_t number) {
     setting_.fence = number;
     board.announce();

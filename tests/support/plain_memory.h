@@ -50,7 +50,9 @@ class PlainMemory final : public GuestMemory {
     TRY(populate(chunk, pages));
     return write(chunk, pages, in);
   }
-  std::optional<MutableBytes> map(ChunkIndex chunk) noexcept override { return MutableBytes(at(chunk, 0), kChunkSize); }
+  std::optional<MutableBytes> map(ChunkIndex chunk) noexcept override {
+    return mappable ? std::optional(MutableBytes(at(chunk, 0), kChunkSize)) : std::nullopt;
+  }
   Status discard(ChunkIndex chunk, PageWord pages) override {
     for_each_page(pages, [&](unsigned page) { std::memset(at(chunk, page), 0, kPageSize); });
     return {};
@@ -87,6 +89,7 @@ class PlainMemory final : public GuestMemory {
   const RamBytes& bytes() const noexcept { return bytes_; }
 
   bool out_of_memory = false;
+  bool mappable = true;  ///< false: as private memory of another process
   /// What happens while a reader holds its copy and has not looked at it yet. On the reader's thread.
   std::function<void(ChunkIndex, PageWord)> after_read;
 

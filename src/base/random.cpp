@@ -7,9 +7,14 @@
 namespace godwit {
 
 Status fill_with_random(MutableBytes out) {
-  // KERNEL: getrandom gives up to 256 bytes whole once the pool is ready; only before that a signal may end it early.
-  while (::getrandom(out.data(), out.size(), 0) != static_cast<ssize_t>(out.size())) {
-    if (errno != EINTR) return fail_os("getrandom");
+  // KERNEL: getrandom gives up to 256 bytes whole; of more, a signal may leave a rest.
+  while (!out.empty()) {
+    const ssize_t filled = ::getrandom(out.data(), out.size(), 0);
+    if (filled < 0) {
+      if (errno == EINTR) continue;
+      return fail_os("getrandom");
+    }
+    out = out.subspan(static_cast<std::size_t>(filled));
   }
   return {};
 }

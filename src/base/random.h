@@ -6,7 +6,7 @@
 
 namespace godwit {
 
-/// Fills `out`, at most 256 bytes. Fails as getrandom(2) does.
+/// Fills `out`. Fails as getrandom(2) does.
 Status fill_with_random(MutableBytes out);
 
 }  // namespace godwit

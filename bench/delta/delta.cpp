@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <random>
 #include <vector>
 
 #include "codec/codec.h"
@@ -62,13 +63,24 @@ struct Sums {
   Duration cpu{};
 };
 
+/// The same in each run, so that runs can be compared.
+const HashKey& some_key() {
+  static const HashKey key = [] {
+    HashKey made;
+    std::mt19937_64 random(1);
+    for (std::byte& byte : made.bytes()) byte = static_cast<std::byte>(random());
+    return made;
+  }();
+  return key;
+}
+
 /// A lane without its connection: sorts, encodes, and keeps what the sink would hold.
 class Contender {
  public:
   Contender(const char* contender_name, const Kernels& kernels, std::uint32_t chunks, std::size_t memory,
             bool old_pages)
       : name(contender_name),
-        sorter_(kernels, {.memory = memory, .keep_old_pages = old_pages}, chunks, 1),
+        sorter_(kernels, {.key = some_key(), .memory = memory, .keep_old_pages = old_pages}, chunks, 1),
         encoder_(make_encoder({CodecId::kZstd, 1}).value()),
         decoder_(make_decoder(CodecId::kZstd).value()),
         sent_(chunks),

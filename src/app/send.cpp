@@ -70,6 +70,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
   if (journal.found() != Journal::State::kNone) {
     return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
   }
+  const HashKey hash_key = TRY(random_hash_key());
   TRY(journal.begin());
   return run_source(SourceParts{
       .vm = *source_vm,
@@ -77,7 +78,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .journal = journal,
       .clock = clock,
       .kernels = *kernels,
-      .hash_key = TRY(random_hash_key()),
+      .hash_key = hash_key,
       .connect = dialler,
       .goals = options.goals,
       .free_pages = free_pages.get(),

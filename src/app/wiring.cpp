@@ -76,7 +76,7 @@ std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm) {
 
 Result<HashKey> random_hash_key() {
   HashKey key;
-  TRY(fill_with_random(key.bytes));
+  TRY(fill_with_random(key.bytes()));
   return key;
 }
 

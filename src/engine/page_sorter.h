@@ -35,7 +35,7 @@ enum class Effort {
 };
 
 struct DeltaSetting {
-  HashKey key{};               ///< random, new for each migration: nobody can make sub-blocks that collide
+  const HashKey& key;          ///< random, new for each migration; copied. A reference, so that nobody forgets it
   std::size_t memory = 0;      ///< bytes that one lane may take; 0: no deltas
   bool keep_old_pages = true;  ///< false only to measure what they are worth
 };

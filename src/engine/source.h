@@ -35,7 +35,7 @@ struct SourceParts {
   Journal& journal;
   const Clock& clock;
   const Kernels& kernels;
-  HashKey hash_key{};                                         ///< random, for this migration only
+  const HashKey& hash_key;                                    ///< random, for this migration only
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink
   Goals goals;
   FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest

@@ -21,8 +21,8 @@ struct Kernels {
   /// i for page i. Zero pages are among them: their first 8 bytes tell.
   PageWord (*uniform_pages)(const std::byte* pages, unsigned count) noexcept;
 
-  /// The hash of each sub-block: XXH3 of 64 bits with the key as its secret. A pass of its own: right behind the look
-  /// for uniform pages, page by page, it measures the same (bench_hash).
+  /// The hash of each sub-block, as HashKey defines it. A pass of its own: right behind the look for uniform pages,
+  /// page by page, it measures the same (bench_hash).
   void (*hash_page)(const std::byte* page, const HashKey& key, PageHashes& out) noexcept;
   /// The same into `hashes`, where the page's hashes of before lie. Gives the sub-blocks whose hash was another.
   SubBlockMask (*rehash_page)(const std::byte* page, const HashKey& key, PageHashes& hashes) noexcept;

@@ -26,6 +26,30 @@ struct Plain {
   static Type exclusive_or(Type a, Type b) noexcept { return a ^ b; }
   static Type differ(Type so_far, Type a, Type b) noexcept { return so_far | (a ^ b); }
   static bool is_zero(Type value) noexcept { return (value[0] | value[1]) == 0; }
+
+  static constexpr unsigned kHashed = 4;  // they share what it takes to put a factor together
+  static void hash(const std::byte* at, const HashKey& key, std::uint64_t* out) noexcept {
+    std::uint64_t a[kHashed];
+    std::uint64_t b[kHashed];
+#pragma GCC unroll 8
+    for (unsigned s = 0; s < kHashed; ++s) {
+      a[s] = key.a.start;
+      b[s] = key.b.start;
+    }
+    for (unsigned i = 0; i < kWordsPerSubBlock; ++i) {
+      const std::uint64_t a_factor = std::uint64_t{key.a.upper[i]} << 32 | key.a.lower[i];
+      const std::uint64_t b_factor = std::uint64_t{key.b.upper[i]} << 32 | key.b.lower[i];
+#pragma GCC unroll 8
+      for (unsigned s = 0; s < kHashed; ++s) {
+        std::uint32_t word = 0;
+        __builtin_memcpy(&word, at + s * kSubBlockSize + i * sizeof(word), sizeof(word));
+        a[s] += a_factor * word;
+        b[s] += b_factor * word;
+      }
+    }
+#pragma GCC unroll 8
+    for (unsigned s = 0; s < kHashed; ++s) out[s] = (a[s] >> 32) << 32 | b[s] >> 32;
+  }
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "engine/sink_lane.h"
 #include "engine/source_lane.h"
 #include "host/host_profile.h"
+#include "tests/support/hash_key.h"
 #include "tests/support/plain_memory.h"
 
 namespace godwit {
@@ -45,7 +46,7 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
                         .kernels = best_kernels({}),
                         .clock = clock_,
                         .codec = CodecChoice{GetParam(), 1},
-                        .deltas = {.memory = 1 << 20}};
+                        .deltas = {.key = testing::kHashKey, .memory = 1 << 20}};
     SourceLane lane(setting, 0, *source_end_);
     std::jthread sender([&](std::stop_token stop) { EXPECT_TRUE(lane.run(stop)); });
     setting.fence = kLastFence;

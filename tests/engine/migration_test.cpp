@@ -9,6 +9,7 @@
 #include "engine/source.h"
 #include "host/host_profile.h"
 #include "tests/support/fake_vm.h"
+#include "tests/support/hash_key.h"
 #include "wire/control.h"
 
 namespace godwit {
@@ -55,6 +56,7 @@ class Migration : public ::testing::Test {
                                   .journal = journal,
                                   .clock = clock_,
                                   .kernels = best_kernels({}),
+                                  .hash_key = testing::kHashKey,
                                   .connect = connect_,
                                   .goals = goals_,
                                   .free_pages = &source_,
@@ -107,6 +109,7 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
                                                .journal = journal,
                                                .clock = clock_,
                                                .kernels = best_kernels({}),
+                                               .hash_key = testing::kHashKey,
                                                .connect = connect_,
                                                .goals = goals_,
                                                .on_milestone = [](std::string_view) {},
@@ -182,6 +185,7 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
                                              .journal = journal,
                                              .clock = clock_,
                                              .kernels = best_kernels({}),
+                                             .hash_key = testing::kHashKey,
                                              .connect = connect_,
                                              .goals = goals_,
                                              .free_pages = &source,

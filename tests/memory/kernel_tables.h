@@ -44,12 +44,6 @@ inline void fill_at_random(std::byte* bytes, std::size_t size, std::uint64_t see
   for (std::size_t at = 0; at < size; ++at) bytes[at] = static_cast<std::byte>(random());
 }
 
-inline HashKey key_from(std::uint64_t seed) {
-  HashKey key;
-  fill_at_random(key.bytes.data(), key.bytes.size(), seed);
-  return key;
-}
-
 /// The parameter is the table's name.
 class KernelsTest : public ::testing::TestWithParam<const char*> {
  protected:

@@ -14,6 +14,7 @@
 #include "engine/source.h"
 #include "host/host_profile.h"
 #include "tests/support/fake_vm.h"
+#include "tests/support/hash_key.h"
 
 namespace godwit::testing {
 
@@ -52,6 +53,7 @@ class FakeMigration : public ::testing::Test {
                                   .journal = journal,
                                   .clock = clock,
                                   .kernels = best_kernels({}),
+                                  .hash_key = kHashKey,
                                   .connect = connect_,
                                   .goals = goals_,
                                   .quiesce_harvests = quiesce_,

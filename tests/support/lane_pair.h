@@ -12,6 +12,7 @@
 #include "engine/sink_lane.h"
 #include "engine/source_lane.h"
 #include "host/host_profile.h"
+#include "tests/support/hash_key.h"
 #include "tests/support/plain_memory.h"
 
 namespace godwit::testing {
@@ -33,7 +34,7 @@ class LanePair {
                  .kernels = kernels,
                  .clock = clock_,
                  .codec = codec,
-                 .deltas = {.memory = delta_memory}},
+                 .deltas = {.key = kHashKey, .memory = delta_memory}},
         sink_setting_{there, filled, kernels, 1, [this](unsigned, std::uint32_t fence) {
                         reached_.change([&](std::uint32_t& f) { f = fence; });
                         return Status{};

@@ -64,6 +64,7 @@ class Prediction : public testing::FakeMigration {
                                          .journal = journal,
                                          .clock = steady_,
                                          .kernels = best_kernels({}),
+                                         .hash_key = testing::kHashKey,
                                          // The link itself is that slow, so the limit is never lifted.
                                          .connect = [&]() -> Result<std::unique_ptr<Channel>> {
                                            return limit_rate(TRY(connect_to(listener_->address())), limit);

@@ -3,13 +3,14 @@
 
 #include "engine/page_sorter.h"
 #include "host/host_profile.h"
+#include "tests/support/hash_key.h"
 
 namespace godwit {
 namespace {
 
 TEST(SorterMemory, IsNoMoreThanTheGuestsPagesCanFill) {
   // What `--delta-memory 1PiB` asks for, for a guest of 2 MiB.
-  EXPECT_NO_THROW(PageSorter(best_kernels({}), {.memory = std::size_t{1} << 50}, 8, 1));
+  EXPECT_NO_THROW(PageSorter(best_kernels({}), {.key = testing::kHashKey, .memory = std::size_t{1} << 50}, 8, 1));
 }
 
 TEST(SorterMemory, ATableWithoutRoomAnswersAtOnce) {

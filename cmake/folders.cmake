@@ -25,7 +25,6 @@ endif()
 # Libraries that only one folder may use.
 set(GODWIT_LIBRARIES_base fmt::fmt tl::expected Threads::Threads)
 set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD PkgConfig::ISAL)
-set(GODWIT_LIBRARIES_memory PkgConfig::XXHASH)
 set(GODWIT_LIBRARIES_wire nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_vmm nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_engine nlohmann_json::nlohmann_json)

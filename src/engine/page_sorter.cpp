@@ -88,16 +88,21 @@ void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {
   const PageWord bit = PageWord{1} << page;
   PageHashes& hashes = claim.hashes->pages[page];
   const bool known = (claim.hashes->known & bit) != 0;
-  SubBlockMask changed = kernels_.rehash_page(bytes, key_, hashes);
-  claim.hashes->known |= bit;
   const std::byte* const old = known ? old_pages_->find(claim.chunk, page) : nullptr;
+  SubBlockMask changed = kAllSubBlocks;
+  if (known) {
+    changed = kernels_.rehash_page(bytes, key_, hashes);
+  } else {
+    kernels_.hash_page(bytes, key_, hashes);
+    claim.hashes->known |= bit;
+  }
   // Where the old bytes are at hand, no hash needs to be trusted.
   if (old != nullptr) changed = kernels_.changed_sub_blocks(bytes, old);
-  if (known && changed == 0) {
+  if (changed == 0) {
     claim.sorted.unchanged |= bit;
     return;
   }
-  if (known && changed != kAllSubBlocks) {
+  if (changed != kAllSubBlocks) {
     make_delta(claim, page, bytes, old, changed);
     old_pages_->store(claim.chunk, page, bytes);
     return;

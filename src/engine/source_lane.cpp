@@ -185,12 +185,13 @@ Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? slot.pages : slot.encoded, size}};
   const Duration began = thread_cpu_time();
   TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
-  if (size != 0) learn(slot, size, thread_cpu_time() - began);
+  if (size != 0) learn(slot, raw, thread_cpu_time() - began);
   return {};
 }
 
-void SourceLane::learn(const Slot& slot, std::size_t sent, Duration sending) {
-  RungCounters& rung = counters_.rungs[sent == slot.header.block ? 0 : slot.rung];
+void SourceLane::learn(const Slot& slot, bool raw, Duration sending) {
+  const std::uint32_t sent = slot.header.payload;
+  RungCounters& rung = counters_.rungs[raw ? 0 : slot.rung];
   add(rung.blocks, 1);
   add(rung.bytes_before, slot.header.block);
   add(rung.bytes_after, sent);

@@ -53,34 +53,44 @@ INSTANTIATE_TEST_SUITE_P(Pastimes, RemoteSyscallTimeout,
                          ::testing::Values(Pastime::kPpoll, Pastime::kPoll, Pastime::kNanosleep, Pastime::kFutex),
                          [](const auto& param) { return testing::name_of(param.param); });
 
-// The thread is called during the last part of its sleep only: a timeout that began anew would end late by half.
-TEST_P(RemoteSyscallTimeout, EndsWithAnUndisturbedOne) {
-  SharedWithChildren<Sleeps> sleeps;
+/// Sleeps once while it is disturbed, and once in another thread while it is not. It is disturbed during the last part
+/// of its sleep only: a timeout that began anew would end late by half.
+void sleep_disturbed(Pastime kind, Sleeps& sleeps) {
   ForkedProcess target([&] {
     std::thread control([&] {
-      ++sleeps->started;
-      sleeps->control_ns = time_of([&] { sleep_by(GetParam()); });
+      ++sleeps.started;
+      sleeps.control_ns = time_of([&] { sleep_by(kind); });
     });
-    ++sleeps->started;
-    sleeps->disturbed_ns = time_of([&] { sleeps->returned = sleep_by(GetParam()); });
+    ++sleeps.started;
+    sleeps.disturbed_ns = time_of([&] { sleeps.returned = sleep_by(kind); });
     control.join();
     while (true) ::pause();
   });
-  ASSERT_TRUE(eventually([&] { return sleeps->started == 2; }));
+  ASSERT_TRUE(eventually([&] { return sleeps.started == 2; }));
   const auto process = RemoteProcess::open(target.pid());
   ASSERT_TRUE(process);
   std::this_thread::sleep_for(std::chrono::milliseconds(kSleepMs / 2));
   int calls = 0;
-  while (sleeps->disturbed_ns == 0 && calls < 1000) {
+  while (sleeps.disturbed_ns == 0 && calls < 1000) {
     ASSERT_TRUE(remote_syscall(*process, SYS_getpid, {}));
     ++calls;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  ASSERT_TRUE(eventually([&] { return sleeps->control_ns != 0; }));
+  ASSERT_TRUE(eventually([&] { return sleeps.control_ns != 0; }));
   EXPECT_GT(calls, 1);
-  EXPECT_EQ(sleeps->returned, 0);
-  EXPECT_GE(sleeps->disturbed_ns, kSleepMs * 1'000'000);
-  EXPECT_LT(sleeps->disturbed_ns, sleeps->control_ns * 5 / 4);
+  EXPECT_EQ(sleeps.returned, 0);
+  EXPECT_GE(sleeps.disturbed_ns, kSleepMs * 1'000'000);
+}
+
+TEST_P(RemoteSyscallTimeout, EndsWithAnUndisturbedOne) {
+  // A busy machine may wake one of the two late; a timeout that begins anew with each call is late every time.
+  bool as_long = false;
+  for (int attempt = 0; attempt < 10 && !as_long && !HasFailure(); ++attempt) {
+    SharedWithChildren<Sleeps> sleeps;
+    sleep_disturbed(GetParam(), *sleeps);
+    as_long = sleeps->disturbed_ns < sleeps->control_ns * 5 / 4;
+  }
+  EXPECT_TRUE(as_long);
 }
 
 struct Signals {

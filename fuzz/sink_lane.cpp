@@ -1,7 +1,7 @@
 // A sink lane that is fed by a hostile source: frames, blocks, references and masks, all the way into guest RAM.
 //
-// What must hold: it ends with an error of the protocol, an early end, or the last fence; pages that it takes note of lie
-// within RAM and in chunks that it owns; the sanitizers see to the bounds.
+// What must hold: it ends with an error of the protocol, an early end, or the last fence; pages that it takes note of
+// lie within RAM and in chunks that it owns; the sanitizers see to the bounds.
 #include <cstdlib>
 
 #include "engine/fence.h"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/delta_memory.h"
 #include "engine/fence.h"
 
 namespace godwit {
@@ -39,21 +40,6 @@ constexpr Duration kGoodbyePatience = milliseconds(500);
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
-// Hashes take a 32nd of the RAM that they speak of. This is enough for all of a small guest, and for what is written
-// again and again in a large one; with all else, an engine stays below 64 MiB and 1 % of RAM.
-constexpr std::uint64_t kLeastDeltaMemory = 48 * kMiB;
-constexpr std::uint64_t kCodecsOfALane = 4 * kMiB;
-constexpr std::uint64_t kLanesThatCount = 8;
-constexpr std::uint64_t kRamPerDeltaByte = 128;
-constexpr std::uint64_t kMostDeltaMemory = 4 * kGiB;
-
-std::uint64_t delta_memory(const SourceParts& parts) {
-  const auto lanes = std::min<std::uint64_t>(parts.goals.lanes, kLanesThatCount);
-  return parts.goals.delta_memory.value_or(
-      std::min(kLeastDeltaMemory - lanes * kCodecsOfALane + parts.vm.memory().layout().bytes() / kRamPerDeltaByte,
-               kMostDeltaMemory));
-}
-
 }  // namespace
 
 SourceMigration::SourceMigration(SourceParts parts)
@@ -71,7 +57,10 @@ SourceMigration::SourceMigration(SourceParts parts)
                     .clock = parts_.clock,
                     .lanes = parts_.goals.lanes,
                     .codec = parts_.goals.codec,
-                    .deltas = {.key = parts_.hash_key, .memory = delta_memory(parts_) / parts_.goals.lanes}},
+                    .deltas = {.key = parts_.hash_key,
+                               .memory = parts_.goals.delta_memory.value_or(default_delta_memory(
+                                             parts_.vm.memory().layout().bytes(), parts_.goals.lanes)) /
+                                         parts_.goals.lanes}},
       lanes_(lane_setting_) {}
 
 SourceMigration::~SourceMigration() {

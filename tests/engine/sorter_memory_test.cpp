@@ -1,6 +1,8 @@
 // More memory than a lane has a use for is not taken.
 #include <gtest/gtest.h>
 
+#include "base/units.h"
+#include "engine/delta_memory.h"
 #include "engine/page_sorter.h"
 #include "host/host_profile.h"
 #include "tests/support/hash_key.h"
@@ -16,6 +18,18 @@ TEST(SorterMemory, IsNoMoreThanTheGuestsPagesCanFill) {
 TEST(SorterMemory, ATableWithoutRoomAnswersAtOnce) {
   DeltaTable none(1 << 22, 4, 100);  // 1 TiB of RAM, room for no chunk's hashes
   for (std::uint32_t c = 0; c < 400; c += 4) EXPECT_EQ(none.open(ChunkIndex{c}, true), nullptr);
+}
+
+TEST(SorterMemory, TheDefaultFitsIntoWhatAnEngineMayTake) {
+  for (const std::uint64_t ram : {512 * kMiB, 2 * kGiB, 64 * kGiB, 1024 * kGiB}) {
+    for (const unsigned lanes : {1U, 2U, 4U}) {
+      const auto memory = default_delta_memory(ram, lanes);
+      // A lane's zstd contexts and buffers are below 7 MiB.
+      EXPECT_LE(memory + lanes * 7 * kMiB, 64 * kMiB + ram / 100);
+      EXPECT_GE(memory, std::min(ram / 32, 32 * kMiB)) << "enough for the hashes of a GiB";
+    }
+  }
+  EXPECT_GT(default_delta_memory(512 * kMiB, 64), 0U);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct LaneCounters {
   std::atomic<std::uint64_t> pages_zero{0};
   std::atomic<std::uint64_t> pages_resent{0};
   std::atomic<std::uint64_t> pages_fill{0};       ///< of pages_data: one value repeated
-  std::atomic<std::uint64_t> pages_copied{0};     ///< of pages_data: equal to another page
+  std::atomic<std::uint64_t> pages_copied{0};     ///< of pages_data: like another page
   std::atomic<std::uint64_t> pages_delta{0};      ///< of pages_data: only what had changed
   std::atomic<std::uint64_t> pages_unchanged{0};  ///< not sent: rewritten with the bytes that they had
   std::array<RungCounters, kMostRungs> rungs;     ///< the first is raw

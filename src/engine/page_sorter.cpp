@@ -107,12 +107,7 @@ void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {
     old_pages_->store(claim.chunk, page, bytes);
     return;
   }
-  if (const auto twin = twin_of(claim.chunk, page, hashes)) {
-    claim.sorted.copies |= bit;
-    claim.tail.add_copy(*twin);
-  } else {
-    claim.sorted.whole |= bit;
-  }
+  if (!send_as_copy(claim, page, bytes, hashes)) claim.sorted.whole |= bit;
   // A page that was sent before is likely to be sent once more.
   if ((claim.resent & bit) != 0) {
     old_pages_->store(claim.chunk, page, bytes);
@@ -134,14 +129,31 @@ void PageSorter::make_delta(Claim& claim, unsigned page, const std::byte* bytes,
   claim.tail.add_delta(changed);
 }
 
-std::optional<wire::PageReference> PageSorter::twin_of(ChunkIndex chunk, unsigned page, const PageHashes& hashes) {
-  const auto twin = twins_->swap(Twins::signature(hashes), {chunk, page});
+/// Whether the page is near enough to one that has been sent.
+bool PageSorter::send_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes) {
+  const auto signature = Twins::signature(hashes);
+  if (!signature) return false;
+  const auto twin = twins_->swap(*signature, {claim.chunk, page});
   // A frame may not refer to its own chunk, of which the sink has not got these pages yet.
-  if (!twin || twin->chunk == chunk) return std::nullopt;
-  const ChunkHashes* const there = hashes_->find(twin->chunk);
-  if (there == nullptr || (there->known & (PageWord{1} << twin->page)) == 0) return std::nullopt;
-  if (there->pages[twin->page] != hashes) return std::nullopt;
-  return twin;
+  if (!twin || twin->chunk == claim.chunk) return false;
+  const PageHashes* const there = sent_hashes(*twin);
+  if (there == nullptr) return false;
+  SubBlockMask differs = 0;
+  for (unsigned i = 0; i < kSubBlocksPerPage; ++i) {
+    if ((*there)[i] != hashes[i]) differs |= static_cast<SubBlockMask>(1U << i);
+  }
+  if (differs == kAllSubBlocks) return false;  // its signature only
+  claim.sorted.copies |= PageWord{1} << page;
+  claim.tail.add_copy(*twin);
+  if (differs != 0) make_delta(claim, page, bytes, nullptr, differs);
+  return true;
+}
+
+/// What this lane knows of a page that it has sent.
+const PageHashes* PageSorter::sent_hashes(const wire::PageReference& page) const {
+  const ChunkHashes* const chunk = hashes_->find(page.chunk);
+  if (chunk == nullptr || (chunk->known & (PageWord{1} << page.page)) == 0) return nullptr;
+  return &chunk->pages[page.page];
 }
 
 }  // namespace godwit

@@ -1,8 +1,8 @@
 // Sorts the pages of a claim by what the sink must be told of each, and puts together what is sent instead of them.
 //
-//   copy of the pages --> zero? --> one value? --> as the sink has it? --> some sub-blocks new? --> known elsewhere?
-//   --> whole
+//   copy of the pages --> zero? --> one value? --> as the sink has it? --> some sub-blocks new? --> like another page?
 //                                                  (not sent)              tail                     tail
+//                     --> whole
 //
 // It compares with what this lane has sent before, in order, so the sink holds just that when the frame arrives.
 #pragma once
@@ -17,12 +17,12 @@
 
 namespace godwit {
 
-/// Every page of the claim is in exactly one word, but for `xored`.
+/// Every page of the claim is in exactly one word, but for `xored`, and for `copies` that are in `delta` as well.
 struct SortedPages {
   PageWord whole = 0;
   PageWord zero = 0;
   PageWord fill = 0;    ///< one 64-bit value repeated, not zero
-  PageWord copies = 0;  ///< equal to a page of another chunk that this lane has sent
+  PageWord copies = 0;  ///< like a page of another chunk that this lane has sent; if in `delta`, some sub-blocks differ
   PageWord delta = 0;
   PageWord xored = 0;      ///< of `delta`
   PageWord unchanged = 0;  ///< as the sink has them
@@ -54,7 +54,8 @@ class PageSorter {
   struct Claim;
   void sort_one(Claim& claim, unsigned page, const std::byte* bytes);
   void make_delta(Claim& claim, unsigned page, const std::byte* bytes, const std::byte* old, SubBlockMask changed);
-  std::optional<wire::PageReference> twin_of(ChunkIndex chunk, unsigned page, const PageHashes& hashes);
+  bool send_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes);
+  const PageHashes* sent_hashes(const wire::PageReference& page) const;
 
   const Kernels& kernels_;
   HashKey key_;

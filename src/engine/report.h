@@ -54,7 +54,7 @@ struct Report {
   std::uint64_t ram_bytes = 0;
   std::uint64_t pages_data = 0;        ///< sent with content, whole or in part, every sending counted
   std::uint64_t pages_same_fill = 0;   ///< of pages_data: as the one 64-bit value that they repeat
-  std::uint64_t pages_copied = 0;      ///< of pages_data: as a reference to an equal page
+  std::uint64_t pages_copied = 0;      ///< of pages_data: as a reference to another page, and what differs
   std::uint64_t pages_delta = 0;       ///< of pages_data: as the parts that had changed
   std::uint64_t pages_unchanged = 0;   ///< not sent again: rewritten with the bytes that the sink has
   std::uint64_t pages_zero = 0;        ///< sent as zeros

@@ -47,7 +47,8 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
     return fail(ErrorKind::kProtocol,
                 fmt::format("the source sent changes of chunk {} while devices may write to it", chunk));
   }
-  if (const PageWord unknown = header.delta & ~setting_.filled.received(header.chunk); unknown != 0) {
+  const PageWord built_on = header.delta & ~header.copies;
+  if (const PageWord unknown = built_on & ~setting_.filled.received(header.chunk); unknown != 0) {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
                                                   std::countr_zero(unknown), chunk));
   }
@@ -164,7 +165,7 @@ Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
   return status;
 }
 
-/// The page is there, for it has been received.
+/// The page is there, for it has been received or just been copied.
 Status SinkLane::apply_delta(ChunkIndex chunk, unsigned page, SubBlockMask mask, bool xored, const std::byte* in) {
   const auto apply = xored ? setting_.kernels.scatter_xor : setting_.kernels.scatter;
   const PageWord bit = PageWord{1} << page;

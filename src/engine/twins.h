@@ -1,5 +1,5 @@
-// Where a lane has sent a page of the same content before: most pages have no twin, but a page that has one costs eight
-// bytes.
+// Where a lane has sent a page like this one before: most pages have no twin, but a page that has one costs eight bytes
+// and what differs.
 #pragma once
 
 #include <bit>
@@ -38,10 +38,18 @@ class Twins {
     return wire::PageReference{ChunkIndex{before.chunk}, before.page};
   }
 
-  /// One number for all hashes of a page.
-  static std::uint64_t signature(const PageHashes& hashes) noexcept {
+  /// What a page shares with pages like it: its middle, for what differs between two copies of something is mostly a
+  /// head or a foot (a header, a checksum). None if the middle says nothing, being one sub-block again and again.
+  static std::optional<std::uint64_t> signature(const PageHashes& hashes) noexcept {
+    constexpr std::size_t kBegin = kSubBlocksPerPage / 4;
+    constexpr std::size_t kEnd = kSubBlocksPerPage - kBegin;
     std::uint64_t sum = 0;
-    for (const std::uint64_t hash : hashes) sum = std::rotl(sum, 23) * 0x9e3779b97f4a7c15 + hash;
+    bool varied = false;
+    for (std::size_t i = kBegin; i < kEnd; ++i) {
+      sum = std::rotl(sum, 23) * 0x9e3779b97f4a7c15 + hashes[i];
+      varied |= hashes[i] != hashes[kBegin];
+    }
+    if (!varied) return std::nullopt;
     return sum ^ (sum >> 32);
   }
 

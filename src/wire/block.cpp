@@ -11,8 +11,8 @@ namespace {
 constexpr std::size_t kFillSize = 8;
 constexpr std::size_t kCopySize = 8;
 constexpr std::size_t kMaskSize = 2;
-// A page is in one word only, so no tail has more in front of its sub-blocks.
-constexpr std::size_t kMostFront = kPagesPerChunk * kFillSize;
+// The most that a page can have in front of the sub-blocks.
+constexpr std::size_t kMostFront = kPagesPerChunk * (kCopySize + kMaskSize);
 
 /// The lengths of a tail's parts, but for the sub-blocks.
 struct Parts {

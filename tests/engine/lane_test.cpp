@@ -44,9 +44,10 @@ void write_somehow(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::mt
     case 1:
       std::memset(bytes, static_cast<int>(random() % 256), kPageSize);
       break;
-    case 2: {  // equal to some other page, perhaps
+    case 2: {  // like some other page, perhaps
       const ChunkIndex other{static_cast<std::uint32_t>(random() % memory.layout().chunk_count())};
       std::memmove(bytes, memory.at(other, static_cast<unsigned>(random() % kPagesPerChunk)), kPageSize);
+      if (random() % 2 == 0) bytes[random() % kPageSize] = static_cast<std::byte>(random());
       break;
     }
     case 3:
@@ -178,13 +179,46 @@ TEST_F(LaneBytes, ATwinInAnotherChunkTakesEightBytes) {
   EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
 }
 
-TEST_F(LaneBytes, ATwinThatHasChangedSinceIsNone) {
+TEST_F(LaneBytes, APageLikeAnotherTakesWhatDiffers) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
-  poke(lanes_.here, kChunk, 3, 0, std::byte{77});
-  lanes_.post(kChunk, bit(3));
-  lanes_.copy();
+  poke(lanes_.here, ChunkIndex{2}, 8, 0, std::byte{77});
+  poke(lanes_.here, ChunkIndex{2}, 8, 4095, std::byte{77});
+  const auto before = lanes_.bytes_sent();
   lanes_.post(ChunkIndex{2}, bit(8));
   lanes_.copy();
+  EXPECT_LE(lanes_.bytes_sent() - before, 2 * wire::kFrameHeaderSize + 8 + 2 + 2 * kSubBlockSize);
+  EXPECT_EQ(lanes_.counters().pages_copied, 1U);
+  EXPECT_EQ(lanes_.counters().pages_delta, 0U);
+  EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
+}
+
+/// What the sink would copy is the page as it was sent last, however like the two may be at the source.
+TEST_F(LaneBytes, ATwinThatHasChangedSinceIsComparedAsItWasSent) {
+  std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
+  poke(lanes_.here, kChunk, 3, 2000, std::byte{77});  // written, and not yet sent
+  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.copy();
+  EXPECT_EQ(lanes_.counters().pages_copied, 1U);
+  EXPECT_EQ(std::memcmp(lanes_.there.at(ChunkIndex{2}, 8), lanes_.here.at(ChunkIndex{2}, 8), kPageSize), 0);
+  fill_at_random(lanes_.here, kChunk, 3, random_);
+  lanes_.post(kChunk, bit(3));
+  lanes_.copy();
+  fill_at_random(lanes_.here, ChunkIndex{2}, 8, random_);
+  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.copy();
+  EXPECT_EQ(lanes_.counters().pages_copied, 1U);
+  EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
+}
+
+TEST_F(LaneBytes, PagesWithNothingButAnEmptyMiddleInCommonAreNoTwins) {
+  for (const unsigned page : {8U, 9U}) {
+    for (const ChunkIndex chunk : {kChunk, ChunkIndex{2}}) {
+      fill_at_random(lanes_.here, chunk, page, random_);
+      std::memset(lanes_.here.at(chunk, page) + kPageSize / 4, 0, kPageSize / 2);
+      lanes_.post(chunk, bit(page));
+      lanes_.copy();
+    }
+  }
   EXPECT_EQ(lanes_.counters().pages_copied, 0U);
   EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
 }

@@ -48,6 +48,13 @@ class SinkLaneRefuses : public ::testing::Test {
     bytes[4] = std::byte{page};
     return bytes;
   }
+  /// A copy of which the first sub-block is another.
+  static std::vector<std::byte> mended_copy(std::uint8_t chunk, std::uint8_t page) {
+    const auto head = reference(chunk, page);
+    std::vector<std::byte> tail(head.begin(), head.end());
+    tail.insert(tail.end(), delta_of_one_sub_block().begin(), delta_of_one_sub_block().end());
+    return tail;
+  }
   void expect_refused(std::string_view why) {
     ASSERT_TRUE(source_->finish_sending());
     SinkLaneSetting setting{memory_, filled_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
@@ -104,6 +111,11 @@ TEST_F(SinkLaneRefuses, ACopyFromPastTheEndOfRam) {
   expect_refused("a copy of page 3 of chunk 200");
 }
 
+TEST_F(SinkLaneRefuses, ACopyWithChangesOfAPageThatWasNeverSent) {
+  send({.chunk = ChunkIndex{2}, .copies = 1, .delta = 1}, mended_copy(4, 3));
+  expect_refused("a copy of page 3 of chunk 4, which lane 0 never sent");
+}
+
 TEST_F(SinkLaneRefuses, ACopyWithinOneChunk) {
   send_page(ChunkIndex{2}, 3);
   send({.chunk = ChunkIndex{2}, .copies = 1}, reference(2, 3));
@@ -150,10 +162,13 @@ TEST_F(SinkLaneRefuses, NothingOfWhatALaneMaySend) {
   send_page(ChunkIndex{4}, 9);
   send({.chunk = ChunkIndex{2}, .delta = 1}, delta_of_one_sub_block());
   send({.chunk = ChunkIndex{2}, .copies = 2}, reference(4, 9));
+  send({.chunk = ChunkIndex{2}, .copies = 4, .delta = 4}, mended_copy(4, 9));
   fence(kDevicesFence);
   send({.chunk = ChunkIndex{2}, .zero = 1}, {});
   expect_applied();
   EXPECT_EQ(memory_.at(ChunkIndex{2}, 1)[100], std::byte{7});
+  EXPECT_EQ(memory_.at(ChunkIndex{2}, 2)[100], std::byte{0});
+  EXPECT_EQ(memory_.at(ChunkIndex{2}, 2)[1000], std::byte{7});
   EXPECT_EQ(memory_.at(ChunkIndex{2}, 0)[1000], std::byte{0});
 }
 

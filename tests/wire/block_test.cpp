@@ -34,6 +34,13 @@ TEST(Block, TheTailThatWasBuiltIsTheOneThatIsRead) {
     std::vector<std::byte> changed;
     for (unsigned page = 0; page < kPagesPerChunk; ++page) {
       const PageWord bit = PageWord{1} << page;
+      const auto add_delta = [&] {
+        header.delta |= bit;
+        masks.push_back(static_cast<SubBlockMask>(1 + random() % (kAllSubBlocks - 1)));
+        write_sub_blocks(builder.sub_blocks(), masks.back(), page);
+        changed.resize(changed.size() + sub_block_bytes(masks.back()), static_cast<std::byte>(page));
+        builder.add_delta(masks.back());
+      };
       switch (random() % 4) {
         case 0:
           header.fill |= bit;
@@ -45,13 +52,10 @@ TEST(Block, TheTailThatWasBuiltIsTheOneThatIsRead) {
           copies.push_back({ChunkIndex{static_cast<std::uint32_t>(10 + random() % 1000)},
                             static_cast<std::uint32_t>(random() % kPagesPerChunk)});
           builder.add_copy(copies.back());
+          if (random() % 2 == 0) add_delta();
           break;
         case 2:
-          header.delta |= bit;
-          masks.push_back(static_cast<SubBlockMask>(1 + random() % (kAllSubBlocks - 1)));
-          write_sub_blocks(builder.sub_blocks(), masks.back(), page);
-          changed.resize(changed.size() + sub_block_bytes(masks.back()), static_cast<std::byte>(page));
-          builder.add_delta(masks.back());
+          add_delta();
           break;
         default:
           break;
@@ -77,6 +81,7 @@ TEST(Block, NoBlockIsLongerThanItsPages) {
     EXPECT_LT(block_bounds({.delta = word}).most, pages * kPageSize);
     EXPECT_LT(block_bounds({.fill = word}).most, pages * kPageSize);
     EXPECT_LT(block_bounds({.copies = word}).most, pages * kPageSize);
+    EXPECT_LT(block_bounds({.copies = word, .delta = word}).most, pages * kPageSize);
   }
 }
 

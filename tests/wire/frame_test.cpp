@@ -27,6 +27,7 @@ FrameHeader random_valid(std::mt19937_64& random) {
   header.copies = some(random() % 2 != 0);
   header.delta = some(random() % 2 != 0);
   header.xored = header.delta & random();
+  header.delta |= header.copies & random();
   header.zero = left | (header.named() == 0 ? 1 : 0);
   const auto bounds = block_bounds(header);
   header.block = static_cast<std::uint32_t>(bounds.least + random() % (bounds.most - bounds.least + 1));
@@ -88,7 +89,8 @@ TEST(Frame, EachRuleIsKept) {
   expect_refused(with(raw, [](auto& h) { h.fill = 2; }), "a page twice");
   expect_refused(with(raw, [](auto& h) { h.copies = 1; }), "a page twice");
   expect_refused(with(raw, [](auto& h) { h.delta = 1; }), "a page twice");
-  expect_refused(with(delta, [](auto& h) { h.xored = 6; }), "no delta");
+  expect_refused(with(delta, [](auto& h) { h.xored = 6; }), "no delta of its own");
+  expect_refused(with(delta, [](auto& h) { h.copies = 4; }), "no delta of its own");
   expect_refused(with(raw, [](auto& h) { h.data = 0; }), "names no page");
   expect_refused(with(raw, [](auto& h) { h.data = 0, h.zero = 1; }), "where its pages make 0 to 0");
   expect_refused(with(raw, [](auto& h) { h.data = 0, h.zero = 1, h.block = 0; }), "no block in it");

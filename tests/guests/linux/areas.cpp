@@ -28,6 +28,9 @@ constexpr int kWordsPerUpdate = 3;
 // One read of the disk: large enough to be fast under emulation, small enough for any queue.
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 
+// Freed memory has its random bytes at the beginning of every so many pages (4 MiB).
+constexpr std::size_t kFreedRun = 1024;
+
 /// Reads past the page cache, so that only the memory asked for holds the content. Calls after_piece(bytes so far)
 /// after each piece.
 template <typename AfterPiece>
@@ -187,7 +190,7 @@ bool WriterArea::adds_up() const noexcept {
   return std::accumulate(versions_.begin(), versions_.end(), Word{0}) == writes_;
 }
 
-bool leave_freed_memory(std::size_t pages, const std::string& path) {
+bool leave_freed_memory(std::size_t pages, std::size_t random_pages, const std::string& path, Random& random) {
   if (pages == 0) return true;
   Pages memory(pages);
   // Somebody may take these pages for free ones. So they must come as zeros, and from then on every page carries a
@@ -204,6 +207,12 @@ bool leave_freed_memory(std::size_t pages, const std::string& path) {
     for (; marked < bytes / kPageSize; ++marked) mark(marked);
     for (std::size_t page = marked; page < std::min(marked + kReadBytes / kPageSize, pages); ++page) check(page);
   });
+  // In runs all over it: what is freed last stays with the CPU that freed it, and must be like the rest.
+  for (std::size_t page = 0; page < pages; ++page) {
+    check(page);
+    if (page % kFreedRun * pages >= random_pages * kFreedRun) continue;
+    std::generate(memory.page(page) + 1, memory.page(page) + kWordsPerPage, [&random] { return random.next(); });
+  }
   for (std::size_t page = 0; page < pages; ++page) check(page);
   if (wrong > 0) std::fprintf(stderr, "GODWIT-GUEST ERROR: %zu pages lost their content while in use\n", wrong);
   return read && wrong == 0;

@@ -24,6 +24,8 @@ constexpr auto kHastyPause = 200us;
 
 constexpr std::uint64_t kErrorsPrinted = 20;
 
+constexpr Word kFreedSeed = 0xf4eed;
+
 }  // namespace
 
 bool Checker::prepare(const CheckerSetup& setup) {
@@ -48,7 +50,7 @@ bool Checker::prepare(const CheckerSetup& setup) {
     std::printf("GODWIT-GUEST has no %s\n", name_of(setup.load));
     return false;
   }
-  return leave_freed_memory(setup.freed_pages, setup.disk);
+  return leave_freed();
 }
 
 void Checker::run() {
@@ -155,9 +157,17 @@ CheckerState Checker::verify_all() {
 }
 
 void Checker::free_again() {
-  if (!leave_freed_memory(setup_.freed_pages, setup_.disk)) {
+  if (!leave_freed()) {
     ++errors_;
   }
+}
+
+/// Freed memory is like the memory in use: as large a part of it is random.
+bool Checker::leave_freed() {
+  const std::size_t kept = setup_.content_pages + setup_.random_pages;
+  const std::size_t random_pages = kept == 0 ? 0 : setup_.freed_pages * setup_.random_pages / kept;
+  Random random(kFreedSeed + ++times_freed_);
+  return leave_freed_memory(setup_.freed_pages, random_pages, setup_.disk, random);
 }
 
 }  // namespace godwit::guest

@@ -61,6 +61,7 @@ class Checker {
   void tick(double seconds);
   void verify(std::size_t pages);
   void note_error(const Area& area, std::size_t page);
+  bool leave_freed();
 
   std::mutex mutex_;  // held by the thread during a tick; so all below changes between ticks only
   std::condition_variable pass_done_;
@@ -79,6 +80,7 @@ class Checker {
   std::atomic<std::uint64_t> writes_{0};
   std::atomic<std::uint64_t> errors_{0};
   std::atomic<std::uint64_t> passes_{0};
+  std::atomic<Word> times_freed_{0};
   std::atomic<int> waiting_{0};  // callers of verify_all
 };
 

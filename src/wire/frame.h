@@ -22,12 +22,12 @@ struct FrameHeader {
   FrameType type = FrameType::kPages;
   std::uint8_t codec = 0;  ///< CodecId of the payload
   ChunkIndex chunk;
-  PageWord data = 0;          ///< pages that come whole
-  PageWord zero = 0;          ///< pages that are all zeros now
-  PageWord fill = 0;          ///< pages of one 64-bit value repeated
-  PageWord copies = 0;        ///< pages that equal another page, which this lane has sent before, or in `delta` nearly
-  PageWord delta = 0;         ///< pages of which some sub-blocks come; the rest is as this lane has sent it before, or as copied
-  PageWord xored = 0;         ///< those of `delta`, not of `copies`, whose sub-blocks are XORed with what was there
+  PageWord data = 0;    ///< pages that come whole
+  PageWord zero = 0;    ///< pages that are all zeros now
+  PageWord fill = 0;    ///< pages of one 64-bit value repeated
+  PageWord copies = 0;  ///< pages like another that this lane has sent before; equal, but for `delta`
+  PageWord delta = 0;   ///< pages of which some sub-blocks come; the rest is as sent before by this lane, or as copied
+  PageWord xored = 0;   ///< those of `delta`, not of `copies`, whose sub-blocks are XORed with what was there
   std::uint32_t payload = 0;  ///< bytes that follow
   std::uint32_t block = 0;    ///< what they decode to (block.h)
   bool operator==(const FrameHeader&) const = default;

@@ -115,8 +115,9 @@ class WriterArea final : public Area {
   Random random_;
 };
 
-/// What a process leaves that has exited: fills pages with content from `path`, `random_pages` of them with random bytes
-/// instead, and gives all back to the kernel. False if the content could not be read, or did not stay while in use.
+/// What a process leaves that has exited: fills pages with content from `path`, `random_pages` of them with random
+/// bytes instead, and gives all back to the kernel. False if the content could not be read, or did not stay while in
+/// use.
 bool leave_freed_memory(std::size_t pages, std::size_t random_pages, const std::string& path, Random& random);
 
 }  // namespace godwit::guest

@@ -24,7 +24,7 @@ void check_header(Bytes bytes) {
   check(header->block <= page_count(header->named()) * kPageSize);
   check((header->payload > 0) == (header->block > 0));
   check(page_count(header->data) + page_count(header->zero) + page_count(header->fill) + page_count(header->copies) +
-            page_count(header->delta & ~header->copies) ==
+            page_count(header->own_delta()) ==
         page_count(header->named()));
 }
 

@@ -7,7 +7,7 @@ namespace godwit {
 
 namespace {
 
-// Shares of the memory: hashes first, for each pays for 32 times its size; twins are worth little, so they get little.
+// Shares of the memory: hashes first, for each pays for 32 times its size; a page needs few bytes to be found again by.
 constexpr std::size_t kHashShare = 6;  // of 8
 constexpr std::size_t kTwinShare = 1;  // of 16
 
@@ -107,7 +107,7 @@ void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {
     old_pages_->store(claim.chunk, page, bytes);
     return;
   }
-  if (!send_as_copy(claim, page, bytes, hashes)) claim.sorted.whole |= bit;
+  if (!add_as_copy(claim, page, bytes, hashes)) claim.sorted.whole |= bit;
   // A page that was sent before is likely to be sent once more.
   if ((claim.resent & bit) != 0) {
     old_pages_->store(claim.chunk, page, bytes);
@@ -129,11 +129,9 @@ void PageSorter::make_delta(Claim& claim, unsigned page, const std::byte* bytes,
   claim.tail.add_delta(changed);
 }
 
-/// Whether the page is near enough to one that has been sent.
-bool PageSorter::send_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes) {
-  const auto signature = Twins::signature(hashes);
-  if (!signature) return false;
-  const auto twin = twins_->swap(*signature, {claim.chunk, page});
+/// Appends the page as a copy of one that has been sent, if there is one like it.
+bool PageSorter::add_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes) {
+  const auto twin = twins_->swap(Twins::signature(hashes), {claim.chunk, page});
   // A frame may not refer to its own chunk, of which the sink has not got these pages yet.
   if (!twin || twin->chunk == claim.chunk) return false;
   const PageHashes* const there = sent_hashes(*twin);

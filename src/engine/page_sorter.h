@@ -54,7 +54,7 @@ class PageSorter {
   struct Claim;
   void sort_one(Claim& claim, unsigned page, const std::byte* bytes);
   void make_delta(Claim& claim, unsigned page, const std::byte* bytes, const std::byte* old, SubBlockMask changed);
-  bool send_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes);
+  bool add_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes);
   const PageHashes* sent_hashes(const wire::PageReference& page) const;
 
   const Kernels& kernels_;

@@ -47,8 +47,7 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
     return fail(ErrorKind::kProtocol,
                 fmt::format("the source sent changes of chunk {} while devices may write to it", chunk));
   }
-  const PageWord built_on = header.delta & ~header.copies;
-  if (const PageWord unknown = built_on & ~setting_.filled.received(header.chunk); unknown != 0) {
+  if (const PageWord unknown = header.own_delta() & ~setting_.filled.received(header.chunk); unknown != 0) {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
                                                   std::countr_zero(unknown), chunk));
   }

@@ -2,9 +2,12 @@
 // and what differs.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "memory/kernels.h"
@@ -38,18 +41,17 @@ class Twins {
     return wire::PageReference{ChunkIndex{before.chunk}, before.page};
   }
 
-  /// What a page shares with pages like it: its middle, for what differs between two copies of something is mostly a
-  /// head or a foot (a header, a checksum). None if the middle says nothing, being one sub-block again and again.
-  static std::optional<std::uint64_t> signature(const PageHashes& hashes) noexcept {
-    constexpr std::size_t kBegin = kSubBlocksPerPage / 4;
-    constexpr std::size_t kEnd = kSubBlocksPerPage - kBegin;
+  /// What a page shares with pages like it: its middle half, for what differs between two copies of something is mostly
+  /// a head or a foot (a header, a checksum). A middle that is one sub-block again and again says nothing: then all of
+  /// it.
+  static std::uint64_t signature(const PageHashes& hashes) noexcept {
+    constexpr std::size_t kEdge = kSubBlocksPerPage / 4;
+    const auto middle = std::span(hashes).subspan<kEdge, kSubBlocksPerPage - 2 * kEdge>();
+    const bool varied = std::ranges::adjacent_find(middle, std::ranges::not_equal_to()) != middle.end();
     std::uint64_t sum = 0;
-    bool varied = false;
-    for (std::size_t i = kBegin; i < kEnd; ++i) {
-      sum = std::rotl(sum, 23) * 0x9e3779b97f4a7c15 + hashes[i];
-      varied |= hashes[i] != hashes[kBegin];
+    for (const std::uint64_t hash : varied ? std::span<const std::uint64_t>(middle) : std::span(hashes)) {
+      sum = std::rotl(sum, 23) * 0x9e3779b97f4a7c15 + hash;
     }
-    if (!varied) return std::nullopt;
     return sum ^ (sum >> 32);
   }
 

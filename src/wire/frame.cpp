@@ -30,12 +30,12 @@ Status check_pages(const FrameHeader& header) {
     return fail(ErrorKind::kProtocol, fmt::format("a frame of chunk {} {}", header.chunk.value, why));
   };
   PageWord seen = 0;
-  for (const PageWord word : {header.data, header.zero, header.fill, header.copies, header.delta & ~header.copies}) {
+  for (const PageWord word : {header.data, header.zero, header.fill, header.copies, header.own_delta()}) {
     if ((seen & word) != 0) return bad("names a page twice");
     seen |= word;
   }
   if (seen == 0) return bad("names no page");
-  if ((header.xored & ~(header.delta & ~header.copies)) != 0) return bad("XORs a page that has no delta of its own");
+  if ((header.xored & ~header.own_delta()) != 0) return bad("XORs a page that has no delta of its own");
   const auto bounds = block_bounds(header);
   if (header.block < bounds.least || header.block > bounds.most) {
     return bad(

@@ -34,11 +34,13 @@ struct FrameHeader {
 
   /// All pages that the frame speaks of.
   PageWord named() const noexcept { return data | zero | fill | copies | delta; }
+  /// Pages whose delta builds on what was there, not on a copy.
+  PageWord own_delta() const noexcept { return delta & ~copies; }
 };
 
 using FrameHeaderBytes = std::array<std::byte, kFrameHeaderSize>;
 FrameHeaderBytes encode(const FrameHeader& header) noexcept;
-/// Checks all that can be checked without knowing the VM: type, disjoint words, at least one page named, a block that
+/// Checks all that can be checked without knowing the VM: type, no page in two words that exclude each other, at least one page named, a block that
 /// the words' pages can have, a payload no longer than the block and exactly as long if raw, a fence without pages,
 /// reserved bytes zero. kProtocol says which.
 Result<FrameHeader> decode_frame_header(Bytes header);

@@ -28,8 +28,8 @@ constexpr int kWordsPerUpdate = 3;
 // One read of the disk: large enough to be fast under emulation, small enough for any queue.
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;
 
-// Freed memory has its random bytes at the beginning of every so many pages (4 MiB).
-constexpr std::size_t kFreedRun = 1024;
+// Freed memory has its random bytes in runs of so many pages.
+constexpr std::size_t kFreedRun = 64;
 
 /// Reads past the page cache, so that only the memory asked for holds the content. Calls after_piece(bytes so far)
 /// after each piece.
@@ -208,9 +208,11 @@ bool leave_freed_memory(std::size_t pages, std::size_t random_pages, const std::
     for (std::size_t page = marked; page < std::min(marked + kReadBytes / kPageSize, pages); ++page) check(page);
   });
   // In runs all over it: what is freed last stays with the CPU that freed it, and must be like the rest.
+  const auto random_runs_before = [&](std::size_t run) { return run * random_pages / pages; };
   for (std::size_t page = 0; page < pages; ++page) {
     check(page);
-    if (page % kFreedRun * pages >= random_pages * kFreedRun) continue;
+    const std::size_t run = page / kFreedRun;
+    if (random_runs_before(run) == random_runs_before(run + 1)) continue;
     std::generate(memory.page(page) + 1, memory.page(page) + kWordsPerPage, [&random] { return random.next(); });
   }
   for (std::size_t page = 0; page < pages; ++page) check(page);

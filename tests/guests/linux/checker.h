@@ -54,7 +54,7 @@ class Checker {
   void renew(Load load);
   /// Waits for a whole pass that began after the call, redis' records included.
   CheckerState verify_all();
-  /// Takes and frees memory again, as at the start. Errors count as one error.
+  /// Takes and frees memory again, as at the start, with other random bytes. Errors count as one error.
   void free_again();
 
  private:

@@ -129,6 +129,18 @@ void print_ladder(std::span<const Block> corpus, const std::array<double, kRungs
   for (const Block& block : corpus) ++count[class_of(block)];
   fmt::print("kClassShares:");
   for (const double c : count) fmt::print(" {:.2f}", c / static_cast<double>(corpus.size()));
+  fmt::print("\nkClassEntropy:");
+  for (std::size_t c = 0; c < kContentClasses; ++c) {
+    double sum = 0;
+    double squares = 0;
+    for (const Block& block : corpus) {
+      if (class_of(block) != c) continue;
+      sum += block.entropy;
+      squares += block.entropy * block.entropy;
+    }
+    const double mean = sum / std::max(count[c], 1.0);
+    fmt::print(" {{{:.2f}, {:.2f}}},", mean, std::sqrt(std::max(0.0, squares / std::max(count[c], 1.0) - mean * mean)));
+  }
   fmt::print("\nns per block; saved, ns per byte, of each class:\n");
   for (std::size_t r = 0; r < kRungs; ++r) {
     std::array<RungOnClass, kContentClasses> sum{};

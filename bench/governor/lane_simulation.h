@@ -27,6 +27,7 @@ struct Tried {
 };
 struct Block {
   std::size_t bytes = 0;
+  double entropy = -1;  ///< sampled_entropy()
   std::array<Tried, kRungs> on{};
 };
 
@@ -49,12 +50,14 @@ struct Result {
   double link_use = 0;          ///< share of the time in which the link carried something
 };
 
-/// A way to choose. `block` is the block's place in the corpus: a governor may not look at it.
+/// A way to choose. Of `block` a governor may see nothing but its size and its entropy.
 class Chooser {
  public:
   virtual ~Chooser() = default;
   virtual std::size_t choose(unsigned lane, const Block& block) = 0;
   virtual void learn(unsigned, const BlockOutcome&) {}
+  /// What choosing costs.
+  virtual double ns_per_block() const { return 0; }
 };
 
 class Fixed final : public Chooser {
@@ -83,9 +86,10 @@ class Governed final : public Chooser {
  public:
   explicit Governed(unsigned lanes) : governors_(lanes) {}
   std::size_t choose(unsigned lane, const Block& block) override {
-    return governors_[lane].choose(BlockKind::kPages, block.bytes);
+    return governors_[lane].choose(BlockKind::kPages, block.bytes, block.entropy);
   }
   void learn(unsigned lane, const BlockOutcome& outcome) override { governors_[lane].learn(outcome); }
+  double ns_per_block() const override { return 1200; }  // sampled_entropy(), from memory
   const Governor& of(unsigned lane) const { return governors_[lane]; }
 
  private:
@@ -139,8 +143,10 @@ class Simulation {
     const Tried& tried = block.on.at(rung);
     const double encoding = noisy(tried.ns);
     const double sending = noisy(setting_.send_ns_per_byte * static_cast<double>(tried.wire));
-    lane.work = encoding + sending + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
+    lane.work =
+        chooser_.ns_per_block() + encoding + sending + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
     lane.outcome = {.rung = rung,
+                    .entropy = block.entropy,
                     .block_bytes = block.bytes,
                     .wire_bytes = tried.wire,
                     .encoding = nanoseconds(encoding),

@@ -15,6 +15,7 @@
 #include "base/unique_fd.h"
 #include "codec/codec.h"
 #include "corpus.h"
+#include "engine/block_sample.h"
 #include "engine/ladder.h"
 
 namespace godwit::bench {
@@ -93,6 +94,7 @@ Result<std::vector<simulation::Block>> measure_ladder(Bytes corpus) {
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const Bytes input = corpus.subspan(i * kBlock, kBlock);
     blocks[i].bytes = kBlock;
+    blocks[i].entropy = sampled_entropy(input);
     for (auto& on : blocks[i].on) on = {.wire = kBlock, .ns = std::numeric_limits<double>::infinity()};
     blocks[i].on[0].ns = 0;
     for (int attempt = 0; attempt < kTries; ++attempt) {

@@ -80,6 +80,16 @@ constexpr double kFirstSendNsPerByte = 0.3;
 constexpr double kFirstStickiness = 0.6;
 constexpr double kFirstChances = 4;
 
+// A class is never quite out of the question; less so as a guess than once a block has been encoded.
+constexpr double kLeastBelief = 1e-3;
+constexpr double kLeastGuess = 0.03;
+// The sample is one of many that might have been taken.
+constexpr double kLeastSpread = 0.15;
+// A look that was right told what is saved to within this much. What repeats at a distance, no look can see.
+constexpr double kRightLook = 0.25;
+constexpr double kFirstTrust = 0.95;
+constexpr double kMostTrust = 0.99;
+
 constexpr auto kLongest = std::chrono::hours(1);
 constexpr double kMostBytes = 1e12;
 
@@ -102,6 +112,7 @@ Governor::Governor() noexcept
     content.alike = kFirstStickiness * kFirstChances;
     content.chances = kFirstChances;
     content.patience = kLeastPatience;
+    content.trust = kFirstTrust;
   }
 }
 
@@ -124,6 +135,25 @@ Governor::Belief Governor::expect(const Content& content) const noexcept {
   return belief;
 }
 
+/// What a look at the block's bytes adds to what its neighbours tell, as far as looks have been right.
+void Governor::sharpen(const Content& content, double entropy, Belief& belief) noexcept {
+  if (entropy < 0) return;
+  Belief likely;
+  double all = 0;
+  for (std::size_t c = 0; c < kContentClasses; ++c) {
+    const double spread = std::max(kClassEntropy[c].spread, kLeastSpread);
+    const double off = (std::min(entropy, 8.0) - kClassEntropy[c].mean) / spread;
+    likely[c] = 1 / ((1 + off * off) * (1 + off * off) * spread);
+    all += likely[c];
+  }
+  double sum = 0;
+  for (std::size_t c = 0; c < kContentClasses; ++c) {
+    belief[c] = std::max(belief[c], kLeastGuess) * std::lerp(1.0 / kContentClasses, likely[c] / all, content.trust);
+    sum += belief[c];
+  }
+  for (double& b : belief) b /= sum;
+}
+
 double Governor::cost(std::size_t rung, std::size_t content_class, double size) const noexcept {
   const Rung& r = rung_at(rung);
   const RungOnClass& on = r.on[content_class];
@@ -131,10 +161,11 @@ double Governor::cost(std::size_t rung, std::size_t content_class, double size) 
   return encoding + (price_ + send_ns_per_byte_) * size * (1 - on.saved);
 }
 
-std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes) noexcept {
+std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double entropy) noexcept {
   Content& content = content_[kind == BlockKind::kChanges];
   const double size = bytes(block_bytes);
-  const Belief belief = expect(content);
+  Belief belief = expect(content);
+  sharpen(content, entropy, belief);
   const double same = stickiness(content);
 
   // Of each rung: on what is expected, and on what this lane usually sees.
@@ -181,20 +212,31 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   Content& content = content_[outcome.kind == BlockKind::kChanges];
   if (outcome.rung == 0) {
     content.unseen = std::min(content.unseen + 1, 1'000'000U);
+    if (outcome.entropy < 0) return;
+    Belief looked = expect(content);
+    sharpen(content, outcome.entropy, looked);
+    for (std::size_t c = 0; c < kContentClasses; ++c) content.usual[c] += kFadeContent * (looked[c] - content.usual[c]);
     return;
   }
   const double saved = std::max(0.0, 1 - bytes(outcome.wire_bytes) / bytes(outcome.block_bytes));
-  const Belief before = expect(content);
+  Belief before = expect(content);
+  sharpen(content, outcome.entropy, before);
   Belief seen;
   double sum = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
     const double off = (saved - rung_at(outcome.rung).on[c].saved) / kClassWidth;
     const double likely = 1 / (1 + off * off);
-    seen[c] = std::max(before[c], 1e-3) * likely * likely;
+    seen[c] = std::max(before[c], kLeastBelief) * likely * likely;
     sum += seen[c];
   }
   for (double& s : seen) s /= sum;
   learn_speed(outcome, seen);
+  if (outcome.entropy >= 0) {
+    double looked = 0;
+    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * rung_at(outcome.rung).on[c].saved;
+    const double right = std::abs(looked - saved) < kRightLook ? kMostTrust : 0;
+    content.trust += kFadeContent * (right - content.trust);
+  }
 
   double alike = 0;
   double by_chance = 0;

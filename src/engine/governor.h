@@ -4,6 +4,7 @@
 //        ^                                   |
 //        |   price of a byte on the wire  <--+  did send() wait for the link?
 //        +-- what the block is made of    <--+  what did the last blocks of this lane save?
+//        +-- and what a look at some of its bytes tells (block_sample.h)
 //
 // A lane has two things to spend, its own time and the link's. The governor keeps an exchange rate between them, the
 // price: nanoseconds of the lane that one byte on the wire is worth. It rises while send() waits for the link and falls
@@ -33,10 +34,14 @@ namespace godwit {
 /// What a block is made of: the two kinds compress differently, so each is predicted from its own past.
 enum class BlockKind : std::uint8_t { kPages, kChanges };
 
+/// For a block whose bytes nobody has looked at.
+inline constexpr double kUnsampled = -1;
+
 /// What came of one block. Durations below zero count as zero.
 struct BlockOutcome {
   std::size_t rung = 0;  ///< what was tried
   BlockKind kind = BlockKind::kPages;
+  double entropy = kUnsampled;     ///< as choose() was told
   std::size_t block_bytes = 0;     ///< before encoding
   std::size_t wire_bytes = 0;      ///< as sent; block_bytes if it could not be made smaller
   Duration encoding{};             ///< the lane's CPU time in the encoder
@@ -52,9 +57,9 @@ class Governor {
  public:
   Governor() noexcept;
 
-  /// The rung, an index into governor_ladder(), to encode the next block with. May be called for a block that is then
-  /// not sent: only learn() counts blocks.
-  std::size_t choose(BlockKind kind, std::size_t block_bytes) noexcept;
+  /// The rung, an index into governor_ladder(), to encode the next block with. `entropy`: sampled_entropy() of it, or
+  /// below 0 where that says nothing. May be called for a block that is then not sent: only learn() counts blocks.
+  std::size_t choose(BlockKind kind, std::size_t block_bytes, double entropy = kUnsampled) noexcept;
   /// Once for each block, in the order in which they were sent. A rung that is none is ignored.
   void learn(const BlockOutcome& outcome) noexcept;
 
@@ -82,10 +87,12 @@ class Governor {
     double alike = 0;          ///< how much more often than by chance, and how often it could have been, a block was of
     double chances = 0;        ///<   the class of the block before it; both fade
     std::uint32_t patience = 0;  ///< blocks to send raw before the next probe
+    double trust = 0;            ///< in looks at blocks: how often they were right lately
   };
 
   double stickiness(const Content& content) const noexcept;
   Belief expect(const Content& content) const noexcept;
+  static void sharpen(const Content& content, double entropy, Belief& belief) noexcept;
   double cost(std::size_t rung, std::size_t content_class, double bytes) const noexcept;
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;

@@ -43,6 +43,9 @@ constexpr std::array<Rung, kRungs> kRungTable = {{
 
 const std::array<double, kContentClasses> kClassShares = {.10, .09, .06, .07, .12, .17, .23, .16};
 
+const std::array<ClassEntropy, kContentClasses> kClassEntropy = {
+    {{7.57, .04}, {7.36, .15}, {7.27, .16}, {5.59, .75}, {4.64, .89}, {4.72, .71}, {4.56, .72}, {2.22, 1.62}}};
+
 std::span<const CodecChoice> governor_ladder() noexcept {
   return kLadder;
 }

@@ -32,6 +32,13 @@ inline constexpr std::array<double, kContentClasses> kClassBounds = {0.01, 0.08,
 /// How common each class is on a busy guest: what a lane believes before it has seen its own.
 extern const std::array<double, kContentClasses> kClassShares;
 
+/// What sampled_entropy() finds in blocks of a class.
+struct ClassEntropy {
+  double mean = 0;
+  double spread = 0;  ///< standard deviation
+};
+extern const std::array<ClassEntropy, kContentClasses> kClassEntropy;
+
 /// `rung` below kRungs.
 const Rung& rung_at(std::size_t rung) noexcept;
 

@@ -1,5 +1,6 @@
 #include "engine/lane_ladder.h"
 
+#include "engine/block_sample.h"
 #include "engine/ladder.h"
 #include "engine/lane_counters.h"
 
@@ -18,8 +19,10 @@ LaneLadder::LaneLadder(const std::optional<CodecChoice>& asked) : rungs_(rungs_f
   if (!asked) governor_.emplace();
 }
 
-std::size_t LaneLadder::choose(BlockKind kind, std::size_t block_bytes) noexcept {
-  return governor_ ? governor_->choose(kind, block_bytes) : rungs_.size() - 1;
+LaneLadder::Choice LaneLadder::choose(BlockKind kind, Bytes block) noexcept {
+  if (!governor_) return {rungs_.size() - 1};
+  const double entropy = kind == BlockKind::kPages ? sampled_entropy(block) : kUnsampled;
+  return {governor_->choose(kind, block.size(), entropy), entropy};
 }
 
 Result<Encoder*> LaneLadder::encoder(std::size_t rung) {

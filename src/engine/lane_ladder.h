@@ -20,8 +20,12 @@ class LaneLadder {
   /// Governed if no codec was asked for.
   explicit LaneLadder(const std::optional<CodecChoice>& asked);
 
-  /// The rung for the next block.
-  std::size_t choose(BlockKind kind, std::size_t block_bytes) noexcept;
+  /// For the next block; its entropy is to be told to learn().
+  struct Choice {
+    std::size_t rung = 0;
+    double entropy = kUnsampled;
+  };
+  Choice choose(BlockKind kind, Bytes block) noexcept;
   /// Null for raw.
   Result<Encoder*> encoder(std::size_t rung);
   CodecId codec(std::size_t rung) const noexcept { return rungs_[rung].id; }

@@ -143,11 +143,12 @@ Status SourceLane::encode(std::size_t index, std::stop_token stop) {
   Slot& slot = slots_[index];
   const std::size_t size = slot.header.block;
   slot.encoding = {};
-  slot.rung = size == 0 ? 0 : ladder_.choose(kind_of(slot.header), size);
-  Encoder* const encoder = TRY(ladder_.encoder(slot.rung));
-  // No frame may overtake one that it builds on: what another encoder has comes out first, and before a frame that
-  // refers to other pages all that is under way.
-  if (encoder != encoder_ || slot.header.copies != 0) TRY(collect(true, stop));
+  slot.choice = size == 0 ? LaneLadder::Choice{} : ladder_.choose(kind_of(slot.header), {slot.pages, size});
+  Encoder* const encoder = TRY(ladder_.encoder(slot.choice.rung));
+  // No frame may overtake one that it builds on, or one that builds on what it writes over: what another encoder has
+  // comes out first, and a frame that refers to other pages is under way alone.
+  const bool alone = slot.header.copies != 0;
+  if (encoder != encoder_ || alone) TRY(collect(true, stop));
   if (encoder == nullptr) return send_slot(slot, 0);
   encoder_ = encoder;
   make_slots(encoder->depth());
@@ -158,7 +159,7 @@ Status SourceLane::encode(std::size_t index, std::stop_token stop) {
   if (taken != 1) return send_slot(slot, 0);  // an encoder that cannot take it now: the chunk goes raw rather than wait
   slot.used = true;
   ++under_way_;
-  return {};
+  return alone ? collect(true, stop) : Status{};
 }
 
 Status SourceLane::collect(bool all, std::stop_token stop) {
@@ -179,7 +180,7 @@ Status SourceLane::collect(bool all, std::stop_token stop) {
 Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
   const bool raw = encoded_size == 0;
   const std::size_t size = raw ? slot.header.block : encoded_size;
-  slot.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : ladder_.codec(slot.rung));
+  slot.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : ladder_.codec(slot.choice.rung));
   slot.header.payload = static_cast<std::uint32_t>(size);
   auto header = wire::encode(slot.header);
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? slot.pages : slot.encoded, size}};
@@ -191,14 +192,15 @@ Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
 
 void SourceLane::learn(const Slot& slot, bool raw, Duration sending) {
   const std::uint32_t sent = slot.header.payload;
-  RungCounters& rung = counters_.rungs[raw ? 0 : slot.rung];
+  RungCounters& rung = counters_.rungs[raw ? 0 : slot.choice.rung];
   add(rung.blocks, 1);
   add(rung.bytes_before, slot.header.block);
   add(rung.bytes_after, sent);
   const SendWaits waits = channel_.send_waits();
   const Instant now = setting_.clock.now();
-  ladder_.learn({.rung = slot.rung,
+  ladder_.learn({.rung = slot.choice.rung,
                  .kind = kind_of(slot.header),
+                 .entropy = slot.choice.entropy,
                  .block_bytes = slot.header.block,
                  .wire_bytes = sent,
                  .encoding = slot.encoding,

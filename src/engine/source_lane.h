@@ -56,7 +56,7 @@ class SourceLane {
     std::byte* encoded = nullptr;  ///< kChunkSize
     wire::TailBuilder tail;
     wire::FrameHeader header;
-    std::size_t rung = 0;
+    LaneLadder::Choice choice;
     Duration encoding{};
     bool used = false;
   };

@@ -87,15 +87,17 @@ struct Lane {
 };
 
 /// A lane on a link without a buffer that takes `ns_per_byte`: it waits for what encoding has not used up.
-void send_all(Governor& governor, const Sort& sort, double ns_per_byte, int blocks, int* encoded = nullptr) {
+void send_all(Governor& governor, const Sort& sort, double ns_per_byte, int blocks, int* encoded = nullptr,
+              double entropy = kUnsampled) {
   const Block block = block_of(sort);
   for (int i = 0; i < blocks; ++i) {
-    const std::size_t rung = governor.choose(BlockKind::kPages, kBlock);
+    const std::size_t rung = governor.choose(BlockKind::kPages, kBlock, entropy);
     if (encoded != nullptr) *encoded += rung != 0;
     const auto wire = static_cast<double>(block.on[rung].wire);
     const double busy = block.on[rung].ns + 0.3 * wire + 0.1 * kBlock;
     const double waited = std::max(0.0, ns_per_byte * wire - busy);
     governor.learn({.rung = rung,
+                    .entropy = entropy,
                     .block_bytes = kBlock,
                     .wire_bytes = block.on[rung].wire,
                     .encoding = nanoseconds(block.on[rung].ns),
@@ -205,6 +207,32 @@ TEST(Governor, NoticesWhenContentBecomesCompressible) {
   EXPECT_GT(encoded, 80);
 }
 
+/// On a link on which only some of the blocks can be encoded, these are the ones that are worth it.
+TEST(Governor, LooksTellContentApartThatTakesTurns) {
+  const auto weak_ones_encoded = [](double of_text, double of_weak) {
+    Governor governor;
+    int text = 0;
+    int weak = 0;
+    for (int i = 0; i < 300; ++i) {
+      send_all(governor, kText, 0.5, 1, &text, of_text);
+      send_all(governor, kWeak, 0.5, 1, &weak, of_weak);
+    }
+    EXPECT_GT(text, 60);
+    return weak;
+  };
+  EXPECT_GT(weak_ones_encoded(kUnsampled, kUnsampled), 40);
+  EXPECT_LT(weak_ones_encoded(4.6, 7.4), 20);
+}
+
+/// Pages of random bytes that repeat: no look at single bytes can see that.
+TEST(Governor, LooksThatAreWrongAreTrustedLess) {
+  Governor governor;
+  send_all(governor, kText, 2, 300, nullptr, 7.6);
+  int encoded = 0;
+  send_all(governor, kText, 2, 100, &encoded, 7.6);
+  EXPECT_GT(encoded, 90);
+}
+
 TEST(Governor, DoesNotEvenLookWhereSavingIsWorthNothing) {
   Governor governor;
   send_all(governor, kRandom, 0, 200);
@@ -278,9 +306,12 @@ TEST(Governor, StandsWhateverItIsTold) {
   Governor governor;
   for (int i = 0; i < 20'000; ++i) {
     const auto kind = i % 3 == 0 ? BlockKind::kChanges : BlockKind::kPages;
-    ASSERT_LT(governor.choose(kind, size()), kRungs);
+    const std::array<double, 6> entropies = {kUnsampled, 0, 4.5, 7.6, 8, 1e300};
+    const double entropy = entropies[random() % entropies.size()];
+    ASSERT_LT(governor.choose(kind, size(), entropy), kRungs);
     governor.learn({.rung = random() % (kRungs + 2),
                     .kind = kind,
+                    .entropy = entropy,
                     .block_bytes = size(),
                     .wire_bytes = size(),
                     .encoding = time(),

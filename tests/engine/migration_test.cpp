@@ -1,15 +1,9 @@
 // Whole migrations of a fake VM over real sockets: what arrives is what was there, and exactly one VM runs at the end.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <future>
 
-#include "engine/sink.h"
-#include "engine/source.h"
-#include "host/host_profile.h"
-#include "tests/support/fake_vm.h"
-#include "tests/support/hash_key.h"
+#include "tests/support/fake_migration.h"
 #include "wire/control.h"
 
 namespace godwit {
@@ -26,60 +20,27 @@ RamLayout two_blocks() {
       .value();
 }
 
-class Migration : public ::testing::Test {
+class Migration : public testing::FakeMigration {
  protected:
-  void SetUp() override {
-    std::string name = std::filesystem::temp_directory_path() / "godwit-migration-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    listener_ = listen_on(parse_address("tcp://127.0.0.1:0").value()).value();
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  Migration() : FakeMigration(two_blocks()) {}
 
   SinkReport receive(OnMilestone on_milestone = [](std::string_view) {}) {
-    return run_sink(SinkParts{.listener = *listener_,
-                              .fingerprint = sink_.fingerprint(),
-                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink_; },
-                              .clock = clock_,
-                              .kernels = best_kernels({}),
-                              .patience = 20s,
-                              .on_milestone = std::move(on_milestone),
-                              .on_note = [&](std::string_view note) { notes_ += note; },
-                              .cancelled = sink_cancel_.get_token(),
-                              .program = "test"});
+    auto parts = sink_parts(sink_);
+    parts.on_milestone = std::move(on_milestone);
+    parts.on_note = [&](std::string_view note) { notes_ += note; };
+    parts.cancelled = sink_cancel_.get_token();
+    return run_sink(std::move(parts));
   }
   Report send(OnMilestone on_milestone = [](std::string_view) {}) {
-    auto journal = Journal::open(folder_, {1, 1}).value();
-    EXPECT_TRUE(journal.begin());
-    return run_source(SourceParts{.vm = source_,
-                                  .tracker = source_,
-                                  .journal = journal,
-                                  .clock = clock_,
-                                  .kernels = best_kernels({}),
-                                  .hash_key = testing::kHashKey,
-                                  .connect = connect_,
-                                  .goals = goals_,
-                                  .free_pages = &source_,
-                                  .holes_may_appear = true,
-                                  .on_milestone = std::move(on_milestone),
-                                  .cancelled = cancel_.get_token(),
-                                  .program = "test"});
-  }
-  void expect_source_runs_alone(const Report& report) {
-    EXPECT_EQ(report.outcome, Outcome::kSourceRuns);
-    EXPECT_TRUE(report.error.has_value());
-    EXPECT_TRUE(source_.runs());
-    EXPECT_FALSE(sink_.runs());
-    EXPECT_EQ(Journal::peek(folder_, {1, 1}).value(), Journal::State::kNone);
+    auto journal = begun_journal();
+    auto parts = source_parts(source_, source_, journal, steady_);
+    parts.free_pages = &source_;
+    parts.holes_may_appear = true;
+    parts.on_milestone = std::move(on_milestone);
+    parts.cancelled = cancel_.get_token();
+    return run_source(std::move(parts));
   }
 
-  std::string folder_;
-  SteadyClock clock_;
-  Goals goals_{.max_downtime = 500ms, .timeout = 60s};
-  FakeSourceVm source_{two_blocks(), 20};
-  FakeSinkVm sink_{two_blocks()};
-  std::unique_ptr<Listener> listener_;
-  std::function<Result<std::unique_ptr<Channel>>()> connect_ = [this] { return connect_to(listener_->address()); };
   std::stop_source cancel_, sink_cancel_;
   std::string notes_;
 };
@@ -94,26 +55,8 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
     // Stale bytes at the sink, where the source has zeros and where it has data, must not survive.
     std::fill_n(sink.plain().at(ChunkIndex{1}, 0), 3 * kPageSize, std::byte{0xee});
     auto journal = Journal::open(folder_, {1, 1}).value();
-    auto sink_report = std::async(std::launch::async, [&] {
-      return run_sink(SinkParts{.listener = *listener_,
-                                .fingerprint = sink.fingerprint(),
-                                .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
-                                .clock = clock_,
-                                .kernels = best_kernels({}),
-                                .patience = 20s,
-                                .on_milestone = [](std::string_view) {},
-                                .program = "test"});
-    });
-    const auto report = run_source(SourceParts{.vm = source,
-                                               .tracker = source,
-                                               .journal = journal,
-                                               .clock = clock_,
-                                               .kernels = best_kernels({}),
-                                               .hash_key = testing::kHashKey,
-                                               .connect = connect_,
-                                               .goals = goals_,
-                                               .on_milestone = [](std::string_view) {},
-                                               .program = "test"});
+    auto sink_report = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
+    const auto report = run_source(source_parts(source, source, journal, steady_));
     ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
     EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
     EXPECT_FALSE(source.runs());
@@ -167,30 +110,12 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
   FakeSinkVm sink(many_chunks());
   // Another VM's bytes: they must not be left where a page is left out.
   std::memset(sink.plain().at(ChunkIndex{0}, 0), kForeign, 500 * kChunkSize);
-  auto journal = Journal::open(folder_, {1, 1}).value();
-  ASSERT_TRUE(journal.begin());
-  auto sink_report = std::async(std::launch::async, [&] {
-    return run_sink(SinkParts{.listener = *listener_,
-                              .fingerprint = sink.fingerprint(),
-                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
-                              .clock = clock_,
-                              .kernels = best_kernels({}),
-                              .patience = 20s,
-                              .on_milestone = [](std::string_view) {},
-                              .program = "test"});
-  });
+  auto journal = begun_journal();
+  auto sink_report = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
   goals_.codec = {CodecId::kZstd, 1};
-  const auto report = run_source(SourceParts{.vm = source,
-                                             .tracker = source,
-                                             .journal = journal,
-                                             .clock = clock_,
-                                             .kernels = best_kernels({}),
-                                             .hash_key = testing::kHashKey,
-                                             .connect = connect_,
-                                             .goals = goals_,
-                                             .free_pages = &source,
-                                             .on_milestone = [](std::string_view) {},
-                                             .program = "test"});
+  auto parts = source_parts(source, source, journal, steady_);
+  parts.free_pages = &source;
+  const auto report = run_source(std::move(parts));
   ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
   EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
   EXPECT_EQ(report.free_pages, "found");
@@ -217,15 +142,7 @@ INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, tr
 
 TEST_F(Migration, ASinkThatDoesNotFitIsRefusedBeforeAnythingMoves) {
   FakeSinkVm other(RamLayout::make({{.name = "ram0", .size = kChunkSize}}).value());
-  auto sink = std::async(std::launch::async, [&] {
-    return run_sink(SinkParts{.listener = *listener_,
-                              .fingerprint = other.fingerprint(),
-                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &other; },
-                              .clock = clock_,
-                              .kernels = best_kernels({}),
-                              .patience = 20s,
-                              .on_milestone = [](std::string_view) {}});
-  });
+  auto sink = std::async(std::launch::async, [&] { return run_sink(sink_parts(other)); });
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_EQ(report.error->kind, ErrorKind::kRefused);

@@ -46,32 +46,15 @@ class Writes final : public DirtyTracker {
 class Prediction : public testing::FakeMigration {
  protected:
   Report move(testing::FakeSourceVm& source, testing::FakeSinkVm& sink, DirtyTracker& tracker, BitRate rate) {
-    auto received = std::async(std::launch::async, [&] {
-      return run_sink(SinkParts{.listener = *listener_,
-                                .fingerprint = sink.fingerprint(),
-                                .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
-                                .clock = steady_,
-                                .kernels = best_kernels({}),
-                                .patience = 20s,
-                                .on_milestone = [](std::string_view) {},
-                                .program = "test"});
-    });
-    auto journal = Journal::open(folder_, {1, 1}).value();
-    EXPECT_TRUE(journal.begin());
+    auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
+    auto journal = begun_journal();
     auto limit = std::make_shared<RateLimit>(rate, steady_);
-    auto report = run_source(SourceParts{.vm = source,
-                                         .tracker = tracker,
-                                         .journal = journal,
-                                         .clock = steady_,
-                                         .kernels = best_kernels({}),
-                                         .hash_key = testing::kHashKey,
-                                         // The link itself is that slow, so the limit is never lifted.
-                                         .connect = [&]() -> Result<std::unique_ptr<Channel>> {
-                                           return limit_rate(TRY(connect_to(listener_->address())), limit);
-                                         },
-                                         .goals = goals_,
-                                         .on_milestone = [](std::string_view) {},
-                                         .program = "test"});
+    auto parts = source_parts(source, tracker, journal, steady_);
+    // The link itself is that slow, so the limit is never lifted.
+    parts.connect = [&]() -> Result<std::unique_ptr<Channel>> {
+      return limit_rate(TRY(connect_to(listener_->address())), limit);
+    };
+    auto report = run_source(std::move(parts));
     received.get();
     return report;
   }

@@ -24,6 +24,7 @@ inline RamLayout small_ram() {
 
 class FakeMigration : public ::testing::Test {
  protected:
+  explicit FakeMigration(const RamLayout& ram = small_ram()) : source_(ram, 20), sink_(ram) {}
   void SetUp() override {
     std::string name = std::filesystem::temp_directory_path() / "godwit-fake-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
@@ -34,32 +35,47 @@ class FakeMigration : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
+  SinkParts sink_parts(FakeSinkVm& sink) {
+    return {.listener = *listener_,
+            .fingerprint = sink.fingerprint(),
+            .open_vm = [&sink](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
+            .clock = steady_,
+            .kernels = best_kernels({}),
+            .patience = std::chrono::seconds(20),
+            .on_milestone = [](std::string_view) {},
+            .program = "test"};
+  }
+  SourceParts source_parts(FakeSourceVm& source, DirtyTracker& tracker, Journal& journal, const Clock& clock) {
+    return {.vm = source,
+            .tracker = tracker,
+            .journal = journal,
+            .clock = clock,
+            .kernels = best_kernels({}),
+            .hash_key = kHashKey,
+            .connect = connect_,
+            .goals = goals_,
+            .quiesce_harvests = quiesce_,
+            .on_progress = on_progress_,
+            .on_milestone = [](std::string_view) {},
+            .program = "test"};
+  }
+  Journal begun_journal() {
+    auto journal = Journal::open(folder_, {1, 1}).value();
+    EXPECT_TRUE(journal.begin());
+    return journal;
+  }
+
   SinkReport receive(OnMilestone on_milestone = [](std::string_view) {}) {
-    return run_sink(SinkParts{.listener = *listener_,
-                              .fingerprint = sink_.fingerprint(),
-                              .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink_; },
-                              .clock = steady_,
-                              .kernels = best_kernels({}),
-                              .patience = std::chrono::seconds(20),
-                              .on_milestone = std::move(on_milestone),
-                              .program = "test"});
+    auto parts = sink_parts(sink_);
+    parts.on_milestone = std::move(on_milestone);
+    return run_sink(std::move(parts));
   }
   Report send(
       const Clock& clock, OnMilestone on_milestone = [](std::string_view) {}) {
-    auto journal = Journal::open(folder_, {1, 1}).value();
-    EXPECT_TRUE(journal.begin());
-    return run_source(SourceParts{.vm = source_,
-                                  .tracker = source_,
-                                  .journal = journal,
-                                  .clock = clock,
-                                  .kernels = best_kernels({}),
-                                  .hash_key = kHashKey,
-                                  .connect = connect_,
-                                  .goals = goals_,
-                                  .quiesce_harvests = quiesce_,
-                                  .on_progress = on_progress_,
-                                  .on_milestone = std::move(on_milestone),
-                                  .program = "test"});
+    auto journal = begun_journal();
+    auto parts = source_parts(source_, source_, journal, clock);
+    parts.on_milestone = std::move(on_milestone);
+    return run_source(std::move(parts));
   }
   void expect_source_runs_alone(const Report& report) {
     EXPECT_EQ(report.outcome, Outcome::kSourceRuns);
@@ -81,8 +97,8 @@ class FakeMigration : public ::testing::Test {
   Goals goals_{.max_downtime = std::chrono::milliseconds(500), .timeout = std::chrono::seconds(60)};
   bool quiesce_ = false;
   OnProgress on_progress_;
-  FakeSourceVm source_{small_ram(), 20};
-  FakeSinkVm sink_{small_ram()};
+  FakeSourceVm source_;
+  FakeSinkVm sink_;
   std::unique_ptr<Listener> listener_;
   std::function<Result<std::unique_ptr<Channel>>()> connect_ = [this] { return connect_to(listener_->address()); };
 };

@@ -47,6 +47,14 @@ bool another_round_pays(const Sample& s, Duration pages) {
   return pages > kNotWorthARound && 2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest;
 }
 
+std::string why_not_yet(const Goals& goals, const Sample& s) {
+  const auto predicted = predict_pause(s);
+  if (!predicted) return "its memory has not been copied once";
+  if (*predicted <= goals.max_downtime) return "what it wrote last was still being sent";
+  return "the guest writes memory so fast that its pause would be " + format_duration(*predicted) +
+         ", more than --max-downtime " + format_duration(goals.max_downtime);
+}
+
 }  // namespace
 
 std::optional<Duration> predict_pause(const Sample& s) {
@@ -59,12 +67,8 @@ std::optional<Duration> predict_pause(const Sample& s) {
 
 Verdict decide(const Goals& goals, const Sample& s) {
   if (s.elapsed >= goals.timeout) {
-    const auto predicted = predict_pause(s);
-    return GiveUp{"it did not converge within --timeout " + format_duration(goals.timeout) +
-                  (predicted
-                       ? ": the guest writes memory so fast that its pause would be " + format_duration(*predicted) +
-                             ", more than --max-downtime " + format_duration(goals.max_downtime)
-                       : ": its memory has not been copied once")};
+    return GiveUp{"it did not converge within --timeout " + format_duration(goals.timeout) + ": " +
+                  why_not_yet(goals, s)};
   }
   if (!s.drained) return s.since_harvest >= kHarvestEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
   if (const auto predicted = predict_pause(s)) {

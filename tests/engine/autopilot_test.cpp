@@ -90,9 +90,16 @@ TEST(Autopilot, LeavesPagesSomethingUnderATinyBound) {
 TEST(Autopilot, GivesUpAtTheTimeoutAndSaysWhy) {
   Goals goals;
   goals.timeout = 5s;
-  const auto verdict = decide(goals, copying());
-  ASSERT_TRUE(is<GiveUp>(verdict));
-  EXPECT_NE(std::get<GiveUp>(verdict).reason.find("--timeout"), std::string::npos);
+  const auto reason = [&](const Sample& sample) {
+    const auto verdict = decide(goals, sample);
+    return is<GiveUp>(verdict) ? std::get<GiveUp>(verdict).reason : "none";
+  };
+  auto s = copying();
+  EXPECT_NE(reason(s).find("--timeout 5 s: what it wrote last was still being sent"), std::string::npos) << reason(s);
+  s.last_harvest = 1'000'000;
+  EXPECT_NE(reason(s).find("its pause would be"), std::string::npos) << reason(s);
+  s.harvests = 0;
+  EXPECT_NE(reason(s).find("has not been copied once"), std::string::npos) << reason(s);
 }
 
 TEST(Autopilot, PredictsNothingWithoutAHarvest) {

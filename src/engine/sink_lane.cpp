@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "engine/fence.h"
 
@@ -136,35 +137,34 @@ Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
   const auto tail = TRY(wire::Tail::parse(header, bytes));
   TRY(check_references(header, tail));
   Status status;
-  std::size_t i = 0;
-  const auto each = [&](PageWord pages, auto&& act) {
-    i = 0;
-    for_each_page(pages, [&](unsigned page) {
-      if (status) status = act(page);
-      ++i;
-    });
-  };
-  const auto store_page = [&](unsigned page) { return store(header.chunk, PageWord{1} << page, page_); };
-  each(header.fill, [&](unsigned page) {
-    const std::uint64_t value = tail.fill(i);
-    for (std::size_t at = 0; at < kPageSize; at += sizeof value) std::memcpy(page_.data() + at, &value, sizeof value);
-    return store_page(page);
-  });
-  each(header.copies, [&](unsigned page) -> Status {
-    const auto twin = tail.copy(i);
-    TRY(setting_.memory.read(twin.chunk, PageWord{1} << twin.page, page_));
-    return store_page(page);
-  });
+  std::size_t fill = 0;
+  std::size_t copy = 0;
+  std::size_t delta = 0;
   const std::byte* in = tail.sub_blocks().data();
-  each(header.delta, [&](unsigned page) -> Status {
-    TRY(apply_delta(header.chunk, page, tail.mask(i), ((header.xored >> page) & 1) != 0, in));
-    in += sub_block_bytes(tail.mask(i));
-    return {};
+  const auto apply_page = [&](unsigned page) -> Status {
+    const PageWord bit = PageWord{1} << page;
+    const bool copied = (header.copies & bit) != 0;
+    const SubBlockMask mask = (header.delta & bit) != 0 ? tail.mask(delta++) : SubBlockMask{0};
+    const std::byte* const changed = std::exchange(in, in + sub_block_bytes(mask));
+    if (copied) {
+      const auto twin = tail.copy(copy++);
+      TRY(setting_.memory.read(twin.chunk, PageWord{1} << twin.page, page_));
+      setting_.kernels.scatter(changed, mask, page_.data());
+    } else if (mask != 0) {
+      return apply_delta(header.chunk, page, mask, (header.xored & bit) != 0, changed);
+    } else {
+      const std::uint64_t value = tail.fill(fill++);
+      for (std::size_t at = 0; at < kPageSize; at += sizeof value) std::memcpy(page_.data() + at, &value, sizeof value);
+    }
+    return store(header.chunk, bit, page_);
+  };
+  for_each_page(header.fill | header.copies | header.delta, [&](unsigned page) {
+    if (status) status = apply_page(page);
   });
   return status;
 }
 
-/// The page is there, for it has been received or just been copied.
+/// The page is there, for it has been received.
 Status SinkLane::apply_delta(ChunkIndex chunk, unsigned page, SubBlockMask mask, bool xored, const std::byte* in) {
   const auto apply = xored ? setting_.kernels.scatter_xor : setting_.kernels.scatter;
   const PageWord bit = PageWord{1} << page;

@@ -2,9 +2,8 @@
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
-#include <string>
-#include <vector>
 
+#include "bench/interleaved.h"
 #include "memory/board.h"
 
 namespace {
@@ -76,13 +75,7 @@ bool counts_right() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<std::string> words = {argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=7",
-                                    "--benchmark_min_time=0.02", "--benchmark_report_aggregates_only=true"};
-  words.insert(words.end(), argv + 1, argv + argc);
-  std::vector<char*> arguments;
-  for (auto& word : words) arguments.push_back(word.data());
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
+  bench::initialize_interleaved(argc, argv, 7, "0.02");
   if (!counts_right()) {
     fmt::print(stderr, "the board miscounts\n");
     return 1;

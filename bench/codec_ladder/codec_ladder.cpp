@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/interleaved.h"
 #include "codec/codec.h"
 
 namespace {
@@ -117,13 +118,7 @@ void decode(benchmark::State& state, Ladder* ladder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<std::string> words = {argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=5",
-                                    "--benchmark_min_time=0.02", "--benchmark_report_aggregates_only=true"};
-  words.insert(words.end(), argv + 1, argv + argc);
-  std::vector<char*> arguments;
-  for (auto& word : words) arguments.push_back(word.data());
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
+  bench::initialize_interleaved(argc, argv, 5, "0.02");
 
   const Buffer sample = make_sample();
   if (sample.size() != kRuns * kRun) {

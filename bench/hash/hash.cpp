@@ -27,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/interleaved.h"
 #include "memory/kernels.h"
 
 namespace {
@@ -153,13 +154,7 @@ bool answers_agree(std::span<const Kernels* const> tables, Chunk& chunk) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<std::string> words = {argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=7",
-                                    "--benchmark_min_time=0.05", "--benchmark_report_aggregates_only=true"};
-  words.insert(words.end(), argv + 1, argv + argc);
-  std::vector<char*> arguments;
-  for (auto& word : words) arguments.push_back(word.data());
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
+  bench::initialize_interleaved(argc, argv);
 
   const HostProfile host = probe_host();
   const auto tables = kernels_for(host);

@@ -77,6 +77,7 @@ Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
 
 Status LinuxFreePages::locate(std::stop_token stop) {
   info_.reset();
+  uniform_.clear();  // of another kernel's pages, perhaps
   unsigned notes = 0, live_checks = 0;
   std::string believed;
   bool two_kernels = false;

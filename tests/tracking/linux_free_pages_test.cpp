@@ -183,6 +183,18 @@ TEST(LinuxFreePages, LeavesOutUniformPagesAndHoles) {
   }
 }
 
+/// What was of one value under the kernel before need not be under the next.
+TEST(LinuxFreePages, LooksAtPagesAnewOnceTheBooksHaveBeenLocatedAnew) {
+  Scene scene;
+  scene.guest.make_free(kLow, 4);
+  scene.guest.fill(kLow + 2, std::byte{0xaa});
+  ASSERT_TRUE(scene.locate());
+  EXPECT_EQ(scene.find().value(), block(kLow, 4) - (kLow + 2));
+  scene.guest.put((kLow + 2) * kPageSize + 7, std::uint8_t{1});
+  ASSERT_TRUE(scene.locate());
+  EXPECT_EQ(scene.find().value(), block(kLow, 4));
+}
+
 TEST(LinuxFreePages, BelievesNoHalfMarkedBlock) {
   Scene scene;
   scene.guest.make_free(kLow, 3);

@@ -50,7 +50,7 @@ bool another_round_pays(const Sample& s, Duration pages) {
 std::string why_not_yet(const Goals& goals, const Sample& s) {
   const auto predicted = predict_pause(s);
   if (!predicted) return "its memory has not been copied once";
-  if (*predicted <= goals.max_downtime) return "what it wrote last was still being sent";
+  if (*predicted <= goals.max_downtime) return "its memory was still being sent";
   return "the guest writes memory so fast that its pause would be " + format_duration(*predicted) +
          ", more than --max-downtime " + format_duration(goals.max_downtime);
 }

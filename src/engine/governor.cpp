@@ -62,7 +62,7 @@ constexpr double kSpeedTrust = 8;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
 constexpr double kStrangest = 4;
 
-// A block that was looked at after others went by unseen stands for them, too, but for no more than this.
+// A block that was encoded after others went raw stands for them, too, but for no more than this.
 constexpr double kMostWeight = 1.0 / 16;
 // Nothing stays the same for ever.
 constexpr double kStickiest = 0.98;
@@ -182,7 +182,7 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   const auto best = static_cast<std::size_t>(std::ranges::min_element(expected) - expected.begin());
   if (best != 0 || content.unseen < content.patience) return best;
 
-  // Raw teaches nothing. So look now and then, if what busy guests usually hold would be worth encoding, ...
+  // Raw teaches no more than a look can tell. So probe now and then, if what busy guests usually hold would be worth encoding, ...
   const auto probe =
       static_cast<std::size_t>(std::ranges::min_element(expected.begin() + 1, expected.end()) - expected.begin());
   double worth = 0;
@@ -248,7 +248,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
     content.alike += alike - by_chance - kFadeContent * content.alike;
     content.chances += 1 - by_chance - kFadeContent * content.chances;
   }
-  // It stands for the blocks that nobody saw, too: else what goes raw would be forgotten.
+  // It stands for the blocks that went raw, too, of which looks alone have told.
   const double weight = std::min(kMostWeight, kFadeContent * (1 + content.unseen));
   for (std::size_t c = 0; c < kContentClasses; ++c) content.usual[c] += weight * (seen[c] - content.usual[c]);
   const bool probed = content.unseen >= content.patience;

@@ -82,12 +82,12 @@ class Governor {
   /// What is known about the blocks of one kind.
   struct Content {
     Belief usual{};            ///< the mixture that this lane has seen lately
-    Belief last{};             ///< the last block that was looked at, that is encoded
+    Belief last{};             ///< the last block that was encoded
     std::uint32_t unseen = 0;  ///< blocks that went raw since then
     double alike = 0;          ///< how much more often than by chance, and how often it could have been, a block was of
     double chances = 0;        ///<   the class of the block before it; both fade
     std::uint32_t patience = 0;  ///< blocks to send raw before the next probe
-    double trust = 0;            ///< in looks at blocks: how often they were right lately
+    double trust = 0;            ///< in looks: how often they and the neighbours together were right lately
   };
 
   double stickiness(const Content& content) const noexcept;

@@ -75,9 +75,9 @@ class SourceLane {
   unsigned number_;
   Channel& channel_;
   PageSorter sorter_;
+  std::deque<Slot> slots_;  ///< before the encoders, which may be at work on them to the end
   LaneLadder ladder_;
   Encoder* encoder_ = nullptr;  ///< with which slots are under way
-  std::deque<Slot> slots_;
   std::size_t under_way_ = 0;
   bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
   SendWaits waits_;            ///< what the ladder has been told of

@@ -40,9 +40,9 @@ struct FrameHeader {
 
 using FrameHeaderBytes = std::array<std::byte, kFrameHeaderSize>;
 FrameHeaderBytes encode(const FrameHeader& header) noexcept;
-/// Checks all that can be checked without knowing the VM: type, no page in two words that exclude each other, at least one page named, a block that
-/// the words' pages can have, a payload no longer than the block and exactly as long if raw, a fence without pages,
-/// reserved bytes zero. kProtocol says which.
+/// Checks all that can be checked without knowing the VM: type, no page in two words that exclude each other, at least
+/// one page named, a block that the words' pages can have, a payload no longer than the block and exactly as long if
+/// raw, a fence without pages, reserved bytes zero. kProtocol says which.
 Result<FrameHeader> decode_frame_header(Bytes header);
 
 }  // namespace godwit::wire

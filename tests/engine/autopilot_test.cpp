@@ -95,7 +95,7 @@ TEST(Autopilot, GivesUpAtTheTimeoutAndSaysWhy) {
     return is<GiveUp>(verdict) ? std::get<GiveUp>(verdict).reason : "none";
   };
   auto s = copying();
-  EXPECT_NE(reason(s).find("--timeout 5 s: what it wrote last was still being sent"), std::string::npos) << reason(s);
+  EXPECT_NE(reason(s).find("--timeout 5 s: its memory was still being sent"), std::string::npos) << reason(s);
   s.last_harvest = 1'000'000;
   EXPECT_NE(reason(s).find("its pause would be"), std::string::npos) << reason(s);
   s.harvests = 0;

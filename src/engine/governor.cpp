@@ -182,7 +182,7 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   const auto best = static_cast<std::size_t>(std::ranges::min_element(expected) - expected.begin());
   if (best != 0 || content.unseen < content.patience) return best;
 
-  // Raw teaches no more than a look can tell. So probe now and then, if what busy guests usually hold would be worth encoding, ...
+  // Raw teaches no more than a look. So probe now and then, if what busy guests usually hold would be worth it, ...
   const auto probe =
       static_cast<std::size_t>(std::ranges::min_element(expected.begin() + 1, expected.end()) - expected.begin());
   double worth = 0;

@@ -2,7 +2,6 @@
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
-
 #include "bench/interleaved.h"
 #include "memory/board.h"
 

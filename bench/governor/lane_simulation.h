@@ -27,7 +27,7 @@ struct Tried {
 };
 struct Block {
   std::size_t bytes = 0;
-  double entropy = -1;  ///< sampled_entropy()
+  double entropy = kUnsampled;
   std::array<Tried, kRungs> on{};
 };
 

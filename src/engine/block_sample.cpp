@@ -24,7 +24,7 @@ std::array<float, kSampled + 1> make_terms() {
 
 double sampled_entropy(Bytes block) noexcept {
   static const auto terms = make_terms();
-  if (block.size() < kLeastSampled) return -1;
+  if (block.size() < kLeastSampled) return kUnsampled;
   std::array<std::uint16_t, 256> counts{};
   const std::size_t stride = block.size() / kPlaces;
   for (std::size_t place = 0; place < kPlaces; ++place) {

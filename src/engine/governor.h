@@ -27,15 +27,13 @@
 
 #include "base/clock.h"
 #include "codec/codec.h"
+#include "engine/block_sample.h"
 #include "engine/ladder.h"
 
 namespace godwit {
 
 /// What a block is made of: the two kinds compress differently, so each is predicted from its own past.
 enum class BlockKind : std::uint8_t { kPages, kChanges };
-
-/// For a block whose bytes nobody has looked at.
-inline constexpr double kUnsampled = -1;
 
 /// What came of one block. Durations below zero count as zero.
 struct BlockOutcome {

@@ -1,6 +1,5 @@
 #include "engine/lane_ladder.h"
 
-#include "engine/block_sample.h"
 #include "engine/ladder.h"
 #include "engine/lane_counters.h"
 

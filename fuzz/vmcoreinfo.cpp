@@ -93,7 +93,7 @@ void check_books(Bytes input, bool mapped) {
   });
   const std::size_t chunks = guest.layout().chunk_count();
   std::vector<PageWord> pages(chunks, kAllPages);
-  const bool located = finder->locate({}).has_value();
+  const bool located = finder->locate({}, [] {}).has_value();
   if (!finder->find(pages)) check(std::ranges::count(pages, PageWord{0}) == std::ssize(pages));
   std::vector<PageWord> kept(chunks, kAllPages);
   finder->keep_free(kept);

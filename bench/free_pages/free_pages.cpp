@@ -116,7 +116,7 @@ int main(int count_of_words, char** words) {
   for (int round = 0; round < rounds; ++round) {
     for (auto& [name, way] : ways) {
       found[name].assign(chunks, kAllPages);
-      times.measure("locate, " + name, [&] { must(way->locate({})); });
+      times.measure("locate, " + name, [&] { must(way->locate({}, [] {})); });
       times.measure("find, " + name, [&] { must(way->find(found[name])); });
     }
   }

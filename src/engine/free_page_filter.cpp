@@ -23,27 +23,26 @@ void FreePageFilter::locate() {
   words_.resize(board_.chunk_count());
   state_ = State::kLooking;
   locator_ = std::jthread([this](std::stop_token stop) {
-    const Status located = finder_->locate(stop);
+    const Status located =
+        finder_->locate(stop, [this] { state_.store(State::kLikely, std::memory_order_release); });
     if (!located) why_not_ = located.error().message;
-    state_.store(located ? State::kFound : State::kNothing, std::memory_order_release);
+    const bool stopped = !located && located.error().kind == ErrorKind::kCancelled;
+    state_.store(located ? State::kFound : stopped ? State::kLooking : State::kNothing, std::memory_order_release);
   });
-}
-
-bool FreePageFilter::found() {
-  return state_.load(std::memory_order_acquire) == State::kFound;
 }
 
 void FreePageFilter::withdraw(bool just_harvested) {
   const auto took_ms = std::chrono::duration_cast<std::chrono::milliseconds>(look_took_).count();
   const auto worth = std::max(kWorthALook, 2 * static_cast<std::uint64_t>(took_ms) * kPagesPerMillisecond);
-  if (!found() || board_.waiting() < worth) return;
+  const State state = state_.load(std::memory_order_acquire);
+  const bool known = (state == State::kLikely || state == State::kFound) && find_failed_.empty();
+  if (!known || board_.waiting() < worth) return;
   const Instant begin = clock_.now();
   if (begin < next_look_ && !just_harvested) return;
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) words_[c] = board_.peek(ChunkIndex{c});
   const Status status = finder_->find(words_);
   if (!status) {
-    why_not_ = status.error().message;
-    state_ = State::kNothing;
+    find_failed_ = status.error().message;
     return;
   }
   std::uint64_t taken_off = 0;
@@ -55,9 +54,23 @@ void FreePageFilter::withdraw(bool just_harvested) {
     left_out_.add(chunk, withdrawn);
     taken_off += page_count(withdrawn);
   }
+  any_left_out_ |= taken_off != 0;
   const Instant end = clock_.now();
   look_took_ = end - begin;
   next_look_ = end + std::max(taken_off >= kWorthALook ? kLookAgain : kLookEvery, kLookPart * look_took_);
+}
+
+bool FreePageFilter::post_what_was_doubted() {
+  if (!any_left_out_ || state_.load(std::memory_order_acquire) != State::kNothing) return false;
+  std::ranges::fill(words_, PageWord{0});
+  post_all_but_words();
+  any_left_out_ = false;
+  board_.announce();
+  return true;
+}
+
+bool FreePageFilter::in_doubt() const noexcept {
+  return any_left_out_ && state_.load(std::memory_order_acquire) != State::kFound;
 }
 
 void FreePageFilter::give_up_locating() {
@@ -69,7 +82,16 @@ void FreePageFilter::post_taken_into_use() {
   for (std::uint32_t c = 0; c < words_.size(); ++c) any |= (words_[c] = left_out_.of(ChunkIndex{c})) != 0;
   if (!any) return;
   // Whatever the finder knows by now, even nothing: what it does not call free goes.
-  finder_->keep_free(words_);
+  if (in_doubt()) {
+    std::ranges::fill(words_, PageWord{0});
+  } else {
+    finder_->keep_free(words_);
+  }
+  post_all_but_words();
+}
+
+/// Of what was left out.
+void FreePageFilter::post_all_but_words() {
   for (std::uint32_t c = 0; c < words_.size(); ++c) {
     const ChunkIndex chunk{c};
     const PageWord in_use = left_out_.of(chunk) & ~words_[c];
@@ -85,10 +107,12 @@ std::uint64_t FreePageFilter::pages() const noexcept {
 }
 
 std::string FreePageFilter::finding() const {
+  if (!find_failed_.empty()) return find_failed_;
   switch (state_.load(std::memory_order_acquire)) {
     case State::kFound:
       return "found";
     case State::kLooking:
+    case State::kLikely:
       return "still looking when the guest was stopped";
     case State::kOff:
     case State::kNothing:

@@ -1,12 +1,16 @@
 // Takes pages that the guest has free off the board, and makes good at the end what was not free after all.
 //
-//   locate (own thread) ...... | harvest, post | find, withdraw | harvest, post | ... | stop: what is not free any
-//   more,
-//                              +---------- coordinator's thread -----------+               post
+//   locate (own thread) ... likely ............................. sure, or not: all that was left out, post
+//                             | harvest, post | find, withdraw | harvest, post | ... | stop: what is not free any more,
+//                             +----------------- coordinator's thread ---------+                                  post
 //
 // Why a withdrawn page is not missed: it was free at a moment t after tracking had begun. Finding and withdrawing
 // happen on the thread that harvests, between two harvests, so no write after t has been posted yet: the next harvest
 // finds it.
+//
+// The guest's books are mostly found at once, and that there are no others that fit as well only once all of its memory
+// has been searched, which takes as long as a fast link needs for a fifth of it. So pages are withdrawn in the meantime,
+// and the hand-over waits until their being free is beyond doubt.
 #pragma once
 
 #include <atomic>
@@ -32,6 +36,11 @@ class FreePageFilter {
   /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
   /// hand-over has begun: pages that were given back are posted then, and must stay.
   void withdraw(bool just_harvested);
+  /// Posts all that was left out if it turned out that nothing should have been; whether it did.
+  bool post_what_was_doubted();
+  /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It is sure in
+  /// less time than a lane needs to read the guest's memory.
+  bool in_doubt() const noexcept;
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();
   /// The guest stands: posts every page left out that is not free any more. Announces nothing.
@@ -43,16 +52,19 @@ class FreePageFilter {
   std::string finding() const;
 
  private:
-  enum class State { kOff, kLooking, kFound, kNothing };
-  bool found();
+  void post_all_but_words();
+
+  enum class State { kOff, kLooking, kLikely, kFound, kNothing };
 
   FreePages* finder_;
   Board& board_;
   SharedPageWords& left_out_;
   const Clock& clock_;
   std::vector<PageWord> words_;
-  std::atomic<State> state_{State::kOff};
+  std::atomic<State> state_{State::kOff};   ///< where the locator is
   std::string why_not_ = "not looked for";  ///< set before state_
+  std::string find_failed_;                 ///< why, since when it is not tried again
+  bool any_left_out_ = false;
   Instant next_look_{};
   Duration look_took_{};
   std::jthread locator_;

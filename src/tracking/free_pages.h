@@ -4,6 +4,7 @@
 // it first, so it is found by a harvest. A finder that is not sure knows nothing: it names no page rather than guess.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <stop_token>
 
@@ -17,9 +18,13 @@ class FreePages {
   virtual ~FreePages() = default;
 
   /// Looks for the guest's books on its memory, once. Takes tens of milliseconds per GiB of data: call it from a thread
-  /// of its own, beside the copying; the other methods only after it has returned. kUnsupported, with the reason for
-  /// the report, if this guest's books cannot be found or trusted: then no page is free.
-  virtual Status locate(std::stop_token stop) = 0;
+  /// of its own, beside the copying. kUnsupported, with the reason for the report, if this guest's books cannot be found
+  /// or trusted: then no page is free.
+  ///
+  /// Calls `likely` at most once, on its own thread, as soon as there are books that fit, before it knows whether there
+  /// are others that fit as well. From then on find() may be called, but what it names is only likely to be free: if
+  /// locate() does not end well, it must travel after all. keep_free() only once locate() has ended well.
+  virtual Status locate(std::stop_token stop, const std::function<void()>& likely) = 0;
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. It may clear some that are: pages whose
   /// bytes are all the same, for a guest that poisons or clears its free pages finds them as it left them; and those

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -46,11 +47,12 @@ class LinuxFreePages final : public FreePages {
         physical_(memory, std::move(ranges)),
         roots_(std::move(roots)) {}
 
-  Status locate(std::stop_token stop) override;
+  Status locate(std::stop_token stop, const std::function<void()>& likely) override;
   Status find(std::span<PageWord> pages) override;
   void keep_free(std::span<PageWord> pages) override;
 
  private:
+  Status search(std::stop_token stop, const std::function<void()>& likely);
   Status look_live(const Vmcoreinfo& info);
   Status walk(std::span<PageWord> out);
   Status find_among(std::span<PageWord> pages);
@@ -59,7 +61,8 @@ class LinuxFreePages final : public FreePages {
   PageFrames frames_;
   GuestPhysical physical_;
   PageTableRoots roots_;
-  std::optional<Vmcoreinfo> info_;
+  std::optional<Vmcoreinfo> info_;   ///< written before `likely` is called, never after
+  std::atomic<bool> fits_{false};    ///< info_ is there, and no other kernel's books fit as well
   std::vector<PageWord> walked_;   ///< kept for its capacity
   std::vector<PageWord> uniform_;  ///< of the pages asked about last, those known to be of one value
 };
@@ -75,9 +78,17 @@ Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
   return status;
 }
 
-Status LinuxFreePages::locate(std::stop_token stop) {
+Status LinuxFreePages::locate(std::stop_token stop, const std::function<void()>& likely) {
+  fits_ = false;
   info_.reset();
   uniform_.clear();  // of another kernel's pages, perhaps
+  const Status located = search(stop, likely);
+  if (!located) fits_ = false;
+  return located;
+}
+
+/// To the end, though one was found: whoever planted a note cannot take the real one away.
+Status LinuxFreePages::search(std::stop_token stop, const std::function<void()>& likely) {
   unsigned notes = 0, live_checks = 0;
   std::string believed;
   bool two_kernels = false;
@@ -93,9 +104,11 @@ Status LinuxFreePages::locate(std::stop_token stop) {
       ++live_checks;
       good = look_live(*info);
     }
-    if (good && !info_) {
+    if (good && believed.empty()) {
       info_ = *std::move(info);
       believed = text;
+      fits_ = true;
+      likely();
     } else if (good) {
       // The kernel keeps its note twice, with the same words.
       two_kernels = text != believed;
@@ -106,13 +119,11 @@ Status LinuxFreePages::locate(std::stop_token stop) {
     }
     return two_kernels;
   };
-  // To the end, though one was found: whoever planted a note cannot take the real one away.
   TRY(search_notes(memory_, stop, visit));
   if (two_kernels) {
-    info_.reset();
     return fail(ErrorKind::kUnsupported, "the guest's memory holds two VMCOREINFO notes that both fit it");
   }
-  if (!info_) return fail(std::move(reason));
+  if (!fits_) return fail(std::move(reason));
   return {};
 }
 
@@ -134,7 +145,7 @@ Status LinuxFreePages::walk(std::span<PageWord> out) {
 }
 
 Status LinuxFreePages::find_among(std::span<PageWord> pages) {
-  if (!info_) return fail(ErrorKind::kUnsupported, "the guest's memory books have not been found");
+  if (!fits_) return fail(ErrorKind::kUnsupported, "the guest's memory books have not been found");
   if (pages.size() != memory_.layout().chunk_count()) {
     return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked for", pages.size()));
   }
@@ -164,7 +175,7 @@ Status LinuxFreePages::find(std::span<PageWord> pages) {
 
 void LinuxFreePages::keep_free(std::span<PageWord> pages) {
   const auto keep = [&]() -> Status {
-    if (!info_ || pages.size() != memory_.layout().chunk_count()) return fail(ErrorKind::kUnsupported, "nothing known");
+    if (!fits_ || pages.size() != memory_.layout().chunk_count()) return fail(ErrorKind::kUnsupported, "nothing known");
     TRY(check_kernel(*info_, physical_));
     GuestPageTable table(physical_, root_of(*info_));
     const MemorySections sections = TRY(read_sections(info_->sections, table, frames_.end()));

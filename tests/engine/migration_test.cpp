@@ -137,6 +137,64 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
   }
 }
 
+/// A guest whose books are likely found, and what becomes of the search then.
+class LikelyFreePages : public Migration {
+ protected:
+  LikelyFreePages() {
+    source_vm_.with_memory(fill_with_junk);
+    source_vm_.frees_pages = true;
+    std::this_thread::sleep_for(50ms);
+  }
+  Report move() {
+    auto journal = begun_journal();
+    auto sink_report = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink_vm_)); });
+    auto parts = source_parts(source_vm_, source_vm_, journal, steady_);
+    parts.free_pages = &source_vm_;
+    parts.on_milestone = [this](std::string_view milestone) {
+      if (milestone == "handing-over") searching_at_handover_ = searching_.load();
+    };
+    auto report = run_source(std::move(parts));
+    EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
+    return report;
+  }
+  /// Searches until pages have been left out on the strength of what is only likely, and some time after that.
+  Status search(const std::stop_token& stop, Status result) {
+    for (int left = 200; left > 0; left -= source_vm_.looks != 0) {
+      if (stop.stop_requested()) return fail(ErrorKind::kCancelled, "asked to stop");
+      std::this_thread::sleep_for(1ms);
+    }
+    source_vm_.frees_pages = false;  // what is free from here on was free when it was looked at
+    searching_ = false;
+    return result;
+  }
+
+  FakeSourceVm source_vm_{many_chunks(), 400};
+  FakeSinkVm sink_vm_{many_chunks()};
+  std::atomic<bool> searching_{true}, searching_at_handover_{true};
+};
+
+TEST_F(LikelyFreePages, GoAfterAllIfTheSearchEndsInDoubt) {
+  source_vm_.on_likely = [this](std::stop_token stop) {
+    return search(stop, fail(ErrorKind::kUnsupported, "two kernels"));
+  };
+  const auto report = move();
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_FALSE(searching_at_handover_);
+  EXPECT_GT(source_vm_.found, 0U);
+  EXPECT_EQ(report.free_pages, "two kernels");
+  EXPECT_EQ(report.pages_free, 0U);
+  source_vm_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_vm_.plain().bytes()); });
+}
+
+TEST_F(LikelyFreePages, KeepTheHandoverWaitingUntilTheyAreCertain) {
+  source_vm_.on_likely = [this](std::stop_token stop) { return search(stop, {}); };
+  const auto report = move();
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_FALSE(searching_at_handover_);
+  EXPECT_EQ(report.free_pages, "found");
+  EXPECT_GT(report.pages_free, 0U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, true),
                          [](const auto& p) { return p.param ? "mistaken" : "right"; });
 

@@ -155,7 +155,7 @@ Status expect_uniform(const GuestMemory& memory, const std::vector<PageWord>& al
 void expect_exact(Subject& subject) {
   ASSIGN_OR_FAIL(own, subject.guest->ask("ping"));
   ASSERT_OK(subject.guest->qemu().stop());
-  ASSERT_OK(subject.finder->locate({}));
+  ASSERT_OK(subject.finder->locate({}, [] {}));
   ASSIGN_OR_FAIL(found, subject.find());
   ASSIGN_OR_FAIL(all, subject.walk());
   const auto own_pages = static_cast<std::int64_t>(own.free_bytes / kPageSize);
@@ -237,7 +237,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(FreePagesLong, OfAGuestThatClearsThemAreNotFound) {
   ASSIGN_OR_SKIP(subject, Subject::start({"", Ram::kMemfd, 512, 1, QemuVersion::k7_2, "", "init_on_free=1"}));
   ASSERT_TRUE(subject->guest->ask("free").has_value());
-  ASSERT_OK(subject->finder->locate({}));
+  ASSERT_OK(subject->finder->locate({}, [] {}));
   ASSERT_OK(subject->guest->qemu().stop());
   ASSIGN_OR_FAIL(all, subject->walk());
   ASSIGN_OR_FAIL(found, subject->find());
@@ -247,7 +247,7 @@ TEST(FreePagesLong, OfAGuestThatClearsThemAreNotFound) {
 
 TEST(FreePages, OfAGuestThatWasResetAreNotFound) {
   ASSIGN_OR_SKIP(subject, Subject::start({"", Ram::kMemfd}));
-  ASSERT_OK(subject->finder->locate({}));
+  ASSERT_OK(subject->finder->locate({}, [] {}));
   ASSIGN_OR_FAIL(before, subject->find());
   EXPECT_GT(count(before), 0u);
   auto& qemu = subject->guest->qemu();
@@ -259,7 +259,7 @@ TEST(FreePages, OfAGuestThatWasResetAreNotFound) {
   const auto after = subject->find();
   ASSERT_FALSE(after.has_value());
   EXPECT_EQ(after.error().kind, ErrorKind::kUnsupported);
-  const Status located = subject->finder->locate({});
+  const Status located = subject->finder->locate({}, [] {});
   ASSERT_FALSE(located.has_value());
   EXPECT_EQ(located.error().kind, ErrorKind::kUnsupported) << located.error().message;
   // The next kernel's books are told from those of the last.
@@ -284,7 +284,7 @@ TEST(FreePages, OfOtherGuestsAreNotFound) {
       ASSIGN_OR_FAIL(memory, qemu::open_memory(*vm.process, vm.inspection.blocks));
       const auto finder = make_linux_free_pages(*memory, physical_ranges(vm.inspection),
                                                 [&] { return qemu::page_table_roots(*vm.qmp); });
-      const Status located = finder->locate({});
+      const Status located = finder->locate({}, [] {});
       ASSERT_FALSE(located.has_value());
       EXPECT_EQ(located.error().kind, ErrorKind::kUnsupported);
       EXPECT_EQ(located.error().message, "no VMCOREINFO note in the guest's memory");

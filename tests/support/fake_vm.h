@@ -90,8 +90,10 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
 
   // FreePages
-  Status locate(std::stop_token) override {
-    return frees_pages ? Status{} : Status(fail(ErrorKind::kUnsupported, "no books"));
+  Status locate(std::stop_token stop, const std::function<void()>& likely) override {
+    if (!frees_pages) return fail(ErrorKind::kUnsupported, "no books");
+    likely();
+    return on_likely ? on_likely(stop) : Status{};
   }
   Status find(std::span<PageWord> out) override {
     std::lock_guard lock(guest_mutex_);
@@ -99,7 +101,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     for (const auto& [chunk, page] : free_) free[chunk] |= PageWord{1} << page;
     // A finder may be mistaken: what it names is looked at again in the end.
     for (std::size_t c = 0; mistaken_finder && c < free.size(); c += 3) free[c] |= 0xf0;
-    for (std::size_t c = 0; c < out.size(); ++c) out[c] &= free[c];
+    for (std::size_t c = 0; c < out.size(); ++c) {
+      out[c] &= free[c];
+      found += page_count(out[c]);
+    }
+    ++looks;
     return {};
   }
   void keep_free(std::span<PageWord> pages) override {
@@ -122,7 +128,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   bool has_free(ChunkIndex chunk, unsigned page) const { return free_.contains({chunk.value, page}); }
 
   std::atomic<bool> frees_pages{false};      ///< the guest frees pages, and takes them into use again
+  std::atomic<unsigned> looks{0};            ///< calls of find(), and what they found in all
+  std::atomic<std::uint64_t> found{0};
   std::atomic<bool> mistaken_finder{false};  ///< find() names pages that are in use
+  /// The rest of the search, once there are books that are likely the guest's: what locate() gives.
+  std::function<Status(std::stop_token)> on_likely;
   /// Hears what the engine asks of the VM and the tracker, before it is done, on the coordinator's thread.
   std::function<void(std::string_view)> on_call;
   bool fail_start = false;

@@ -94,7 +94,7 @@ struct Scene {
       return roots;
     });
   }
-  Status locate() { return finder->locate({}); }
+  Status locate() { return finder->locate({}, [] {}); }
   Result<Frames> find() {
     std::vector<PageWord> words(guest.memory().layout().chunk_count(), kAllPages);
     const Status status = finder->find(words);
@@ -346,7 +346,7 @@ TEST(LinuxFreePages, PassesOnWhyTheVcpusCannotBeAsked) {
   const auto finder = make_linux_free_pages(guest.memory(), guest.ranges(), []() -> Result<std::vector<std::uint64_t>> {
     return fail(ErrorKind::kPeerLost, "QEMU closed its monitor");
   });
-  const Status status = finder->locate({});
+  const Status status = finder->locate({}, [] {});
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().kind, ErrorKind::kPeerLost);
 }
@@ -366,6 +366,27 @@ TEST(LinuxFreePages, GoesOnPastStaleNotes) {
   EXPECT_FALSE(scene.find());
 }
 
+TEST(LinuxFreePages, SaysWhatIsLikelyBeforeTheSearchEnds) {
+  Scene scene;
+  scene.guest.make_free(kLow, 3);
+  // A second note that fits, behind the first one: whoever planted it or the first, neither is to be believed.
+  std::string other = scene.guest.note_text();
+  const auto line = other.find('\n') + 1;
+  scene.guest.put_text(kHigh * kPageSize, other.insert(line, "PLANTED=1\n"));
+  unsigned called = 0;
+  const Status located = scene.finder->locate({}, [&] {
+    ++called;
+    const auto found = scene.find();
+    ASSERT_TRUE(found) << found.error().message;
+    EXPECT_EQ(*found, block(kLow, 3));
+  });
+  EXPECT_EQ(called, 1u);
+  ASSERT_FALSE(located);
+  EXPECT_THAT(located.error().message, HasSubstr("two VMCOREINFO notes"));
+  EXPECT_FALSE(scene.find());
+  EXPECT_EQ(scene.keep(block(kLow, 3)), Frames{});
+}
+
 TEST(LinuxFreePages, GivesUpAmongTooManyNotes) {
   Scene scene;
   scene.roots = {0x300000};
@@ -379,7 +400,7 @@ TEST(LinuxFreePages, StopsWhenAsked) {
   Scene scene;
   std::stop_source stop;
   stop.request_stop();
-  const Status status = scene.finder->locate(stop.get_token());
+  const Status status = scene.finder->locate(stop.get_token(), [] {});
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().kind, ErrorKind::kCancelled);
   EXPECT_FALSE(scene.find());

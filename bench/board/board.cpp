@@ -2,8 +2,11 @@
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
 
+#include <string>
+
 #include "bench/interleaved.h"
 #include "memory/board.h"
+#include "memory/sweep_order.h"
 
 namespace {
 
@@ -51,12 +54,13 @@ void claim(benchmark::State& state, PageWord pages) {
 }
 
 /// The sweep of one lane of `lanes` over a TiB: 32 MiB of words, an eighth of a line each.
-void sweep_empty(benchmark::State& state) {
+void sweep_empty(benchmark::State& state, bool spread) {
   const auto lanes = static_cast<std::uint32_t>(state.range(0));
   Board board(kChunksPerTib);
   for (auto _ : state) {
     PageWord found = 0;
-    for (std::uint32_t chunk = 0; chunk < kChunksPerTib; chunk += lanes) found |= board.claim({chunk});
+    SweepOrder order(kChunksPerTib, 0, lanes);
+    while (const auto chunk = order.next(spread)) found |= board.claim(*chunk);
     benchmark::DoNotOptimize(found);
   }
   state.counters["per word"] =
@@ -84,11 +88,15 @@ int main(int argc, char** argv) {
   benchmark::RegisterBenchmark("post a GiB/again", post_again)->Unit(benchmark::kMicrosecond);
   benchmark::RegisterBenchmark("claim a GiB/every page", claim, kAllPages)->Unit(benchmark::kMicrosecond);
   benchmark::RegisterBenchmark("claim a GiB/nothing", claim, PageWord{0})->Unit(benchmark::kMicrosecond);
-  benchmark::RegisterBenchmark("sweep a TiB, nothing waits/lanes", sweep_empty)
-      ->Arg(1)
-      ->Arg(4)
-      ->Arg(8)
-      ->Unit(benchmark::kMicrosecond);
+  for (const bool spread : {false, true}) {
+    const std::string name =
+        std::string("sweep a TiB, nothing waits, ") + (spread ? "spread" : "as it lies") + "/lanes";
+    benchmark::RegisterBenchmark(name.c_str(), sweep_empty, spread)
+        ->Arg(1)
+        ->Arg(4)
+        ->Arg(8)
+        ->Unit(benchmark::kMicrosecond);
+  }
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

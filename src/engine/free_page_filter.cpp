@@ -23,8 +23,7 @@ void FreePageFilter::locate() {
   words_.resize(board_.chunk_count());
   state_ = State::kLooking;
   locator_ = std::jthread([this](std::stop_token stop) {
-    const Status located =
-        finder_->locate(stop, [this] { state_.store(State::kLikely, std::memory_order_release); });
+    const Status located = finder_->locate(stop, [this] { state_.store(State::kLikely, std::memory_order_release); });
     if (!located) why_not_ = located.error().message;
     const bool stopped = !located && located.error().kind == ErrorKind::kCancelled;
     state_.store(located ? State::kFound : stopped ? State::kLooking : State::kNothing, std::memory_order_release);
@@ -41,6 +40,7 @@ void FreePageFilter::withdraw(bool just_harvested) {
   if (begin < next_look_ && !just_harvested) return;
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) words_[c] = board_.peek(ChunkIndex{c});
   const Status status = finder_->find(words_);
+  looked_ = true;
   if (!status) {
     find_failed_ = status.error().message;
     return;
@@ -58,6 +58,11 @@ void FreePageFilter::withdraw(bool just_harvested) {
   const Instant end = clock_.now();
   look_took_ = end - begin;
   next_look_ = end + std::max(taken_off >= kWorthALook ? kLookAgain : kLookEvery, kLookPart * look_took_);
+}
+
+bool FreePageFilter::looked() const noexcept {
+  const State state = state_.load(std::memory_order_acquire);
+  return looked_ || state == State::kOff || state == State::kNothing;
 }
 
 bool FreePageFilter::post_what_was_doubted() {

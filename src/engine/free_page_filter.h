@@ -9,8 +9,8 @@
 // finds it.
 //
 // The guest's books are mostly found at once, and that there are no others that fit as well only once all of its memory
-// has been searched, which takes as long as a fast link needs for a fifth of it. So pages are withdrawn in the meantime,
-// and the hand-over waits until their being free is beyond doubt.
+// has been searched, which takes as long as a fast link needs for a fifth of it. So pages are withdrawn in the
+// meantime, and the hand-over waits until their being free is beyond doubt.
 #pragma once
 
 #include <atomic>
@@ -36,6 +36,9 @@ class FreePageFilter {
   /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
   /// hand-over has begun: pages that were given back are posted then, and must stay.
   void withdraw(bool just_harvested);
+  /// What is free has been withdrawn once, or cannot be told: no more need to send first what is the least likely to be
+  /// free, and that is the lowest memory: Linux uses it early, and processes come and go above it.
+  bool looked() const noexcept;
   /// Posts all that was left out if it turned out that nothing should have been; whether it did.
   bool post_what_was_doubted();
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It is sure in
@@ -65,6 +68,7 @@ class FreePageFilter {
   std::string why_not_ = "not looked for";  ///< set before state_
   std::string find_failed_;                 ///< why, since when it is not tried again
   bool any_left_out_ = false;
+  bool looked_ = false;
   Instant next_look_{};
   Duration look_took_{};
   std::jthread locator_;

@@ -5,6 +5,7 @@
 
 #include "engine/fence.h"
 #include "engine/process_usage.h"
+#include "memory/sweep_order.h"
 
 namespace godwit {
 
@@ -76,14 +77,16 @@ Status SourceLane::run(std::stop_token stop) {
 
 Result<bool> SourceLane::sweep(std::stop_token stop) {
   bool found = false;
-  for (std::uint32_t c = number_; c < setting_.board.chunk_count() && !stop.stop_requested(); c += setting_.lanes) {
-    if (setting_.board.peek(ChunkIndex{c}) == 0) continue;
-    const PageWord pages = setting_.board.claim(ChunkIndex{c});
+  SweepOrder order(setting_.board.chunk_count(), number_, setting_.lanes);
+  while (const auto chunk = order.next(setting_.spread.load(std::memory_order_relaxed))) {
+    if (stop.stop_requested()) break;
+    if (setting_.board.peek(*chunk) == 0) continue;
+    const PageWord pages = setting_.board.claim(*chunk);
     if (pages == 0) continue;
     const Instant begin = setting_.clock.now();
     if (!found) accounted_ = begin;
     found = true;
-    TRY(take(ChunkIndex{c}, pages, stop));
+    TRY(take(*chunk, pages, stop));
     TRY(collect(false, stop));
     add(counters_.busy_ns, static_cast<std::uint64_t>((setting_.clock.now() - begin).count()));
   }

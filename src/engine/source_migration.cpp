@@ -212,6 +212,7 @@ Status SourceMigration::pilot() {
       handing_over_ ? now_is.since_harvest >= kHarvestInHandover : std::holds_alternative<Harvest>(verdict);
   if (due && !(handing_over_ && parts_.quiesce_harvests)) TRY(harvest());
   if (!handing_over_) free_pages_.withdraw(due);
+  if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);
   return due ? Status{} : settle();
 }
 

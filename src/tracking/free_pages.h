@@ -18,8 +18,8 @@ class FreePages {
   virtual ~FreePages() = default;
 
   /// Looks for the guest's books on its memory, once. Takes tens of milliseconds per GiB of data: call it from a thread
-  /// of its own, beside the copying. kUnsupported, with the reason for the report, if this guest's books cannot be found
-  /// or trusted: then no page is free.
+  /// of its own, beside the copying. kUnsupported, with the reason for the report, if this guest's books cannot be
+  /// found or trusted: then no page is free.
   ///
   /// Calls `likely` at most once, on its own thread, as soon as there are books that fit, before it knows whether there
   /// are others that fit as well. From then on find() may be called, but what it names is only likely to be free: if

@@ -61,10 +61,10 @@ class LinuxFreePages final : public FreePages {
   PageFrames frames_;
   GuestPhysical physical_;
   PageTableRoots roots_;
-  std::optional<Vmcoreinfo> info_;   ///< written before `likely` is called, never after
-  std::atomic<bool> fits_{false};    ///< info_ is there, and no other kernel's books fit as well
-  std::vector<PageWord> walked_;   ///< kept for its capacity
-  std::vector<PageWord> uniform_;  ///< of the pages asked about last, those known to be of one value
+  std::optional<Vmcoreinfo> info_;  ///< written before `likely` is called, never after
+  std::atomic<bool> fits_{false};   ///< info_ is there, and no other kernel's books fit as well
+  std::vector<PageWord> walked_;    ///< kept for its capacity
+  std::vector<PageWord> uniform_;   ///< of the pages asked about last, those known to be of one value
 };
 
 Status LinuxFreePages::look_live(const Vmcoreinfo& info) {

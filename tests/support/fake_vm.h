@@ -127,8 +127,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   /// With the guest stopped: the pages it has free now.
   bool has_free(ChunkIndex chunk, unsigned page) const { return free_.contains({chunk.value, page}); }
 
-  std::atomic<bool> frees_pages{false};      ///< the guest frees pages, and takes them into use again
-  std::atomic<unsigned> looks{0};            ///< calls of find(), and what they found in all
+  std::atomic<bool> frees_pages{false};  ///< the guest frees pages, and takes them into use again
+  std::atomic<unsigned> looks{0};        ///< calls of find(), and what they found in all
   std::atomic<std::uint64_t> found{0};
   std::atomic<bool> mistaken_finder{false};  ///< find() names pages that are in use
   /// The rest of the search, once there are books that are likely the guest's: what locate() gives.

@@ -61,6 +61,8 @@ class LanePair {
   }
 
   void post(ChunkIndex chunk, PageWord pages) { board.post(chunk, pages); }
+  /// Sweeps take chunks from all over from now on, also the one that is under way.
+  void spread() { setting_.spread = true; }
   /// Until all that was posted has been applied, and counted.
   void copy() {
     fence(++last_);

@@ -94,7 +94,9 @@ struct Scene {
       return roots;
     });
   }
-  Status locate() { return finder->locate({}, [] {}); }
+  Status locate() {
+    return finder->locate({}, [] {});
+  }
   Result<Frames> find() {
     std::vector<PageWord> words(guest.memory().layout().chunk_count(), kAllPages);
     const Status status = finder->find(words);

@@ -15,12 +15,14 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <numeric>
 #include <string_view>
 #include <vector>
 
 #include "corpus.h"
 #include "lane_simulation.h"
 #include "measure.h"
+#include "memory/sweep_order.h"
 
 namespace {
 
@@ -89,18 +91,16 @@ double bound(const Setting& setting, std::span<const Block> corpus) {
   return most;
 }
 
-/// How well a lane's block tells of its next one: their sizes' correlation.
-double correlation(std::span<const Block> corpus, std::size_t lanes) {
+/// How well a lane's block tells of its next one: their sizes' correlation, in one sweep of the first lane.
+double correlation(std::span<const Block> corpus, std::uint32_t lanes) {
+  std::vector<double> off;
   double mean = 0;
-  for (const Block& block : corpus) mean += saved(block, judge()) / static_cast<double>(corpus.size());
-  double square = 0;
-  double product = 0;
-  for (std::size_t i = 0; i < corpus.size(); ++i) {
-    const double off = saved(corpus[i], judge()) - mean;
-    square += off * off;
-    product += off * (saved(corpus[(i + lanes) % corpus.size()], judge()) - mean);
-  }
-  return product / square;
+  SweepOrder order(static_cast<std::uint32_t>(corpus.size()), 0, lanes);
+  while (const auto next = order.next(true)) off.push_back(saved(corpus[next->value], judge()));
+  for (const double each : off) mean += each / static_cast<double>(off.size());
+  for (double& each : off) each -= mean;
+  const double square = std::inner_product(off.begin(), off.end(), off.begin(), 0.0);
+  return std::inner_product(off.begin(), off.end() - 1, off.begin() + 1, 0.0) / square;
 }
 
 void print_corpus(std::span<const Block> corpus, double send, double copy) {

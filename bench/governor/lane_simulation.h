@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/governor.h"
+#include "memory/sweep_order.h"
 
 namespace godwit::simulation {
 
@@ -103,7 +104,7 @@ class Simulation {
 
   Result run() {
     for (unsigned i = 0; i < setting_.lanes; ++i) {
-      lanes_[i].next = i;
+      lanes_[i].left = setting_.blocks / setting_.lanes;
       begin_block(i);
     }
     while (advance()) {
@@ -118,7 +119,9 @@ class Simulation {
   enum class State { kWorking, kWaiting, kDone };
   struct Lane {
     State state = State::kDone;
-    std::size_t next = 0;  ///< block, counted through all lanes
+    std::size_t left = 0;  ///< blocks
+    unsigned sweeps = 0;
+    SweepOrder order{0, 0, 1};
     double work = 0;       ///< ns left
     double in_buffer = 0;  ///< bytes
     double since = 0;      ///< the last outcome
@@ -131,14 +134,24 @@ class Simulation {
   }
   static Duration nanoseconds(double ns) { return Duration(static_cast<std::int64_t>(ns)); }
 
+  /// Lanes sweep the corpus again and again, each time another one's part of it.
+  const Block& next_block(unsigned number) {
+    Lane& lane = lanes_[number];
+    while (true) {
+      if (const auto next = lane.order.next(true)) return corpus_[next->value];
+      const unsigned part = (number + lane.sweeps++) % setting_.lanes;
+      lane.order = {static_cast<std::uint32_t>(corpus_.size()), part, setting_.lanes};
+    }
+  }
+
   void begin_block(unsigned number) {
     Lane& lane = lanes_[number];
-    if (lane.next >= setting_.blocks) {
+    if (lane.left == 0) {
       lane.state = State::kDone;
       return;
     }
-    const Block& block = corpus_[lane.next % corpus_.size()];
-    lane.next += setting_.lanes;
+    --lane.left;
+    const Block& block = next_block(number);
     const std::size_t rung = chooser_.choose(number, block);
     const Tried& tried = block.on.at(rung);
     const double encoding = noisy(tried.ns);

@@ -91,11 +91,14 @@ Status LinuxFreePages::locate(std::stop_token stop, const std::function<void()>&
 Status LinuxFreePages::search(std::stop_token stop, const std::function<void()>& likely) {
   unsigned notes = 0, live_checks = 0;
   std::string believed;
-  bool two_kernels = false;
+  bool two_kernels = false, cut_short = false;
   Error reason{ErrorKind::kUnsupported, "no VMCOREINFO note in the guest's memory", 0};
   const auto visit = [&](std::string_view text) -> Result<bool> {
+    // The kernel keeps its note twice, with the same words.
+    if (fits_ && text == believed) return false;
     if (++notes > kMaxNotes || live_checks == kMaxLiveChecks) {
       reason = {ErrorKind::kUnsupported, "too many VMCOREINFO notes in the guest's memory", 0};
+      cut_short = true;
       return true;
     }
     auto info = parse_vmcoreinfo(text);
@@ -104,14 +107,13 @@ Status LinuxFreePages::search(std::stop_token stop, const std::function<void()>&
       ++live_checks;
       good = look_live(*info);
     }
-    if (good && believed.empty()) {
+    if (good && !fits_) {
       info_ = *std::move(info);
       believed = text;
       fits_ = true;
       likely();
     } else if (good) {
-      // The kernel keeps its note twice, with the same words.
-      two_kernels = text != believed;
+      two_kernels = true;
     } else if (good.error().kind != ErrorKind::kUnsupported) {
       return fail(good.error());
     } else {
@@ -123,7 +125,7 @@ Status LinuxFreePages::search(std::stop_token stop, const std::function<void()>&
   if (two_kernels) {
     return fail(ErrorKind::kUnsupported, "the guest's memory holds two VMCOREINFO notes that both fit it");
   }
-  if (!fits_) return fail(std::move(reason));
+  if (cut_short || !fits_) return fail(std::move(reason));
   return {};
 }
 

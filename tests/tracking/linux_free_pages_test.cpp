@@ -398,6 +398,24 @@ TEST(LinuxFreePages, GivesUpAmongTooManyNotes) {
   EXPECT_LE(scene.asked, 100u);
 }
 
+TEST(LinuxFreePages, BelievesNoNoteAmongTooMany) {
+  // The first of them fits; behind all the others there might be one that does, too.
+  Scene scene;
+  std::string stale = scene.guest.note_text();
+  stale.replace(stale.find("6.1.0-test"), 10, "5.9.0-test");
+  for (std::uint64_t frame = kHigh; frame < kHigh + 400; ++frame) scene.guest.put_text(frame * kPageSize, stale);
+  EXPECT_EQ(scene.reason(), "too many VMCOREINFO notes in the guest's memory");
+  EXPECT_FALSE(scene.find());
+}
+
+TEST(LinuxFreePages, DoesNotMindCopiesOfTheNote) {
+  Scene scene;
+  for (std::uint64_t frame = kHigh; frame < kHigh + 400; ++frame) {
+    scene.guest.put_text(frame * kPageSize, scene.guest.note_text());
+  }
+  EXPECT_EQ(scene.reason(), "located");
+}
+
 TEST(LinuxFreePages, StopsWhenAsked) {
   Scene scene;
   std::stop_source stop;

@@ -25,8 +25,8 @@ void FreePageFilter::locate() {
   locator_ = std::jthread([this](std::stop_token stop) {
     const Status located = finder_->locate(stop, [this] { state_.store(State::kLikely, std::memory_order_release); });
     if (!located) why_not_ = located.error().message;
-    const bool stopped = !located && located.error().kind == ErrorKind::kCancelled;
-    state_.store(located ? State::kFound : stopped ? State::kLooking : State::kNothing, std::memory_order_release);
+    const bool given_up = !located && stop.stop_requested();
+    state_.store(located ? State::kFound : given_up ? State::kLooking : State::kNothing, std::memory_order_release);
   });
 }
 
@@ -40,7 +40,6 @@ void FreePageFilter::withdraw(bool just_harvested) {
   if (begin < next_look_ && !just_harvested) return;
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) words_[c] = board_.peek(ChunkIndex{c});
   const Status status = finder_->find(words_);
-  looked_ = true;
   if (!status) {
     find_failed_ = status.error().message;
     return;
@@ -55,6 +54,7 @@ void FreePageFilter::withdraw(bool just_harvested) {
     taken_off += page_count(withdrawn);
   }
   any_left_out_ |= taken_off != 0;
+  looked_ |= taken_off < kWorthALook;
   const Instant end = clock_.now();
   look_took_ = end - begin;
   next_look_ = end + std::max(taken_off >= kWorthALook ? kLookAgain : kLookEvery, kLookPart * look_took_);
@@ -62,7 +62,7 @@ void FreePageFilter::withdraw(bool just_harvested) {
 
 bool FreePageFilter::looked() const noexcept {
   const State state = state_.load(std::memory_order_acquire);
-  return looked_ || state == State::kOff || state == State::kNothing;
+  return looked_ || !find_failed_.empty() || state == State::kOff || state == State::kNothing;
 }
 
 bool FreePageFilter::post_what_was_doubted() {
@@ -112,10 +112,9 @@ std::uint64_t FreePageFilter::pages() const noexcept {
 }
 
 std::string FreePageFilter::finding() const {
-  if (!find_failed_.empty()) return find_failed_;
   switch (state_.load(std::memory_order_acquire)) {
     case State::kFound:
-      return "found";
+      return find_failed_.empty() ? "found" : find_failed_;
     case State::kLooking:
     case State::kLikely:
       return "still looking when the guest was stopped";

@@ -36,13 +36,13 @@ class FreePageFilter {
   /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
   /// hand-over has begun: pages that were given back are posted then, and must stay.
   void withdraw(bool just_harvested);
-  /// What is free has been withdrawn once, or cannot be told: no more need to send first what is the least likely to be
+  /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first what is the least likely to be
   /// free, and that is the lowest memory: Linux uses it early, and processes come and go above it.
   bool looked() const noexcept;
   /// Posts all that was left out if it turned out that nothing should have been; whether it did.
   bool post_what_was_doubted();
-  /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It is sure in
-  /// less time than a lane needs to read the guest's memory.
+  /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
+  /// long as the locator needs to look at every page that holds data, and to ask the hypervisor about a few notes.
   bool in_doubt() const noexcept;
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();

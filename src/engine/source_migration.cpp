@@ -185,6 +185,7 @@ Status SourceMigration::copy_until_stopped() {
 }
 
 Status SourceMigration::pilot() {
+  if (!handing_over_ && free_pages_.post_what_was_doubted()) posted_since_fence_ = true;
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
   const bool was_applied = applied_;
@@ -199,9 +200,7 @@ Status SourceMigration::pilot() {
   const Sample now_is = sample();
   const Verdict verdict = decide(parts_.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
-  if (!handing_over_ && free_pages_.post_what_was_doubted()) posted_since_fence_ = true;
   if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_) {
-    if (board_.waiting() != 0 || free_pages_.in_doubt()) return {};
     // Many pages that were given back go first, while the guest runs: no prediction knows of them.
     if (parts_.holes_may_appear && TRY(post_given_back()) > kFewPages) return {};
     return start_handover();

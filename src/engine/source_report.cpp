@@ -26,7 +26,7 @@ Sample SourceMigration::sample() const {
   const double busy_rate = wire_rate_.per_busy_second() * parts_.goals.lanes;
   return Sample{
       .elapsed = at - began_,
-      .drained = applied_,
+      .drained = applied_ && !free_pages_.in_doubt(),
       .harvests = harvests_,
       .last_harvest = last_harvest_.pages,
       .last_interval = harvest_interval_,

@@ -1,7 +1,8 @@
 // Pages that the guest itself has no use for: their content need not travel.
 //
 // Why leaving them out is safe: dirty tracking runs before they are read, and whoever takes a free page into use writes
-// it first, so it is found by a harvest. A finder that is not sure knows nothing: it names no page rather than guess.
+// it first, so it is found by a harvest. A finder that is not sure knows nothing: it names no page rather than guess,
+// but for the time in which it says itself that what it names is only likely.
 #pragma once
 
 #include <functional>
@@ -28,8 +29,7 @@ class FreePages {
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. It may clear some that are: pages whose
   /// bytes are all the same, for a guest that poisons or clears its free pages finds them as it left them; and those
-  /// that would make the look a long one, so that it pays to look again. After locate() went well; dirty tracking must
-  /// run. One thread at a time. An error, or books that contradict themselves, means: nothing free, all cleared.
+  /// that would make the look a long one, so that it pays to look again. Dirty tracking must run. One thread at a time. An error, or books that contradict themselves, means: nothing free, all cleared.
   virtual Status find(std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. For the stopped guest, so it is quick:

@@ -99,6 +99,20 @@ void fill_with_junk(testing::PlainMemory& memory) {
 
 constexpr unsigned char kForeign = 0xee;
 
+/// Pages that are in use at the source, with other bytes than at the sink.
+std::uint64_t wrong_pages(FakeSourceVm& source, FakeSinkVm& sink) {
+  std::uint64_t wrong = 0;
+  source.with_memory([&](auto& memory) {
+    for (std::uint32_t c = 0; c < memory.layout().chunk_count(); ++c) {
+      for_each_page(memory.layout().valid_pages(ChunkIndex{c}), [&](unsigned page) {
+        if (source.has_free(ChunkIndex{c}, page)) return;
+        wrong += std::memcmp(memory.at(ChunkIndex{c}, page), sink.plain().at(ChunkIndex{c}, page), kPageSize) != 0;
+      });
+    }
+  });
+  return wrong;
+}
+
 class FreePagesMigration : public Migration, public ::testing::WithParamInterface<bool> {};
 
 TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
@@ -120,16 +134,7 @@ TEST_P(FreePagesMigration, LeavesFreePagesOutAndNothingElse) {
   EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
   EXPECT_EQ(report.free_pages, "found");
   EXPECT_GT(report.pages_free, 0U);
-  std::uint64_t wrong = 0;
-  source.with_memory([&](auto& memory) {
-    for (std::uint32_t c = 0; c < memory.layout().chunk_count(); ++c) {
-      for_each_page(memory.layout().valid_pages(ChunkIndex{c}), [&](unsigned page) {
-        if (source.has_free(ChunkIndex{c}, page)) return;
-        wrong += std::memcmp(memory.at(ChunkIndex{c}, page), sink.plain().at(ChunkIndex{c}, page), kPageSize) != 0;
-      });
-    }
-  });
-  EXPECT_EQ(wrong, 0U);
+  EXPECT_EQ(wrong_pages(source, sink), 0U);
   const std::vector<std::byte> foreign(kPageSize, std::byte{kForeign});
   const auto& arrived = sink.plain().bytes();
   for (std::size_t at = 0; at < arrived.size(); at += kPageSize) {
@@ -186,6 +191,18 @@ TEST_F(LikelyFreePages, GoAfterAllIfTheSearchEndsInDoubt) {
   source_vm_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_vm_.plain().bytes()); });
 }
 
+TEST_F(LikelyFreePages, GoAfterAllIfALaterLookFailedToo) {
+  source_vm_.looks_that_work = 1;
+  source_vm_.on_likely = [this](std::stop_token stop) {
+    return search(stop, fail(ErrorKind::kUnsupported, "two kernels"));
+  };
+  const auto report = move();
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_GT(source_vm_.found, 0U);
+  EXPECT_EQ(report.free_pages, "two kernels");
+  source_vm_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_vm_.plain().bytes()); });
+}
+
 TEST_F(LikelyFreePages, KeepTheHandoverWaitingUntilTheyAreCertain) {
   source_vm_.on_likely = [this](std::stop_token stop) { return search(stop, {}); };
   const auto report = move();
@@ -193,6 +210,7 @@ TEST_F(LikelyFreePages, KeepTheHandoverWaitingUntilTheyAreCertain) {
   EXPECT_FALSE(searching_at_handover_);
   EXPECT_EQ(report.free_pages, "found");
   EXPECT_GT(report.pages_free, 0U);
+  EXPECT_EQ(wrong_pages(source_vm_, sink_vm_), 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, true),

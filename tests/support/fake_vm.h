@@ -97,6 +97,10 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Status find(std::span<PageWord> out) override {
     std::lock_guard lock(guest_mutex_);
+    if (looks >= looks_that_work) {
+      std::ranges::fill(out, PageWord{0});
+      return fail(ErrorKind::kUnsupported, "contradictions");
+    }
     std::vector<PageWord> free(out.size());
     for (const auto& [chunk, page] : free_) free[chunk] |= PageWord{1} << page;
     // A finder may be mistaken: what it names is looked at again in the end.
@@ -130,6 +134,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::atomic<bool> frees_pages{false};  ///< the guest frees pages, and takes them into use again
   std::atomic<unsigned> looks{0};        ///< calls of find(), and what they found in all
   std::atomic<std::uint64_t> found{0};
+  std::atomic<unsigned> looks_that_work{~0U};
   std::atomic<bool> mistaken_finder{false};  ///< find() names pages that are in use
   /// The rest of the search, once there are books that are likely the guest's: what locate() gives.
   std::function<Status(std::stop_token)> on_likely;

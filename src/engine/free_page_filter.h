@@ -36,8 +36,8 @@ class FreePageFilter {
   /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
   /// hand-over has begun: pages that were given back are posted then, and must stay.
   void withdraw(bool just_harvested);
-  /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first what is the least likely to be
-  /// free, and that is the lowest memory: Linux uses it early, and processes come and go above it.
+  /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first the lowest memory,
+  /// which is the least likely to be free.
   bool looked() const noexcept;
   /// Posts all that was left out if it turned out that nothing should have been; whether it did.
   bool post_what_was_doubted();

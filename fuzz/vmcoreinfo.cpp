@@ -95,6 +95,7 @@ void check_books(Bytes input, bool mapped) {
   std::vector<PageWord> pages(chunks, kAllPages);
   const bool located = finder->locate({}, [] {}).has_value();
   if (!finder->find(pages)) check(std::ranges::count(pages, PageWord{0}) == std::ssize(pages));
+  (void)finder->keep_needed(ChunkIndex{0}, pages);
   std::vector<PageWord> kept(chunks, kAllPages);
   finder->keep_free(kept);
   check(located || std::ranges::count(kept, PageWord{0}) == std::ssize(kept));

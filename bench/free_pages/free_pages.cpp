@@ -118,6 +118,8 @@ int main(int count_of_words, char** words) {
       found[name].assign(chunks, kAllPages);
       times.measure("locate, " + name, [&] { must(way->locate({}, [] {})); });
       times.measure("find, " + name, [&] { must(way->find(found[name])); });
+      auto needed = found[name];
+      times.measure("keep_needed, " + name, [&] { must(way->keep_needed(ChunkIndex{0}, needed)); });
     }
   }
   (void)need(vm.qmp->execute("stop"));

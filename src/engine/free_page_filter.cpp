@@ -13,6 +13,9 @@ constexpr std::uint64_t kPagesPerMillisecond = 256;
 constexpr Duration kLookEvery = std::chrono::milliseconds(500);
 constexpr Duration kLookAgain = std::chrono::milliseconds(50);
 constexpr int kLookPart = 5;
+// Looking into pages goes on for as long in each of the coordinator's rounds, which rest 5 ms.
+constexpr Duration kLookInto = std::chrono::milliseconds(5);
+constexpr std::uint32_t kChunksAtOnce = 32;
 }  // namespace
 
 FreePageFilter::FreePageFilter(FreePages* finder, Board& board, SharedPageWords& left_out, const Clock& clock)
@@ -21,6 +24,8 @@ FreePageFilter::FreePageFilter(FreePages* finder, Board& board, SharedPageWords&
 void FreePageFilter::locate() {
   if (finder_ == nullptr) return;
   words_.resize(board_.chunk_count());
+  unseen_.resize(board_.chunk_count());
+  first_unseen_ = board_.chunk_count();
   state_ = State::kLooking;
   locator_ = std::jthread([this](std::stop_token stop) {
     const Status located = finder_->locate(stop, [this] { state_.store(State::kLikely, std::memory_order_release); });
@@ -51,6 +56,8 @@ void FreePageFilter::withdraw(bool just_harvested) {
     const PageWord withdrawn = board_.withdraw(chunk, words_[c]);
     if (withdrawn == 0) continue;
     left_out_.add(chunk, withdrawn);
+    unseen_[c] |= withdrawn;
+    first_unseen_ = std::min(first_unseen_, c);
     taken_off += page_count(withdrawn);
   }
   any_left_out_ |= taken_off != 0;
@@ -65,8 +72,9 @@ bool FreePageFilter::looked() const noexcept {
   return looked_ || !find_failed_.empty() || state == State::kOff || state == State::kNothing;
 }
 
-bool FreePageFilter::post_what_was_doubted() {
-  if (!any_left_out_ || state_.load(std::memory_order_acquire) != State::kNothing) return false;
+bool FreePageFilter::settle_doubts() {
+  if (!any_left_out_) return false;
+  if (state_.load(std::memory_order_acquire) != State::kNothing) return look_into_some();
   std::ranges::fill(words_, PageWord{0});
   post_all_but_words();
   any_left_out_ = false;
@@ -74,8 +82,41 @@ bool FreePageFilter::post_what_was_doubted() {
   return true;
 }
 
+bool FreePageFilter::look_into_some() {
+  if (first_unseen_ == unseen_.size()) return false;
+  const Instant begin = clock_.now();
+  const Instant until = begin + kLookInto;
+  bool posted = false;
+  while (first_unseen_ < unseen_.size() && clock_.now() < until) {
+    if (unseen_[first_unseen_] == 0) {
+      ++first_unseen_;
+      continue;
+    }
+    const std::uint32_t first = first_unseen_;
+    const auto count = std::min<std::size_t>(kChunksAtOnce, unseen_.size() - first);
+    const std::span<PageWord> needed(&words_[first], count);
+    std::copy_n(&unseen_[first], count, needed.begin());
+    const Status status = finder_->keep_needed(ChunkIndex{first}, needed);
+    if (!status) {
+      find_failed_ = status.error().message;
+      std::copy_n(&unseen_[first], count, needed.begin());
+    }
+    std::fill_n(&unseen_[first], count, PageWord{0});
+    for (std::uint32_t c = first; c < first + count; ++c) {
+      const PageWord must_travel = words_[c] & left_out_.of(ChunkIndex{c});
+      left_out_.drop(ChunkIndex{c}, must_travel);
+      board_.post(ChunkIndex{c}, must_travel);
+      posted |= must_travel != 0;
+    }
+  }
+  // With the rests, it keeps the hand-over waiting for twice as long.
+  look_took_ += 2 * (clock_.now() - begin);
+  if (posted) board_.announce();
+  return posted;
+}
+
 bool FreePageFilter::in_doubt() const noexcept {
-  return any_left_out_ && state_.load(std::memory_order_acquire) != State::kFound;
+  return any_left_out_ && (state_.load(std::memory_order_acquire) != State::kFound || first_unseen_ < unseen_.size());
 }
 
 void FreePageFilter::give_up_locating() {

@@ -1,16 +1,17 @@
 // Takes pages that the guest has free off the board, and makes good at the end what was not free after all.
 //
 //   locate (own thread) ... likely ............................. sure, or not: all that was left out, post
-//                             | harvest, post | find, withdraw | harvest, post | ... | stop: what is not free any more,
-//                             +----------------- coordinator's thread ---------+                                  post
+//                             | harvest, post | find, withdraw | look into some, post what must travel | harvest, post
+//                             | | ... | stop: what is not free any more, post
+//                             +-------------------------- coordinator's thread -------------------------+
 //
 // Why a withdrawn page is not missed: it was free at a moment t after tracking had begun. Finding and withdrawing
 // happen on the thread that harvests, between two harvests, so no write after t has been posted yet: the next harvest
 // finds it.
 //
-// The guest's books are mostly found at once, and that there are no others that fit as well only once all of its memory
-// has been searched, which takes as long as a fast link needs for a fifth of it. So pages are withdrawn in the
-// meantime, and the hand-over waits until their being free is beyond doubt.
+// First withdrawn, then made sure of, for a fast link takes a GiB in the time that it takes to look at one: that no
+// other books fit the guest is known only when all of its memory has been searched, and which free pages it wants to
+// find as it left them only when each has been looked at. The hand-over waits until both is beyond doubt.
 #pragma once
 
 #include <atomic>
@@ -39,10 +40,11 @@ class FreePageFilter {
   /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first the lowest memory,
   /// which is the least likely to be free.
   bool looked() const noexcept;
-  /// Posts all that was left out if it turned out that nothing should have been; whether it did.
-  bool post_what_was_doubted();
+  /// Looks into some of what was left out, for some milliseconds, and posts what must travel after all: of those, or
+  /// all if it turned out that nothing should have been left out. Whether it posted any.
+  bool settle_doubts();
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
-  /// long as the locator needs to look at every page that holds data, and to ask the hypervisor about a few notes.
+  /// long as it takes to look at every page that holds data, and to ask the hypervisor about a few notes.
   bool in_doubt() const noexcept;
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();
@@ -56,6 +58,7 @@ class FreePageFilter {
 
  private:
   void post_all_but_words();
+  bool look_into_some();
 
   enum class State { kOff, kLooking, kLikely, kFound, kNothing };
 
@@ -69,8 +72,10 @@ class FreePageFilter {
   std::string find_failed_;                 ///< why, since when it is not tried again
   bool any_left_out_ = false;
   bool looked_ = false;
+  std::vector<PageWord> unseen_;    ///< left out, and not looked into
+  std::uint32_t first_unseen_ = 0;  ///< no chunk before it has any
   Instant next_look_{};
-  Duration look_took_{};
+  Duration look_took_{};  ///< the last one, with looking into what it found
   std::jthread locator_;
 };
 

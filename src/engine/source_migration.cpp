@@ -185,7 +185,7 @@ Status SourceMigration::copy_until_stopped() {
 }
 
 Status SourceMigration::pilot() {
-  if (!handing_over_ && free_pages_.post_what_was_doubted()) posted_since_fence_ = true;
+  if (!handing_over_ && free_pages_.settle_doubts()) posted_since_fence_ = true;
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
   const bool was_applied = applied_;

@@ -33,9 +33,6 @@ constexpr unsigned kWalks = 4;
 constexpr std::uint64_t kMissingPages = 1024;
 constexpr std::uint64_t kMissingPart = 64;
 
-// 1 GiB in one look: 30 ms, or 300 where memory has to be copied. The coordinator waits for it.
-constexpr std::uint64_t kMostLookedAt = 262144;
-
 // A vCPU that could not be asked well is not asked again at once: others use the monitor too.
 constexpr auto kBetweenTries = std::chrono::milliseconds(2);
 
@@ -49,6 +46,7 @@ class LinuxFreePages final : public FreePages {
 
   Status locate(std::stop_token stop, const std::function<void()>& likely) override;
   Status find(std::span<PageWord> pages) override;
+  Status keep_needed(ChunkIndex first, std::span<PageWord> pages) override;
   void keep_free(std::span<PageWord> pages) override;
 
  private:
@@ -64,7 +62,7 @@ class LinuxFreePages final : public FreePages {
   std::optional<Vmcoreinfo> info_;  ///< written before `likely` is called, never after
   std::atomic<bool> fits_{false};   ///< info_ is there, and no other kernel's books fit as well
   std::vector<PageWord> walked_;    ///< kept for its capacity
-  std::vector<PageWord> uniform_;   ///< of the pages asked about last, those known to be of one value
+  std::vector<PageWord> uniform_;   ///< of the pages asked about last, those that keep_needed() named
 };
 
 Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
@@ -164,15 +162,22 @@ Status LinuxFreePages::find_among(std::span<PageWord> pages) {
   for (std::size_t chunk = 0; chunk < pages.size(); ++chunk) {
     // A page that is asked about again and again waits, and is as it was when it began to; if not, it is sent: no harm.
     uniform_[chunk] &= pages[chunk];
-    pages[chunk] &= walked_[chunk];
+    pages[chunk] &= walked_[chunk] & ~uniform_[chunk];
   }
-  return drop_uniform(memory_, pages, uniform_, kMostLookedAt);
+  return {};
 }
 
 Status LinuxFreePages::find(std::span<PageWord> pages) {
   Status status = find_among(pages);
   if (!status) std::ranges::fill(pages, PageWord{0});
   return status;
+}
+
+Status LinuxFreePages::keep_needed(ChunkIndex first, std::span<PageWord> pages) {
+  TRY(keep_uniform(memory_, first, pages));
+  uniform_.resize(memory_.layout().chunk_count());
+  for (std::size_t i = 0; i < pages.size(); ++i) uniform_[first.value + i] |= pages[i];
+  return {};
 }
 
 void LinuxFreePages::keep_free(std::span<PageWord> pages) {

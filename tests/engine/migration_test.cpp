@@ -213,6 +213,19 @@ TEST_F(LikelyFreePages, KeepTheHandoverWaitingUntilTheyAreCertain) {
   EXPECT_EQ(wrong_pages(source_vm_, sink_vm_), 0U);
 }
 
+TEST_F(LikelyFreePages, KeepTheHandoverWaitingUntilEachHasBeenLookedInto) {
+  source_vm_.look_into_takes = 100ms;
+  source_vm_.on_likely = [this](std::stop_token stop) {
+    auto status = search(stop, {});
+    source_vm_.rests = true;  // so that nothing else keeps the hand-over waiting
+    return status;
+  };
+  const auto report = move();
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_GT(report.pages_free, 0U);
+  EXPECT_EQ(wrong_pages(source_vm_, sink_vm_), 0U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, true),
                          [](const auto& p) { return p.param ? "mistaken" : "right"; });
 

@@ -78,6 +78,9 @@ class Subject {
   Result<std::vector<PageWord>> find() {
     std::vector<PageWord> pages(vm.memory->layout().chunk_count(), kAllPages);
     TRY(finder->find(pages));
+    auto needed = pages;
+    TRY(finder->keep_needed(ChunkIndex{0}, needed));
+    for (std::size_t chunk = 0; chunk < pages.size(); ++chunk) pages[chunk] &= ~needed[chunk];
     return pages;
   }
 

@@ -112,6 +112,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     ++looks;
     return {};
   }
+  Status keep_needed(ChunkIndex, std::span<PageWord> pages) override {
+    std::this_thread::sleep_for(look_into_takes.load());
+    for (PageWord& word : pages) word &= kNeeded;
+    return {};
+  }
   void keep_free(std::span<PageWord> pages) override {
     EXPECT_FALSE(running_) << "asked while the guest runs";
     for (std::size_t c = 0; c < pages.size(); ++c) {
@@ -128,14 +133,21 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     act(memory_);
   }
   bool runs() const noexcept { return running_; }
-  /// With the guest stopped: the pages it has free now.
-  bool has_free(ChunkIndex chunk, unsigned page) const { return free_.contains({chunk.value, page}); }
+  /// With the guest stopped: the pages it has free now, and does not want to find as it left them.
+  bool has_free(ChunkIndex chunk, unsigned page) const {
+    return ((kNeeded >> page) & 1) == 0 && free_.contains({chunk.value, page});
+  }
 
+  /// Of each chunk, the pages that must travel also when they are free.
+  static constexpr PageWord kNeeded = 0x0101010101010101;
+
+  std::atomic<bool> rests{false};        ///< the guest does nothing
   std::atomic<bool> frees_pages{false};  ///< the guest frees pages, and takes them into use again
   std::atomic<unsigned> looks{0};        ///< calls of find(), and what they found in all
   std::atomic<std::uint64_t> found{0};
   std::atomic<unsigned> looks_that_work{~0U};
   std::atomic<bool> mistaken_finder{false};  ///< find() names pages that are in use
+  std::atomic<std::chrono::milliseconds> look_into_takes{std::chrono::milliseconds(0)};  ///< a call of keep_needed()
   /// The rest of the search, once there are books that are likely the guest's: what locate() gives.
   std::function<Status(std::stop_token)> on_likely;
   /// Hears what the engine asks of the VM and the tracker, before it is done, on the coordinator's thread.
@@ -166,7 +178,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     while (!stop.stop_requested()) {
       {
         std::lock_guard lock(guest_mutex_);
-        for (unsigned i = 0; running_ && i < writes_per_ms_; ++i) {
+        for (unsigned i = 0; running_ && !rests && i < writes_per_ms_; ++i) {
           const auto chunk = static_cast<std::uint32_t>(random() % memory_.layout().chunk_count());
           const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
           if (((memory_.layout().valid_pages(ChunkIndex{chunk}) >> page) & 1) == 0) continue;

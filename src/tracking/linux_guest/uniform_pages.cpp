@@ -43,22 +43,15 @@ class UniformPages {
 
 }  // namespace
 
-Status drop_uniform(GuestMemory& memory, std::span<PageWord> pages, std::span<PageWord> uniform, std::uint64_t most) {
-  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~uniform[i];
+Status keep_uniform(GuestMemory& memory, ChunkIndex first, std::span<PageWord> pages) {
   // A page that was given back since it was asked about: to look at it would allocate it again.
   std::vector<PageWord> holes(pages.begin(), pages.end());
-  TRY(memory.keep_holes(ChunkIndex{0}, holes));
+  TRY(memory.keep_holes(first, holes));
   UniformPages look(memory);
-  std::uint64_t left = most;
   for (std::size_t i = 0; i < pages.size(); ++i) {
-    pages[i] &= ~holes[i];
-    if (page_count(pages[i]) > left) left = 0;
-    if (left == 0) pages[i] = 0;
-    left -= page_count(pages[i]);
-    if (pages[i] == 0) continue;
-    const PageWord found = TRY(look.of(ChunkIndex{static_cast<std::uint32_t>(i)}, pages[i]));
-    pages[i] &= ~found;
-    uniform[i] |= found;
+    const PageWord data = pages[i] & ~holes[i];
+    pages[i] = holes[i];
+    if (data != 0) pages[i] |= TRY(look.of(ChunkIndex{first.value + static_cast<std::uint32_t>(i)}, data));
   }
   return {};
 }

@@ -62,7 +62,7 @@ class LinuxFreePages final : public FreePages {
   std::optional<Vmcoreinfo> info_;  ///< written before `likely` is called, never after
   std::atomic<bool> fits_{false};   ///< info_ is there, and no other kernel's books fit as well
   std::vector<PageWord> walked_;    ///< kept for its capacity
-  std::vector<PageWord> uniform_;   ///< of the pages asked about last, those that keep_needed() named
+  std::vector<PageWord> uniform_;   ///< of the pages asked about last, those known to be of one value
 };
 
 Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
@@ -174,9 +174,16 @@ Status LinuxFreePages::find(std::span<PageWord> pages) {
 }
 
 Status LinuxFreePages::keep_needed(ChunkIndex first, std::span<PageWord> pages) {
+  // What has no data is zero, and goes as that.
+  std::vector<PageWord> holes(pages.begin(), pages.end());
+  TRY(memory_.keep_holes(first, holes));
+  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~holes[i];
   TRY(keep_uniform(memory_, first, pages));
   uniform_.resize(memory_.layout().chunk_count());
-  for (std::size_t i = 0; i < pages.size(); ++i) uniform_[first.value + i] |= pages[i];
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    uniform_[first.value + i] |= pages[i];
+    pages[i] |= holes[i];
+  }
   return {};
 }
 

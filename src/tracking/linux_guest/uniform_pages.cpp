@@ -44,14 +44,10 @@ class UniformPages {
 }  // namespace
 
 Status keep_uniform(GuestMemory& memory, ChunkIndex first, std::span<PageWord> pages) {
-  // A page that was given back since it was asked about: to look at it would allocate it again.
-  std::vector<PageWord> holes(pages.begin(), pages.end());
-  TRY(memory.keep_holes(first, holes));
   UniformPages look(memory);
   for (std::size_t i = 0; i < pages.size(); ++i) {
-    const PageWord data = pages[i] & ~holes[i];
-    pages[i] = holes[i];
-    if (data != 0) pages[i] |= TRY(look.of(ChunkIndex{first.value + static_cast<std::uint32_t>(i)}, data));
+    if (pages[i] == 0) continue;
+    pages[i] = TRY(look.of(ChunkIndex{first.value + static_cast<std::uint32_t>(i)}, pages[i]));
   }
   return {};
 }

@@ -7,8 +7,8 @@
 
 namespace godwit::linux_guest {
 
-/// Keeps of `pages` (by chunk from `first`) those whose bytes are all the same, and those without data, which it finds
-/// without touching them. Of most other pages it reads the first bytes only.
+/// Keeps of `pages` (by chunk from `first`) those whose bytes are all the same. Of most others it reads the first bytes
+/// only. To look at a page without data would allocate it.
 Status keep_uniform(GuestMemory& memory, ChunkIndex first, std::span<PageWord> pages);
 
 }  // namespace godwit::linux_guest

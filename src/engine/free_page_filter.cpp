@@ -1,6 +1,8 @@
 #include "engine/free_page_filter.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace godwit {
 
@@ -13,8 +15,8 @@ constexpr std::uint64_t kPagesPerMillisecond = 256;
 constexpr Duration kLookEvery = std::chrono::milliseconds(500);
 constexpr Duration kLookAgain = std::chrono::milliseconds(50);
 constexpr int kLookPart = 5;
-// Looking into pages goes on for as long in each of the coordinator's rounds, which rest 5 ms.
-constexpr Duration kLookInto = std::chrono::milliseconds(5);
+// A page for which it takes longer to be looked into might as well be sent, at 1 GB/s.
+constexpr Duration kWorthLookingInto = std::chrono::microseconds(4);
 constexpr std::uint32_t kChunksAtOnce = 32;
 }  // namespace
 
@@ -40,7 +42,8 @@ void FreePageFilter::withdraw(bool just_harvested) {
   const auto worth = std::max(kWorthALook, 2 * static_cast<std::uint64_t>(took_ms) * kPagesPerMillisecond);
   const State state = state_.load(std::memory_order_acquire);
   const bool known = (state == State::kLikely || state == State::kFound) && find_failed_.empty();
-  if (!known || board_.waiting() < worth) return;
+  const bool slow = looking_into_took_ > kWorthLookingInto * static_cast<std::int64_t>(looked_into_);
+  if (!known || slow || board_.waiting() < worth) return;
   const Instant begin = clock_.now();
   if (begin < next_look_ && !just_harvested) return;
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) words_[c] = board_.peek(ChunkIndex{c});
@@ -72,9 +75,9 @@ bool FreePageFilter::looked() const noexcept {
   return looked_ || !find_failed_.empty() || state == State::kOff || state == State::kNothing;
 }
 
-bool FreePageFilter::settle_doubts() {
+bool FreePageFilter::settle_doubts(Duration at_most) {
   if (!any_left_out_) return false;
-  if (state_.load(std::memory_order_acquire) != State::kNothing) return look_into_some();
+  if (state_.load(std::memory_order_acquire) != State::kNothing) return look_into_some(at_most);
   std::ranges::fill(words_, PageWord{0});
   post_all_but_words();
   any_left_out_ = false;
@@ -82,35 +85,35 @@ bool FreePageFilter::settle_doubts() {
   return true;
 }
 
-bool FreePageFilter::look_into_some() {
-  if (first_unseen_ == unseen_.size()) return false;
-  const Instant begin = clock_.now();
-  const Instant until = begin + kLookInto;
+bool FreePageFilter::look_into_some(Duration at_most) {
+  Instant now = clock_.now();
+  const Instant until = now + at_most;
   bool posted = false;
-  while (first_unseen_ < unseen_.size() && clock_.now() < until) {
-    if (unseen_[first_unseen_] == 0) {
-      ++first_unseen_;
-      continue;
-    }
+  while (now < until) {
+    const auto next = std::find_if(unseen_.begin() + first_unseen_, unseen_.end(), std::identity{});
+    first_unseen_ = static_cast<std::uint32_t>(next - unseen_.begin());
+    if (next == unseen_.end()) break;
     const std::uint32_t first = first_unseen_;
     const auto count = std::min<std::size_t>(kChunksAtOnce, unseen_.size() - first);
+    const std::span<PageWord> unseen(&unseen_[first], count);
     const std::span<PageWord> needed(&words_[first], count);
-    std::copy_n(&unseen_[first], count, needed.begin());
+    std::ranges::copy(unseen, needed.begin());
+    for (const PageWord pages : unseen) looked_into_ += page_count(pages);
     const Status status = finder_->keep_needed(ChunkIndex{first}, needed);
     if (!status) {
       find_failed_ = status.error().message;
-      std::copy_n(&unseen_[first], count, needed.begin());
+      std::ranges::copy(unseen, needed.begin());
     }
-    std::fill_n(&unseen_[first], count, PageWord{0});
+    std::ranges::fill(unseen, PageWord{0});
     for (std::uint32_t c = first; c < first + count; ++c) {
       const PageWord must_travel = words_[c] & left_out_.of(ChunkIndex{c});
       left_out_.drop(ChunkIndex{c}, must_travel);
       board_.post(ChunkIndex{c}, must_travel);
       posted |= must_travel != 0;
     }
+    const Instant begun = std::exchange(now, clock_.now());
+    looking_into_took_ += now - begun;
   }
-  // With the rests, it keeps the hand-over waiting for twice as long.
-  look_took_ += 2 * (clock_.now() - begin);
   if (posted) board_.announce();
   return posted;
 }

@@ -40,11 +40,11 @@ class FreePageFilter {
   /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first the lowest memory,
   /// which is the least likely to be free.
   bool looked() const noexcept;
-  /// Looks into some of what was left out, for some milliseconds, and posts what must travel after all: of those, or
-  /// all if it turned out that nothing should have been left out. Whether it posted any.
-  bool settle_doubts();
+  /// Looks into some of what was left out, for about as long as told, and posts what must travel after all: of those,
+  /// or all if it turned out that nothing should have been left out. Whether it posted any.
+  bool settle_doubts(Duration at_most);
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
-  /// long as it takes to look at every page that holds data, and to ask the hypervisor about a few notes.
+  /// long as it takes to search all data for notes, and to look at every page left out.
   bool in_doubt() const noexcept;
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();
@@ -58,7 +58,7 @@ class FreePageFilter {
 
  private:
   void post_all_but_words();
-  bool look_into_some();
+  bool look_into_some(Duration at_most);
 
   enum class State { kOff, kLooking, kLikely, kFound, kNothing };
 
@@ -75,7 +75,9 @@ class FreePageFilter {
   std::vector<PageWord> unseen_;    ///< left out, and not looked into
   std::uint32_t first_unseen_ = 0;  ///< no chunk before it has any
   Instant next_look_{};
-  Duration look_took_{};  ///< the last one, with looking into what it found
+  Duration look_took_{};
+  Duration looking_into_took_{};  ///< of all pages looked into
+  std::uint64_t looked_into_ = 0;
   std::jthread locator_;
 };
 

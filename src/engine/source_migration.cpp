@@ -16,6 +16,9 @@ using std::chrono::seconds;
 
 // How often the coordinator looks around while lanes work.
 constexpr Duration kTick = milliseconds(5);
+// How long a tick looks into pages that were left out: beside lanes that are at work, and when all else is done.
+constexpr Duration kLookInto = milliseconds(5);
+constexpr Duration kLookIntoInPeace = milliseconds(50);
 // A look at the disks' queues costs QEMU about a millisecond.
 constexpr Duration kSettleEvery = milliseconds(20);
 // Rarer than the hand-over of a VM with shared RAM takes: a harvest that meets the guest's stop lengthens the pause.
@@ -185,7 +188,9 @@ Status SourceMigration::copy_until_stopped() {
 }
 
 Status SourceMigration::pilot() {
-  if (!handing_over_ && free_pages_.settle_doubts()) posted_since_fence_ = true;
+  if (!handing_over_ && free_pages_.settle_doubts(applied_ ? kLookIntoInPeace : kLookInto)) {
+    posted_since_fence_ = posted_again_ = true;
+  }
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
   const bool was_applied = applied_;
@@ -197,18 +202,21 @@ Status SourceMigration::pilot() {
                                       : static_cast<double>(totals.bytes_wire - round_.bytes_wire) /
                                             std::chrono::duration<double>(took).count();
   }
+  // Pages posted again are mostly of one value: the round in which they go tells nothing of what others cost.
+  const bool stale_round = posted_again_ && applied_ && !handing_over_ && !free_pages_.in_doubt();
   const Sample now_is = sample();
   const Verdict verdict = decide(parts_.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
-  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_) {
+  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && !stale_round) {
     // Many pages that were given back go first, while the guest runs: no prediction knows of them.
     if (parts_.holes_may_appear && TRY(post_given_back()) > kFewPages) return {};
     return start_handover();
   }
   // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
   // stops the guest: that would get in QEMU's way.
-  const bool due =
-      handing_over_ ? now_is.since_harvest >= kHarvestInHandover : std::holds_alternative<Harvest>(verdict);
+  const bool due = handing_over_ ? now_is.since_harvest >= kHarvestInHandover
+                                 : stale_round || std::holds_alternative<Harvest>(verdict);
+  if (stale_round) posted_again_ = false;
   if (due && !(handing_over_ && parts_.quiesce_harvests)) TRY(harvest());
   if (!handing_over_) free_pages_.withdraw(due);
   if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);

@@ -78,8 +78,9 @@ class SourceMigration {
   bool handing_over_ = false;
   std::uint32_t fence_ = 0;  ///< the latest asked for
   bool posted_since_fence_ = true;
-  bool applied_ = false;  ///< the sink has applied all that was ever posted
-  Instant looked_at_{};   ///< when the coordinator last looked at the clock, since the last fence was asked for
+  bool posted_again_ = false;  ///< left-out pages, since the last harvest
+  bool applied_ = false;       ///< the sink has applied all that was ever posted
+  Instant looked_at_{};        ///< when the coordinator last looked at the clock, since the last fence was asked for
   bool stood_still_ = false;
   HarvestStats last_harvest_;
   std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write

@@ -27,15 +27,15 @@ class FreePages {
   /// locate() does not end well, it must travel after all. keep_free() only once locate() has ended well.
   virtual Status locate(std::stop_token stop, const std::function<void()>& likely) = 0;
 
-  /// Of `pages` (by chunk, for all chunks) clears those that are not free now, and those of one value that
-  /// keep_needed() has named. Milliseconds per GiB of RAM. Dirty tracking must run. One thread at a time, as for the
-  /// next one. An error, or books that contradict themselves, means: nothing free, all cleared.
+  /// Of `pages` (by chunk, for all chunks) clears those that are not free now, those without data, and those of one
+  /// value that keep_needed() has named. Milliseconds per GiB of RAM. Dirty tracking must run. One thread at a time, as
+  /// for the next one. An error, or books that contradict themselves, means: nothing free, all cleared.
   virtual Status find(std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk from `first`), which find() named, keeps those that must travel though they are free: those
-  /// without data, and those whose bytes are all the same, for a guest that poisons or clears its free pages finds them
-  /// as it left them. Looks at every page, which takes a hundred nanoseconds each, and ten times that where memory has
-  /// to be copied.
+  /// whose bytes are all the same, for a guest that poisons or clears its free pages finds them as it left them, and
+  /// those that have lost their data since. Looks at every page: a hundred nanoseconds for one that differs in its
+  /// first bytes, ten times that for one that does not or where memory has to be copied.
   virtual Status keep_needed(ChunkIndex first, std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. For the stopped guest, so it is quick:

@@ -36,6 +36,13 @@ constexpr std::uint64_t kMissingPart = 64;
 // A vCPU that could not be asked well is not asked again at once: others use the monitor too.
 constexpr auto kBetweenTries = std::chrono::milliseconds(2);
 
+Status drop_holes(const GuestMemory& memory, ChunkIndex first, std::span<PageWord> pages) {
+  std::vector<PageWord> holes(pages.begin(), pages.end());
+  TRY(memory.keep_holes(first, holes));
+  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~holes[i];
+  return {};
+}
+
 class LinuxFreePages final : public FreePages {
  public:
   LinuxFreePages(GuestMemory& memory, std::vector<PhysicalRange> ranges, PageTableRoots roots)
@@ -164,7 +171,8 @@ Status LinuxFreePages::find_among(std::span<PageWord> pages) {
     uniform_[chunk] &= pages[chunk];
     pages[chunk] &= walked_[chunk] & ~uniform_[chunk];
   }
-  return {};
+  // What has no data is zero, and goes as that.
+  return drop_holes(memory_, ChunkIndex{0}, pages);
 }
 
 Status LinuxFreePages::find(std::span<PageWord> pages) {
@@ -174,15 +182,15 @@ Status LinuxFreePages::find(std::span<PageWord> pages) {
 }
 
 Status LinuxFreePages::keep_needed(ChunkIndex first, std::span<PageWord> pages) {
-  // What has no data is zero, and goes as that.
-  std::vector<PageWord> holes(pages.begin(), pages.end());
-  TRY(memory_.keep_holes(first, holes));
-  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~holes[i];
+  // A page that was given back since it was found: to look at it would allocate it again.
+  const std::vector<PageWord> asked(pages.begin(), pages.end());
+  TRY(drop_holes(memory_, first, pages));
+  const std::vector<PageWord> with_data(pages.begin(), pages.end());
   TRY(keep_uniform(memory_, first, pages));
   uniform_.resize(memory_.layout().chunk_count());
   for (std::size_t i = 0; i < pages.size(); ++i) {
     uniform_[first.value + i] |= pages[i];
-    pages[i] |= holes[i];
+    pages[i] |= asked[i] & ~with_data[i];
   }
   return {};
 }

@@ -1,8 +1,9 @@
 // The free pages of a Linux guest on x86-64, read from outside: the guest does nothing for it and notices nothing.
 //
-//   locate     guest RAM --search--> VMCOREINFO note --checked against memory and the vCPUs' page tables--> the books
-//   find       the books --> struct pages --> free blocks, held against the zones' own counts --> pages
-//   keep_free  pages --> the struct pages that cover them --> those that are free still
+//   locate       guest RAM --search--> VMCOREINFO note --checked against memory and the vCPUs' page tables--> the books
+//   find         the books --> struct pages --> free blocks, held against the zones' own counts --> pages
+//   keep_needed  pages --> those that a guest which clears or poisons its free pages wants to find as it left them
+//   keep_free    pages --> the struct pages that cover them --> those that are free still
 //
 // A guest's user can plant a note, and a guest can write anything into its books. Whatever does not fit is no
 // information; and a guest that lies well can make Godwit lose nothing but this guest's own pages.

@@ -202,12 +202,13 @@ Status SourceMigration::pilot() {
                                       : static_cast<double>(totals.bytes_wire - round_.bytes_wire) /
                                             std::chrono::duration<double>(took).count();
   }
-  // Pages posted again are mostly of one value: the round in which they go tells nothing of what others cost.
-  const bool stale_round = posted_again_ && applied_ && !handing_over_ && !free_pages_.in_doubt();
   const Sample now_is = sample();
   const Verdict verdict = decide(parts_.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
-  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && !stale_round) {
+  // Pages posted again are mostly of one value: a round in which some went tells too little of what others cost. So one
+  // more follows in which none are left out, and that can end in the hand-over.
+  const bool once_more = std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && posted_again_;
+  if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && !once_more) {
     // Many pages that were given back go first, while the guest runs: no prediction knows of them.
     if (parts_.holes_may_appear && TRY(post_given_back()) > kFewPages) return {};
     return start_handover();
@@ -215,10 +216,13 @@ Status SourceMigration::pilot() {
   // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
   // stops the guest: that would get in QEMU's way.
   const bool due = handing_over_ ? now_is.since_harvest >= kHarvestInHandover
-                                 : stale_round || std::holds_alternative<Harvest>(verdict);
-  if (stale_round) posted_again_ = false;
+                                 : once_more || std::holds_alternative<Harvest>(verdict);
+  if (due) {
+    leave_out_ = !once_more;
+    posted_again_ = false;
+  }
   if (due && !(handing_over_ && parts_.quiesce_harvests)) TRY(harvest());
-  if (!handing_over_) free_pages_.withdraw(due);
+  if (!handing_over_ && leave_out_) free_pages_.withdraw(due);
   if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);
   return due ? Status{} : settle();
 }

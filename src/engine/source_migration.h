@@ -78,7 +78,8 @@ class SourceMigration {
   bool handing_over_ = false;
   std::uint32_t fence_ = 0;  ///< the latest asked for
   bool posted_since_fence_ = true;
-  bool posted_again_ = false;  ///< left-out pages, since the last harvest
+  bool leave_out_ = true;      ///< free pages, in this round
+  bool posted_again_ = false;  ///< left-out pages, in this round
   bool applied_ = false;       ///< the sink has applied all that was ever posted
   Instant looked_at_{};        ///< when the coordinator last looked at the clock, since the last fence was asked for
   bool stood_still_ = false;

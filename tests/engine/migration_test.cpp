@@ -226,6 +226,17 @@ TEST_F(LikelyFreePages, KeepTheHandoverWaitingUntilEachHasBeenLookedInto) {
   EXPECT_EQ(wrong_pages(source_vm_, sink_vm_), 0U);
 }
 
+TEST_F(LikelyFreePages, DoNotKeepItWaitingThoughEveryLookFindsSomeThatMustTravel) {
+  goals_.max_downtime = 30s;  // every round is good enough
+  source_vm_.rests = true;
+  source_vm_.on_call = [this](std::string_view what) {
+    if (what == "harvest") source_vm_.free_many();
+  };
+  const auto report = move();
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(wrong_pages(source_vm_, sink_vm_), 0U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, true),
                          [](const auto& p) { return p.param ? "mistaken" : "right"; });
 

@@ -132,6 +132,16 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     std::lock_guard lock(guest_mutex_);
     act(memory_);
   }
+  /// Writes pages of the last chunks and frees them.
+  void free_many() {
+    std::lock_guard lock(guest_mutex_);
+    for (std::uint32_t chunk = 400; chunk < memory_.layout().chunk_count(); ++chunk) {
+      for_each_page(memory_.layout().valid_pages(ChunkIndex{chunk}), [&](unsigned page) {
+        dirty_.insert({chunk, page});
+        free_.insert({chunk, page});
+      });
+    }
+  }
   bool runs() const noexcept { return running_; }
   /// With the guest stopped: the pages it has free now, and does not want to find as it left them.
   bool has_free(ChunkIndex chunk, unsigned page) const {

@@ -1,9 +1,8 @@
 // Takes pages that the guest has free off the board, and makes good at the end what was not free after all.
 //
-//   locate (own thread) ... likely ............................. sure, or not: all that was left out, post
-//                             | harvest, post | find, withdraw | look into some, post what must travel | harvest, post
-//                             | | ... | stop: what is not free any more, post
-//                             +-------------------------- coordinator's thread -------------------------+
+//   own thread:   locate ... likely ........................ sure; if not, all that was left out is posted
+//   coordinator:  harvest | find, withdraw | look into some, post what must travel | harvest | ... | guest stopped:
+//                 what is not free any more is posted
 //
 // Why a withdrawn page is not missed: it was free at a moment t after tracking had begun. Finding and withdrawing
 // happen on the thread that harvests, between two harvests, so no write after t has been posted yet: the next harvest

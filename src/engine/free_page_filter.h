@@ -8,7 +8,7 @@
 // happen on the thread that harvests, between two harvests, so no write after t has been posted yet: the next harvest
 // finds it.
 //
-// First withdrawn, then made sure of, for a fast link takes a GiB in the time that it takes to look at one: that no
+// First withdrawn, then made sure of, for lanes would send free pages while these are looked at: that no
 // other books fit the guest is known only when all of its memory has been searched, and which free pages it wants to
 // find as it left them only when each has been looked at. The hand-over waits until both is beyond doubt.
 #pragma once

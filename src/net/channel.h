@@ -21,6 +21,12 @@ struct SendWaits {
   Duration for_receiver{};  ///< of that, because the receiver had no room; known for TCP only, else zero
 };
 
+/// What send() has handed over and the peer's kernel has not confirmed yet: whether the link still has work.
+struct SendQueue {
+  std::uint64_t bytes = 0;
+  Duration round_trip{};  ///< the shortest one seen; known for TCP only, else zero
+};
+
 /// One thread sends and one (maybe another) receives; abort() may come from any thread at any time.
 class Channel {
  public:
@@ -40,6 +46,8 @@ class Channel {
   virtual std::uint64_t bytes_received() const noexcept = 0;
   /// Of all sends so far. The sending thread's.
   virtual SendWaits send_waits() const noexcept = 0;
+  /// As it is now; empty where the kernel does not tell. The sending thread's.
+  virtual SendQueue send_queue() const noexcept = 0;
 };
 
 /// Sends one buffer.

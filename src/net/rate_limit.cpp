@@ -32,13 +32,25 @@ RateLimit::RateLimit(BitRate rate, const Clock& clock, Duration burst)
 Duration RateLimit::take(std::uint64_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
   if (lifted_) return Duration::zero();
-  const Instant now = clock_.now();
-  const double earned = std::chrono::duration<double>(now - filled_at_).count() * bytes_per_second_;
-  filled_at_ = now;
-  tokens_ = std::min(burst_bytes_, tokens_ + earned) - static_cast<double>(bytes);
+  fill();
+  tokens_ -= static_cast<double>(bytes);
   if (tokens_ >= 0) return Duration::zero();
   const double seconds = std::min(-tokens_ / bytes_per_second_, kLongestWaitSeconds);
   return std::chrono::ceil<Duration>(std::chrono::duration<double>(seconds));
+}
+
+std::uint64_t RateLimit::taken() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (lifted_) return 0;
+  fill();
+  return static_cast<std::uint64_t>(burst_bytes_ - tokens_);
+}
+
+void RateLimit::fill() noexcept {
+  const Instant now = clock_.now();
+  const double earned = std::chrono::duration<double>(now - filled_at_).count() * bytes_per_second_;
+  filled_at_ = now;
+  tokens_ = std::min(burst_bytes_, tokens_ + earned);
 }
 
 void RateLimit::lift() noexcept {
@@ -82,6 +94,12 @@ class LimitedChannel final : public Channel {
     SendWaits waits = inner_->send_waits();
     waits.total += waited_;
     return waits;
+  }
+  /// A bucket that can give no more is a queue that can take no more.
+  SendQueue send_queue() const noexcept override {
+    SendQueue queue = inner_->send_queue();
+    queue.bytes += limit_->taken();
+    return queue;
   }
 
  private:

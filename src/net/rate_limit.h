@@ -19,6 +19,8 @@ class RateLimit {
   RateLimit(BitRate rate, const Clock& clock, Duration burst = std::chrono::milliseconds(20));
   /// Takes `bytes` out of the bucket, which may go into debt, and gives how long the caller must wait before sending.
   Duration take(std::uint64_t bytes) noexcept;
+  /// Bytes that have been taken and not been made good by time yet.
+  std::uint64_t taken() noexcept;
   /// No bound from here on: the switchover does not wait for a budget. Wakes those that wait.
   void lift() noexcept;
 
@@ -28,6 +30,8 @@ class RateLimit {
   void interrupt() noexcept;
 
  private:
+  void fill() noexcept;
+
   std::mutex mutex_;
   std::condition_variable changed_;
   const Clock& clock_;

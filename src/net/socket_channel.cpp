@@ -45,6 +45,9 @@ class SocketChannel final : public Channel {
   std::uint64_t bytes_sent() const noexcept override { return sent_.load(std::memory_order_relaxed); }
   std::uint64_t bytes_received() const noexcept override { return received_.load(std::memory_order_relaxed); }
   SendWaits send_waits() const noexcept override { return waits_; }
+  SendQueue send_queue() const noexcept override {
+    return {unconfirmed_bytes(socket_.get()), shortest_round_trip(socket_.get())};
+  }
 
  private:
   Status wait_for_room();

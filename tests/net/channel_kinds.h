@@ -17,7 +17,7 @@ struct ChannelKind {
   std::string name;
   std::function<Result<ChannelPair>()> make;
   bool needs_ipv6 = false;
-  bool counts_receiver_waits = false;  ///< TCP: the kernel tells them apart
+  bool is_tcp = false;  ///< the kernel tells why a sender waits, and the round trip
 };
 
 /// A folder of its own under the temporary folder, removed with what is in it.

@@ -47,10 +47,7 @@ ChannelKind limited(ChannelKind kind) {
     auto pair = TRY(inner());
     return ChannelPair(limit_rate(std::move(pair.first), limit), limit_rate(std::move(pair.second), limit));
   };
-  return {.name = kind.name + "Limited",
-          .make = make,
-          .needs_ipv6 = kind.needs_ipv6,
-          .counts_receiver_waits = kind.counts_receiver_waits};
+  return {.name = kind.name + "Limited", .make = make, .needs_ipv6 = kind.needs_ipv6, .is_tcp = kind.is_tcp};
 }
 
 Result<ChannelPair> through_unix() {
@@ -65,8 +62,8 @@ std::vector<ChannelKind> channel_kinds() {
     return [host] { return connect_through({.kind = Address::Kind::kTcp, .host = host, .port = 0, .path = {}}); };
   };
   std::vector<ChannelKind> kinds = {
-      {.name = "Tcp4", .make = tcp("127.0.0.1"), .counts_receiver_waits = true},
-      {.name = "Tcp6", .make = tcp("::1"), .needs_ipv6 = true, .counts_receiver_waits = true},
+      {.name = "Tcp4", .make = tcp("127.0.0.1"), .is_tcp = true},
+      {.name = "Tcp6", .make = tcp("::1"), .needs_ipv6 = true, .is_tcp = true},
       {.name = "Unix", .make = through_unix},
       {.name = "Pair", .make = make_channel_pair},
   };

@@ -46,6 +46,23 @@ TEST(RateLimit, OverTimeTheRateIsKeptHoweverItIsTaken) {
   EXPECT_NEAR(static_cast<double>(taken), 10e6, 70'000);
 }
 
+TEST(RateLimit, TellsWhatTimeHasNotMadeGood) {
+  ManualClock clock;
+  RateLimit limit(kMegabytePerSecond, clock, milliseconds(20));
+  EXPECT_EQ(limit.taken(), 0U);
+  limit.take(15'000);
+  EXPECT_EQ(limit.taken(), 15'000U);
+  clock.advance(milliseconds(5));
+  EXPECT_EQ(limit.taken(), 10'000U);
+  limit.take(20'000);
+  EXPECT_EQ(limit.taken(), 30'000U) << "debt counts";
+  clock.advance(seconds(1));
+  EXPECT_EQ(limit.taken(), 0U);
+  limit.take(15'000);
+  limit.lift();
+  EXPECT_EQ(limit.taken(), 0U);
+}
+
 TEST(RateLimit, LiftedNothingWaits) {
   ManualClock clock;
   RateLimit limit(kMegabytePerSecond, clock);

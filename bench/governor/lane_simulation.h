@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -37,6 +38,7 @@ struct Setting {
   unsigned lanes = 1;
   double link_gbit = 10;                ///< per second
   std::size_t socket_buffer = 2 << 20;  ///< of each lane, bytes
+  double round_trip_ns = 0;             ///< confirmations come so much later
   double read_ns_per_byte = 0.15;       ///< guest RAM into the lane's buffer, with the zero check
   double send_ns_per_byte = 0.3;        ///< the kernel's copy, per byte on the wire
   double noise = 0.2;                   ///< times differ by up to this much, either way
@@ -124,6 +126,7 @@ class Simulation {
     SweepOrder order{0, 0, 1};
     double work = 0;       ///< ns left
     double in_buffer = 0;  ///< bytes
+    double under_way = 0;  ///< bytes that the link has taken and the peer has not confirmed yet
     double since = 0;      ///< the last outcome
     double waits_since = 0;
     BlockOutcome outcome;
@@ -163,7 +166,8 @@ class Simulation {
                     .block_bytes = block.bytes,
                     .wire_bytes = tried.wire,
                     .encoding = nanoseconds(encoding),
-                    .sending = nanoseconds(sending)};
+                    .sending = nanoseconds(sending),
+                    .round_trip = nanoseconds(setting_.round_trip_ns)};
     lane.state = State::kWorking;
     page_bytes_ += block.bytes;
     wire_bytes_ += tried.wire;
@@ -173,12 +177,21 @@ class Simulation {
   void end_block(unsigned number) {
     Lane& lane = lanes_[number];
     lane.outcome.waited = nanoseconds(now_ - lane.waits_since);
+    lane.outcome.queued_after = unconfirmed(lane);
     lane.outcome.elapsed = nanoseconds(now_ - lane.since);
     lane.since = now_;
     chooser_.learn(number, lane.outcome);
     begin_block(number);
   }
 
+  static std::size_t unconfirmed(const Lane& lane) { return static_cast<std::size_t>(lane.in_buffer + lane.under_way); }
+  /// The link takes `taken` bytes evenly over `step`; what it took earlier fades away with the round trip.
+  void take(Lane& lane, double taken, double step) const {
+    if (setting_.round_trip_ns <= 0) return;
+    const double trips = step / setting_.round_trip_ns;
+    const double left = std::exp(-trips);
+    lane.under_way = lane.under_way * left + (trips > 1e-9 ? taken * (1 - left) / trips : taken);
+  }
   double excess(const Lane& lane) const { return lane.in_buffer - static_cast<double>(setting_.socket_buffer); }
 
   /// To the next moment at which something changes; false when all is sent.
@@ -202,8 +215,11 @@ class Simulation {
     if (sending > 0) link_ns_ += step;
     for (unsigned i = 0; i < setting_.lanes; ++i) {
       Lane& lane = lanes_[i];
-      if (lane.in_buffer > 0) lane.in_buffer = lane.in_buffer - step * drain < 1e-3 ? 0 : lane.in_buffer - step * drain;
+      const double left = lane.in_buffer - step * drain < 1e-3 ? 0 : lane.in_buffer - step * drain;
+      take(lane, lane.in_buffer - left, step);
+      lane.in_buffer = left;
       if (lane.state == State::kWorking && (lane.work -= step * speed) < 1e-3) {
+        lane.outcome.queued_before = unconfirmed(lane);
         lane.in_buffer += static_cast<double>(lane.outcome.wire_bytes);
         lane.waits_since = now_;
         lane.state = State::kWaiting;

@@ -13,12 +13,12 @@ constexpr double kFirstPrice = 2.5;
 constexpr double kLowestPrice = 0.02;
 // Below this, hashing a page to find what changed in it costs more than the bytes that it saves.
 constexpr double kIdlePrice = 0.1;
-// With each block, while the link has never been waited for.
+// With each block that finds the queue empty, while the link has never been seen at work.
 constexpr double kFirstFall = 0.15;
 
 // The following figures were chosen with bench_governor; around them its table hardly changes.
 //
-// A wait tells that the buffer is full, nothing tells that it is empty: so waiting a little is what to aim at.
+// A link that never lets a lane wait may have been kept waiting itself: so waiting a little is what to aim at.
 constexpr double kTargetWait = 0.02;
 // Steps of the price with a block: small, so that it rests while runs of content pass by; but steeper with every block
 // in a row for which send() took longer than kLongWait of the time, for then the price is far off.
@@ -28,35 +28,26 @@ constexpr double kLongWait = 0.3;
 constexpr double kSteeper = 0.75;
 constexpr std::uint32_t kShortRun = 2;
 constexpr std::uint32_t kLongestRun = 100;
-constexpr double kCalmest = 4;
 // Of random bytes nothing is learned about how much time there is for encoding others.
 constexpr double kWellEncoded = 0.85;
 // A shorter wait than this is the kernel's bookkeeping.
 constexpr double kNoWait = 0.01;
 
-// Bytes taken from a full buffer that are none of our business: about half the buffer, whose size nobody tells. It is
-// learned: less each time that the link ran dry nevertheless, more when it did not. Sockets have 2 to 4 MiB on both
-// ends together with Linux' defaults.
-constexpr double kFirstAmple = 1 << 20;
-constexpr double kLeastAmple = 1 << 16;
-constexpr double kMostAmple = 1 << 22;
-constexpr double kAmpleShrinks = 0.7;
-constexpr double kAmpleGrows = 1.05;
-// The link took so much less than it would have that it must have run dry, or slowed down.
-constexpr double kRanDry = 0.08;
+// How much the queue holds is seen when it is full, and guessed before: TCP's grows to megabytes with Linux' defaults.
+constexpr double kFirstFull = 1 << 20;
+constexpr double kLeastFull = 1 << 16;
+constexpr double kFadeFull = 1.0 / 4;
+// No more than this in the queue, and the link may have run dry meanwhile.
+constexpr double kDry = 1 << 14;
+// A link that runs dry wants bytes now: less is paid for saving them until the queue is half full again.
+constexpr double kHurry = 0.5;
+// What the link took is forgotten over so many bytes.
+constexpr double kRemembered = 4 << 20;
 
-// A buffer that was not full while so many times its half was sent is not being filled, whatever the books say.
-constexpr double kLongCalm = 12;
-// The link may be faster than it was when it was last full. Believing a little more of it finds out.
-constexpr double kHopeful = 1.06;
-
-// How fast the past fades, with each block or with each wait. Speeds change least of all, and are noisy; what a link
-// took while it may have run dry says little.
+// How fast the past fades, with each block or with each wait. Speeds change least of all, and are noisy.
 constexpr double kFadeContent = 1.0 / 24;
 constexpr double kFadeSpeed = 1.0 / 100;
 constexpr double kFadeSend = 1.0 / 8;
-constexpr double kFadeRate = 0.4;
-constexpr double kFadeDryRate = 1.0 / 8;
 // The ladder's times are worth as much as having seen so many blocks.
 constexpr double kSpeedTrust = 8;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
@@ -97,6 +88,10 @@ double ns(Duration d) {
   return static_cast<double>(std::clamp<Duration>(d, Duration::zero(), kLongest).count());
 }
 
+double queue(std::size_t n) {
+  return std::min(static_cast<double>(n), kMostBytes);
+}
+
 double bytes(std::size_t n) {
   return std::clamp(static_cast<double>(n), 1.0, kMostBytes);
 }
@@ -104,7 +99,7 @@ double bytes(std::size_t n) {
 }  // namespace
 
 Governor::Governor() noexcept
-    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), settled_(kFirstPrice), ample_(kFirstAmple) {
+    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), settled_(kFirstPrice), full_(kFirstFull) {
   pace_.fill(1);
   for (Content& content : content_) {
     content.usual = kClassShares;
@@ -277,50 +272,48 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   const double waited = ns(outcome.waited);
   const double for_receiver = std::min(ns(outcome.waited_for_receiver), waited);
   const double elapsed = std::max({ns(outcome.elapsed), waited, 1.0});
-  const double wire = bytes(outcome.wire_bytes);
   const double wait = (waited - for_receiver) / elapsed;
+  const double before = queue(outcome.queued_before);
+  const double after = queue(outcome.queued_after);
+  const double under_way = link_rate_ * ns(outcome.round_trip);
+  const bool was_full = waited > kNoWait * elapsed;
 
-  bytes_since_full_ += wire;
-  ns_since_full_ += elapsed;
-  if (waited > kNoWait * elapsed) {
-    if (for_receiver < waited / 2) learn_link_rate(wire / elapsed);
-    bytes_since_full_ = ns_since_full_ = room_ = most_room_ = 0;
+  // What was queued, and is not any more, the link has taken; it was at work all the time if something was left.
+  const double delivered = std::max(0.0, queued_ + bytes(outcome.wire_bytes) - after);
+  queued_ = after;
+  if (for_receiver <= waited / 2) learn_link_rate(delivered, elapsed, was_full || before > under_way + kDry);
+
+  const double length = std::max(0.0, after - under_way);
+  full_ = std::max({was_full ? full_ + kFadeFull * (length - full_) : full_, length, kLeastFull});
+  // 0: half full or more; 1: the link has run dry.
+  const double empty = std::clamp(1 - 2 * (before - under_way) / full_, 0.0, 1.0);
+
+  if (was_full) {
     full_run_ = wait > kLongWait ? std::min(full_run_ + 1, kLongestRun) : 0;
     const double haste = 1 + kSteeper * (full_run_ - std::min(full_run_, kShortRun));
     settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
     raise_to_charge(outcome, wait);
-  } else if (link_rate_ == 0) {
-    settled_ /= 1 + kFirstFall;
   } else {
     full_run_ = 0;
-    room_ = std::max(0.0, room_ + kHopeful * link_rate_ * elapsed - wire);
-    most_room_ = std::max(most_room_, room_);
-    // From full to not full, the link has taken at least what was sent.
-    link_rate_ = std::max(link_rate_, (bytes_since_full_ - ample_) / ns_since_full_);
-    const double calm = std::max(room_ / ample_ - 1, bytes_since_full_ / (kLongCalm * ample_) - 1);
-    settled_ /= 1 + kRise * kTargetWait + kFall * std::clamp(calm, 0.0, kCalmest);
+    settled_ /= 1 + (link_rate_ == 0 ? kFirstFall : kFall) * empty;
   }
   // More compression would only keep the receiver busier.
   settled_ /= 1 + for_receiver / elapsed;
   const double highest = link_rate_ > 0 ? std::min(kHighestPrice, kGenerosity / link_rate_) : kHighestPrice;
   settled_ = std::clamp(settled_, kLowestPrice, std::max(highest, kLowestPrice));
-  price_ = std::max(kLowestPrice, settled_ * std::exp(-std::clamp(2 * (room_ / ample_ - 1), 0.0, 20.0)));
+  price_ = std::max(kLowestPrice, was_full ? settled_ : settled_ * std::exp(-kHurry * empty));
 }
 
-/// The buffer is full, and was when the books were opened: what was sent in between is what the link has taken.
-void Governor::learn_link_rate(double of_this_block) noexcept {
-  if (link_rate_ == 0) {
-    link_rate_ = of_this_block;  // the buffer was not full before: all that was sent until now would say too much
-    return;
+/// While the link is at work it takes just its rate. Else it takes no more than that.
+void Governor::learn_link_rate(double delivered, double elapsed, bool busy) noexcept {
+  if (!busy && (link_rate_ == 0 || delivered < link_rate_ * elapsed)) return;
+  taken_bytes_ += delivered;
+  taken_ns_ += elapsed;
+  link_rate_ = std::max(taken_bytes_, 1.0) / taken_ns_;
+  if (taken_bytes_ > kRemembered) {
+    taken_bytes_ /= 2;
+    taken_ns_ /= 2;
   }
-  const double rate = bytes_since_full_ / ns_since_full_;
-  const bool ran_dry = most_room_ > ample_ / 2 && rate < (1 - kRanDry) * link_rate_;
-  if (ran_dry) {
-    ample_ = std::max(kLeastAmple, ample_ * kAmpleShrinks);
-  } else if (most_room_ > ample_) {
-    ample_ = std::min(kMostAmple, ample_ * kAmpleGrows);
-  }
-  link_rate_ += (ran_dry ? kFadeDryRate : kFadeRate) * (rate - link_rate_);
 }
 
 /// A lane that waits for the link block after block need not feel its way: a byte is worth what the link charges for

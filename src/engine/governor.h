@@ -2,22 +2,23 @@
 //
 //   choose(block) ---> encode, send ---> learn(what came of it)
 //        ^                                   |
-//        |   price of a byte on the wire  <--+  did send() wait for the link?
+//        |   price of a byte on the wire  <--+  did send() wait for the link, or the link for the lane?
 //        +-- what the block is made of    <--+  what did the last blocks of this lane save?
 //        +-- and what a look at some of its bytes tells (block_sample.h)
 //
 // A lane has two things to spend, its own time and the link's. The governor keeps an exchange rate between them, the
 // price: nanoseconds of the lane that one byte on the wire is worth. It rises while send() waits for the link and falls
-// while it does not, so it settles where both are used up. Each block goes with the rung of the ladder for which
+// while the link runs dry, so it settles where both are used up. Each block goes with the rung of the ladder for which
 //
 //     time to encode + (time to send a byte + price) * bytes on the wire
 //
 // is expected to be the least. Weakly compressible blocks, which cost the most and save the least, so go raw long
 // before the others do.
 //
-// Between the lane and the link lies the socket's buffer. It is full whenever send() has waited; from there the
-// governor keeps books on how far the link must have emptied it. A buffer that is neither full nor empty is as it
-// should be: then the price stays, through stretches of content that encode slower or faster than the link sends.
+// Between the lane and the link lies a queue: what was sent and the peer has not confirmed yet, less what is under way
+// on a long line in any case. A queue that is neither full nor empty is as it should be: then the price stays, through
+// stretches of content that encode slower or faster than the link sends. What leaves the queue while it holds something
+// is the link's rate.
 #pragma once
 
 #include <array>
@@ -46,6 +47,9 @@ struct BlockOutcome {
   Duration sending{};              ///< the lane's CPU time in send(): the kernel's copy
   Duration waited{};               ///< time in send() in which the connection took nothing
   Duration waited_for_receiver{};  ///< of that, because the receiver had no room (TCP's window was closed)
+  std::size_t queued_before = 0;   ///< bytes sent and not confirmed by the peer when send() began
+  std::size_t queued_after = 0;    ///< and when it returned
+  Duration round_trip{};           ///< the connection's shortest: confirmations come so late, queue or not
   Duration elapsed{};              ///< wall time of all the lane's work since its previous outcome, waits included
 };
 
@@ -95,7 +99,7 @@ class Governor {
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
   void learn_price(const BlockOutcome& outcome) noexcept;
-  void learn_link_rate(double of_this_block) noexcept;
+  void learn_link_rate(double delivered, double elapsed, bool busy) noexcept;
   void raise_to_charge(const BlockOutcome& outcome, double wait) noexcept;
 
   std::array<Content, 2> content_;
@@ -104,14 +108,13 @@ class Governor {
   std::uint32_t encoded_ = 0;        ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
 
-  double price_;                 ///< settled_, less where the socket's buffer runs empty
-  double settled_;               ///< the price that has proved right over the last some ten blocks
-  double link_rate_ = 0;         ///< what the link takes from this lane, bytes per nanosecond; 0: never waited for
-  double bytes_since_full_ = 0;  ///< sent since the socket's buffer was last known to be full, that is since a wait
-  double ns_since_full_ = 0;
-  double room_ = 0;             ///< bytes that the link should have taken from the buffer since then, net
-  double most_room_ = 0;        ///< the most that room_ has been since then
-  double ample_;                ///< no more room than this is no reason to send faster
+  double price_;            ///< settled_, less where the queue runs empty
+  double settled_;          ///< the price that has proved right over the last some ten blocks
+  double link_rate_ = 0;    ///< what the link takes from this lane, bytes per nanosecond; 0: never seen at work
+  double taken_bytes_ = 0;  ///< what link_rate_ is made of; both fade
+  double taken_ns_ = 0;
+  double queued_ = 0;           ///< bytes, after the last block
+  double full_;                 ///< the queue's length when send() has to wait, beyond what is under way
   std::uint32_t full_run_ = 0;  ///< blocks in a row that waited long
 };
 

@@ -187,13 +187,14 @@ Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
   slot.header.payload = static_cast<std::uint32_t>(size);
   auto header = wire::encode(slot.header);
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? slot.pages : slot.encoded, size}};
+  const SendQueue queue = channel_.send_queue();
   const Duration began = thread_cpu_time();
   TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
-  if (size != 0) learn(slot, raw, thread_cpu_time() - began);
+  if (size != 0) learn(slot, raw, thread_cpu_time() - began, queue);
   return {};
 }
 
-void SourceLane::learn(const Slot& slot, bool raw, Duration sending) {
+void SourceLane::learn(const Slot& slot, bool raw, Duration sending, const SendQueue& before) {
   const std::uint32_t sent = slot.header.payload;
   RungCounters& rung = counters_.rungs[raw ? 0 : slot.choice.rung];
   add(rung.blocks, 1);
@@ -210,6 +211,9 @@ void SourceLane::learn(const Slot& slot, bool raw, Duration sending) {
                  .sending = sending,
                  .waited = waits.total - waits_.total,
                  .waited_for_receiver = waits.for_receiver - waits_.for_receiver,
+                 .queued_before = before.bytes,
+                 .queued_after = channel_.send_queue().bytes,
+                 .round_trip = before.round_trip,
                  .elapsed = now - accounted_});
   accounted_ = now;
   waits_ = waits;

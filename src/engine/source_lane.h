@@ -68,7 +68,7 @@ class SourceLane {
   Status send_slot(Slot& slot, std::size_t encoded_size);
   Status collect(bool all, std::stop_token stop);
   Status send_fence(std::uint32_t number);
-  void learn(const Slot& slot, bool raw, Duration sending);
+  void learn(const Slot& slot, bool raw, Duration sending, const SendQueue& before);
   void make_slots(std::size_t depth);
   std::size_t free_slot() const noexcept;
 

@@ -12,6 +12,7 @@ BASELINE = "qemu"
 
 # What users get who set nothing, and what they would get from QEMU.
 OURS = "godwit"
+OURS_RAW = "godwit-raw"
 QEMU_COMPRESSED = "qemu-multifd-zstd"
 _HINTED = "-hint"
 
@@ -45,7 +46,7 @@ def make(names, godwit, report_path, max_downtime_ms):
         qemu("qemu-xbzrle", ["xbzrle"], xbzrle_cache_size=_XBZRLE_CACHE_BYTES),
         qemu("qemu-auto-converge", ["auto-converge"]),
         own(OURS),
-        own("godwit-raw", "--codec", "raw"),
+        own(OURS_RAW, "--codec", "raw"),
         own("godwit-lz4", "--codec", "lz4"),
         own("godwit-zstd", "--codec", "zstd"),
     ]

@@ -1,22 +1,34 @@
-"""The results as Markdown: medians, their spread, and ratios to QEMU's plain migration; then Godwit against the best."""
+"""The results as Markdown: Godwit against the best of QEMU's modes; then medians, their spread, and ratios."""
 
 from statistics import median
 
-from contenders import BASELINE, OURS, QEMU_COMPRESSED, is_hinted, is_qemu
+from contenders import BASELINE, OURS, OURS_RAW, QEMU_COMPRESSED, is_hinted, is_qemu
 
 
 def _cpu(leg):
     return leg["cpu_source_s"] + leg["cpu_destination_s"]
 
 
+def _seconds(leg):
+    return leg["total_s"]
+
+
+def _megabytes(leg):
+    return leg["wire_mb"]
+
+
+def _writer(leg):
+    return leg["writer_share"]
+
+
 _COLUMNS = (  # heading, the leg's value, digits, whether a ratio to the baseline follows
-    ("total s", lambda leg: leg["total_s"], 2, True),
+    ("total s", _seconds, 2, True),
     ("pause ms", lambda leg: leg["pause_ms"], 1, True),
     ("gap ms", lambda leg: leg["gap_ms"], 0, True),
-    ("wire MB", lambda leg: leg["wire_mb"], 0, True),
+    ("wire MB", _megabytes, 0, True),
     ("CPU s, both sides", _cpu, 2, True),
     ("memory MB", lambda leg: leg["memory_mb"], 0, False),
-    ("writer", lambda leg: leg["writer_share"], 2, False),
+    ("writer", _writer, 2, False),
 )
 
 _LEGEND = """\
@@ -27,10 +39,11 @@ an answer round the switchover. wire: counted at the link, both ways. CPU: QEMU 
 memory: anonymous memory that the migration added, the larger side. writer: pages the guest rewrote (redis: keys it set)
 while it was moved, of those it was to write. `-hint`: the guest's balloon tells QEMU of free pages (free-page-hint=on),
 which most guests do not have; for all others the guest has no balloon driver bound in such a run, for with it QEMU uses
-hints in all modes. The line below a table sets `godwit`, with its default options, against the best of QEMU's modes
-without hints, and in brackets with them: ratios of medians, the best taken for each figure apart, and bytes also against
-the mode that is the fastest. The guests run under TCG, where QEMU 7.2's own migration now and then loses a page (not seen
-with 10.0, nor with Godwit on either): such a leg is an error here, and says nothing about KVM.
+hints in all modes. The first table sets `godwit`, with its default options, against the best of QEMU's modes without
+hints, and in brackets with them: ratios of medians, the best taken for each figure apart, bytes also against the mode
+that is the fastest, and time also against Godwit without compression. The guests run under TCG, where QEMU 7.2's own
+migration now and then loses a page (not seen with 10.0, nor with Godwit on either): such a leg is an error here, and
+says nothing about KVM.
 """
 
 
@@ -38,11 +51,17 @@ def render(legs, environment):
     out = ["# Godwit and QEMU's own migration\n"]
     out += [f"- {name}: {value}" for name, value in environment.items()]
     out += ["", _LEGEND]
+
+    def legs_of(course):
+        return [leg for leg in legs if (leg["qemu"], leg["link"], leg["load"]) == course]
+
     courses = list(dict.fromkeys((leg["qemu"], leg["link"], leg["load"]) for leg in legs))
+    for qemu in dict.fromkeys(course[0] for course in courses):
+        out += [f"## QEMU {qemu}: Godwit to the best of its modes\n",
+                *_summary([course for course in courses if course[0] == qemu], legs_of), ""]
     for course in courses:
-        rows = [leg for leg in legs if (leg["qemu"], leg["link"], leg["load"]) == course]
         out.append(f"## QEMU {course[0]}, link {course[1]}, guest {course[2]}\n")
-        out += _table(rows) + [""] + _against_the_best(rows) + _errors(rows)
+        out += _table(legs_of(course)) + [""] + _errors(legs_of(course))
     return "\n".join(out)
 
 
@@ -72,42 +91,46 @@ def _cell(legs, baseline, value, digits, with_ratio):
 
 
 def _against_the_best(rows):
-    """`godwit` over the best of QEMU's modes, as one line; none without verified legs of `godwit`."""
+    """Ratios of medians by name, each a text; empty without verified legs of `godwit` and of QEMU."""
     good = [leg for leg in rows if not leg["error"]]
     names = {leg["contender"] for leg in good}
-    if OURS not in names or not any(map(is_qemu, names)):
-        return []
+    modes = [name for name in names if is_qemu(name)]
+    if OURS not in names or not modes:
+        return {}
 
-    def medians(value, such):
-        values = {name: [each for each in (value(leg) for leg in good if leg["contender"] == name) if each is not None]
-                  for name in names if such(name)}
-        return [median(each) for each in values.values() if each]
+    def of(name, value):
+        values = [each for each in (value(leg) for leg in good if leg["contender"] == name) if each is not None]
+        return median(values) if values else None
+
+    def least(value, such):
+        return min(of(name, value) for name in names if such(name))
 
     def ratio(value):
-        [ours] = medians(value, lambda name: name == OURS)
-        text = f"{ours / min(medians(value, is_qemu)):.2f}"
+        text = f"{of(OURS, value) / least(value, is_qemu):.2f}"
         if any(map(is_hinted, names)):
-            text += f" ({ours / min(medians(value, lambda name: is_qemu(name) or is_hinted(name))):.2f})"
+            text += f" ({of(OURS, value) / least(value, lambda name: is_qemu(name) or is_hinted(name)):.2f})"
         return text
 
-    def bytes_to_the_fastest():
-        modes = [name for name in names if is_qemu(name)]
-        seconds, megabytes = ({name: median(leg[key] for leg in good if leg["contender"] == name)
-                               for name in [OURS, *modes]} for key in ("total_s", "wire_mb"))
-        fastest = min(modes, key=seconds.get)
-        return f"{megabytes[OURS] / megabytes[fastest]:.2f} vs {fastest}, the fastest"
+    fastest = min(modes, key=lambda name: of(name, _seconds))
+    compressed = of(QEMU_COMPRESSED, _cpu) if QEMU_COMPRESSED in names else None
+    shares = [share for share in (of(name, _writer) for name in modes) if share is not None]
+    out = {"time": ratio(_seconds), "bytes": ratio(_megabytes),
+           "bytes to the fastest mode": f"{of(OURS, _megabytes) / of(fastest, _megabytes):.2f} ({fastest})",
+           "CPU to the cheapest mode": ratio(_cpu),
+           "CPU to multifd-zstd": f"{of(OURS, _cpu) / compressed:.2f}" if compressed else "–",
+           "writer, Godwit / best of QEMU": f"{of(OURS, _writer):.2f} / {max(shares):.2f}" if shares else "–"}
+    if OURS_RAW in names:
+        out["time to raw"] = f"{of(OURS, _seconds) / of(OURS_RAW, _seconds):.2f}"
+    return out
 
-    parts = [f"time {ratio(lambda leg: leg['total_s'])}",
-             f"bytes {ratio(lambda leg: leg['wire_mb'])}, {bytes_to_the_fastest()}", f"CPU {ratio(_cpu)} vs cheapest"]
-    if QEMU_COMPRESSED in names:
-        [ours] = medians(_cpu, lambda name: name == OURS)
-        [compressed] = medians(_cpu, lambda name: name == QEMU_COMPRESSED)
-        parts[-1] += f", {ours / compressed:.2f} vs {QEMU_COMPRESSED.removeprefix(BASELINE + '-')}"
-    line = f"{OURS} / best of QEMU: " + ", ".join(parts)
-    shares = [medians(lambda leg: leg["writer_share"], such) for such in (lambda name: name == OURS, is_qemu)]
-    if all(shares):
-        line += f"; writer share {shares[0][0]:.2f} vs {max(shares[1]):.2f}"
-    return [line, ""]
+
+def _summary(courses, legs_of):
+    """A row for each course that has both Godwit and a mode of QEMU's."""
+    rows = [(course, ratios) for course in courses if (ratios := _against_the_best(legs_of(course)))]
+    columns = list(dict.fromkeys(name for _, ratios in rows for name in ratios))
+    out = ["| link | load | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)] if rows else []
+    return out + [f"| {link} | {load} | " + " | ".join(ratios.get(name, "–") for name in columns) + " |"
+                  for (_, link, load), ratios in rows]
 
 
 def _errors(rows):

@@ -24,7 +24,7 @@ class BytesChannel final : public Channel {
   std::uint64_t bytes_sent() const noexcept override { return 0; }
   std::uint64_t bytes_received() const noexcept override { return size_ - bytes_.size(); }
   SendWaits send_waits() const noexcept override { return {}; }
-  SendQueue send_queue() const noexcept override { return {}; }
+  SendQueue send_queue() noexcept override { return {}; }
 
  private:
   Bytes bytes_;

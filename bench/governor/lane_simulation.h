@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
@@ -36,12 +37,13 @@ struct Block {
 struct Setting {
   unsigned cores = 1;
   unsigned lanes = 1;
-  double link_gbit = 10;                ///< per second
-  std::size_t socket_buffer = 2 << 20;  ///< of each lane, bytes
-  double round_trip_ns = 0;             ///< confirmations come so much later
-  double read_ns_per_byte = 0.15;       ///< guest RAM into the lane's buffer, with the zero check
-  double send_ns_per_byte = 0.3;        ///< the kernel's copy, per byte on the wire
-  double noise = 0.2;                   ///< times differ by up to this much, either way
+  double link_gbit = 10;                     ///< per second
+  std::size_t socket_buffer = 2 << 20;       ///< of each lane, bytes
+  double round_trip_ns = 0;                  ///< confirmations come so much later
+  std::optional<double> told_round_trip_ns;  ///< as the lane believes, if not just that
+  double read_ns_per_byte = 0.15;            ///< guest RAM into the lane's buffer, with the zero check
+  double send_ns_per_byte = 0.3;             ///< the kernel's copy, per byte on the wire
+  double noise = 0.2;                        ///< times differ by up to this much, either way
   std::uint64_t seed = 1;
   std::size_t blocks = 4096;  ///< in all; the corpus is repeated
 };
@@ -118,13 +120,14 @@ class Simulation {
   }
 
  private:
-  enum class State { kWorking, kWaiting, kDone };
+  enum class State { kEncoding, kSending, kWaiting, kDone };
   struct Lane {
     State state = State::kDone;
     std::size_t left = 0;  ///< blocks
     unsigned sweeps = 0;
     SweepOrder order{0, 0, 1};
-    double work = 0;       ///< ns left
+    double work = 0;       ///< ns left, of the state
+    double sending = 0;    ///< ns
     double in_buffer = 0;  ///< bytes
     double under_way = 0;  ///< bytes that the link has taken and the peer has not confirmed yet
     double since = 0;      ///< the last outcome
@@ -159,19 +162,28 @@ class Simulation {
     const Tried& tried = block.on.at(rung);
     const double encoding = noisy(tried.ns);
     const double sending = noisy(setting_.send_ns_per_byte * static_cast<double>(tried.wire));
-    lane.work =
-        chooser_.ns_per_block() + encoding + sending + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
+    lane.work = chooser_.ns_per_block() + encoding + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
+    lane.sending = sending;
     lane.outcome = {.rung = rung,
                     .entropy = block.entropy,
                     .block_bytes = block.bytes,
                     .wire_bytes = tried.wire,
                     .encoding = nanoseconds(encoding),
                     .sending = nanoseconds(sending),
-                    .round_trip = nanoseconds(setting_.round_trip_ns)};
-    lane.state = State::kWorking;
+                    .queued_at_start = unconfirmed(lane),
+                    .round_trip = nanoseconds(setting_.told_round_trip_ns.value_or(setting_.round_trip_ns))};
+    lane.state = State::kEncoding;
     page_bytes_ += block.bytes;
     wire_bytes_ += tried.wire;
-    lane_ns_ += lane.work;
+    lane_ns_ += lane.work + lane.sending;
+  }
+
+  /// The link takes what is sent while the lane still copies.
+  void begin_to_send(Lane& lane) {
+    lane.outcome.queued_before = unconfirmed(lane);
+    lane.in_buffer += static_cast<double>(lane.outcome.wire_bytes);
+    lane.work = lane.sending;
+    lane.state = State::kSending;
   }
 
   void end_block(unsigned number) {
@@ -184,6 +196,7 @@ class Simulation {
     begin_block(number);
   }
 
+  static bool is_working(const Lane& lane) { return lane.state == State::kEncoding || lane.state == State::kSending; }
   static std::size_t unconfirmed(const Lane& lane) { return static_cast<std::size_t>(lane.in_buffer + lane.under_way); }
   /// The link takes `taken` bytes evenly over `step`; what it took earlier fades away with the round trip.
   void take(Lane& lane, double taken, double step) const {
@@ -199,7 +212,7 @@ class Simulation {
     unsigned working = 0;
     unsigned sending = 0;
     for (const Lane& lane : lanes_) {
-      working += lane.state == State::kWorking;
+      working += is_working(lane);
       sending += lane.in_buffer > 0;
     }
     if (working + sending == 0) return false;
@@ -207,7 +220,7 @@ class Simulation {
     const double drain = setting_.link_gbit / 8 / std::max(1.0, static_cast<double>(sending));
     double step = std::numeric_limits<double>::infinity();
     for (const Lane& lane : lanes_) {
-      if (lane.state == State::kWorking) step = std::min(step, lane.work / speed);
+      if (is_working(lane)) step = std::min(step, lane.work / speed);
       if (lane.state == State::kWaiting) step = std::min(step, excess(lane) / drain);
       if (lane.in_buffer > 0) step = std::min(step, lane.in_buffer / drain);
     }
@@ -218,11 +231,13 @@ class Simulation {
       const double left = lane.in_buffer - step * drain < 1e-3 ? 0 : lane.in_buffer - step * drain;
       take(lane, lane.in_buffer - left, step);
       lane.in_buffer = left;
-      if (lane.state == State::kWorking && (lane.work -= step * speed) < 1e-3) {
-        lane.outcome.queued_before = unconfirmed(lane);
-        lane.in_buffer += static_cast<double>(lane.outcome.wire_bytes);
-        lane.waits_since = now_;
-        lane.state = State::kWaiting;
+      if (is_working(lane) && (lane.work -= step * speed) < 1e-3) {
+        if (lane.state == State::kEncoding) {
+          begin_to_send(lane);
+        } else {
+          lane.waits_since = now_;
+          lane.state = State::kWaiting;
+        }
       }
       if (lane.state == State::kWaiting && excess(lane) < 1e-3) end_block(i);
     }

@@ -41,8 +41,12 @@ constexpr double kFadeFull = 1.0 / 4;
 constexpr double kDry = 1 << 14;
 // A link that runs dry wants bytes now: less is paid for saving them until the queue is half full again.
 constexpr double kHurry = 0.5;
-// What the link took is forgotten over so many bytes.
+// How far the price goes towards that of a link without a queue, with each block that found none.
+constexpr double kTurn = 0.2;
+// What the link took is forgotten over so many bytes. A block that took so many times as long as blocks usually do
+// stands for no more than that.
 constexpr double kRemembered = 4 << 20;
+constexpr double kLongestLook = 16;
 
 // How fast the past fades, with each block or with each wait. Speeds change least of all, and are noisy.
 constexpr double kFadeContent = 1.0 / 24;
@@ -273,15 +277,11 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   const double for_receiver = std::min(ns(outcome.waited_for_receiver), waited);
   const double elapsed = std::max({ns(outcome.elapsed), waited, 1.0});
   const double wait = (waited - for_receiver) / elapsed;
+  if (for_receiver <= waited / 2) learn_link_rate(outcome, elapsed);
+  const double under_way = link_rate_ * ns(outcome.round_trip);
   const double before = queue(outcome.queued_before);
   const double after = queue(outcome.queued_after);
-  const double under_way = link_rate_ * ns(outcome.round_trip);
   const bool was_full = waited > kNoWait * elapsed;
-
-  // What was queued, and is not any more, the link has taken; it was at work all the time if something was left.
-  const double delivered = std::max(0.0, queued_ + bytes(outcome.wire_bytes) - after);
-  queued_ = after;
-  if (for_receiver <= waited / 2) learn_link_rate(delivered, elapsed, was_full || before > under_way + kDry);
 
   const double length = std::max(0.0, after - under_way);
   full_ = std::max({was_full ? full_ + kFadeFull * (length - full_) : full_, length, kLeastFull});
@@ -291,11 +291,16 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   if (was_full) {
     full_run_ = wait > kLongWait ? std::min(full_run_ + 1, kLongestRun) : 0;
     const double haste = 1 + kSteeper * (full_run_ - std::min(full_run_, kShortRun));
-    settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
-    raise_to_charge(outcome, wait);
+    if (before > under_way + kDry) {
+      settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
+      raise_to_charge(outcome, wait);
+    } else {
+      // A queue that holds less than a block: lane and link take turns, and each byte costs just its time on the link.
+      settled_ *= std::pow(std::clamp(1 / (link_rate_ * settled_), 1 / kStrangest, kStrangest), kTurn);
+    }
   } else {
     full_run_ = 0;
-    settled_ /= 1 + (link_rate_ == 0 ? kFirstFall : kFall) * empty;
+    settled_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
   }
   // More compression would only keep the receiver busier.
   settled_ /= 1 + for_receiver / elapsed;
@@ -304,11 +309,28 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   price_ = std::max(kLowestPrice, was_full ? settled_ : settled_ * std::exp(-kHurry * empty));
 }
 
-/// While the link is at work it takes just its rate. Else it takes no more than that.
-void Governor::learn_link_rate(double delivered, double elapsed, bool busy) noexcept {
-  if (!busy && (link_rate_ == 0 || delivered < link_rate_ * elapsed)) return;
-  taken_bytes_ += delivered;
-  taken_ns_ += elapsed;
+/// While the link is at work it takes just its rate, and never more than that: what was queued and is not any more. It
+/// was at work all the time if the queue still held something when send() began, else only while send() waited.
+void Governor::learn_link_rate(const BlockOutcome& outcome, double elapsed) noexcept {
+  const double waited = ns(outcome.waited);
+  const double wire = bytes(outcome.wire_bytes);
+  const double before = queue(outcome.queued_before);
+  const double after = queue(outcome.queued_after);
+  double taken = queue(outcome.queued_at_start) + wire - after;
+  double time = elapsed;
+  if (before <= link_rate_ * ns(outcome.round_trip) + kDry) {
+    if (waited > kNoWait * elapsed) {
+      taken = before + wire - after;
+      time = std::max(1.0, ns(outcome.sending) + waited);
+    } else if (link_rate_ == 0 || taken < link_rate_ * elapsed) {
+      return;
+    }
+  }
+  if (link_rate_ == 0 && taken <= 0) return;
+  // A link that stood still for once (a lost packet, a frozen host) has not become slow.
+  if (link_rate_ > 0) time = std::min(time, kLongestLook * std::max(taken, wire) / link_rate_);
+  taken_bytes_ = std::max(0.0, taken_bytes_ + taken);
+  taken_ns_ += time;
   link_rate_ = std::max(taken_bytes_, 1.0) / taken_ns_;
   if (taken_bytes_ > kRemembered) {
     taken_bytes_ /= 2;

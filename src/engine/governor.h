@@ -16,9 +16,9 @@
 // before the others do.
 //
 // Between the lane and the link lies a queue: what was sent and the peer has not confirmed yet, less what is under way
-// on a long line in any case. A queue that is neither full nor empty is as it should be: then the price stays, through
-// stretches of content that encode slower or faster than the link sends. What leaves the queue while it holds something
-// is the link's rate.
+// on a long line in any case. A queue that is half full or more is as it should be: then the price hardly moves,
+// through stretches of content that encode slower or faster than the link sends. What leaves the queue while it holds
+// something is the link's rate.
 #pragma once
 
 #include <array>
@@ -40,17 +40,18 @@ enum class BlockKind : std::uint8_t { kPages, kChanges };
 struct BlockOutcome {
   std::size_t rung = 0;  ///< what was tried
   BlockKind kind = BlockKind::kPages;
-  double entropy = kUnsampled;     ///< as choose() was told
-  std::size_t block_bytes = 0;     ///< before encoding
-  std::size_t wire_bytes = 0;      ///< as sent; block_bytes if it could not be made smaller
-  Duration encoding{};             ///< the lane's CPU time in the encoder
-  Duration sending{};              ///< the lane's CPU time in send(): the kernel's copy
-  Duration waited{};               ///< time in send() in which the connection took nothing
-  Duration waited_for_receiver{};  ///< of that, because the receiver had no room (TCP's window was closed)
-  std::size_t queued_before = 0;   ///< bytes sent and not confirmed by the peer when send() began
-  std::size_t queued_after = 0;    ///< and when it returned
-  Duration round_trip{};           ///< the connection's shortest: confirmations come so late, queue or not
-  Duration elapsed{};              ///< wall time of all the lane's work since its previous outcome, waits included
+  double entropy = kUnsampled;      ///< as choose() was told
+  std::size_t block_bytes = 0;      ///< before encoding
+  std::size_t wire_bytes = 0;       ///< as sent; block_bytes if it could not be made smaller
+  Duration encoding{};              ///< the lane's CPU time in the encoder
+  Duration sending{};               ///< the lane's CPU time in send(): the kernel's copy
+  Duration waited{};                ///< time in send() in which the connection took nothing
+  Duration waited_for_receiver{};   ///< of that, because the receiver had no room (TCP's window was closed)
+  std::size_t queued_at_start = 0;  ///< bytes sent and not confirmed by the peer when `elapsed` began
+  std::size_t queued_before = 0;    ///< when send() began
+  std::size_t queued_after = 0;     ///< and when it returned
+  Duration round_trip{};            ///< the connection's shortest: confirmations come so late, queue or not
+  Duration elapsed{};               ///< wall time of all the lane's work since its previous outcome, waits included
 };
 
 /// One for each lane, called by the lane's thread only. A pure function of what it was told: two governors that were
@@ -99,7 +100,7 @@ class Governor {
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
   void learn_price(const BlockOutcome& outcome) noexcept;
-  void learn_link_rate(double delivered, double elapsed, bool busy) noexcept;
+  void learn_link_rate(const BlockOutcome& outcome, double elapsed) noexcept;
   void raise_to_charge(const BlockOutcome& outcome, double wait) noexcept;
 
   std::array<Content, 2> content_;
@@ -113,7 +114,6 @@ class Governor {
   double link_rate_ = 0;    ///< what the link takes from this lane, bytes per nanosecond; 0: never seen at work
   double taken_bytes_ = 0;  ///< what link_rate_ is made of; both fade
   double taken_ns_ = 0;
-  double queued_ = 0;           ///< bytes, after the last block
   double full_;                 ///< the queue's length when send() has to wait, beyond what is under way
   std::uint32_t full_run_ = 0;  ///< blocks in a row that waited long
 };

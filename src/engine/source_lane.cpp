@@ -84,7 +84,7 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
     const PageWord pages = setting_.board.claim(*chunk);
     if (pages == 0) continue;
     const Instant begin = setting_.clock.now();
-    if (!found) accounted_ = begin;
+    if (!found) begin_account(begin);
     found = true;
     TRY(take(*chunk, pages, stop));
     TRY(collect(false, stop));
@@ -92,6 +92,13 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
   }
   TRY(collect(true, stop));
   return found;
+}
+
+/// What the connection did while this lane had nothing to send says nothing about blocks.
+void SourceLane::begin_account(Instant now) noexcept {
+  accounted_ = now;
+  waits_ = channel_.send_waits();
+  queued_ = channel_.send_queue().bytes;
 }
 
 std::size_t SourceLane::free_slot() const noexcept {
@@ -187,7 +194,7 @@ Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
   slot.header.payload = static_cast<std::uint32_t>(size);
   auto header = wire::encode(slot.header);
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? slot.pages : slot.encoded, size}};
-  const SendQueue queue = channel_.send_queue();
+  const SendQueue queue = size == 0 ? SendQueue{} : channel_.send_queue();
   const Duration began = thread_cpu_time();
   TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
   if (size != 0) learn(slot, raw, thread_cpu_time() - began, queue);
@@ -201,6 +208,7 @@ void SourceLane::learn(const Slot& slot, bool raw, Duration sending, const SendQ
   add(rung.bytes_before, slot.header.block);
   add(rung.bytes_after, sent);
   const SendWaits waits = channel_.send_waits();
+  const std::uint64_t queued = channel_.send_queue().bytes;
   const Instant now = setting_.clock.now();
   ladder_.learn({.rung = slot.choice.rung,
                  .kind = kind_of(slot.header),
@@ -211,12 +219,14 @@ void SourceLane::learn(const Slot& slot, bool raw, Duration sending, const SendQ
                  .sending = sending,
                  .waited = waits.total - waits_.total,
                  .waited_for_receiver = waits.for_receiver - waits_.for_receiver,
+                 .queued_at_start = queued_,
                  .queued_before = before.bytes,
-                 .queued_after = channel_.send_queue().bytes,
+                 .queued_after = queued,
                  .round_trip = before.round_trip,
                  .elapsed = now - accounted_});
   accounted_ = now;
   waits_ = waits;
+  queued_ = queued;
 }
 
 Status SourceLane::send_fence(std::uint32_t number) {

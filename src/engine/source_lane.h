@@ -69,6 +69,7 @@ class SourceLane {
   Status collect(bool all, std::stop_token stop);
   Status send_fence(std::uint32_t number);
   void learn(const Slot& slot, bool raw, Duration sending, const SendQueue& before);
+  void begin_account(Instant now) noexcept;
   void make_slots(std::size_t depth);
   std::size_t free_slot() const noexcept;
 
@@ -82,6 +83,7 @@ class SourceLane {
   std::size_t under_way_ = 0;
   bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
   SendWaits waits_;            ///< what the ladder has been told of
+  std::uint64_t queued_ = 0;   ///< at that time, bytes that the peer had not confirmed
   Instant accounted_{};        ///< the time up to which it has been told of the lane's work
   LaneCounters counters_;
 };

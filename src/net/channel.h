@@ -21,7 +21,9 @@ struct SendWaits {
   Duration for_receiver{};  ///< of that, because the receiver had no room; known for TCP only, else zero
 };
 
-/// What send() has handed over and the peer's kernel has not confirmed yet: whether the link still has work.
+/// What send() has handed over and the peer's kernel has not confirmed yet: whether the link still has work. Over a
+/// Unix socket: what the peer has not read, and the kernel's own needs. With a rate limit also what all that share it
+/// have taken of a burst.
 struct SendQueue {
   std::uint64_t bytes = 0;
   Duration round_trip{};  ///< the shortest one seen; known for TCP only, else zero
@@ -47,7 +49,7 @@ class Channel {
   /// Of all sends so far. The sending thread's.
   virtual SendWaits send_waits() const noexcept = 0;
   /// As it is now; empty where the kernel does not tell. The sending thread's.
-  virtual SendQueue send_queue() const noexcept = 0;
+  virtual SendQueue send_queue() noexcept = 0;
 };
 
 /// Sends one buffer.

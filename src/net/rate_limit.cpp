@@ -96,7 +96,7 @@ class LimitedChannel final : public Channel {
     return waits;
   }
   /// A bucket that can give no more is a queue that can take no more.
-  SendQueue send_queue() const noexcept override {
+  SendQueue send_queue() noexcept override {
     SendQueue queue = inner_->send_queue();
     queue.bytes += limit_->taken();
     return queue;

@@ -45,8 +45,11 @@ class SocketChannel final : public Channel {
   std::uint64_t bytes_sent() const noexcept override { return sent_.load(std::memory_order_relaxed); }
   std::uint64_t bytes_received() const noexcept override { return received_.load(std::memory_order_relaxed); }
   SendWaits send_waits() const noexcept override { return waits_; }
-  SendQueue send_queue() const noexcept override {
-    return {unconfirmed_bytes(socket_.get()), shortest_round_trip(socket_.get())};
+  SendQueue send_queue() noexcept override {
+    // The kernel forgets after some minutes, in which a queue of our own may have been part of all round trips.
+    const Duration seen = shortest_round_trip(socket_.get());
+    if (round_trip_ == Duration::zero() || seen < round_trip_) round_trip_ = seen;
+    return {unconfirmed_bytes(socket_.get()), round_trip_};
   }
 
  private:
@@ -62,7 +65,8 @@ class SocketChannel final : public Channel {
   std::atomic<std::uint64_t> sent_{0};
   std::atomic<std::uint64_t> received_{0};
   SendWaits waits_;
-  Duration held_back_{};  ///< by the receiver, when last asked
+  Duration round_trip_{};  ///< the shortest one seen
+  Duration held_back_{};   ///< by the receiver, when last asked
 };
 
 /// The error of a failed call; an abort explains every failure that comes after it.

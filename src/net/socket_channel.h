@@ -20,7 +20,7 @@ Status set_tcp_options(int socket, const Liveness& liveness);
 /// How long in all the peer's closed receive window has held bytes back; zero for what is no TCP socket.
 Duration held_back_by_receiver(int socket) noexcept;
 
-/// The shortest round trip that the kernel has measured; zero for what is no TCP socket.
+/// The shortest round trip of the last minutes; zero for what is no TCP socket.
 Duration shortest_round_trip(int socket) noexcept;
 
 /// Bytes sent that the peer has not acknowledged (TCP) or not read (Unix); 0 if the kernel does not tell.

@@ -79,6 +79,7 @@ struct Lane {
                     .sending = nanoseconds(sending),
                     .waited = nanoseconds(waited),
                     .waited_for_receiver = nanoseconds(waited * for_receiver),
+                    .queued_at_start = wait > 0 ? kQueue : 0,
                     .queued_before = wait > 0 ? kQueue : 0,
                     .queued_after = wait > 0 ? kQueue : 0,
                     .elapsed = nanoseconds(busy + waited)});
@@ -104,6 +105,7 @@ struct LaneOnLink {
     const auto wire = static_cast<double>(block.on[rung].wire);
     const double encoding = block.on[rung].ns * machine;
     const double busy = encoding + 0.3 * wire + 0.1 * kBlock;
+    const double at_start = queued;
     const double before = ns_per_byte > 0 ? std::max(0.0, queued - busy / ns_per_byte) : 0;
     const double excess = std::max(0.0, before + wire - kQueue);
     queued = before + wire - excess;
@@ -115,6 +117,7 @@ struct LaneOnLink {
                     .encoding = nanoseconds(encoding),
                     .sending = nanoseconds(0.3 * wire),
                     .waited = nanoseconds(excess * ns_per_byte),
+                    .queued_at_start = static_cast<std::size_t>(at_start),
                     .queued_before = static_cast<std::size_t>(before),
                     .queued_after = static_cast<std::size_t>(queued),
                     .elapsed = nanoseconds(busy + excess * ns_per_byte)});
@@ -184,7 +187,7 @@ TEST(Governor, ComesDownWhenTheLinkGetsFast) {
 }
 
 TEST(Governor, PaysNoMoreForAByteThanAMultipleOfWhatTheLinkCharges) {
-  for (const double charge : {0.5, 5.0, 50.0}) {
+  for (const double charge : {0.5, 5.0, 15.0}) {
     LaneOnLink lane{charge};
     lane.encoded(1000, kCode);
     EXPECT_LE(lane.governor.price(), 1.01 * Governor::kGenerosity * charge) << charge;
@@ -292,6 +295,7 @@ TEST(Governor, PaysLessForBytesWhileTheQueueRunsEmpty) {
                          .wire_bytes = wire,
                          .encoding = nanoseconds(4e5),
                          .sending = nanoseconds(4e4),
+                         .queued_at_start = queued,
                          .queued_before = queued,
                          .queued_after = queued + wire,
                          .elapsed = nanoseconds(5e5)});
@@ -300,6 +304,68 @@ TEST(Governor, PaysLessForBytesWhileTheQueueRunsEmpty) {
   EXPECT_LT(price_at(0), 0.8 * price_at(kQueue / 4));
   EXPECT_LT(price_at(kQueue / 4), 0.9 * price_at(kQueue / 2));
   EXPECT_EQ(price_at(kQueue / 2), price_at(kQueue - kBlock));
+}
+
+/// A queue that never makes anybody wait is not full, however long it is.
+TEST(Governor, ComesDownWhereNothingEverWaits) {
+  LaneOnLink lane{8};
+  lane.encoded(100, kCode);
+  const double before = lane.governor.price();
+  for (int i = 0; i < 2000; ++i) {
+    lane.governor.learn({.rung = 5,
+                         .block_bytes = kBlock,
+                         .wire_bytes = kBlock / 2,
+                         .encoding = nanoseconds(4e5),
+                         .sending = nanoseconds(4e4),
+                         .queued_at_start = kQueue,
+                         .queued_before = kQueue,
+                         .queued_after = kQueue,
+                         .elapsed = nanoseconds(5e5)});
+  }
+  EXPECT_LT(lane.governor.price(), before / 10);
+}
+
+/// A lane that waits half of its time on a link of 1 Gbit/s pays up to ten times what that charges, also after
+/// pauses in which its queue ran empty, and after the link stood still for once.
+TEST(Governor, KnowsTheLinkAgainAfterPausesAndStalls) {
+  LaneOnLink paused{8};
+  for (int i = 0; i < 20; ++i) {
+    paused.encoded(10, kCode);
+    paused.queued = 0;
+  }
+  Lane same{.governor = paused.governor};
+  same.steps(3, kSparse, 0.97);
+  EXPECT_GT(same.governor.price(), 0.8 * Governor::kGenerosity * 8);
+
+  LaneOnLink stalled{0.8};
+  stalled.encoded(300, kCode);
+  stalled.governor.learn({.rung = 1,
+                          .block_bytes = kBlock,
+                          .wire_bytes = kBlock / 2,
+                          .encoding = nanoseconds(2e5),
+                          .sending = nanoseconds(4e4),
+                          .waited = nanoseconds(2e8),
+                          .queued_at_start = kQueue,
+                          .queued_before = kQueue,
+                          .queued_after = kQueue,
+                          .elapsed = nanoseconds(2e8)});
+  EXPECT_LT(stalled.governor.price(), 2 * Governor::kGenerosity * 0.8);
+}
+
+/// With a limit that lanes share, others may have taken all of it before this one had to wait.
+TEST(Governor, LearnsNoRateFromAQueueThatOthersFill) {
+  Governor governor;
+  governor.learn({.rung = 3,
+                  .block_bytes = kBlock,
+                  .wire_bytes = kBlock / 2,
+                  .encoding = nanoseconds(2e5),
+                  .sending = nanoseconds(4e4),
+                  .waited = nanoseconds(5e6),
+                  .queued_at_start = 6 * kBlock,
+                  .queued_before = 6 * kBlock,
+                  .queued_after = 12 * kBlock,
+                  .elapsed = nanoseconds(6e6)});
+  EXPECT_LT(governor.price(), 10);
 }
 
 /// What is under way on a long line is no queue: with nothing else the link has run dry.
@@ -312,6 +378,7 @@ TEST(Governor, BytesUnderWayAreNoQueue) {
                          .wire_bytes = kBlock / 2,
                          .encoding = nanoseconds(4e5),
                          .sending = nanoseconds(4e4),
+                         .queued_at_start = 3 * kBlock,
                          .queued_before = 3 * kBlock,
                          .queued_after = 3 * kBlock + kBlock / 2,
                          .round_trip = round_trip,
@@ -356,6 +423,7 @@ TEST(Governor, StandsWhateverItIsTold) {
                     .sending = time(),
                     .waited = time(),
                     .waited_for_receiver = time(),
+                    .queued_at_start = size(),
                     .queued_before = size(),
                     .queued_after = size(),
                     .round_trip = time(),
@@ -370,7 +438,7 @@ TEST(Governor, StandsWhateverItIsTold) {
   EXPECT_EQ(lane.steps(500, kCode, 0), 0U);
 }
 
-void expect_to_keep_up(simulation::Setting setting) {
+void expect_to_keep_up(const simulation::Setting& setting, double share = 0.95) {
   const auto guest = busy_guest();
   double best = 0;
   for (std::size_t rung = 0; rung < kRungs; ++rung) {
@@ -379,8 +447,8 @@ void expect_to_keep_up(simulation::Setting setting) {
   }
   simulation::Governed governed(setting.lanes);
   const double got = simulation::Simulation(setting, guest, governed).run().page_gbit;
-  EXPECT_GT(got, 0.95 * best) << setting.link_gbit << " Gbit/s, " << setting.cores << " cores, "
-                              << setting.round_trip_ns / 1e6 << " ms";
+  EXPECT_GT(got, share * best) << setting.link_gbit << " Gbit/s, " << setting.cores << " cores, "
+                               << setting.round_trip_ns / 1e6 << " ms";
 }
 
 /// The promise, on links from slow to faster than the lanes: never more than 5 % behind the codec that would
@@ -391,10 +459,38 @@ TEST(Governor, KeepsUpWithTheBestFixedCodecOnEveryLink) {
   }
 }
 
+/// Less than a block beside what is under way, as with TCP_NOTSENT_LOWAT and a small window: each block waits, and
+/// finds the queue empty, so there is hardly anything to steer by.
+TEST(Governor, KeepsUpWithASmallQueue) {
+  for (const double link : {0.1, 1.0, 2.5, 10.0, 25.0, 100.0}) {
+    for (const unsigned cores : {1U, 2U, 8U}) {
+      expect_to_keep_up({.cores = cores, .lanes = cores, .link_gbit = link, .socket_buffer = 192 << 10}, 0.92);
+    }
+  }
+}
+
+/// So many blocks that the first few round trips, in which nothing is confirmed, do not count.
+constexpr std::size_t kManyBlocks = 16384;
+
 TEST(Governor, KeepsUpOnLongLines) {
   for (const double link : {1.0, 10.0, 25.0}) {
     for (const unsigned cores : {1U, 8U}) {
-      expect_to_keep_up({.cores = cores, .lanes = cores, .link_gbit = link, .round_trip_ns = 10e6, .blocks = 16384});
+      expect_to_keep_up(
+          {.cores = cores, .lanes = cores, .link_gbit = link, .round_trip_ns = 10e6, .blocks = kManyBlocks});
+    }
+  }
+}
+
+/// Round trips mostly take longer than the shortest one did.
+TEST(Governor, KeepsUpWhereConfirmationsComeLaterThanExpected) {
+  for (const double link : {1.0, 10.0, 25.0}) {
+    for (const unsigned cores : {1U, 8U}) {
+      expect_to_keep_up({.cores = cores,
+                         .lanes = cores,
+                         .link_gbit = link,
+                         .round_trip_ns = 14e6,
+                         .told_round_trip_ns = 10e6,
+                         .blocks = kManyBlocks});
     }
   }
 }

@@ -66,7 +66,7 @@ class GatedChannel final : public Channel {
   std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
   std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
   SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
-  SendQueue send_queue() const noexcept override { return inner_->send_queue(); }
+  SendQueue send_queue() noexcept override { return inner_->send_queue(); }
 
  private:
   std::unique_ptr<Channel> inner_;

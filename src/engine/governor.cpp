@@ -277,7 +277,8 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   const double for_receiver = std::min(ns(outcome.waited_for_receiver), waited);
   const double elapsed = std::max({ns(outcome.elapsed), waited, 1.0});
   const double wait = (waited - for_receiver) / elapsed;
-  if (for_receiver <= waited / 2) learn_link_rate(outcome, elapsed);
+  const bool for_link = for_receiver <= waited / 2;
+  if (for_link) learn_link_rate(outcome, elapsed);
   const double under_way = link_rate_ * ns(outcome.round_trip);
   const double before = queue(outcome.queued_before);
   const double after = queue(outcome.queued_after);
@@ -288,16 +289,15 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   // 0: half full or more; 1: the link has run dry.
   const double empty = std::clamp(1 - 2 * (before - under_way) / full_, 0.0, 1.0);
 
-  if (was_full) {
+  if (was_full && for_link && link_rate_ > 0 && before <= under_way + kDry) {
+    // A queue that holds less than a block: lane and link take turns, and each byte costs just its time on the link.
+    full_run_ = 0;
+    settled_ *= std::pow(std::clamp(1 / (link_rate_ * settled_), 1 / kStrangest, kStrangest), kTurn);
+  } else if (was_full) {
     full_run_ = wait > kLongWait ? std::min(full_run_ + 1, kLongestRun) : 0;
     const double haste = 1 + kSteeper * (full_run_ - std::min(full_run_, kShortRun));
-    if (before > under_way + kDry) {
-      settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
-      raise_to_charge(outcome, wait);
-    } else {
-      // A queue that holds less than a block: lane and link take turns, and each byte costs just its time on the link.
-      settled_ *= std::pow(std::clamp(1 / (link_rate_ * settled_), 1 / kStrangest, kStrangest), kTurn);
-    }
+    settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
+    raise_to_charge(outcome, wait);
   } else {
     full_run_ = 0;
     settled_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
@@ -310,7 +310,7 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
 }
 
 /// While the link is at work it takes just its rate, and never more than that: what was queued and is not any more. It
-/// was at work all the time if the queue still held something when send() began, else only while send() waited.
+/// was at work all the time if the queue still held something when send() began, else only during send().
 void Governor::learn_link_rate(const BlockOutcome& outcome, double elapsed) noexcept {
   const double waited = ns(outcome.waited);
   const double wire = bytes(outcome.wire_bytes);

@@ -197,7 +197,11 @@ Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
   const SendQueue queue = size == 0 ? SendQueue{} : channel_.send_queue();
   const Duration began = thread_cpu_time();
   TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
-  if (size != 0) learn(slot, raw, thread_cpu_time() - began, queue);
+  if (size != 0) {
+    learn(slot, raw, thread_cpu_time() - began, queue);
+  } else if (channel_.send_waits().total != waits_.total) {
+    begin_account(setting_.clock.now());  // no block's wait
+  }
   return {};
 }
 

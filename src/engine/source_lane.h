@@ -82,9 +82,9 @@ class SourceLane {
   Encoder* encoder_ = nullptr;  ///< with which slots are under way
   std::size_t under_way_ = 0;
   bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
-  SendWaits waits_;            ///< what the ladder has been told of
-  std::uint64_t queued_ = 0;   ///< at that time, bytes that the peer had not confirmed
-  Instant accounted_{};        ///< the time up to which it has been told of the lane's work
+  Instant accounted_{};        ///< the time up to which the ladder has been told of the lane's work, or need not be
+  SendWaits waits_;            ///< until then
+  std::uint64_t queued_ = 0;   ///< bytes that the peer had not confirmed then
   LaneCounters counters_;
 };
 

@@ -205,6 +205,27 @@ TEST(Governor, ComesDownWhereTheReceiverIsTheBottleneck) {
   EXPECT_LT(lane.governor.price(), before / 10);
 }
 
+/// The same where the queue is empty before each block, and where nothing but such waits was ever seen.
+TEST(Governor, WaitsForTheReceiverRaiseNoPriceWhateverTheQueue) {
+  for (const int blocks_before : {0, 100}) {
+    LaneOnLink lane{8};
+    lane.encoded(blocks_before, kCode);
+    const double before = lane.governor.price();
+    for (int i = 0; i < 100; ++i) {
+      lane.governor.learn({.rung = 5,
+                           .block_bytes = kBlock,
+                           .wire_bytes = kBlock / 2,
+                           .encoding = nanoseconds(4e5),
+                           .sending = nanoseconds(4e4),
+                           .waited = nanoseconds(1e5),
+                           .waited_for_receiver = nanoseconds(1e5),
+                           .queued_after = kBlock / 4,
+                           .elapsed = nanoseconds(6e5)});
+    }
+    EXPECT_LT(lane.governor.price(), before / 10) << blocks_before;
+  }
+}
+
 TEST(Governor, ClimbsAgainWhenTheReceiverHasRecovered) {
   Lane lane;
   lane.steps(100, kCode, 0.9);
@@ -325,8 +346,8 @@ TEST(Governor, ComesDownWhereNothingEverWaits) {
   EXPECT_LT(lane.governor.price(), before / 10);
 }
 
-/// A lane that waits half of its time on a link of 1 Gbit/s pays up to ten times what that charges, also after
-/// pauses in which its queue ran empty, and after the link stood still for once.
+/// The most that is paid for a byte is a multiple of what the link charges. Pauses in which the queue ran empty must
+/// not make the link look faster, nor must one standstill make it look slow.
 TEST(Governor, KnowsTheLinkAgainAfterPausesAndStalls) {
   LaneOnLink paused{8};
   for (int i = 0; i < 20; ++i) {

@@ -79,7 +79,13 @@ class Demo:
             if accelerator == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
                 continue
             hardware = machine.Hardware(self.config, self.files, self.options.qemu, accelerator)
-            vm = machine.Machine(self.cleanup, self.place, self.network, "a", hardware)
+            try:
+                vm = machine.Machine(self.cleanup, self.place, self.network, "a", hardware)
+            except RuntimeError:
+                if accelerator == wanted or accelerator == "tcg":
+                    raise
+                say("      (KVM is here, but QEMU does not start with it; going on by emulation.)")
+                continue
             if vm.wait_until_ready(first_words=KVM_PATIENCE_SECONDS if accelerator == "kvm" else machine.BOOT_SECONDS):
                 return vm, hardware
             vm.end()

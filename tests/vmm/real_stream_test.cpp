@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tests/support/qemu_vm.h"
+#include "vmm/qemu/ram_blocks.h"
 #include "vmm/qemu/stream_filter.h"
 
 namespace godwit::qemu {
@@ -122,6 +123,51 @@ TEST_P(RealStreamTest, MainMemoryDropped) {
   // RAM comes by another way, and before: QEMU looks into it while it loads the devices.
   ASSERT_NO_FATAL_FAILURE(load(out.passed, ram_of(*source_)));
   EXPECT_TRUE(ram_of(*source_) == ram_of(*sink_));
+}
+
+// Every block is known by what "info ramblock" says, and QEMU sends each page of those that nobody drops.
+TEST_P(RealStreamTest, BlocksAreKnownWithTheirLengths) {
+  const auto text = source_->monitor().human("info ramblock");
+  ASSERT_TRUE(text) << text.error().message;
+  Output out;
+  FilterOptions options;
+  options.dropped_blocks = {"pc.ram"};
+  for (const auto& line : parse_ram_blocks(*text)) options.lengths[line.name] = line.size;
+  EXPECT_GT(options.lengths.size(), 2u);
+  auto filter = make_stream_filter(options, out);
+  const auto fed = filter->feed(bytes_of(stream_));
+  EXPECT_TRUE(fed) << fed.error().message;
+  EXPECT_TRUE(filter->finish());
+}
+
+// QEMU takes shared memory for memory that the sink has too: nobody would have moved it.
+TEST_P(RealStreamTest, ABlockThatQemuLeavesOutIsNoticed) {
+  QemuOptions shared = options_;
+  shared.ram = godwit::testing::Ram::kFile;
+  auto source = TestQemu::start(shared);
+  ASSERT_TRUE(source) << source.error().message;
+  const Json on = Json::array({{{"capability", "x-ignore-shared"}, {"state", true}}});
+  ASSERT_TRUE((*source)->monitor().execute("migrate-set-capabilities", {{"capabilities", on}}));
+  const auto path = (*source)->folder() / "stream";
+  ASSERT_TRUE((*source)->monitor().execute("migrate", Json{{"uri", "exec:cat > " + path.string()}}));
+  ASSERT_NO_FATAL_FAILURE(await_status(**source, "completed"));
+  const std::string stream = godwit::testing::read_text(path);
+
+  FilterOptions options;
+  options.ignore_shared = true;
+  options.dropped_blocks = {"pc.ram"};
+  Output moved;
+  const auto by_lanes = make_stream_filter(options, moved)->feed(bytes_of(stream));
+  EXPECT_TRUE(by_lanes) << by_lanes.error().message;
+
+  options.dropped_blocks.clear();
+  Output nobody;
+  const auto left_out = make_stream_filter(options, nobody)->feed(bytes_of(stream));
+  ASSERT_FALSE(left_out);
+  EXPECT_EQ(left_out.error().kind, ErrorKind::kUnsupported);
+  EXPECT_NE(left_out.error().message.find("only 0 of the 8192 pages of RAM block 'pc.ram' were sent"),
+            std::string::npos)
+      << left_out.error().message;
 }
 
 INSTANTIATE_TEST_SUITE_P(Qemu, RealStreamTest, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "vmm/qemu/stream_format.h"
 
@@ -26,6 +27,9 @@ namespace {
 // A VM has one block for each backend, ROM and video memory: dozens. The limit bounds what a broken stream can
 // allocate.
 constexpr std::size_t kMaxBlocks = 4096;
+// Blocks that the lanes leave to QEMU are ROMs and video memory. The limit bounds the bits that say which of their
+// pages have been sent: 2 MiB of them.
+constexpr std::uint64_t kMaxPassed = std::uint64_t{64} << 30;
 constexpr std::size_t kHeaderLength = 8;  // magic and version
 // The longest item is a section's head: type, id, name, instance, version.
 constexpr std::size_t kMaxItem = 1 + 4 + 1 + 255 + 4 + 4;
@@ -67,6 +71,11 @@ class Filter final : public StreamFilter {
   struct Block {
     std::uint64_t size = 0;
     bool dropped = false;
+    std::vector<std::uint64_t> sent = {};  // a bit for each page of a block that passes; empty before the first
+    std::uint64_t pages_sent = 0;
+
+    std::uint64_t pages() const noexcept { return (size + kTargetPageSize - 1) / kTargetPageSize; }
+    void note(std::uint64_t page);
   };
 
   Status digest(Bytes bytes);
@@ -89,7 +98,9 @@ class Filter final : public StreamFilter {
   Result<Fate> parse_page(Bytes item, std::uint64_t word);
   Result<Fate> parse_block_entry(Bytes item);
   Result<Fate> parse_footer(Bytes item);
+  Status check_length(const std::string& name, std::uint64_t size) const;
   Status check_all_named() const;
+  Status check_all_sent() const;
 
   tl::unexpected<Error> broken(std::string what) const {
     return fail(ErrorKind::kProtocol, fmt::format("QEMU's stream at byte {}: {}", item_offset_, what));
@@ -113,7 +124,8 @@ class Filter final : public StreamFilter {
   std::uint8_t section_type_ = 0;  // of the RAM section under way
   std::uint64_t sizes_left_ = 0;   // bytes of RAM whose blocks have not been listed yet
   std::map<std::string, Block, std::less<>> blocks_;
-  const Block* current_ = nullptr;  // the block of the record before
+  std::uint64_t passed_size_ = 0;  // of the blocks that are not dropped
+  Block* current_ = nullptr;       // the block of the record before
 
   std::uint64_t payload_left_ = 0;
   bool payload_dropped_ = false;
@@ -126,6 +138,15 @@ class Filter final : public StreamFilter {
   std::uint64_t dropped_ = 0;
   std::uint64_t declared_ = 0;
 };
+
+void Filter::Block::note(std::uint64_t page) {
+  constexpr std::uint64_t kBits = 64;
+  if (sent.empty()) sent.resize((pages() + kBits - 1) / kBits);
+  std::uint64_t& word = sent[page / kBits];
+  const std::uint64_t bit = std::uint64_t{1} << (page % kBits);
+  if ((word & bit) == 0) ++pages_sent;
+  word |= bit;
+}
 
 // `at` is the place reached in the piece; [run, at) waits to be passed.
 Status Filter::digest(Bytes bytes) {
@@ -388,6 +409,7 @@ Result<Filter::Fate> Filter::parse_ram_word(Bytes item) {
       return Fate::kPass;
     case ram_flag::kEndOfPart:
       if (declared_ == 0) return broken("RAM begins without a list of its blocks");
+      if (section_type_ == section::kEnd) TRY(check_all_sent());
       step_ = Step::kFooter;
       return Fate::kPass;
     default:
@@ -409,6 +431,7 @@ Result<Filter::Fate> Filter::parse_page(Bytes item, std::uint64_t word) {
   if (address >= current_->size) {
     return broken(fmt::format("page {:#x} beyond its block's end {:#x}", address, current_->size));
   }
+  if (!current_->dropped) current_->note(address / kTargetPageSize);
   if (!zero) expect_payload(kTargetPageSize, current_->dropped);
   return current_->dropped ? Fate::kDrop : Fate::kPass;
 }
@@ -419,8 +442,11 @@ Result<Filter::Fate> Filter::parse_block_entry(Bytes item) {
   const auto size = load_big_endian<std::uint64_t>(item.subspan(1 + length));
   if (size > sizes_left_) return broken(fmt::format("block '{}' of {} bytes exceeds the RAM declared", name, size));
   if (blocks_.size() >= kMaxBlocks) return broken(fmt::format("more than {} RAM blocks", kMaxBlocks));
+  TRY(check_length(name, size));
   sizes_left_ -= size;
   const bool dropped = options_.dropped_blocks.contains(name);
+  if (!dropped) passed_size_ += size;
+  if (passed_size_ > kMaxPassed) return foreign(fmt::format("more than {} bytes besides main memory", kMaxPassed));
   if (!blocks_.emplace(name, Block{size, dropped}).second) return broken(fmt::format("RAM block '{}' twice", name));
   if (sizes_left_ == 0) {
     TRY(check_all_named());
@@ -429,10 +455,34 @@ Result<Filter::Fate> Filter::parse_block_entry(Bytes item) {
   return Fate::kPass;
 }
 
+// The lanes move what was found when the VM was looked at: a block that has come since, or has another length, would
+// reach the sink in part or not at all.
+Status Filter::check_length(const std::string& name, std::uint64_t size) const {
+  if (options_.lengths.empty()) return {};
+  const auto known = options_.lengths.find(name);
+  if (known == options_.lengths.end()) {
+    return fail(ErrorKind::kRefused, fmt::format("RAM block '{}' of {} bytes has been added to this VM", name, size));
+  }
+  if (known->second == size) return {};
+  return fail(ErrorKind::kRefused, fmt::format("RAM block '{}' of this VM has been resized: it had {} bytes, it has {}",
+                                               name, known->second, size));
+}
+
 // A block that nobody sends, neither QEMU nor the lanes under the same name, would be missing at the sink.
 Status Filter::check_all_named() const {
   for (const auto& name : options_.dropped_blocks) {
     if (!blocks_.contains(name)) return broken(fmt::format("QEMU lists no RAM block '{}'", name));
+  }
+  return {};
+}
+
+// QEMU leaves out blocks that it takes for shared with the sink (x-ignore-shared). Those that the lanes move may be
+// left out; of all others every page must have come, or the sink would run with pages that nobody sent.
+Status Filter::check_all_sent() const {
+  for (const auto& [name, block] : blocks_) {
+    if (block.dropped || block.pages_sent == block.pages()) continue;
+    return foreign(fmt::format("only {} of the {} pages of RAM block '{}' were sent, and it is not main memory",
+                               block.pages_sent, block.pages(), name));
   }
   return {};
 }

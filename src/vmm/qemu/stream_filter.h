@@ -4,11 +4,14 @@
 //   out  --> | header, configuration | section "ram": MEM_SIZE,                  pages of vga.vram, EOS | devices ... |
 //
 // Page records of the blocks named are dropped; everything else passes through byte for byte. After RAM's END section
-// everything passes untouched. Only the format of a stream without multifd, compression, xbzrle or mapped-ram is known,
-// which is what Godwit asks QEMU for. Facts about the format: QEMU's docs/devel/migration; measured on 7.2 and 10.0.
+// everything passes untouched. Every block is accounted for: it is dropped, for the lanes move it, or each of its pages
+// must have come before RAM's END section does. Only the format of a stream without multifd, compression, xbzrle or
+// mapped-ram is known, which is what Godwit asks QEMU for. Facts about the format: QEMU's docs/devel/migration;
+// measured on 7.2 and 10.0.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -30,15 +33,18 @@ class FilterOutput {
 
 struct FilterOptions {
   std::set<std::string> dropped_blocks;  ///< RAM block names whose pages the lanes move
-  bool ignore_shared = false;            ///< x-ignore-shared is set: MEM_SIZE entries carry an address
+  /// All RAM blocks that the VM is known to have, with their lengths in bytes: any other block or length is refused.
+  /// Empty: not known.
+  std::map<std::string, std::uint64_t> lengths;
+  bool ignore_shared = false;  ///< x-ignore-shared is set: MEM_SIZE entries carry an address
 };
 
 /// A push parser without I/O: takes pieces of any size. Any length in the stream is checked against a limit.
 class StreamFilter {
  public:
   virtual ~StreamFilter() = default;
-  /// kProtocol names the place (byte offset) and what stood there where the format is not as known; then nothing more
-  /// may be fed.
+  /// kProtocol names the place (byte offset) and what stood there where the format is not as known, kRefused a block
+  /// that is not as known, kUnsupported one that is not sent wholly; then nothing more may be fed.
   virtual Status feed(Bytes bytes) = 0;
   /// The end of the stream was read: kProtocol if it came before RAM's END section.
   virtual Status finish() = 0;

@@ -26,6 +26,8 @@ ScriptedQmp plain_vm() {
   qmp.set_text("query-memory-devices", "[]");
   qmp.set_text("qom-get path=/machine property=confidential-guest-support", R"("")");
   qmp.set_text("query-sev", R"({"enabled": false})");
+  qmp.set_text("query-jobs", "[]");
+  qmp.set_text("query-block-exports", "[]");
   return qmp;
 }
 
@@ -64,6 +66,13 @@ TEST(Obstacles, AreNamed) {
       {"query-memory-devices", R"([{"type": "dimm", "data": {"id": "dimm0"}}])", "memory device dimm 'dimm0'"},
       {"qom-get path=/machine property=confidential-guest-support", R"("/objects/sev0")", "'/objects/sev0'"},
       {"query-sev", R"({"enabled": true})", "memory encryption"},
+      {"query-jobs", R"([{"id": "j0", "type": "mirror", "status": "running"}])", "job 'j0' (mirror, running)"},
+      {"query-jobs", R"([{"id": "j1", "type": "backup", "status": "paused"}])", "job 'j1' (backup, paused)"},
+      {"query-jobs", R"([{"id": "j2", "type": "snapshot-save", "status": "running"},
+                         {"id": "j3", "type": "create", "status": "concluded"}])",
+       "job 'j2' (snapshot-save, running)"},
+      {"query-block-exports", R"([{"id": "e0", "type": "nbd", "node-name": "#block641"}])",
+       "nbd export 'e0' of block node '#block641'"},
   };
   for (const auto& one : cases) {
     SCOPED_TRACE(one.what);
@@ -75,6 +84,51 @@ TEST(Obstacles, AreNamed) {
     EXPECT_THAT(found->front().what, HasSubstr(one.what));
     EXPECT_NE(found->front().why, "");
   }
+}
+
+// As QEMU 7.2 and 10.0 tell of a disk that is exported for writing and one that is exported for reading.
+constexpr const char* kGraph = R"({"edges": [
+    {"name": "file", "parent": 2, "perm": ["resize", "write", "consistent-read"], "child": 11},
+    {"name": "root", "parent": 8, "perm": ["consistent-read"], "child": 6},
+    {"name": "root", "parent": 7, "perm": ["write", "consistent-read"], "child": 2},
+    {"name": "root", "parent": 5, "perm": ["write", "consistent-read"], "child": 6},
+    {"name": "root", "parent": 1, "perm": ["write", "consistent-read"], "child": 2}], "nodes": [
+    {"name": "#block641", "type": "block-driver", "id": 2}, {"name": "#block571", "type": "block-driver", "id": 11},
+    {"name": "f1", "type": "block-driver", "id": 6}, {"name": "", "type": "block-backend", "id": 8},
+    {"name": "", "type": "block-backend", "id": 7},
+    {"name": "/machine/peripheral-anon/device[0]", "type": "block-backend", "id": 5},
+    {"name": "d0", "type": "block-backend", "id": 1}]})";
+
+TEST(Obstacles, OnlyWritableExportsStandInTheWay) {
+  auto qmp = plain_vm();
+  qmp.set_text("query-block", R"([{"device": "d0"}, {"device": "", "qdev": "/machine/peripheral-anon/device[0]"}])");
+  qmp.set_text("x-debug-query-block-graph", kGraph);
+  qmp.set_text("query-block-exports", R"([{"id": "r", "type": "nbd", "node-name": "f1"},
+                                          {"id": "w", "type": "vhost-user-blk", "node-name": "#block641"}])");
+  const auto found = ask_for_obstacles(qmp, {});
+  ASSERT_TRUE(found) << found.error().message;
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ(found->front().what, "vhost-user-blk export 'w' of block node '#block641'");
+  EXPECT_THAT(found->front().why, HasSubstr("others can write"));
+  EXPECT_THAT(found->front().why, HasSubstr("block-export-del id=w"));
+}
+
+// Looked for again before the hand-over: whether the guest still runs is asked elsewhere.
+TEST(Obstacles, NewOnesAreFoundWhateverTheState) {
+  const auto process = RemoteProcess::open(::getpid());
+  ASSERT_TRUE(process) << process.error().message;
+  auto qmp = plain_vm();
+  qmp.set_text("query-status", R"({"status": "shutdown"})");
+  auto found = find_new_obstacles(qmp, *process, {});
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_TRUE(found->empty());
+  qmp.set_text("query-migrate", R"({"blocked-reasons": ["a device says no"]})");
+  qmp.set_text("query-jobs", R"([{"id": "j0", "type": "commit", "status": "ready"}])");
+  found = find_new_obstacles(qmp, *process, {});
+  ASSERT_TRUE(found) << found.error().message;
+  ASSERT_EQ(found->size(), 2u);
+  EXPECT_EQ((*found)[0].why, "a device says no");
+  EXPECT_EQ((*found)[1].what, "job 'j0' (commit, ready)");
 }
 
 TEST(Obstacles, ABackendThatIsNoMainMemory) {

@@ -5,6 +5,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "vmm/qemu/block_activity.h"
+#include "vmm/qemu/info_network.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/migration_state.h"
 
@@ -87,19 +89,10 @@ Status look_in(Qmp& qmp, std::string_view container, std::string_view what, cons
 }
 
 Status look_at_network(Qmp& qmp, Obstacles& out) {
-  const std::string text = TRY(qmp.human("info network"));
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const auto end = std::min(rest.find('\n'), rest.size());
-    const auto line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    const bool user = line.find(",type=vhost-user") != std::string_view::npos;
-    const bool vdpa = line.find(",type=vhost-vdpa") != std::string_view::npos;
-    if (!user && !vdpa) continue;
-    const auto begin = line.find_first_not_of(" \\");
-    const auto name = line.substr(begin, line.find(':') - begin);
+  for (const auto& line : parse_network_lines(TRY(qmp.human("info network")))) {
+    if (line.type != "vhost-user" && line.type != "vhost-vdpa") continue;
     out.push_back(
-        {fmt::format("{} network '{}'", user ? "vhost-user" : "vhost-vdpa", name), user ? kOtherProcess : kHardware});
+        {fmt::format("{} network '{}'", line.type, line.name), line.type == "vhost-user" ? kOtherProcess : kHardware});
   }
   return {};
 }
@@ -132,11 +125,16 @@ Status look_at_memory(Qmp& qmp, const Ram& ram, Obstacles& out) {
   return {};
 }
 
-Status look_at_state(Qmp& qmp, Obstacles& out) {
-  const std::string status = text_at(TRY(qmp.execute("query-status")), "status");
+/// Gives the state.
+Result<std::string> look_at_state(Qmp& qmp, Obstacles& out) {
+  std::string status = text_at(TRY(qmp.execute("query-status")), "status");
   if (const auto* kind = find_kind(kStates, status)) {
     out.push_back({fmt::format("the VM's state '{}'", status), kind->why});
   }
+  return status;
+}
+
+Status look_at_migration(Qmp& qmp, std::string_view status, Obstacles& out) {
   const Json migration = TRY(qmp.execute("query-migrate"));
   const std::string progress = text_at(migration, "status");
   if (is_under_way(progress) && status != "inmigrate") {
@@ -150,22 +148,20 @@ Status look_at_state(Qmp& qmp, Obstacles& out) {
   return {};
 }
 
-}  // namespace
-
-Result<std::vector<Obstacle>> ask_for_obstacles(Qmp& qmp, const Ram& ram) {
-  Obstacles out;
-  TRY(look_at_state(qmp, out));
+/// What an operator may change while the VM is there.
+Status look_at_parts(Qmp& qmp, const Ram& ram, Obstacles& out) {
   TRY(look_in(qmp, "/machine/peripheral", "device", kDevices, out));
   TRY(look_in(qmp, "/machine/peripheral-anon", "device", kDevices, out));
   TRY(look_in(qmp, "/objects", "object", kObjects, out));
   TRY(look_at_network(qmp, out));
   TRY(look_at_disks(qmp, out));
   TRY(look_at_memory(qmp, ram, out));
-  return out;
+  const auto activity = TRY(find_block_activity(qmp));
+  out.insert(out.end(), activity.begin(), activity.end());
+  return {};
 }
 
-Result<std::vector<Obstacle>> find_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
-  Obstacles out = TRY(ask_for_obstacles(qmp, ram));
+Status look_at_processes(const RemoteProcess& process, const Ram& ram, Obstacles& out) {
   for (const auto& block : ram.blocks) {
     if (block.backing == Backing::kPrivate) continue;
     const auto others = TRY(process.others_mapping(block.mapping));
@@ -173,6 +169,30 @@ Result<std::vector<Obstacle>> find_obstacles(Qmp& qmp, const RemoteProcess& proc
       out.push_back({fmt::format("{} maps RAM block '{}'", other, block.name), kOtherProcess});
     }
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<Obstacle>> ask_for_obstacles(Qmp& qmp, const Ram& ram) {
+  Obstacles out;
+  const auto status = TRY(look_at_state(qmp, out));
+  TRY(look_at_migration(qmp, status, out));
+  TRY(look_at_parts(qmp, ram, out));
+  return out;
+}
+
+Result<std::vector<Obstacle>> find_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
+  Obstacles out = TRY(ask_for_obstacles(qmp, ram));
+  TRY(look_at_processes(process, ram, out));
+  return out;
+}
+
+Result<std::vector<Obstacle>> find_new_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
+  Obstacles out;
+  TRY(look_at_processes(process, ram, out));  // the slowest, and nothing that QEMU waits for: so it comes first
+  TRY(look_at_migration(qmp, "", out));
+  TRY(look_at_parts(qmp, ram, out));
   return out;
 }
 

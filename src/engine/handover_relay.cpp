@@ -33,8 +33,11 @@ Status HandoverRelay::stream_ended(Instant at, std::uint64_t dropped) {
 }
 
 void HandoverRelay::handover_failed(Error error) {
-  error_.report(std::move(error).in("the hand-over of the source VM failed"));
-  signals_.change([](SourceSignals& s) { s.failed = true; });
+  signals_.change([&](SourceSignals& s) {
+    if (s.committing) return;  // what happens at the source now does not touch the guest, which runs elsewhere
+    error_.report(std::move(error).in("the hand-over of the source VM failed"));
+    s.failed = true;
+  });
 }
 
 }  // namespace godwit

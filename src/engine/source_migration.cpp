@@ -240,6 +240,7 @@ bool SourceMigration::all_applied() {
 }
 
 Status SourceMigration::start_handover() {
+  TRY(parts_.vm.check_unchanged());
   enter(Phase::kHandingOver);
   handing_over_ = true;
   free_pages_.give_up_locating();
@@ -348,6 +349,8 @@ Status SourceMigration::await_prepared() {
   TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); }, kLoadPatience,
             "the source hypervisor to save its devices"));
   parts_.on_milestone("devices-sent");
+  // While the destination loads them: this costs no time of the pause.
+  TRY(parts_.vm.check_unchanged());
   TRY(until([](const SourceSignals& s) { return s.prepared; }, kLoadPatience, "the destination to load the devices"));
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);

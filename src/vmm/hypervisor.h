@@ -32,7 +32,8 @@ class HandoverObserver {
   virtual Status guest_stopped(Instant at) = 0;
   /// The device stream is complete. `dropped`: bytes of RAM that the hypervisor sent too and that were not passed on.
   virtual Status stream_ended(Instant at, std::uint64_t dropped) = 0;
-  /// No more calls will come. The guest may stand: roll_back() makes it run.
+  /// No more calls will come. The guest may stand: roll_back() makes it run. May come after stream_ended() as well,
+  /// until finish(): somebody has changed the VM. After a commit it means nothing any more.
   virtual void handover_failed(Error error) = 0;
 };
 
@@ -47,6 +48,10 @@ class SourceVm {
   /// Stops the vCPUs and waits for disk requests to end. kRefused if the guest does not run: somebody else stopped it.
   virtual Status pause() = 0;
   virtual Status resume() = 0;
+  /// Looks again at what the VM consisted of when this object was made: its disks, devices, memory, and what is at work
+  /// on them besides the guest. kRefused names what has changed. Before start_handover() at everything, which costs the
+  /// hypervisor some milliseconds; after it only at what takes about one.
+  virtual Status check_unchanged() = 0;
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
   virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;

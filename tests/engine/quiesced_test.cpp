@@ -23,6 +23,7 @@ class Quiesced : public testing::FakeMigration {
     FakeMigration::SetUp();
     quiesce_ = true;
     source_.on_call = [this](std::string_view what) {
+      if (what == "check_unchanged" || what == "start_handover") return;  // these stop nobody
       calls_.push_back({std::string(what), source_.runs(), journal_record()});
     };
   }

@@ -49,7 +49,13 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     running_ = true;
     return {};
   }
+  Status check_unchanged() override {
+    called("check_unchanged");
+    return changed ? Status(fail(*changed)) : Status{};
+  }
   Status start_handover(HandoverObserver& observer, Duration) override {
+    called("start_handover");
+    told = &observer;
     handover_ = std::jthread([this, &observer] { hand_over(observer); });
     return {};
   }
@@ -166,6 +172,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
+  HandoverObserver* told = nullptr;  ///< the observer of the hand-over under way
+  std::optional<Error> changed;      ///< what check_unchanged() gives; set before a migration or from on_call
 
  private:
   void called(std::string_view what) const {

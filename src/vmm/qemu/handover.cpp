@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/second_look.h"
 #include "vmm/qemu/stream_socket.h"
 
 namespace godwit::qemu {
@@ -22,6 +23,7 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
 constexpr Duration kSettlePatience = std::chrono::seconds(10);
 // Some GB through a local socket: whoever dirties more than that in a pass is not to be moved this way.
+constexpr Duration kForEver = std::chrono::hours(24 * 365);
 constexpr std::uint64_t kHighestLimitMs = 5000;
 
 }  // namespace
@@ -34,6 +36,7 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
       push_every_(options.push_every) {
   FilterOptions filter;
   filter.dropped_blocks = options.dropped_blocks;
+  filter.lengths = options.lengths;
   filter.ignore_shared = true;
   filter_ = make_stream_filter(std::move(filter), *this);
 }
@@ -43,6 +46,12 @@ Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOption
   std::unique_ptr<Handover> handover(new Handover(qmp, options, observer, clock));
   handover->socket_ = TRY(give_stream_socket(qmp, kSocketName));
   handover->watch_ = std::make_unique<MigrationWatch>(qmp, [&observer](Instant at) { observer.guest_stopping(at); });
+  if (options.look_again) {
+    if (Status unchanged = options.look_again(); !unchanged) {
+      withdraw_stream_socket(qmp, kSocketName);
+      return fail(std::move(unchanged).error());
+    }
+  }
   auto begun = qmp.execute("migrate", Json{{"uri", fmt::format("fd:{}", kSocketName)}});
   if (!begun) {
     withdraw_stream_socket(qmp, kSocketName);
@@ -76,11 +85,19 @@ void Handover::run_reader() {
   Status status = read_stream();
   if (ending_) return;
   if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());
-  if (status || ending_) return;
+  if (status) return await_changes();
+  if (ending_) return;
   // At once, not when the caller rolls back: a guest that stands is let run again by QEMU itself when its stream
   // breaks.
   ::shutdown(socket_.get(), SHUT_RDWR);
   observer_.handover_failed(std::move(status).error());
+}
+
+/// QEMU has done its part, but until the caller commits or rolls back a change of the VM is a reason not to commit.
+void Handover::await_changes() {
+  const auto seen = watch_->await([](const auto& s) { return s.interrupted || s.lost || !s.change.empty(); }, kForEver);
+  if (ending_ || seen.change.empty()) return;
+  observer_.handover_failed(changed_meanwhile({seen.change}));
 }
 
 /// Until everything that QEMU wrote has been passed on, and QEMU has said that this was all.
@@ -90,6 +107,7 @@ Status Handover::read_stream() {
     const bool settled = watch_->look().settled();  // before the read: then what it wrote is there to be read
     const ssize_t length = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
+    if (const auto seen = watch_->look(); !seen.change.empty()) return fail(changed_meanwhile({seen.change}));
     if (length > 0) {
       TRY(filter_->feed(Bytes(buffer).first(static_cast<std::size_t>(length))));
     } else if (length == 0 || errno == ECONNRESET || settled) {

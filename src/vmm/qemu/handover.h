@@ -9,6 +9,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <map>
 #include <memory>
 #include <thread>
 
@@ -20,6 +22,10 @@ namespace godwit::qemu {
 
 struct HandoverOptions {
   std::set<std::string> dropped_blocks;
+  std::map<std::string, std::uint64_t> lengths;  ///< of all RAM blocks that the VM has, bytes; empty: not known
+  /// Asked once QEMU's events are followed and before it is asked to migrate: from then on no change is missed that an
+  /// event tells of.
+  std::function<Status()> look_again;
   std::uint64_t downtime_limit_ms = 0;  ///< that QEMU has been given; doubled while it does not stop
   /// After this long without a stop. A pass over what is left takes milliseconds: a QEMU that has not stopped after
   /// seconds will not at this limit.
@@ -45,6 +51,7 @@ class Handover final : private FilterOutput {
 
   void run_reader();
   Status read_stream();
+  void await_changes();
   Status conclude();
   void push(const std::stop_token& stop);
 

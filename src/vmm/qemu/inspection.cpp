@@ -50,6 +50,7 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
   // QEMU answers with an error where there is no balloon.
   found.gives_memory_back = qmp.execute("query-balloon").has_value();
   found.direct_disks = TRY(find_direct_disks(qmp));
+  found.configuration = TRY(read_configuration(qmp));
   for (const auto& block : ram.blocks) {
     found.fingerprint.blocks.push_back({block.name, block.size, block.page_size});
   }

@@ -7,6 +7,7 @@
 #include "attach/remote_process.h"
 #include "memory/guest_memory.h"
 #include "vm/fingerprint.h"
+#include "vmm/qemu/configuration.h"
 #include "vmm/qemu/qmp.h"
 
 namespace godwit::qemu {
@@ -59,6 +60,7 @@ struct Inspection {
   std::vector<DirectDisk> direct_disks;
   bool gives_memory_back = false;   ///< a balloon: the guest may punch holes into its RAM at any time
   std::vector<Obstacle> obstacles;  ///< empty: can be moved
+  Configuration configuration;      ///< to be compared with what is there before the hand-over
 };
 
 /// Looks at the VM behind `qmp`. Changes nothing. `process` is QEMU's.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "vmm/qemu/change_events.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
@@ -20,6 +21,10 @@ MigrationWatch::MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop)
       change([&](Seen& seen) { seen.status = text_at(data, "status"); });
     } else if (name == "MIGRATION_PASS") {
       change([&](Seen& seen) { seen.pass = number_at(data, "pass"); });
+    } else if (std::string told = change_told_by(name, data); !told.empty()) {
+      change([&](Seen& seen) {
+        if (seen.change.empty()) seen.change = std::move(told);
+      });
     }
   });
   qmp_.on_lost([this] { change([](Seen& seen) { seen.lost = true; }); });
@@ -49,7 +54,7 @@ void MigrationWatch::change(const std::function<void(Seen&)>& make) {
   const std::lock_guard lock(mutex_);
   make(seen_);
   changed_.notify_all();
-  if (!seen_.settled() && !seen_.lost && !seen_.interrupted) return;
+  if (!seen_.settled() && !seen_.lost && !seen_.interrupted && seen_.change.empty()) return;
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
 }

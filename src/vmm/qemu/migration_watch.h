@@ -20,6 +20,7 @@ class MigrationWatch {
     bool resumed = false;
     bool lost = false;  ///< QEMU closed its monitor
     bool interrupted = false;
+    std::string change;  ///< of what the VM consists of, or works on it; the first one, as a phrase
     /// The migration has come to an end, one way or the other.
     bool settled() const noexcept { return status == "completed" || status == "failed" || status == "cancelled"; }
   };
@@ -35,7 +36,8 @@ class MigrationWatch {
   Seen await(const std::function<bool(const Seen&)>& ready, Duration timeout);
   /// Wakes whoever waits; `interrupted` stays set.
   void interrupt() noexcept;
-  /// Readable once the migration has settled, QEMU is lost, or interrupt() was called; stays so.
+  /// Readable once the migration has settled, QEMU is lost, the VM has been changed, or interrupt() was called; stays
+  /// so.
   int wake_descriptor() const noexcept { return wake_.get(); }
 
  private:

@@ -15,6 +15,7 @@
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/second_look.h"
 #include "vmm/qemu/settle.h"
 
 namespace godwit::qemu {
@@ -60,11 +61,20 @@ class QemuSourceVm final : public SourceVm {
     return {};
   }
 
+  Status check_unchanged() override {
+    TRY(check_interrupted());
+    if (handover_) return look_again_quickly(vm_);
+    ram_lengths_ = TRY(look_again(vm_));
+    return {};
+  }
+
   Status start_handover(HandoverObserver& observer, Duration max_downtime) override {
     TRY(check_interrupted());
     if (handover_) return fail(ErrorKind::kInvalidArgument, "a hand-over is under way already");
     HandoverOptions options;
     for (const auto& block : vm_.inspection.blocks) options.dropped_blocks.insert(block.name);
+    options.lengths = ram_lengths_;
+    options.look_again = [this] { return look_again_quickly(vm_); };
     options.downtime_limit_ms = downtime_limit_ms(max_downtime);
     if (!settings_) {
       settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events"},
@@ -130,6 +140,7 @@ class QemuSourceVm final : public SourceVm {
 
   QemuVm& vm_;
   const Clock& clock_;
+  std::map<std::string, std::uint64_t> ram_lengths_;  ///< of all RAM blocks when last looked at; empty: never
   bool stopped_by_us_ = false;
   std::atomic<bool> interrupted_{false};
   std::unique_ptr<MigrationSettings> settings_;

@@ -1,0 +1,19 @@
+// Looks again at a VM before it is handed over: is it still what was found in the beginning? An operator does not know
+// what a migration relies on, and may take a snapshot, plug a disk or begin a backup while memory is copied.
+#pragma once
+
+#include "vmm/qemu/qemu_vm.h"
+
+namespace godwit::qemu {
+
+/// At everything, while the guest runs: some milliseconds of QEMU's main loop. kRefused names what has changed. Gives
+/// the RAM blocks of now, with their lengths.
+Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm);
+
+/// At disks, devices, jobs and exports: about a millisecond. The guest may stand.
+Status look_again_quickly(QemuVm& vm);
+
+/// The error that says so.
+Error changed_meanwhile(const std::vector<std::string>& changes);
+
+}  // namespace godwit::qemu

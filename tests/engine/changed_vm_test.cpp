@@ -1,0 +1,74 @@
+// A VM that is changed while it moves: the engine asks, and what the hypervisor answers ends the move, with the guest
+// at the source, before anything is asked of the hypervisor, while the guest stands, and up to the commit.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/support/fake_migration.h"
+
+namespace godwit {
+namespace {
+
+const Error kChanged{ErrorKind::kRefused, "this VM has been changed since the move began: a disk"};
+
+class ChangedVm : public testing::FakeMigration {
+ protected:
+  void expect_named(const Report& report) {
+    expect_source_runs_alone(report);
+    ASSERT_TRUE(report.error);
+    EXPECT_EQ(report.error->kind, ErrorKind::kRefused);
+    EXPECT_NE(report.error->message.find("changed since the move began: a disk"), std::string::npos)
+        << report.error->message;
+  }
+  Report run(const OnMilestone& on_milestone = [](std::string_view) {}) {
+    auto sink = std::async(std::launch::async, [&] { return receive(); });
+    const auto report = send(steady_, on_milestone);
+    sink_report_ = sink.get();
+    return report;
+  }
+  SinkReport sink_report_;
+};
+
+TEST_F(ChangedVm, IsNotHandedOver) {
+  std::vector<std::string> calls;
+  source_.on_call = [&](std::string_view what) { calls.emplace_back(what); };
+  source_.changed = kChanged;
+  expect_named(run());
+  EXPECT_EQ(std::count(calls.begin(), calls.end(), "check_unchanged"), 1);
+  EXPECT_EQ(std::count(calls.begin(), calls.end(), "start_handover"), 0);
+}
+
+TEST_F(ChangedVm, IsNotCommittedIfItChangedWhileItStood) {
+  expect_named(run([&](std::string_view milestone) {
+    if (milestone == "devices-sent") source_.changed = kChanged;
+  }));
+  EXPECT_EQ(source_.rolled_back, 1U);
+}
+
+TEST_F(ChangedVm, IsNotCommittedIfTheHypervisorTellsOfAChangeInTheLastMoment) {
+  expect_named(run([&](std::string_view milestone) {
+    if (milestone == "prepared") source_.told->handover_failed(kChanged);
+  }));
+}
+
+TEST_F(ChangedVm, IsAsItMayBeAfterTheCommit) {
+  const auto report = run([&](std::string_view milestone) {
+    if (milestone == "committed") source_.told->handover_failed(kChanged);
+  });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink_report_.outcome, Outcome::kDone);
+}
+
+TEST_F(ChangedVm, IsAskedForBeforeAndAfterTheStop) {
+  std::vector<std::string> calls;
+  source_.on_call = [&](std::string_view what) {
+    if (what == "check_unchanged" || what == "start_handover") calls.emplace_back(what);
+  };
+  const auto report = run();
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  const std::vector<std::string> wanted = {"check_unchanged", "start_handover", "check_unchanged"};
+  EXPECT_EQ(calls, wanted);
+}
+
+}  // namespace
+}  // namespace godwit

@@ -70,6 +70,13 @@ Result<std::unique_ptr<Scene>> Scene::from(std::unique_ptr<TestQemu> source, con
   return scene;
 }
 
+Status Scene::change_source(const std::function<Status(TestQemu&)>& change) {
+  const auto before = TRY(Footprint::of(source().pid()));
+  TRY(change(source()));
+  before_->add_growth(before, TRY(Footprint::of(source().pid())));
+  return {};
+}
+
 Status Scene::receive(const GodwitOptions& options) {
   GodwitOptions more = options;
   std::string listen = "tcp://127.0.0.1:0";

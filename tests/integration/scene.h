@@ -5,6 +5,7 @@
 // Every expectation is a Status whose message says what was found instead.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -42,6 +43,10 @@ class Scene {
   TestGodwit& receiver() noexcept { return *receiver_; }
   TestGodwit& sender() noexcept { return *sender_; }
   const std::string& address() const noexcept { return address_; }
+  /// Changes the source QEMU as its operator does: what it opens for it is not left behind by a Godwit.
+  Status change_source(const std::function<Status(TestQemu&)>& change);
+  /// How the QEMU of expect_next_migration_succeeds() is started, if not as the first sink.
+  void next_sink(const QemuOptions& options) { sink_options_ = options; }
   /// The sink QEMU, to go on with.
   std::unique_ptr<TestQemu> take_sink() { return std::move(pair_.sink); }
 

@@ -62,6 +62,14 @@ std::vector<std::string> Footprint::grown_in(const Footprint& later) const {
   return grown;
 }
 
+void Footprint::add_growth(const Footprint& before, const Footprint& after) {
+  for (const auto& [kind, count] : after.descriptors_) {
+    const auto known = before.descriptors_.find(kind);
+    const int more = count - (known == before.descriptors_.end() ? 0 : known->second);
+    if (more > 0) descriptors_[kind] += more;
+  }
+}
+
 std::set<std::string> shared_memory_files() {
   std::set<std::string> names;
   std::error_code error;

@@ -17,6 +17,8 @@ class Footprint {
   static Result<Footprint> of(pid_t pid);
   /// What `later` holds more of, as "2 x socket"; empty if nothing.
   std::vector<std::string> grown_in(const Footprint& later) const;
+  /// Counts what came between the two as having been there before.
+  void add_growth(const Footprint& before, const Footprint& after);
 
  private:
   std::map<std::string, int> descriptors_;

@@ -21,7 +21,9 @@ Result<std::unique_ptr<BlockAccess>> open_block(const RemoteProcess& process, co
   }
   UniqueFd file = TRY(process.open_backing_file(block.mapping));
   const std::uint64_t offset = block.mapping.offset + (block.address - block.mapping.start);
-  return open_file_block(std::move(file), offset, block.size, block.page_size);
+  std::optional<PayingProcess> payer;
+  if (charged_elsewhere(process.pid())) payer = PayingProcess{process.pid(), block.address};
+  return open_file_block(std::move(file), offset, block.size, block.page_size, payer);
 }
 
 }  // namespace

@@ -60,18 +60,6 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
   return found;
 }
 
-Result<RemoteProcess> find_process(Qmp& qmp, pid_t pid_override) {
-  const pid_t pid = pid_override != 0 ? pid_override : qmp.peer_pid();
-  RemoteProcess process = TRY_IN(fmt::format("process {}", pid), RemoteProcess::open(pid));
-  auto ram = find_ram(qmp, process);
-  if (!ram && ram.error().kind == ErrorKind::kNotFound) {
-    return fail(ErrorKind::kNotFound,
-                fmt::format("process {} is not the QEMU behind this monitor: {}", pid, ram.error().message));
-  }
-  if (!ram) return fail(std::move(ram).error());
-  return process;
-}
-
 Result<std::unique_ptr<GuestMemory>> open_memory(const RemoteProcess& process, const std::vector<BlockInfo>& blocks) {
   std::vector<RamBlock> named;
   std::vector<std::unique_ptr<BlockAccess>> opened;

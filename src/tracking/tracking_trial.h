@@ -7,8 +7,8 @@
 
 namespace godwit {
 
-/// Tracks the page of `page_size` bytes at `address` in the process and lets it go again: its contents stay as they
-/// are. kUnsupported if it cannot be armed. `lender` may be null.
+/// Tracks, of memory that is there, the page of `page_size` bytes at `address` in the process and lets it go
+/// again: its contents stay as they are. kUnsupported if it cannot be armed. `lender` may be null.
 Status try_tracking(const RemoteProcess& process, std::uint64_t address, std::uint64_t page_size,
                     DescriptorLender* lender);
 

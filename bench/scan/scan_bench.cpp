@@ -36,7 +36,7 @@ struct Tracked {
     if (opened_scanner) scanner.emplace(*std::move(opened_scanner));
   }
   Status protect() {
-    protection.emplace(TRY(WriteProtection::create(*process)));
+    protection.emplace(TRY(WriteProtection::create(*process, nullptr)));
     TRY(protection->cover(child.address(), bytes));
     return {};
   }

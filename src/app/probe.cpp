@@ -14,6 +14,7 @@
 #include "app/probe_text.h"
 #include "app/recover.h"
 #include "app/say.h"
+#include "app/wiring.h"
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit {
@@ -26,6 +27,8 @@ Result<VmFindings> look_at_vm(const ProbeOptions& options, const HostProfile& ho
   VmFindings found;
   const auto note = [&](std::string_view text) { found.notes.emplace_back(text); };
   const LeftBehind left = TRY(recover_if_left_behind(vm, default_state_folder(), note));
+  // A QEMU that only waits for a VM is not tracked.
+  if (vm.inspection.status != "inmigrate") TRY(add_tracking_obstacles(vm));
   found.pid = vm.process->pid();
   found.verdict = judge(host, vm.inspection, left == LeftBehind::kCommitted);
   found.inspection = std::move(vm.inspection);

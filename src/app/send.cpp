@@ -41,7 +41,7 @@ struct Dialler {
   }
 };
 
-Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock,
+Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock, Releaser* releaser,
                        std::optional<ProgressPrinter>& printer, std::stop_token cancelled, const ShowReport& show) {
   const auto milestone = TRY(failpoint_from_environment());
   TRY(check_source_host(host));
@@ -57,11 +57,12 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
     moved.error = Error{ErrorKind::kRefused, "this VM has been moved already"};
     return moved;
   }
+  TRY(add_tracking_obstacles(vm));
   TRY(check_source_vm(vm.inspection));
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
-  auto wired = TRY(wire_tracker(vm, host, clock));
+  auto wired = TRY(wire_tracker(vm, host, clock, releaser));
   const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;
   const auto source_vm = qemu::make_source_vm(vm, clock);
 
@@ -102,6 +103,8 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
 }  // namespace
 
 int run_send(const SendOptions& options) {
+  // First of all: no thread, no descriptor and no blocked signal goes into it. Without it the move works too.
+  const auto releaser = Releaser::start();
   StopSignals signals;
   const SteadyClock clock;
   ProgressView view(options.progress);
@@ -120,7 +123,8 @@ int run_send(const SendOptions& options) {
     if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
-  auto result = migrate(options, probe_host(), clock, printer, signals.token(), show);
+  auto result =
+      migrate(options, probe_host(), clock, releaser ? releaser->get() : nullptr, printer, signals.token(), show);
   Report report;
   if (result) {
     report = std::move(*result);

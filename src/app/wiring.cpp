@@ -6,10 +6,14 @@
 #include <cstdlib>
 
 #include "base/random.h"
+#include "base/units.h"
 #include "tracking/linux_free_pages.h"
+#include "tracking/tracking_trial.h"
 #include "tracking/uffd_tracker.h"
 #include "tracking/virtqueues.h"
+#include "vmm/qemu/descriptor_lender.h"
 #include "vmm/qemu/disk_queues.h"
+#include "vmm/qemu/unseen_writers.h"
 #include "vmm/qemu/vcpu_registers.h"
 
 namespace godwit {
@@ -39,6 +43,15 @@ ListVirtqueues virtqueue_lister(qemu::QemuVm& vm) {
   };
 }
 
+/// Rather than an error that another try, or another user, would not meet.
+bool stands_in_the_way(const Error& error) {
+  return error.kind == ErrorKind::kUnsupported || error.kind == ErrorKind::kRefused ||
+         error.kind == ErrorKind::kNoPermission;
+}
+
+// Pages of this size every kernel with a tracker can arm.
+constexpr std::uint64_t kSurelyTracked = 2 * kMiB;
+
 }  // namespace
 
 std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection) {
@@ -53,7 +66,27 @@ std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection) {
   return ranges;
 }
 
-Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock) {
+Status add_tracking_obstacles(qemu::QemuVm& vm) {
+  auto& obstacles = vm.inspection.obstacles;
+  const auto writers = TRY(qemu::find_unseen_writers(*vm.qmp, *vm.process, vm.inspection));
+  obstacles.insert(obstacles.end(), writers.begin(), writers.end());
+  if (const Status allowed = check_remote_userfaultfd(*vm.process, true); !allowed) {
+    if (!stands_in_the_way(allowed.error())) return allowed;
+    obstacles.push_back({"what QEMU is confined by", allowed.error().message});
+    return {};
+  }
+  const auto lender = qemu::make_descriptor_lender(*vm.qmp, *vm.process);
+  for (const auto& block : vm.inspection.blocks) {
+    if (block.page_size <= kSurelyTracked) continue;
+    const Status tracked = try_tracking(*vm.process, block.address, block.page_size, lender.get());
+    if (tracked) continue;
+    if (!stands_in_the_way(tracked.error())) return tracked;
+    obstacles.push_back({fmt::format("RAM block '{}'", block.name), tracked.error().message});
+  }
+  return {};
+}
+
+Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser) {
   TRY(check_source_host(host));
   const auto& disks = vm.inspection.direct_disks;
   const bool all_readable =
@@ -64,8 +97,9 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
   }
   WiredTracker wired;
   wired.quiesce = !all_readable && !ignores_disk_writes();
+  wired.lender = qemu::make_descriptor_lender(*vm.qmp, *vm.process);
   wired.tracker = TRY(make_uffd_tracker(*vm.process, tracked_ranges(vm.inspection, vm.memory->layout()),
-                                        std::move(disk_writes), clock));
+                                        std::move(disk_writes), clock, {wired.lender.get(), releaser}));
   return wired;
 }
 

@@ -9,6 +9,7 @@
 #include "memory/kernels.h"
 #include "tracking/dirty_tracker.h"
 #include "tracking/free_pages.h"
+#include "tracking/uffd_tracker.h"
 #include "tracking/virtqueues.h"
 #include "vmm/qemu/qemu_vm.h"
 
@@ -18,13 +19,19 @@ namespace godwit {
 /// on them.
 std::vector<PhysicalRange> physical_ranges(const qemu::Inspection& inspection);
 
+/// Adds to `vm.inspection.obstacles` what keeps the guest's writes from being tracked: what QEMU is confined by, and
+/// writers past its page tables. Looks only.
+Status add_tracking_obstacles(qemu::QemuVm& vm);
+
 /// The tracker for this VM, and whether the guest must be stopped around each harvest because a disk writes past the
-/// page tables in a way that cannot be read. Both arguments outlive the tracker.
+/// page tables in a way that cannot be read. All arguments outlive the tracker; `releaser` may
+/// be null.
 struct WiredTracker {
+  std::unique_ptr<DescriptorLender> lender;  ///< outlives the tracker
   std::unique_ptr<DirtyTracker> tracker;
   bool quiesce = false;
 };
-Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock);
+Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser);
 
 /// Finds what the guest has free, if it is a Linux whose books can be read. `vm` outlives it, with its memory.
 std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm);

@@ -91,6 +91,13 @@ Result<std::vector<Mapping>> read_mappings(const std::string& path) {
   return mappings;
 }
 
+std::string name_of_process(pid_t pid) {
+  auto name = read_whole_file(fmt::format("/proc/{}/comm", pid), 4096);
+  if (!name) return fmt::format("(pid {})", pid);
+  while (!name->empty() && name->back() == '\n') name->pop_back();
+  return fmt::format("{} (pid {})", *name, pid);
+}
+
 Result<std::uint64_t> read_start_time(pid_t pid) {
   const std::string path = fmt::format("/proc/{}/stat", pid);
   const std::string text = TRY(read_whole_file(path, kMaxStatBytes));

@@ -24,4 +24,10 @@ Result<std::vector<Mapping>> read_mappings(const std::string& path);
 /// Field 22 of /proc/PID/stat: when the process began, in clock ticks since boot.
 Result<std::uint64_t> read_start_time(pid_t pid);
 
+/// The processes that this program's /proc shows.
+Result<std::vector<pid_t>> list_processes();
+
+/// "vhost-user-blk (pid 17)", for people.
+std::string name_of_process(pid_t pid);
+
 }  // namespace godwit

@@ -155,6 +155,22 @@ Status PtraceSession::write_signal_mask(std::uint64_t mask) const {
   return check(request(PTRACE_SETSIGMASK, sizeof mask, pointer(&mask)), "write the signal mask of");
 }
 
+Result<std::vector<FilterProgram>> PtraceSession::read_filters() const {
+  // KERNEL: PTRACE_SECCOMP_GET_FILTER, Linux 4.4, if it was built with CONFIG_CHECKPOINT_RESTORE.
+  constexpr int kGetFilter = 0x420c;
+  constexpr std::uintptr_t kMaxFilters = 4096;  // the kernel stops at 32768 instructions of all of them
+  std::vector<FilterProgram> filters;
+  for (std::uintptr_t i = 0; i < kMaxFilters; ++i) {
+    const long length = request(kGetFilter, i, 0);
+    if (length < 0 && errno == ENOENT) return filters;
+    if (length < 0) return fail_os("PTRACE_SECCOMP_GET_FILTER");
+    FilterProgram program(static_cast<std::size_t>(length));
+    if (request(kGetFilter, i, pointer(program.data())) != length) return fail_os("PTRACE_SECCOMP_GET_FILTER");
+    filters.push_back(std::move(program));
+  }
+  return fail(ErrorKind::kUnsupported, "it has too many filters");
+}
+
 bool PtraceSession::in_restartable_sequence() const {
   // KERNEL: PTRACE_GET_RSEQ_CONFIGURATION, Linux 5.13; a kernel without it is too old for the trackers.
   struct {

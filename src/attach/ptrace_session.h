@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "attach/remote_process.h"
+#include "attach/seccomp_filter.h"
 #include "attach/sigframe.h"
 #include "base/clock.h"
 
@@ -34,6 +35,9 @@ class PtraceSession {
   Result<user_regs_struct> read_registers() const;
   Status write_registers(const user_regs_struct& registers) const;
   Status write_signal_mask(std::uint64_t mask) const;
+
+  /// All seccomp filters that the standing thread runs under. Needs CAP_SYS_ADMIN and no filter of our own.
+  Result<std::vector<FilterProgram>> read_filters() const;
 
   /// The thread stands inside an rseq critical section, which a system call would break.
   bool in_restartable_sequence() const;

@@ -14,6 +14,7 @@ enum class CallStep {
   kInterrupting,       ///< asked to stop
   kStopped,            ///< stands
   kStateRead,          ///< its registers, extended state and signal mask are known
+  kAllowed,            ///< and no seccomp filter of it forbids what follows
   kFrameWritten,       ///< the signal frame lies below its red zone
   kRegistersWritten,   ///< from here to kRegistersRestored it would make the call and come back by itself
   kSignalsBlocked,     ///< so that no handler runs in between
@@ -23,9 +24,9 @@ enum class CallStep {
   kRegistersRestored,  ///< all as before
   kLetGo,              ///< runs
 };
-inline constexpr int kCallSteps = 12;
+inline constexpr int kCallSteps = 13;
 
-/// As remote_syscall(); tells `on_step` after each step, from a thread of its own.
+/// As remote_syscall_returns(); tells `on_step` after each step, from a thread of its own.
 Result<std::int64_t> remote_syscall_in_steps(const RemoteProcess& process, long number,
                                              const std::array<std::uint64_t, 6>& arguments,
                                              const std::function<void(CallStep)>& on_step);

@@ -34,8 +34,13 @@ void look_for_code(Bytes bytes, std::uint64_t address, CallCode& code) {
     if (at != std::string::npos) code.system_call = address + at;
   }
   if (code.restorer == 0) {
-    const auto at = std::min(find_in(bytes, kLongRestorer), find_in(bytes, kShortRestorer));
-    if (at != std::string::npos) code.restorer = address + at;
+    const auto long_at = find_in(bytes, kLongRestorer);
+    const auto short_at = find_in(bytes, kShortRestorer);
+    const auto at = std::min(long_at, short_at);
+    if (at != std::string::npos) {
+      code.restorer = address + at;
+      code.restorer_end = code.restorer + (at == long_at ? kLongRestorer.size() : kShortRestorer.size());
+    }
   }
 }
 

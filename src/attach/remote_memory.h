@@ -16,8 +16,11 @@ Status write_remote(const RemoteProcess& process, std::uint64_t address, Bytes b
 
 /// Code with which a system call can be made in the process.
 struct CallCode {
+  static constexpr std::uint64_t kSystemCallLength = 2;  ///< bytes of the instruction
+
   std::uint64_t system_call = 0;  ///< `syscall; ret`
   std::uint64_t restorer = 0;     ///< `mov $15, %rax; syscall`: calls rt_sigreturn
+  std::uint64_t restorer_end = 0;
 };
 
 /// Looks in the C library first, then in all other code that comes from files. About a millisecond; the process runs

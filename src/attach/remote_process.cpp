@@ -37,14 +37,16 @@ bool same_file(const Mapping& mapping, const struct stat& status) {
   return status.st_ino == mapping.inode && status.st_dev == mapping.device && S_ISREG(status.st_mode);
 }
 
-std::string name_of_process(int pid) {
-  auto name = read_whole_file(fmt::format("/proc/{}/comm", pid), 4096);
-  if (!name) return fmt::format("(pid {})", pid);
-  while (!name->empty() && name->back() == '\n') name->pop_back();
-  return fmt::format("{} (pid {})", *name, pid);
-}
-
 }  // namespace
+
+Result<std::vector<pid_t>> list_processes() {
+  std::vector<pid_t> processes;
+  TRY(for_each_number("/proc", [&](int number) {
+    processes.push_back(number);
+    return true;
+  }));
+  return processes;
+}
 
 Result<RemoteProcess> RemoteProcess::open(pid_t pid) {
   if (pid <= 0) return fail(ErrorKind::kInvalidArgument, fmt::format("{} is no process id", pid));
@@ -104,6 +106,29 @@ Result<UniqueFd> RemoteProcess::take_descriptor(int remote_fd) const {
   if (!fd && errno == ENOSYS) return fail(ErrorKind::kUnsupported, "the kernel lacks pidfd_getfd (Linux 5.6)", errno);
   if (!fd) return fail_os(fmt::format("take descriptor {} of process {}", remote_fd, pid_));
   return fd;
+}
+
+Result<std::vector<int>> RemoteProcess::descriptors() const {
+  std::vector<int> numbers;
+  TRY(for_each_number(fmt::format("/proc/{}/fd", pid_), [&](int number) {
+    numbers.push_back(number);
+    return true;
+  }));
+  return numbers;
+}
+
+Result<int> RemoteProcess::find_descriptor(int fd) const {
+  struct stat wanted {};
+  if (::fstat(fd, &wanted) != 0) return fail_os("look at a descriptor");
+  std::optional<int> found;
+  TRY(for_each_number(fmt::format("/proc/{}/fd", pid_), [&](int number) {
+    struct stat status {};
+    if (::stat(fmt::format("/proc/{}/fd/{}", pid_, number).c_str(), &status) != 0) return true;
+    if (status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino) found = number;
+    return !found;
+  }));
+  if (!found) return fail(ErrorKind::kNotFound, fmt::format("process {} does not have the descriptor open", pid_));
+  return *found;
 }
 
 Result<UniqueFd> RemoteProcess::open_pagemap() const {

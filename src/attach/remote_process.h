@@ -44,6 +44,10 @@ class RemoteProcess {
   Result<UniqueFd> open_backing_file(const Mapping& mapping) const;
   /// A copy of the process's descriptor (pidfd_getfd).
   Result<UniqueFd> take_descriptor(int remote_fd) const;
+  /// The numbers of all that it has open.
+  Result<std::vector<int>> descriptors() const;
+  /// The number under which the process has open the file that our descriptor `fd` is open on.
+  Result<int> find_descriptor(int fd) const;
   /// /proc/PID/pagemap, for PAGEMAP_SCAN.
   Result<UniqueFd> open_pagemap() const;
   /// Other processes (not this one, not `pid()`) that map the file of this mapping: "vhost-user-blk (pid 17)". Without
@@ -61,7 +65,15 @@ class RemoteProcess {
 /// Makes one system call inside the process, on its main thread, and gives what it returned (a negative errno is
 /// turned into an error). DEATH-SAFE: if this process is killed at any point, the other goes on as if nothing had
 /// happened; at worst the call was made and its effect stays (a leaked descriptor). The thread stands still for
-/// 0.02-0.4 ms. From one thread only. kNoPermission, kNotFound, kUnsupported (not x86-64; a 32-bit process).
+/// 0.02-0.4 ms. From one thread only. kNoPermission, kNotFound, kUnsupported (not x86-64; a 32-bit process), kRefused
+/// (a seccomp filter forbids the call, or may: it has not been made).
 Result<std::int64_t> remote_syscall(const RemoteProcess& process, long number, std::array<std::uint64_t, 6> arguments);
+
+/// The same, and gives what the call returned as it is, a negative errno too: an error is then always ours.
+Result<std::int64_t> remote_syscall_returns(const RemoteProcess& process, long number,
+                                            std::array<std::uint64_t, 6> arguments);
+
+/// Whether remote_syscall() would make this call: stops the thread as it does, looks, and makes none.
+Status check_remote_syscall(const RemoteProcess& process, long number, std::array<std::uint64_t, 6> arguments);
 
 }  // namespace godwit

@@ -4,6 +4,7 @@
 //   --------------------------------------   ------------------------------------------------------------------
 //   PTRACE_SEIZE, PTRACE_INTERRUPT           stops; if it was in a system call, the kernel has noted "restart me"
 //   read registers, xstate, signal mask
+//   look into its seccomp filters           (would they kill it for the call, or for rt_sigreturn?)
 //   write a signal frame below the red zone  (scratch memory: nobody uses it)
 //   PTRACE_SETREGS                  ---+     rip = `syscall; ret`, rsp = the frame, rax = the call's number
 //   PTRACE_SETSIGMASK: block all       |
@@ -25,6 +26,7 @@
 // The call is made only where it does no harm: on the thread's first stack (a frame below a coroutine's or an alternate
 // stack could overwrite what lies there), and not inside a restartable sequence. Else we let go and try again.
 #include <fmt/format.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -35,6 +37,7 @@
 #include "attach/ptrace_session.h"
 #include "attach/remote_call.h"
 #include "attach/remote_memory.h"
+#include "attach/seccomp_look.h"
 
 namespace godwit {
 namespace {
@@ -46,6 +49,7 @@ constexpr Duration kPauseBetweenAttempts = std::chrono::milliseconds(2);
 struct Call {
   long number = 0;
   std::array<std::uint64_t, 6> arguments{};
+  bool only_ask = false;  ///< whether it would be allowed
 };
 
 /// The stack on which the process began, as "[stack]" of its memory map.
@@ -100,6 +104,9 @@ class RemoteCall {
   Result<std::optional<std::int64_t>> make(const PtraceSession& session) const {
     const ThreadState state = TRY(session.read_state());
     on_step_(CallStep::kStateRead);
+    TRY(check_filters_allow(session, process_, calls_made()));
+    on_step_(CallStep::kAllowed);
+    if (call_.only_ask) return 0;
     if (session.has_shadow_stack()) return fail(ErrorKind::kUnsupported, "the process uses a shadow stack");
     const SignalFrame frame = TRY(build_signal_frame(state, code_.restorer));
     if (frame.address < stack_.start || frame.end >= stack_.end) return std::nullopt;
@@ -121,6 +128,12 @@ class RemoteCall {
     TRY(session.write_registers(state.registers));
     on_step_(CallStep::kRegistersRestored);
     return returned;
+  }
+
+  /// By us, and by the thread itself if we die.
+  std::array<FilteredCall, 2> calls_made() const {
+    return {filtered_call(call_.number, call_.arguments, code_.system_call + CallCode::kSystemCallLength),
+            filtered_call(SYS_rt_sigreturn, {}, code_.restorer_end)};
   }
 
   Result<std::int64_t> run_call(const PtraceSession& session, const SignalFrame& frame) const {
@@ -158,27 +171,41 @@ Result<std::int64_t> attempt_until_made(const RemoteProcess& process, const Call
               fmt::format("the main thread of process {} was never on its own stack", process.pid()));
 }
 
-}  // namespace
-
-Result<std::int64_t> remote_syscall_in_steps(const RemoteProcess& process, long number,
-                                             const std::array<std::uint64_t, 6>& arguments,
-                                             const std::function<void(CallStep)>& on_step) {
-  const Call call{number, arguments};
+Result<std::int64_t> on_own_thread(const RemoteProcess& process, const Call& call,
+                                   const std::function<void(CallStep)>& on_step) {
   Result<std::int64_t> returned = 0;
   try {
     std::thread([&] { returned = attempt_until_made(process, call, on_step); }).join();
   } catch (const std::system_error& error) {
     return fail(os_error("start a thread", error.code().value()));
   }
-  if (!returned) return returned;
-  constexpr std::int64_t kLargestErrno = 4095;
-  if (*returned >= 0 || *returned < -kLargestErrno) return returned;
-  return fail(
-      os_error(fmt::format("system call {} in process {}", number, process.pid()), static_cast<int>(-*returned)));
+  return returned;
+}
+
+}  // namespace
+
+Result<std::int64_t> remote_syscall_in_steps(const RemoteProcess& process, long number,
+                                             const std::array<std::uint64_t, 6>& arguments,
+                                             const std::function<void(CallStep)>& on_step) {
+  return on_own_thread(process, Call{number, arguments}, on_step);
+}
+
+Result<std::int64_t> remote_syscall_returns(const RemoteProcess& process, long number,
+                                            std::array<std::uint64_t, 6> arguments) {
+  return on_own_thread(process, Call{number, arguments}, [](CallStep) {});
 }
 
 Result<std::int64_t> remote_syscall(const RemoteProcess& process, long number, std::array<std::uint64_t, 6> arguments) {
-  return remote_syscall_in_steps(process, number, arguments, [](CallStep) {});
+  const std::int64_t returned = TRY(remote_syscall_returns(process, number, arguments));
+  constexpr std::int64_t kLargestErrno = 4095;
+  if (returned >= 0 || returned < -kLargestErrno) return returned;
+  return fail(
+      os_error(fmt::format("system call {} in process {}", number, process.pid()), static_cast<int>(-returned)));
+}
+
+Status check_remote_syscall(const RemoteProcess& process, long number, std::array<std::uint64_t, 6> arguments) {
+  TRY(on_own_thread(process, Call{number, arguments, true}, [](CallStep) {}));
+  return {};
 }
 
 }  // namespace godwit

@@ -14,6 +14,7 @@
 
 #include "base/unique_fd.h"
 #include "memory/guest_memory.h"
+#include "memory/paying_process.h"
 
 namespace godwit {
 
@@ -36,10 +37,13 @@ class BlockAccess {
 };
 
 /// RAM that lies in a file from `file_offset` on, in backing pages of `page_size` bytes (4096, or a huge page's size).
-/// A descriptor opened for reading only gives a block that cannot be written or mapped. Maps nothing until it is
-/// written. kInvalidArgument: the file is shorter, or the offset is not a multiple of the page size.
+/// A file that is allocated as a whole by now is taken for preallocated. A descriptor opened for reading only gives a
+/// block that cannot be written or mapped. Maps nothing until it is written. kInvalidArgument: the file is shorter, or
+/// the offset is not a multiple of the page size.
+/// `payer`, where there is one, pays for the pages that come to be: the process stays the one it is (a pidfd).
 Result<std::unique_ptr<BlockAccess>> open_file_block(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size,
-                                                     std::uint64_t page_size);
+                                                     std::uint64_t page_size,
+                                                     std::optional<PayingProcess> payer = std::nullopt);
 
 /// Private RAM of another process at `address` there; `pagemap` is its /proc/PID/pagemap. The caller sees to it that
 /// the process stays the one it is (a pidfd). kNotFound: nothing is mapped there; kPeerLost here and later: the process

@@ -3,8 +3,10 @@
 //   read       file --pread--> lane's buffer      (reading a hole through a mapping would allocate it)
 //   write      lane's buffer --memcpy--> shared mapping --> file      (hugetlbfs has no write)
 //   fill       lane's buffer --HoleFiller--> new pages of the file; huge pages and files on disks: populate, then write
+//              where another process pays: into that one's mapping (paying_process.h)
 //   map        decoders write into the shared mapping
-//   discard    punch holes where whole backing pages go, else zero what is not zero
+//   discard    punch holes where whole backing pages go, else zero what is not zero; memory that was all there when it
+//              was opened has been allocated beforehand, and stays so: only zeros
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/mman.h>
@@ -43,8 +45,14 @@ Status over_runs(std::uint64_t offset, PageWord pages, Step&& step) {
 
 class FileBlock final : public BlockAccess {
  public:
-  FileBlock(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size, std::uint64_t page_size)
-      : fd_(std::move(fd)), file_offset_(file_offset), size_(size), page_size_(page_size) {}
+  FileBlock(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size, std::uint64_t page_size, bool preallocated,
+            std::optional<PayingProcess> payer)
+      : fd_(std::move(fd)),
+        file_offset_(file_offset),
+        size_(size),
+        page_size_(page_size),
+        preallocated_(preallocated),
+        payer_(payer) {}
   ~FileBlock() override {
     if (base_ != nullptr) ::munmap(base_, mapped_size());
   }
@@ -73,7 +81,7 @@ class FileBlock final : public BlockAccess {
   Status fill(std::uint64_t offset, PageWord pages, Bytes in) override {
     std::byte* const base = TRY(base_address());
     std::call_once(filler_made_, [this] {
-      if (page_size_ == kPageSize) filler_ = HoleFiller::open(fd_.get(), file_offset_, size_);
+      if (page_size_ == kPageSize && !payer_) filler_ = HoleFiller::open(fd_.get(), file_offset_, size_);
     });
     return over_runs(offset, pages, [&](std::uint64_t start, std::size_t length) {
       const Status status = fill_run(base, start, in.first(length));
@@ -109,6 +117,7 @@ class FileBlock final : public BlockAccess {
   Status read_run(std::uint64_t start, MutableBytes out) const;
   Status discard_run(std::uint64_t start, std::size_t length);
   Status zero_run(std::uint64_t start, std::size_t length);
+  Status zero_allocated_run(std::uint64_t start, std::size_t length);
   Status drop_data(std::uint64_t offset, std::span<PageWord> pages) const;
   Status fill_run(std::byte* base, std::uint64_t start, Bytes in);
   Status populate_run(std::byte* base, std::uint64_t start, std::size_t length);
@@ -118,6 +127,8 @@ class FileBlock final : public BlockAccess {
   std::uint64_t file_offset_;
   std::uint64_t size_;
   std::uint64_t page_size_;
+  bool preallocated_;  ///< somebody has paid for all of it before the guest came: prealloc=on, locked memory
+  std::optional<PayingProcess> payer_;
 
   std::once_flag mapped_;
   std::byte* base_ = nullptr;  ///< set once, under mapped_
@@ -162,6 +173,7 @@ Status FileBlock::read_run(std::uint64_t start, MutableBytes out) const {
 }
 
 Status FileBlock::discard_run(std::uint64_t start, std::size_t length) {
+  if (preallocated_) return zero_allocated_run(start, length);
   const std::uint64_t end = start + length;
   const std::uint64_t whole_start = (start + page_size_ - 1) / page_size_ * page_size_;
   const std::uint64_t whole_end = end / page_size_ * page_size_;
@@ -174,6 +186,17 @@ Status FileBlock::discard_run(std::uint64_t start, std::size_t length) {
   }
   TRY(zero_run(start, whole_start - start));
   return zero_run(whole_end, end - whole_end);
+}
+
+/// Through the mapping, three times as fast as through the file; nothing is allocated by it that was not before.
+Status FileBlock::zero_allocated_run(std::uint64_t start, std::size_t length) {
+  std::byte* const base = TRY(base_address());
+  for (std::uint64_t at = start; at < start + length; at += kPageSize) {
+    std::byte* const page = base + at;
+    if (page[0] == std::byte{0} && std::memcmp(page, page + 1, kPageSize - 1) == 0) continue;
+    std::memset(page, 0, kPageSize);
+  }
+  return {};
 }
 
 Status FileBlock::zero_run(std::uint64_t start, std::size_t length) {
@@ -193,6 +216,11 @@ Status FileBlock::fill_run(std::byte* base, std::uint64_t start, Bytes in) {
     start += filled;
     in = in.subspan(filled);
   }
+  if (payer_) {
+    const std::size_t filled = payer_->fill(start, in);
+    start += filled;
+    in = in.subspan(filled);
+  }
   if (in.empty()) return {};
   // Not a hole: the page is there already, be it in the file only, and its neighbours probably too.
   TRY(populate_run(base, start, in.size()));
@@ -201,6 +229,7 @@ Status FileBlock::fill_run(std::byte* base, std::uint64_t start, Bytes in) {
 }
 
 Status FileBlock::populate_run(std::byte* base, std::uint64_t start, std::size_t length) {
+  if (payer_) payer_->touch(start, length);
   if (::madvise(base + start, length, MADV_POPULATE_WRITE) == 0) return {};
   const int number = errno;
   // EFAULT stands for "would have been SIGBUS", whatever the reason, and EINVAL for a kernel before 5.14. Asking the
@@ -282,7 +311,7 @@ Status FileBlock::drop_data(std::uint64_t offset, std::span<PageWord> pages) con
 }  // namespace
 
 Result<std::unique_ptr<BlockAccess>> open_file_block(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size,
-                                                     std::uint64_t page_size) {
+                                                     std::uint64_t page_size, std::optional<PayingProcess> payer) {
   if (size == 0 || size % kPageSize != 0 || page_size < kPageSize || page_size % kPageSize != 0 ||
       file_offset % page_size != 0) {
     return fail(ErrorKind::kInvalidArgument,
@@ -295,7 +324,9 @@ Result<std::unique_ptr<BlockAccess>> open_file_block(UniqueFd fd, std::uint64_t 
     return fail(ErrorKind::kInvalidArgument,
                 fmt::format("the RAM's file has {} bytes, too few for {} at {}", length, size, file_offset));
   }
-  return std::make_unique<FileBlock>(std::move(fd), file_offset, size, page_size);
+  constexpr std::uint64_t kStatBlock = 512;
+  const bool preallocated = static_cast<std::uint64_t>(status.st_blocks) * kStatBlock >= length;
+  return std::make_unique<FileBlock>(std::move(fd), file_offset, size, page_size, preallocated, payer);
 }
 
 }  // namespace godwit

@@ -33,7 +33,8 @@ class GuestMemory {
   /// less in a block's last chunk.
   virtual std::optional<MutableBytes> map(ChunkIndex chunk) noexcept = 0;
 
-  /// Makes the pages named read as zeros and gives their memory back where the backing allows it.
+  /// Makes the pages named read as zeros and gives their memory back where the backing allows it, unless all of the
+  /// memory was there when it was opened: what was allocated beforehand stays allocated.
   virtual Status discard(ChunkIndex chunk, PageWord pages) = 0;
 
   /// Allocates the pages named, so that writing them in place can neither fault nor end in SIGBUS for want of memory;

@@ -36,15 +36,21 @@ constexpr std::size_t kGapWorthSkipping = 16;
 class UffdTracker final : public DirtyTracker {
  public:
   UffdTracker(const RemoteProcess& process, std::vector<TrackedRange> ranges, std::unique_ptr<DiskWrites> disk_writes,
-              const Clock& clock)
-      : process_(process), ranges_(std::move(ranges)), disk_writes_(std::move(disk_writes)), clock_(clock) {}
+              const Clock& clock, const TrackerHelpers& helpers)
+      : process_(process),
+        ranges_(std::move(ranges)),
+        disk_writes_(std::move(disk_writes)),
+        clock_(clock),
+        helpers_(helpers) {}
 
   Status start() override {
     if (protection_) return fail(ErrorKind::kInvalidArgument, "the tracker runs already");
     TRY(check_mapped());
     PageScanner scanner = TRY(PageScanner::open(process_));
-    WriteProtection protection = TRY(WriteProtection::create(process_));
+    WriteProtection protection = TRY(WriteProtection::create(process_, helpers_.lender));
     for (const TrackedRange& range : ranges_) TRY(protection.cover(range.address, range.length));
+    // Armed pages are what takes long to let go. Without its help our death is only less gentle.
+    if (helpers_.releaser != nullptr) (void)helpers_.releaser->hold(protection.descriptor(), protection.covered());
     for (const TrackedRange& range : ranges_) TRY(scanner.arm(range.address, range.length));
     deferred_.clear();
     if (disk_writes_) deferred_ = TRY_IN("disk requests in flight", disk_writes_->in_flight());
@@ -89,6 +95,7 @@ class UffdTracker final : public DirtyTracker {
 
   Status stop() override {
     protection_.reset();
+    if (helpers_.releaser != nullptr) helpers_.releaser->forget();
     scanner_.reset();
     deferred_.clear();
     return {};
@@ -189,6 +196,7 @@ class UffdTracker final : public DirtyTracker {
   const std::vector<TrackedRange> ranges_;
   const std::unique_ptr<DiskWrites> disk_writes_;
   const Clock& clock_;
+  const TrackerHelpers helpers_;
   std::optional<PageScanner> scanner_;
   std::optional<WriteProtection> protection_;
   std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
@@ -200,7 +208,8 @@ class UffdTracker final : public DirtyTracker {
 }  // namespace
 
 Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& process, std::vector<TrackedRange> ranges,
-                                                        std::unique_ptr<DiskWrites> disk_writes, const Clock& clock) {
+                                                        std::unique_ptr<DiskWrites> disk_writes, const Clock& clock,
+                                                        const TrackerHelpers& helpers) {
   for (const TrackedRange& range : ranges) {
     if (range.address % kPageSize != 0 || range.length % kPageSize != 0 || range.length == 0 ||
         range.address + range.length < range.address) {
@@ -209,7 +218,7 @@ Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& pro
     }
   }
   TRY(check_write_protection());
-  return std::make_unique<UffdTracker>(process, std::move(ranges), std::move(disk_writes), clock);
+  return std::make_unique<UffdTracker>(process, std::move(ranges), std::move(disk_writes), clock, helpers);
 }
 
 }  // namespace godwit

@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "attach/remote_process.h"
+#include "attach/remote_userfaultfd.h"
 #include "memory/ram_layout.h"
 #include "tracking/dirty_tracker.h"
 #include "tracking/disk_writes.h"
+#include "tracking/releaser.h"
 
 namespace godwit {
 
@@ -18,9 +20,16 @@ struct TrackedRange {
   ChunkIndex first_chunk;     ///< of the block
 };
 
+/// What makes tracking work, or end, in more places. Each may be null, else outlives the tracker.
+struct TrackerHelpers {
+  DescriptorLender* lender = nullptr;  ///< where the process may not call userfaultfd itself
+  Releaser* releaser = nullptr;        ///< lets go slowly if this process dies
+};
+
 /// `process` outlives the tracker. `disk_writes` may be null: no disk can write past the page tables. kUnsupported
 /// names the kernel feature that is missing.
 Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& process, std::vector<TrackedRange> ranges,
-                                                        std::unique_ptr<DiskWrites> disk_writes, const Clock& clock);
+                                                        std::unique_ptr<DiskWrites> disk_writes, const Clock& clock,
+                                                        const TrackerHelpers& helpers = {});
 
 }  // namespace godwit

@@ -6,12 +6,11 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <thread>
 
-#include "attach/remote_userfaultfd.h"
-#include "base/units.h"
+#include "base/clock.h"
 #include "memory/pagemap_scan.h"
 #include "tracking/userfaultfd_features.h"
 
@@ -19,12 +18,9 @@ namespace godwit {
 namespace {
 
 constexpr std::uint64_t kNeeded = kWriteProtectShared | kWriteProtectUnpopulated | kWriteProtectAsync;
-// Unregistering takes 30 to 60 ms per GiB of memory that is there, all under the lock that page faults need: so 1 or 2
-// ms at once, and vCPUs get their turn in between.
-constexpr std::uint64_t kReleasedAtOnce = 32 * kMiB;
-// The kernel does not take a part of a huge page; no processor has larger ones.
-constexpr std::uint64_t kLargestHugePage = kGiB;
-
+// What an engine that died left behind is released at some 15 GiB a second (releaser.h).
+constexpr Duration kReleasePatience = std::chrono::seconds(60);
+constexpr Duration kBetweenTries = std::chrono::milliseconds(20);
 Status check_features() {
   constexpr int kUserModeOnly = 1;  // always allowed, and enough to ask
   const UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly)));
@@ -70,8 +66,8 @@ Status check_write_protection() {
   return check_scan();
 }
 
-Result<WriteProtection> WriteProtection::create(const RemoteProcess& process) {
-  auto made = TRY(create_remote_userfaultfd(process));
+Result<WriteProtection> WriteProtection::create(const RemoteProcess& process, DescriptorLender* lender) {
+  auto made = TRY(create_remote_userfaultfd(process, lender));
   uffdio_api api{};
   api.api = UFFD_API;
   api.features = kNeeded;
@@ -80,32 +76,27 @@ Result<WriteProtection> WriteProtection::create(const RemoteProcess& process) {
 }
 
 Status WriteProtection::cover(std::uint64_t address, std::uint64_t length) {
+  const SteadyClock clock;
   uffdio_register wanted{};
   wanted.range = {address, length};
   wanted.mode = UFFDIO_REGISTER_MODE_WP;
-  if (::ioctl(fd_.get(), UFFDIO_REGISTER, &wanted) != 0) {
-    if (errno == EBUSY) return fail(ErrorKind::kRefused, "another userfaultfd covers the guest's memory", errno);
-    if (errno == ESRCH) return fail(ErrorKind::kPeerLost, "the hypervisor has ended", errno);
-    return fail_os(fmt::format("UFFDIO_REGISTER {} bytes at {:#x}", length, address));
+  const Instant deadline = clock.now() + kReleasePatience;
+  while (::ioctl(fd_.get(), UFFDIO_REGISTER, &wanted) != 0) {
+    const int number = errno;
+    if (number == EBUSY && clock.now() < deadline && somebody_releases()) {
+      std::this_thread::sleep_for(kBetweenTries);
+      continue;
+    }
+    if (number == EBUSY) return fail(ErrorKind::kRefused, "another userfaultfd covers the guest's memory", number);
+    if (number == ESRCH) return fail(ErrorKind::kPeerLost, "the hypervisor has ended", number);
+    return fail(os_error(fmt::format("UFFDIO_REGISTER {} bytes at {:#x}", length, address), number));
   }
   covered_.push_back({address, length});
   return {};
 }
 
 void WriteProtection::release() noexcept {
-  for (const Stretch& stretch : covered_) {
-    std::uint64_t at_once = kReleasedAtOnce;
-    for (std::uint64_t done = 0; done < stretch.length;) {
-      uffdio_range range{stretch.address + done, std::min(at_once, stretch.length - done)};
-      if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) == 0) {
-        done += range.len;
-      } else if (errno == EINVAL && at_once < kLargestHugePage && done == 0) {
-        at_once = kLargestHugePage;
-      } else {
-        break;  // closing does what is left, only with the lock held all the while
-      }
-    }
-  }
+  release_piece_by_piece(fd_.get(), covered_);
   covered_.clear();
   fd_.reset();
 }

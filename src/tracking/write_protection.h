@@ -4,7 +4,9 @@
 #include <cstdint>
 
 #include "attach/remote_process.h"
+#include "attach/remote_userfaultfd.h"
 #include "base/unique_fd.h"
+#include "tracking/releaser.h"
 
 namespace godwit {
 
@@ -14,10 +16,14 @@ Status check_write_protection();
 /// Once taken away, by release() or by the death of this process, the memory is as before.
 class WriteProtection {
  public:
-  static Result<WriteProtection> create(const RemoteProcess& process);
+  /// `lender` may be null (attach/remote_userfaultfd.h).
+  static Result<WriteProtection> create(const RemoteProcess& process, DescriptorLender* lender);
 
   /// From here on pages can be armed (PAGEMAP_SCAN). Page aligned; all of it must be mapped.
   Status cover(std::uint64_t address, std::uint64_t length);
+  /// For whoever releases it if we die.
+  int descriptor() const noexcept { return fd_.get(); }
+  std::span<const ProtectedStretch> covered() const noexcept { return covered_; }
   /// Takes the protection away piece by piece, so that no vCPU waits long for the address space's lock.
   void release() noexcept;
 
@@ -26,13 +32,9 @@ class WriteProtection {
   ~WriteProtection() { release(); }
 
  private:
-  struct Stretch {
-    std::uint64_t address = 0;
-    std::uint64_t length = 0;
-  };
   explicit WriteProtection(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
-  std::vector<Stretch> covered_;
+  std::vector<ProtectedStretch> covered_;
 };
 
 }  // namespace godwit

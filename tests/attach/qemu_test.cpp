@@ -1,7 +1,12 @@
 // Remote calls in a real QEMU with its sandbox on, and callers that die there. QEMU must answer its monitor after each.
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/prctl.h>
 
+#include <array>
+#include <cstring>
 #include <string>
 
 #include "attach/remote_call.h"
@@ -86,6 +91,28 @@ TEST_F(RemoteCallInQemu, GivesAUserfaultfd) {
   ASSERT_TRUE(process);
   const auto made = create_remote_userfaultfd(*process);
   ASSERT_TRUE(made) << made.error().message;
+  ASSERT_TRUE(qemu_->answers("query-status"));
+}
+
+/// QEMU's own filter is known, so that a caller who may not read it need not give up.
+TEST_F(RemoteCallInQemu, GivesAUserfaultfdToACallerWhoCannotReadItsFilter) {
+  testing::SharedWithChildren<std::array<char, 400>> problem;
+  ForkedProcess caller([&] {
+    sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog program{1, all};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+      ::_exit(98);
+    }
+    const auto process = RemoteProcess::open(qemu_->pid());
+    if (!process) ::_exit(97);
+    const auto made = create_remote_userfaultfd(*process);
+    if (made) ::_exit(0);
+    std::strncpy(problem->data(), made.error().message.c_str(), problem->size() - 1);
+    ::_exit(96);
+  });
+  const int status = caller.wait();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << problem->data();
   ASSERT_TRUE(qemu_->answers("query-status"));
 }
 

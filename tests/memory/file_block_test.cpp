@@ -132,9 +132,9 @@ TEST(FileBlock, ASweepCostsOneLookPerPieceOfData) {
 
 TEST(FileBlock, TheNextSweepSeesHolesPunchedDuringTheLast) {
   const UniqueFd fd = memfd_of(8 * kChunkSize);
+  const auto block = block_of(fd, 8 * kChunkSize);
   const std::vector<std::byte> bytes(8 * kChunkSize, std::byte{1});
   ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
-  const auto block = block_of(fd, 8 * kChunkSize);
   for (int sweep = 0; sweep < 3; ++sweep) {
     for (std::uint64_t chunk = 0; chunk < 8; ++chunk) {
       PageWord word = 0;
@@ -148,6 +148,47 @@ TEST(FileBlock, TheNextSweepSeesHolesPunchedDuringTheLast) {
       }
     }
   }
+}
+
+TEST(FileBlock, PreallocatedMemoryStaysAllocated) {
+  const UniqueFd fd = memfd_of(2 * kChunkSize);
+  ASSERT_EQ(::fallocate(fd.get(), 0, 0, 2 * kChunkSize), 0);
+  const auto allocated = [&] {
+    struct stat status {};
+    return ::fstat(fd.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * 512 : 0;
+  };
+  ASSERT_EQ(allocated(), 2 * kChunkSize);
+  const auto block = block_of(fd, 2 * kChunkSize);
+  const std::vector<std::byte> bytes(kChunkSize, std::byte{7});
+  ASSERT_TRUE(block->write(0, kAllPages, bytes));
+  ASSERT_TRUE(block->discard(0, 0xff00));
+  ASSERT_TRUE(block->discard(kChunkSize, kAllPages));
+  EXPECT_EQ(allocated(), 2 * kChunkSize);
+  std::vector<std::byte> page(kPageSize);
+  ASSERT_TRUE(block->read(0, PageWord{1} << 8, page));
+  EXPECT_EQ(page, std::vector<std::byte>(kPageSize));
+  ASSERT_TRUE(block->read(0, PageWord{1} << 7, page));
+  EXPECT_EQ(page, std::vector<std::byte>(kPageSize, std::byte{7}));
+}
+
+/// What the guest has written by itself meanwhile is not what somebody has allocated for it.
+TEST(FileBlock, MemoryThatFilledUpLaterIsGivenBack) {
+  const UniqueFd fd = memfd_of(kChunkSize);
+  const auto block = block_of(fd, kChunkSize);
+  const std::vector<std::byte> bytes(kChunkSize, std::byte{7});
+  ASSERT_TRUE(block->fill(0, kAllPages, bytes));
+  ASSERT_TRUE(block->discard(0, 0xff));
+  PageWord word = 0;
+  ASSERT_TRUE(block->find_data(0, {&word, 1}));
+  EXPECT_EQ(word, kAllPages & ~PageWord{0xff});
+}
+
+TEST(MemoryGroup, IsTheFirstVersionsIfThereIsOne) {
+  EXPECT_EQ(memory_group("9:name=systemd:/a\n4:memory:/b\n1:cpu,cpuacct:/c\n0::/d\n"), "/b");
+  EXPECT_EQ(memory_group("4:cpuset,memory:/b:c\n0::/d\n"), "/b:c");
+  EXPECT_EQ(memory_group("1:cpu:/c\n0::/d\n"), "/d");
+  EXPECT_EQ(memory_group("0::/machine.slice/vm.scope"), "/machine.slice/vm.scope");
+  EXPECT_EQ(memory_group("nothing\n"), std::nullopt);
 }
 
 TEST(JoinBlocks, WantsTheBlocksOfTheLayout) {

@@ -34,16 +34,18 @@ std::string block_name(const QemuOptions& options, unsigned node) {
 std::string backend(const QemuOptions& options, const std::filesystem::path& folder, unsigned node) {
   const std::string id = block_name(options, node);
   const std::uint64_t size = options.size / options.nodes;
+  const char* prealloc = options.preallocate ? ",prealloc=on" : "";
   switch (options.ram) {
     case Ram::kPrivate:
       return fmt::format("memory-backend-ram,id={},size={}", id, size);
     case Ram::kMemfd:
-      return fmt::format("memory-backend-memfd,id={},size={},share=on", id, size);
+      return fmt::format("memory-backend-memfd,id={},size={},share=on{}", id, size, prealloc);
     case Ram::kFile:
     case Ram::kHugetlbfs:
       break;
   }
-  return fmt::format("memory-backend-file,id={},size={},share=on,mem-path={}", id, size, (folder / id).string());
+  return fmt::format("memory-backend-file,id={},size={},share=on,mem-path={}{}", id, size, (folder / id).string(),
+                     prealloc);
 }
 
 void add_memory(std::vector<std::string>& line, const QemuOptions& options, const std::filesystem::path& folder) {
@@ -138,13 +140,18 @@ Result<std::unique_ptr<TestQemu>> TestQemu::start(const QemuOptions& options) {
   qemu->options_ = options;
   TRY(qemu->prepare_folders());
   ChildOptions child;
-  child.command = qemu->command_line(program);
+  child.command = options.before;
+  const auto line = qemu->command_line(program);
+  child.command.insert(child.command.end(), line.begin(), line.end());
   child.output = qemu->folder_.path() / "stdout";
   child.errors = qemu->folder_.path() / "stderr";
   qemu->child_ = TRY(ChildProcess::start(child));
+  qemu->pid_ = qemu->child_->pid();
   auto monitor = QemuMonitor::connect(qemu->folder_.path() / "test-qmp", qemu->alive() ? kStartLimit : seconds(0));
   if (!monitor) return fail(ErrorKind::kHypervisor, "QEMU did not start: " + qemu->errors());
   qemu->monitor_ = std::move(*monitor);
+  const std::string children = read_text(fmt::format("/proc/{0}/task/{0}/children", qemu->pid_));
+  if (!options.before.empty() && !children.empty()) qemu->pid_ = std::stoi(children);
   TRY_IN("locate guest RAM", qemu->locate_blocks());
   return qemu;
 }

@@ -35,7 +35,8 @@ struct QemuOptions {
   QemuVersion version = QemuVersion::k7_2;
   Ram ram = Ram::kFile;
   std::uint64_t size = 256 * kMiB;
-  unsigned nodes = 1;  ///< NUMA nodes, each with a backend of its own and an equal part of the memory
+  unsigned nodes = 1;        ///< NUMA nodes, each with a backend of its own and an equal part of the memory
+  bool preallocate = false;  ///< prealloc=on; not for private RAM on one node
   bool kvm = false;
   unsigned cpus = 1;
   std::string machine = "pc-i440fx-7.2";          ///< that both versions know
@@ -46,6 +47,7 @@ struct QemuOptions {
   bool incoming = false;                          ///< the destination: -S -incoming defer
   std::filesystem::path ram_folder = "/dev/shm";  ///< where kFile puts its file
   std::vector<std::string> more;
+  std::vector<std::string> before;  ///< what becomes QEMU: a program and its arguments, in front of QEMU's own
 };
 
 /// A RAM block of main memory as the test knows it from its own command line and QEMU's gpa2hva.
@@ -61,7 +63,8 @@ class TestQemu {
   /// Started, its monitor connected, its RAM located. kNotFound where QEMU or what it needs is not on this machine.
   static Result<std::unique_ptr<TestQemu>> start(const QemuOptions& options);
 
-  pid_t pid() const noexcept { return child_->pid(); }
+  /// QEMU's own, also where what came before it stays as its parent.
+  pid_t pid() const noexcept { return pid_; }
   ChildProcess& process() noexcept { return *child_; }
   bool alive() { return child_->alive(); }
   const QemuOptions& options() const noexcept { return options_; }
@@ -93,6 +96,7 @@ class TestQemu {
   TempFolder folder_;
   TempFolder ram_folder_;
   std::unique_ptr<ChildProcess> child_;
+  pid_t pid_ = 0;
   std::unique_ptr<QemuMonitor> monitor_;
   std::vector<QemuBlock> blocks_;
 };

@@ -11,6 +11,8 @@
 #include <set>
 
 #include "tests/tracking/writing_process.h"
+#include "tracking/page_scanner.h"
+#include "tracking/tracking_trial.h"
 #include "tracking/write_protection.h"
 
 namespace godwit {
@@ -50,6 +52,31 @@ Pages claim_all(Board& board) {
 
 #define SKIP_WITHOUT_KERNEL_SUPPORT() \
   if (const auto can = check_write_protection(); !can) GTEST_SKIP() << can.error().message
+
+/// As with pages of 1 GiB on kernels that arm 2 MiB at most: a huge page that a scan cannot take as a whole. Here half
+/// of one is asked for, which is the same to the kernel.
+TEST(TrackingTrial, SaysWhatCannotBeArmed) {
+  SKIP_WITHOUT_KERNEL_SUPPORT();
+  HugePages huge_pages;
+  if (!huge_pages.ok()) GTEST_SKIP() << "no huge pages can be had here (vm.nr_hugepages)";
+  WritingProcess child(Kind::kHuge, 4 * kHugePage);
+  ASSERT_TRUE(child.ok() && child.write(0));  // of a page that is not there the kernel arms any part
+  const auto process = RemoteProcess::open(child.pid());
+  ASSERT_TRUE(process);
+  {
+    auto protection = WriteProtection::create(*process, nullptr);
+    ASSERT_TRUE(protection && protection->cover(child.address(), kHugePage));
+    auto scanner = PageScanner::open(*process);
+    ASSERT_TRUE(scanner);
+    EXPECT_FALSE(scanner->arm(child.address(), kHugePage / 2));
+  }
+  const Status half = try_tracking(*process, child.address(), kHugePage / 2, nullptr);
+  ASSERT_FALSE(half);
+  EXPECT_EQ(half.error().kind, ErrorKind::kUnsupported);
+  EXPECT_NE(half.error().message.find("pages of 1 MiB"), std::string::npos) << half.error().message;
+  EXPECT_TRUE(try_tracking(*process, child.address(), kHugePage, nullptr));
+  EXPECT_TRUE(child.write(0));
+}
 
 class UffdTracker : public ::testing::TestWithParam<Kind> {
  protected:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/attach/forked_process.h"
+#include "tests/tracking/fixed_read.h"
 
 namespace godwit::testing {
 
@@ -37,14 +38,19 @@ class WritingProcess {
   bool read(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kRead, first, count); }
   /// The kernel writes the page, as in a read(2) into guest memory.
   bool write_by_kernel(std::uint32_t page) { return tell(Order::kWriteByKernel, page, 1); }
+  /// Registers the page with io_uring, and reads into it from a pipe by what is registered. False where the kernel has
+  /// no io_uring for us.
+  bool register_page(std::uint32_t page) { return tell(Order::kRegister, page, 1) && state_->registered; }
+  bool write_registered(std::uint32_t page) { return tell(Order::kWriteRegistered, page, 1); }
   bool discard(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kDiscard, first, count); }
 
  private:
-  enum class Order { kWrite, kRead, kWriteByKernel, kDiscard };
+  enum class Order { kWrite, kRead, kWriteByKernel, kRegister, kWriteRegistered, kDiscard };
   struct State {
     std::atomic<int> ready{0};
     std::atomic<std::uint64_t> address{0};
     std::atomic<unsigned> told{0}, done{0};
+    std::atomic<bool> registered{false};
     Order order{};
     std::uint32_t first = 0, count = 0, stride = 1;
   };
@@ -82,6 +88,7 @@ class WritingProcess {
     auto* const pages = static_cast<volatile char*>(memory);
     state_->address = reinterpret_cast<std::uint64_t>(memory);
     state_->ready = 1;
+    FixedRead ring;
     const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
     while (true) {
       while (state_->done == state_->told) ::usleep(50);
@@ -90,6 +97,8 @@ class WritingProcess {
         if (state_->order == Order::kWrite) *at = static_cast<char>(*at + 1);
         if (state_->order == Order::kRead) static_cast<void>(*at);
         if (state_->order == Order::kWriteByKernel && ::read(zeros, const_cast<char*>(at), 8) != 8) ::_exit(94);
+        if (state_->order == Order::kRegister) state_->registered = ring.register_page(const_cast<char*>(at));
+        if (state_->order == Order::kWriteRegistered && !ring.read_into(const_cast<char*>(at))) ::_exit(93);
         if (state_->order == Order::kDiscard) ::madvise(const_cast<char*>(at), 4096, MADV_DONTNEED);
       }
       ++state_->done;

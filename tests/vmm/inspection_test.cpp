@@ -23,6 +23,28 @@ using godwit::testing::QemuVersion;
 using godwit::testing::TestQemu;
 using ::testing::HasSubstr;
 
+/// A monitor whose socket belongs to somebody else than QEMU.
+class ThroughAManager final : public Qmp {
+ public:
+  ThroughAManager(Qmp& qmp, pid_t peer, bool passes_descriptors)
+      : qmp_(qmp), peer_(peer), passes_descriptors_(passes_descriptors) {}
+  Result<Json> execute(std::string_view command, const Json& arguments) override {
+    return qmp_.execute(command, arguments);
+  }
+  Status give_descriptor(std::string_view name, int fd) override {
+    if (!passes_descriptors_) return fail(ErrorKind::kHypervisor, "No file descriptor supplied via SCM_RIGHTS");
+    return qmp_.give_descriptor(name, fd);
+  }
+  void on_event(OnEvent handler) override { qmp_.on_event(std::move(handler)); }
+  void on_lost(std::function<void()> handler) override { qmp_.on_lost(std::move(handler)); }
+  pid_t peer_pid() const noexcept override { return peer_; }
+
+ private:
+  Qmp& qmp_;
+  pid_t peer_;
+  bool passes_descriptors_;
+};
+
 class InspectionTest : public ::testing::TestWithParam<QemuVersion> {
  protected:
   void SetUp() override {
@@ -279,6 +301,21 @@ TEST_P(InspectionTest, AProcessThatIsNotThisQemu) {
 
 INSTANTIATE_TEST_SUITE_P(Qemu, InspectionTest, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
+TEST_P(InspectionTest, QemuIsFoundBehindAManager) {
+  ASSERT_NO_FATAL_FAILURE(attach_to(options_));
+  // No number at all (another PID namespace), and the manager's: us.
+  for (const pid_t peer : {pid_t{0}, ::getpid()}) {
+    for (const bool passes_descriptors : {true, false}) {
+      ThroughAManager monitor(*vm_->qmp, peer, passes_descriptors);
+      const auto found = find_process(monitor, 0);
+      ASSERT_TRUE(found) << found.error().message;
+      EXPECT_EQ(found->pid(), qemu_->pid());
+      // Named by hand, it is not looked for.
+      EXPECT_FALSE(find_process(monitor, ::getpid()));
+    }
+  }
+}
 
 }  // namespace
 }  // namespace godwit::qemu

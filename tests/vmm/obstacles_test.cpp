@@ -54,6 +54,8 @@ TEST(Obstacles, AreNamed) {
       {"qom-list path=/machine/peripheral", R"([{"name": "gpu", "type": "child<vfio-pci>"}])", "vfio-pci device 'gpu'"},
       {"qom-list path=/machine/peripheral", R"([{"name": "fs", "type": "child<vhost-user-fs-pci>"}])",
        "vhost-user-fs-pci device 'fs'"},
+      {"qom-list path=/machine/peripheral", R"([{"name": "s", "type": "child<vhost-scsi-pci>"}])",
+       "vhost-scsi-pci device 's'"},
       {"qom-list path=/machine/peripheral-anon", R"([{"name": "device[0]", "type": "child<ivshmem-plain>"}])",
        "ivshmem-plain device 'device[0]'"},
       {"qom-list path=/objects", R"([{"name": "c0", "type": "child<cryptodev-vhost-user>"}])",

@@ -51,6 +51,15 @@ TEST(PageTableRoots, LeaveNoVcpuOut) {
   }
 }
 
+TEST(UsesVmx, IfOneVcpuHasItOn) {
+  const char* const on = "CR0=80050033 CR2=0000000001d458e8 CR3=00000000024b2000 CR4=003726f0";
+  EXPECT_FALSE(parse_uses_vmx(cpu(0, kPaging) + cpu(1, kNoPaging)).value());
+  EXPECT_TRUE(parse_uses_vmx(cpu(0, on)).value());
+  EXPECT_TRUE(parse_uses_vmx(cpu(0, kPaging) + cpu(1, on)).value());
+  EXPECT_FALSE(parse_uses_vmx(cpu(0, "CR0=80050033 CR3=00000000024b2000")).has_value());
+  EXPECT_FALSE(parse_uses_vmx("").has_value());
+}
+
 TEST(PageTableRoots, AreAskedOfTheMonitor) {
   ScriptedQmp qmp;
   qmp.set("human-monitor-command command-line=info registers -a", cpu(0, kPaging));

@@ -21,7 +21,9 @@ Result<std::unique_ptr<BlockAccess>> open_block(const RemoteProcess& process, co
   }
   UniqueFd file = TRY(process.open_backing_file(block.mapping));
   const std::uint64_t offset = block.mapping.offset + (block.address - block.mapping.start);
-  return open_file_block(std::move(file), offset, block.size, block.page_size);
+  std::optional<PayingProcess> payer;
+  if (charged_elsewhere(process.pid())) payer = PayingProcess{process.pid(), block.address};
+  return open_file_block(std::move(file), offset, block.size, block.page_size, payer);
 }
 
 }  // namespace
@@ -57,18 +59,6 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
   found.blocks = std::move(ram.blocks);
   found.physical = std::move(ram.physical);
   return found;
-}
-
-Result<RemoteProcess> find_process(Qmp& qmp, pid_t pid_override) {
-  const pid_t pid = pid_override != 0 ? pid_override : qmp.peer_pid();
-  RemoteProcess process = TRY_IN(fmt::format("process {}", pid), RemoteProcess::open(pid));
-  auto ram = find_ram(qmp, process);
-  if (!ram && ram.error().kind == ErrorKind::kNotFound) {
-    return fail(ErrorKind::kNotFound,
-                fmt::format("process {} is not the QEMU behind this monitor: {}", pid, ram.error().message));
-  }
-  if (!ram) return fail(std::move(ram).error());
-  return process;
 }
 
 Result<std::unique_ptr<GuestMemory>> open_memory(const RemoteProcess& process, const std::vector<BlockInfo>& blocks) {

@@ -66,8 +66,9 @@ struct Inspection {
 /// Looks at the VM behind `qmp`. Changes nothing. `process` is QEMU's.
 Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process);
 
-/// The process behind a monitor: `pid_override` if not 0, else the peer of the socket, checked to be QEMU (it maps
-/// guest RAM at the address that QEMU gives for it).
+/// The process behind a monitor: `pid_override` if not 0, else the peer of the socket, else (a manager has opened it,
+/// or the peer's number means nothing here) the process that is found to be QEMU. Checked to be QEMU: it maps guest RAM
+/// at the address that QEMU gives for it.
 Result<RemoteProcess> find_process(Qmp& qmp, pid_t pid_override);
 
 /// RAM of the VM, reached as each block's backing allows. `blocks` in chunk numbering order (the source's order on both

@@ -29,6 +29,7 @@ constexpr std::array kDevices = {
     Kind{"vhost-vdpa", kHardware},
     Kind{"vdpa", kHardware},
     Kind{"vhost-user-", kOtherProcess},
+    Kind{"vhost-scsi", "the kernel writes what its disks read into guest memory past every page table"},
     Kind{"ivshmem", "the memory that it shares with other VMs stays behind"},
     Kind{"x-remote", kOtherProcess},
     Kind{"virtio-pmem", "its memory is no RAM that is moved"},

@@ -14,7 +14,11 @@ namespace godwit::qemu {
 /// a busy host. QEMU's main loop is busy meanwhile.
 Result<std::vector<std::uint64_t>> page_table_roots(Qmp& qmp);
 
-/// The parser, for its tests.
+/// Whether a vCPU has CR4.VMXE set: the guest runs VMs of its own by Intel's VMX, or may at any moment. As above.
+Result<bool> uses_vmx(Qmp& qmp);
+
+/// The parsers, for their tests.
 Result<std::vector<std::uint64_t>> parse_page_table_roots(std::string_view text);
+Result<bool> parse_uses_vmx(std::string_view text);
 
 }  // namespace godwit::qemu

@@ -85,6 +85,8 @@ class SettingsOfSource : public ::testing::TestWithParam<At> {
     if (scene->sink().status()) {
       EXPECT_EQ(settings_of(scene->sink()), sink);
     }
+    // One that was given away stands, and QEMU migrates it no more.
+    if (scene->source().status().value_or("") != "running") return;
     ASSERT_NO_FATAL_FAILURE(expect_saves_ram(scene->source(), 128 * kMiB));
   }
 };

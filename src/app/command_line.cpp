@@ -63,7 +63,7 @@ struct SendTexts : SharedTexts {
 };
 
 struct ReceiveTexts : SharedTexts {
-  Text listen, timeout;
+  Text listen, timeout, start_timeout;
 };
 
 struct ProbeTexts {
@@ -111,6 +111,8 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (required)");
   add(*receive, "--listen", texts.listen, "ADDRESS", "tcp://host:port or unix:///path (required)");
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
+  add(*receive, "--start-timeout", texts.start_timeout, "TIME",
+      "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
   return receive;
@@ -171,6 +173,9 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   TRY(read_shared(texts, options));
   options.listen = TRY_IN("--listen", parse_address(*texts.listen));
   if (texts.timeout) options.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  if (texts.start_timeout) {
+    options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
+  }
   return options;
 }
 

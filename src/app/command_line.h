@@ -38,6 +38,8 @@ struct ReceiveOptions {
   pid_t pid = 0;
   std::string report_file;
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
+  /// After the commit: how long to go on asking a QEMU that refuses to let the guest run.
+  Duration start_timeout = std::chrono::seconds(60);
 };
 
 struct ProbeOptions {

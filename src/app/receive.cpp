@@ -8,6 +8,7 @@
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
+#include "app/recover.h"
 #include "app/report_json.h"
 #include "app/report_text.h"
 #include "app/say.h"
@@ -29,9 +30,16 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
                            std::stop_token cancelled) {
   const auto milestone = TRY(failpoint_from_environment());
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
+  const auto folder = default_state_folder();
+  const auto left = TRY(recover_if_left_behind(vm, folder, note));
   TRY(check_sink_vm(vm.inspection));
+  if (left == LeftBehind::kUnclear || left == LeftBehind::kCommitted) {
+    return fail(ErrorKind::kRefused,
+                "this QEMU takes in no VM before it is clear what a godwit that died has left (above)");
+  }
   // Held while this process lives: a second receive on this QEMU would write over the first one's guest.
-  auto journal = TRY(Journal::open(default_state_folder(), {vm.process->pid(), vm.process->start_time()}));
+  auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
+  TRY(journal.receiving());
   milestone("attached");
   const auto listener = TRY(listen_on(options.listen));
   say(stderr, fmt::format("listening on {}\n", format_address(listener->address())));
@@ -39,22 +47,25 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
   std::unique_ptr<SinkVm> sink_vm;
   auto report = run_sink(SinkParts{
       .listener = *listener,
+      .journal = journal,
       .fingerprint = vm.inspection.fingerprint,
       .open_vm = [&](const Fingerprint& source) -> Result<SinkVm*> {
         const auto blocks = TRY(in_order_of(source, vm.inspection.blocks));
         vm.memory = TRY(qemu::open_memory(*vm.process, blocks));
-        sink_vm = qemu::make_sink_vm(vm, clock);
+        sink_vm = qemu::make_sink_vm(vm, journal, clock);
         return sink_vm.get();
       },
       .clock = clock,
       .kernels = best_kernels(host),
       .patience = options.timeout,
+      .start_patience = options.start_timeout,
       .on_milestone = milestone,
       .on_note = note,
       .cancelled = cancelled,
       .program = std::string(kProgram),
   });
-  journal.clear();
+  // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
+  if (report.outcome != Outcome::kInDoubt) journal.clear();
   return report;
 }
 

@@ -4,65 +4,174 @@
 
 #include <nlohmann/json.hpp>
 
+#include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/revive.h"
 
 namespace godwit {
 
 namespace {
 
-Result<bool> let_run_on(qemu::QemuVm& vm) {
-  bool revived = TRY(qemu::revive(*vm.qmp));
-  vm.inspection = TRY(qemu::inspect(*vm.qmp, *vm.process));
-  if (vm.inspection.status == "paused") {
-    // An engine also stops the guest for a moment around a harvest, where a disk asks for it.
-    TRY(vm.qmp->execute("cont"));
-    vm.inspection = TRY(qemu::inspect(*vm.qmp, *vm.process));
-    revived = true;
-  }
-  if (vm.inspection.status != "running") {
-    return fail(
-        ErrorKind::kHypervisor,
-        fmt::format("a godwit died while it moved this VM, and its guest cannot be let run on: QEMU says it is '{}'",
-                    vm.inspection.status));
-  }
-  return revived;
-}
+using State = Journal::State;
 
-std::string committed_text(bool runs, const std::string& journal) {
-  if (!runs) {
-    return "this VM has been moved: the move was committed, so its guest never runs here again (it may be running at "
-           "the "
-           "destination). Look there; then end this QEMU.";
+constexpr std::string_view kMovedText =
+    "this VM has been moved: the move was committed, so its guest never runs here again (it may be running at the "
+    "destination). Look there; then end this QEMU.";
+constexpr std::string_view kRevivedText =
+    "a godwit died while it moved this VM and left its guest paused. The move had not been committed, so the "
+    "destination "
+    "cannot have started it: the guest has been let run on here.";
+constexpr std::string_view kHarmlessText =
+    "a godwit died while it moved this VM. It had not stopped the guest; nothing was lost.";
+constexpr std::string_view kPreparedText =
+    "a godwit died while it received a VM into this QEMU, after the VM had been loaded and before the move was "
+    "committed "
+    "here. The guest was not started. If `godwit send` at the source ended with 3 (in doubt), type `cont` in this "
+    "QEMU's "
+    "monitor; if not, the VM is at the source: end this QEMU.";
+constexpr std::string_view kGivenText =
+    "a godwit died, or gave up, after the move of this VM into this QEMU had been committed and before its guest ran. "
+    "The source has given it up: type `cont` in this QEMU's monitor.";
+constexpr std::string_view kIgnoreSharedText =
+    "x-ignore-shared was on in this QEMU: a save or migration of this VM by other means would have had no RAM in it. "
+    "It "
+    "has been turned off (a godwit that died leaves it on).";
+
+class Recovery {
+ public:
+  Recovery(qemu::QemuVm& vm, Journal& journal, const std::function<void(std::string_view)>& on_note)
+      : vm_(vm), journal_(journal), on_note_(on_note) {}
+
+  Result<LeftBehind> run() {
+    auto left = LeftBehind::kNothing;
+    switch (journal_.found()) {
+      case State::kNone:
+        break;
+      case State::kMigrating:
+        left = harmless();
+        break;
+      case State::kPausing:
+      case State::kPaused:
+        left = after(TRY(qemu::revive_after_pause(*vm_.qmp, *vm_.process, journal_.left().mark)));
+        break;
+      case State::kHandingOver:
+      case State::kStopped:
+        left = after(TRY(qemu::revive_after_handover(*vm_.qmp, journal_.left().mark)));
+        break;
+      case State::kCommitted:
+        left = committed();
+        break;
+      case State::kReceiving:
+      case State::kStarting:
+        left = received();
+        break;
+    }
+    const bool clean = TRY(put_settings_back());
+    if (left == LeftBehind::kUnclear || left == LeftBehind::kCommitted) return left;
+    journal_.clear();  // but for settings that could not be put back
+    return clean ? left : LeftBehind::kUnclear;
   }
-  return fmt::format(
-      "the move of this VM was committed, and yet its guest runs here: somebody let it run on. If it runs at the "
-      "destination "
-      "too, end one of them at once. If it does not, this is the only one: keep it, and remove {} to move it again.",
-      journal);
-}
+
+ private:
+  LeftBehind harmless() {
+    on_note_(kHarmlessText);
+    return LeftBehind::kHarmless;
+  }
+
+  LeftBehind after(const qemu::Revived& revived) {
+    switch (revived.what) {
+      case qemu::Revival::kRuns:
+        return harmless();
+      case qemu::Revival::kLetRun:
+        changed_ = true;
+        on_note_(kRevivedText);
+        return LeftBehind::kRevived;
+      case qemu::Revival::kNotOurs:
+      case qemu::Revival::kUnderWay:
+        break;
+    }
+    on_note_(
+        fmt::format("a godwit died while it moved this VM, and did not commit the move. Its guest does not run, and is "
+                    "left alone, because {}. If nobody has moved it elsewhere and it is to run here, type `cont` in "
+                    "QEMU's monitor.",
+                    revived.why));
+    return LeftBehind::kUnclear;
+  }
+
+  LeftBehind committed() {
+    if (vm_.inspection.status != "running") {
+      on_note_(kMovedText);
+    } else {
+      on_note_(
+          fmt::format("the move of this VM was committed, and yet its guest runs here: somebody let it run on. If it "
+                      "runs at the destination too, end one of them at once. If it does not, this is the only one: "
+                      "keep it, and remove {} to move it again.",
+                      journal_.path()));
+    }
+    return LeftBehind::kCommitted;
+  }
+
+  LeftBehind received() {
+    const std::string& status = vm_.inspection.status;
+    const bool given = journal_.found() == State::kStarting;
+    if (status == "inmigrate") {
+      on_note_("a godwit died while it waited with this QEMU for a VM. None was started here.");
+      return LeftBehind::kHarmless;
+    }
+    if (status == "running") {
+      on_note_("a godwit died after the VM that it received into this QEMU had been started. It runs here.");
+      if (given) announce();
+      return LeftBehind::kHarmless;
+    }
+    on_note_(given ? kGivenText : kPreparedText);
+    return LeftBehind::kUnclear;
+  }
+
+  /// The dead engine may not have come to it; twice does no harm.
+  void announce() {
+    const qemu::Json rounds{{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}};
+    if (const auto announced = vm_.qmp->execute("announce-self", rounds); !announced) {
+      on_note_("it could not be announced on the network: " + announced.error().message);
+    }
+  }
+
+  /// True if nothing of a dead engine's settings is left.
+  Result<bool> put_settings_back() {
+    if (!TRY(qemu::at_rest(*vm_.qmp))) {
+      on_note_(
+          "a migration of this VM is under way that this godwit has not begun: what a godwit that died set in QEMU is "
+          "put "
+          "back when the next godwit command comes after its end.");
+      return false;
+    }
+    const std::string& settings = journal_.left().settings;
+    if (!settings.empty()) {
+      TRY_IN("put QEMU's migration settings back", qemu::restore_settings(*vm_.qmp, settings));
+      journal_.settings_put_back();
+      on_note_("QEMU's migration settings have been put back as they were before that godwit changed them.");
+    } else if (TRY(qemu::turn_off_ignore_shared(*vm_.qmp))) {
+      on_note_(kIgnoreSharedText);
+    }
+    if (changed_) vm_.inspection = TRY(qemu::inspect(*vm_.qmp, *vm_.process));
+    return true;
+  }
+
+  qemu::QemuVm& vm_;
+  Journal& journal_;
+  const std::function<void(std::string_view)>& on_note_;
+  bool changed_ = false;
+};
 
 }  // namespace
 
 Result<LeftBehind> recover_if_left_behind(qemu::QemuVm& vm, const std::string& state_folder,
                                           const std::function<void(std::string_view)>& on_note) {
   const VmProcess process{vm.process->pid(), vm.process->start_time()};
-  if (TRY(Journal::peek(state_folder, process)) == Journal::State::kNone) return LeftBehind::kNothing;
+  if (TRY(Journal::peek(state_folder, process)) == State::kNone && !TRY(qemu::ignores_shared(*vm.qmp))) {
+    return LeftBehind::kNothing;
+  }
+  // Held from here on: no engine can begin its work in between.
   auto journal = TRY(Journal::open(state_folder, process));
-  if (journal.found() == Journal::State::kCommitted) {
-    on_note(committed_text(vm.inspection.status == "running", journal.path()));
-    return LeftBehind::kCommitted;
-  }
-  // An engine that had not come to stop the guest leaves nothing to undo: if it stands, it was somebody else.
-  const bool revived = journal.found() == Journal::State::kStopping && TRY(let_run_on(vm));
-  journal.clear();
-  if (revived) {
-    on_note(
-        "a godwit died while it moved this VM and left its guest paused. The move had not been committed, so the "
-        "destination cannot have started it: the guest has been let run on here.");
-    return LeftBehind::kRevived;
-  }
-  on_note("a godwit died while it moved this VM. It had not stopped the guest; nothing was lost.");
-  return LeftBehind::kHarmless;
+  return Recovery(vm, journal, on_note).run();
 }
 
 }  // namespace godwit

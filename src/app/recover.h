@@ -1,4 +1,7 @@
-// A VM that a dead engine left behind: found by its journal, and let run on where that is safe.
+// What an engine that died left at a VM: found by its journal, and undone where that is safe.
+//
+// The guest is let run on only if it certainly stands by the dead engine's doing and was not committed; QEMU's settings
+// are put back as they were before that engine changed them.
 #pragma once
 
 #include <functional>
@@ -12,13 +15,15 @@ namespace godwit {
 
 enum class LeftBehind {
   kNothing,    ///< no engine died on this VM
-  kHarmless,   ///< one did, but the guest runs: only its journal was removed
-  kRevived,    ///< the guest stood still and has been let run on: the destination cannot have started it
+  kHarmless,   ///< one did, but the guest runs, or was never here: only settings and its journal were cleaned up
+  kRevived,    ///< the guest stood and has been let run on: the destination cannot have started it
   kCommitted,  ///< the move was committed: the guest must never run here again, and was not touched
+  kUnclear,    ///< the guest stands, and not certainly by the engine's doing, or a migration is under way: left alone
 };
 
-/// Looks for the journal of an engine that died on this VM and undoes what it left. `on_note` is told in words.
-/// kRefused if an engine that lives is at work on the VM. Inspects the VM again if it changed it.
+/// Looks for the journal of an engine that died on this VM, as its source or its destination, and undoes what it left.
+/// Also turns x-ignore-shared off where it is on and no journal says why. `on_note` is told in words. kRefused if an
+/// engine that lives is at work on the VM. Inspects the VM again if it changed it.
 Result<LeftBehind> recover_if_left_behind(qemu::QemuVm& vm, const std::string& state_folder,
                                           const std::function<void(std::string_view)>& on_note);
 

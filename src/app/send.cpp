@@ -50,7 +50,8 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
 
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   const auto folder = default_state_folder();
-  if (TRY(recover_if_left_behind(vm, folder, note)) == LeftBehind::kCommitted) {
+  const auto left = TRY(recover_if_left_behind(vm, folder, note));
+  if (left == LeftBehind::kCommitted) {
     // Nobody here can say more about it than after that move: look at the destination.
     Report moved;
     moved.outcome = Outcome::kInDoubt;
@@ -58,13 +59,17 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
     return moved;
   }
   TRY(add_tracking_obstacles(vm));
+  if (left == LeftBehind::kUnclear) {
+    return fail(ErrorKind::kRefused,
+                "this VM is not moved before it is clear what a godwit that died has left (above)");
+  }
   TRY(check_source_vm(vm.inspection));
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
   auto wired = TRY(wire_tracker(vm, host, clock, releaser));
   const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;
-  const auto source_vm = qemu::make_source_vm(vm, clock);
+  const auto source_vm = qemu::make_source_vm(vm, journal, clock);
 
   Dialler dialler{options.to, nullptr};
   if (options.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*options.goals.bandwidth, clock);

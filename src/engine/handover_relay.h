@@ -31,6 +31,7 @@ struct SourceSignals {
   bool failed = false;      ///< FirstError has the error
   bool closed = false;      ///< the control connection has been read to its end
   bool committing = false;  ///< too late to cancel
+  bool never_ran = false;   ///< after a commit: the sink is certain that the guest never ran there, and never will
 };
 
 class HandoverRelay final : public HandoverObserver {

@@ -1,136 +1,200 @@
 #include "engine/journal.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <cstdlib>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 namespace godwit {
 
 namespace {
 
-namespace fs = std::filesystem;
+using State = Journal::State;
 
-// Records of one length, written by one pwrite: a writer that is killed leaves the old record or the new one.
-constexpr std::string_view kMigratingRecord = "godwit journal 1 migrating\n";
-constexpr std::string_view kStoppingRecord = "godwit journal 1 stopping \n";
-constexpr std::string_view kCommittedRecord = "godwit journal 1 committed\n";
+// The record: its state and mark in one line, filled up with blanks. Records of one length within the file's first
+// page, each written by one pwrite: a writer that is killed leaves the old record or the new one.
+constexpr std::string_view kMagic = "godwit journal 2 ";
+constexpr std::size_t kRecord = 1024;
+// The settings lie behind it, with their length and checksum in front: an engine that is killed while it writes them
+// has changed none yet, and what it wrote does not count.
+constexpr off_t kSettingsAt = 4096;
+constexpr std::size_t kSettingsHeader = 64;
 
-std::string journal_path(const std::string& folder, const VmProcess& vm) {
-  return fmt::format("{}/{}-{}.journal", folder, vm.pid, vm.start_time);
-}
+struct Word {
+  State state;
+  std::string_view word;
+};
+constexpr std::array kWords = {
+    Word{State::kMigrating, "migrating"},      Word{State::kPausing, "pausing"},   Word{State::kPaused, "paused"},
+    Word{State::kHandingOver, "handing-over"}, Word{State::kStopped, "stopped"},   Word{State::kCommitted, "committed"},
+    Word{State::kReceiving, "receiving"},      Word{State::kStarting, "starting"},
+};
 
-Result<Journal::State> read_state(int fd, const std::string& path) {
-  std::array<char, 64> text{};
-  const auto n = ::pread(fd, text.data(), text.size(), 0);
-  if (n < 0) return fail_os("read " + path);
-  const std::string_view record(text.data(), static_cast<std::size_t>(n));
-  if (record.empty()) return Journal::State::kNone;
-  if (record == kMigratingRecord) return Journal::State::kMigrating;
-  if (record == kStoppingRecord) return Journal::State::kStopping;
-  if (record == kCommittedRecord) return Journal::State::kCommitted;
-  return fail(ErrorKind::kRefused,
-              path + " is no journal of this version of Godwit: a VM that it speaks of is not touched");
-}
-
-bool is_file_at(int fd, const std::string& path) {
-  struct stat held {};
-  struct stat named {};
-  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
-         held.st_ino == named.st_ino;
-}
-
-Status lock(int fd, const std::string& path) {
-  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return {};
-  if (errno == EWOULDBLOCK)
-    return fail(ErrorKind::kRefused, "another godwit is moving this VM (it holds " + path + ")");
-  return fail_os("lock " + path);
-}
-
-bool process_is_there(const VmProcess& vm) {
-  std::ifstream stat(fmt::format("/proc/{}/stat", vm.pid));
-  std::string line;
-  if (!std::getline(stat, line)) return false;
-  // Field 22, counted after the command's closing parenthesis, which may itself hold spaces and parentheses.
-  std::istringstream fields(line.substr(line.rfind(')') + 1));
-  std::string field;
-  for (int i = 3; i <= 22; ++i) fields >> field;
-  return field == std::to_string(vm.start_time);
-}
-
-/// Journals of VM processes that have ended speak of nothing any more.
-void remove_stale(const std::string& folder) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename();
-    VmProcess vm;
-    const char* end = name.data() + name.size();
-    const auto pid = std::from_chars(name.data(), end, vm.pid);
-    if (pid.ec != std::errc{} || pid.ptr == end || *pid.ptr != '-') continue;
-    const auto start = std::from_chars(pid.ptr + 1, end, vm.start_time);
-    if (start.ec != std::errc{} || std::string_view(start.ptr) != ".journal") continue;
-    if (!process_is_there(vm)) fs::remove(entry.path(), ignored);
+std::string_view word_of(State state) {
+  for (const auto& each : kWords) {
+    if (each.state == state) return each.word;
   }
+  return "none";
+}
+
+/// FNV-1a: against halves of a text, not against forgers.
+std::uint64_t checksum(std::string_view text) {
+  std::uint64_t sum = 0xcbf29ce484222325;
+  for (const char c : text) sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return sum;
+}
+
+std::string settings_header(std::string_view settings) {
+  std::string header = fmt::format("settings {} {:016x}", settings.size(), checksum(settings));
+  header.resize(kSettingsHeader - 1, ' ');
+  return header + '\n';
+}
+
+Result<std::string> read_at(int fd, off_t at, std::size_t most, const std::string& path) {
+  std::string text(most, '\0');
+  const auto n = ::pread(fd, text.data(), most, at);
+  if (n < 0) return fail_os("read " + path);
+  text.resize(static_cast<std::size_t>(n));
+  return text;
+}
+
+Result<Journal::Found> read_record(std::string_view text, const std::string& path) {
+  Journal::Found found;
+  if (text.empty()) return found;
+  const auto foreign = [&] {
+    return fail(ErrorKind::kRefused,
+                path + " is not a journal of this version of Godwit: a VM that it speaks of is not touched");
+  };
+  if (text.size() < kRecord || !text.starts_with(kMagic) || text[kRecord - 1] != '\n') return foreign();
+  text = text.substr(kMagic.size(), kRecord - 1 - kMagic.size());
+  const auto space = text.find(' ');
+  const std::string_view word = text.substr(0, space);
+  for (const auto& each : kWords) {
+    if (each.word == word) found.state = each.state;
+  }
+  if (found.state == State::kNone || space == std::string_view::npos) return foreign();
+  text.remove_prefix(space + 1);
+  found.mark = text.substr(0, text.find_last_not_of(' ') + 1);
+  return found;
+}
+
+Result<std::string> read_settings(int fd, const std::string& path) {
+  const std::string text = TRY(read_at(fd, kSettingsAt, kSettingsHeader + kMostSettings, path));
+  if (text.size() < kSettingsHeader) return std::string();
+  std::string settings = text.substr(kSettingsHeader);
+  if (text.compare(0, kSettingsHeader, settings_header(settings)) != 0) return std::string();
+  return settings;
+}
+
+Result<Journal::Found> read_journal(int fd, const std::string& path) {
+  const std::string record = TRY(read_at(fd, 0, kRecord, path));
+  auto found = TRY(read_record(record, path));
+  if (found.state != State::kNone) found.settings = TRY(read_settings(fd, path));
+  return found;
+}
+
+Status write_at(int fd, off_t at, std::string_view text, const std::string& path) {
+  const auto n = ::pwrite(fd, text.data(), text.size(), at);
+  if (n < 0) return fail_os("write " + path);
+  // The page cache outlives this process; only the host's end could lose what was written, and that ends the VM too.
+  return n == static_cast<ssize_t>(text.size()) ? Status{} : fail(ErrorKind::kIo, "write " + path + ": no room");
 }
 
 }  // namespace
 
-std::string default_state_folder() {
-  if (const char* folder = std::getenv("GODWIT_STATE_DIR")) return folder;
-  if (::geteuid() == 0) return "/run/godwit";
-  if (const char* runtime = std::getenv("XDG_RUNTIME_DIR")) return std::string(runtime) + "/godwit";
-  return fmt::format("/tmp/godwit-{}", ::geteuid());
-}
+Journal::Journal(std::string path, UniqueFd fd, Found found)
+    : path_(std::move(path)),
+      fd_(std::move(fd)),
+      found_(std::move(found)),
+      state_(found_.state),
+      mark_(found_.mark),
+      settings_kept_(!found_.settings.empty()) {}
 
 Result<Journal> Journal::open(const std::string& folder, const VmProcess& vm) {
   std::error_code error;
-  fs::create_directories(folder, error);
+  std::filesystem::create_directories(folder, error);
   if (error) return fail(os_error("make " + folder, error.value()));
-  remove_stale(folder);
-  const auto path = journal_path(folder, vm);
-  UniqueFd fd;
-  do {
-    fd.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd) return fail_os("open " + path);
-    TRY(lock(fd.get(), path));
-    // Between the two its last holder may have removed it: then what is locked is nobody's journal any more.
-  } while (!is_file_at(fd.get(), path));
-  const auto found = TRY(read_state(fd.get(), path));
-  return Journal(path, std::move(fd), found);
+  remove_stale_journals(folder);
+  auto path = TRY(journal_path(folder, vm));
+  auto fd = TRY(open_and_lock(path));
+  auto found = TRY(read_journal(fd.get(), path));
+  return Journal(std::move(path), std::move(fd), std::move(found));
 }
 
 Result<Journal::State> Journal::peek(const std::string& folder, const VmProcess& vm) {
-  const auto path = journal_path(folder, vm);
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd) {
-    if (errno == ENOENT) return State::kNone;
-    return fail_os("open " + path);
-  }
-  TRY(lock(fd.get(), path));
-  return read_state(fd.get(), path);
+  const auto path = TRY(journal_path(folder, vm));
+  const UniqueFd fd = TRY(lock_if_there(path));
+  if (!fd) return State::kNone;
+  return TRY(read_journal(fd.get(), path)).state;
 }
 
-Status Journal::write(State state) {
-  const auto record = state == State::kMigrating  ? kMigratingRecord
-                      : state == State::kStopping ? kStoppingRecord
-                                                  : kCommittedRecord;
-  const auto n = ::pwrite(fd_.get(), record.data(), record.size(), 0);
-  if (n != static_cast<ssize_t>(record.size())) return fail_os("write " + path_);
-  // The page cache outlives this process; only the host's end could lose the record, and that ends the VM too.
+Status Journal::enter(State state) {
+  const std::lock_guard lock(*mutex_);
+  const State before = state_;
+  state_ = state;
+  // A new stop gets a mark of its own; the hand-over's mark stays good if the commit is taken back.
+  if (state != State::kCommitted && state != State::kStopped) mark_.clear();
+  Status written = write();
+  if (!written) state_ = before;
+  return written;
+}
+
+Status Journal::guest_stands(std::string_view mark) {
+  if (mark.size() > kMostMark || mark.find('\n') != std::string_view::npos) {
+    return fail(ErrorKind::kInvalidArgument, "a mark that does not fit into the journal");
+  }
+  const std::lock_guard lock(*mutex_);
+  if (state_ == State::kPausing) {
+    state_ = State::kPaused;
+  } else if (state_ == State::kHandingOver) {
+    state_ = State::kStopped;
+  } else if (state_ != State::kPaused && state_ != State::kStopped && state_ != State::kCommitted) {
+    return {};  // nothing is stopped by this engine any more: the mark comes too late
+  }
+  mark_ = mark;
+  return write();
+}
+
+Status Journal::write() {
+  std::string record = fmt::format("{}{} {}", kMagic, word_of(state_), mark_);
+  record.resize(kRecord - 1, ' ');
+  return write_at(fd_.get(), 0, record + '\n', path_);
+}
+
+Status Journal::keep_settings(std::string_view settings) {
+  if (settings.empty() || settings.size() > kMostSettings) {
+    return fail(ErrorKind::kInvalidArgument, fmt::format("settings of {} bytes cannot be kept", settings.size()));
+  }
+  const std::lock_guard lock(*mutex_);
+  std::string text = settings_header(settings);
+  text += settings;
+  if (::ftruncate(fd_.get(), kSettingsAt) != 0) return fail_os("write " + path_);  // they reach to the file's end
+  TRY(write_at(fd_.get(), kSettingsAt, text, path_));
+  settings_kept_ = true;
   return {};
 }
 
+void Journal::settings_put_back() noexcept {
+  const std::lock_guard lock(*mutex_);
+  // Failing that, they are put back once more by the next engine: as harmless as it is rare.
+  if (::ftruncate(fd_.get(), kSettingsAt) == 0) settings_kept_ = false;
+}
+
 void Journal::clear() noexcept {
+  const std::lock_guard lock(*mutex_);
   if (!fd_) return;
-  ::unlink(path_.c_str());
+  if (settings_kept_) {
+    const bool at_sink = state_ == State::kReceiving || state_ == State::kStarting;
+    state_ = at_sink ? State::kReceiving : State::kMigrating;
+    mark_.clear();
+    (void)write();
+  } else {
+    ::unlink(path_.c_str());
+  }
   fd_.reset();
 }
 

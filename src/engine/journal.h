@@ -1,60 +1,99 @@
 // The journal: what a migration has done to a VM, kept where the next engine finds it if this one dies.
 //
 // One small file per VM process in a folder that lives as long as the host is up (a tmpfs: if the host goes, the VM
-// goes with it). The engine holds a lock on the file while it lives, so a dead engine needs no guessing.
+// goes with it). The engine holds a lock on the file while it lives, so a dead engine needs no guessing. The file holds
+// how far the engine has come (its state), a mark that tells the guest's stop from those that others make, and the
+// hypervisor's settings as they were before the engine changed any.
 //
-//   migrating <--> stopping --(commit is journaled, then sent)--> committed
-//   migrating: the engine has not touched the guest's running: whoever stopped or moved it since, it was somebody else
-//   stopping:  the engine was about to stop the guest, or had; the destination cannot run it: it may be let run on here
-//   committed: the guest must never run here again
+//   source:  migrating <--> pausing --> paused (for a harvest; back to migrating)
+//            migrating ---> handing-over --> stopped --(commit is journaled, then sent)--> committed
+//                                              ^------(the sink: it never ran here)-----------'
+//   sink:    receiving --(a commit was read)--> starting
+//
+//   migrating:             the guest was not touched: if it stands, somebody else stopped it
+//   pausing, handing-over: the engine was about to stop the guest, and had not seen it stand
+//   paused, stopped:       it had; the destination cannot run it. If the mark still fits it may be let run on here
+//   committed:             the guest must never run here again
+//   receiving:             the guest has not been let run here
+//   starting:              the source has given the guest up: it runs here, or nowhere
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 
-#include "base/result.h"
-#include "base/unique_fd.h"
+#include "engine/journal_file.h"
+#include "vmm/vm_record.h"
 
 namespace godwit {
 
-/// Names a VM's process for ever: a pid alone is given out again.
-struct VmProcess {
-  pid_t pid = 0;
-  std::uint64_t start_time = 0;
-};
-
-/// GODWIT_STATE_DIR, else /run/godwit for root, else $XDG_RUNTIME_DIR/godwit, else /tmp/godwit-UID.
-std::string default_state_folder();
-
-class Journal {
+/// Its methods from any thread, one at a time inside.
+class Journal final : public VmRecord {
  public:
-  enum class State { kNone, kMigrating, kStopping, kCommitted };
+  enum class State {
+    kNone,
+    kMigrating,
+    kPausing,
+    kPaused,
+    kHandingOver,
+    kStopped,
+    kCommitted,
+    kReceiving,
+    kStarting,
+  };
+  /// What an earlier engine left.
+  struct Found {
+    State state = State::kNone;
+    std::string mark;      ///< of the guest's stop; empty if it was not seen
+    std::string settings;  ///< as they were; empty if none were changed, or all were put back
+  };
 
   /// Opens (or makes) the VM's journal and locks it. kRefused if an engine that lives holds it. Removes journals of
-  /// processes that are gone. `found()` tells what an earlier engine left.
+  /// processes that are gone.
   static Result<Journal> open(const std::string& folder, const VmProcess& vm);
   /// Reads what an earlier engine left without making or keeping anything; kNone where there is no journal. kRefused if
   /// an engine that lives holds it.
   static Result<State> peek(const std::string& folder, const VmProcess& vm);
 
-  State found() const noexcept { return found_; }
+  Journal(Journal&&) = default;
+  ~Journal() override = default;
+
+  State found() const noexcept { return found_.state; }
+  const Found& left() const noexcept { return found_; }
   const std::string& path() const noexcept { return path_; }
-  Status begin() { return write(State::kMigrating); }
-  /// From here on the guest may be found standing, by this engine's doing. begin() takes it back.
-  Status stopping() { return write(State::kStopping); }
+
+  Status begin() { return enter(State::kMigrating); }
+  /// Before the guest is stopped for a harvest; begin() takes it back.
+  Status pausing() { return enter(State::kPausing); }
+  /// Before the hypervisor is asked to hand the guest over.
+  Status handing_over() { return enter(State::kHandingOver); }
   /// On return the decision is on record: the guest never runs here again. To be called before Commit is sent.
-  Status commit() { return write(State::kCommitted); }
-  /// The source VM runs on: nothing to remember.
+  Status commit() { return enter(State::kCommitted); }
+  /// After a commit, on the sink's word that the guest never ran there and never will: it may run here.
+  Status take_back() { return enter(State::kStopped); }
+  Status receiving() { return enter(State::kReceiving); }
+  /// A commit has been read.
+  Status starting() { return enter(State::kStarting); }
+  /// Nothing to remember about the guest. The file stays if there are settings that could not be put back.
   void clear() noexcept;
 
+  // VmRecord
+  Status keep_settings(std::string_view settings) override;
+  void settings_put_back() noexcept override;
+  Status guest_stands(std::string_view mark) override;
+
  private:
-  Journal(std::string path, UniqueFd fd, State found) : path_(std::move(path)), fd_(std::move(fd)), found_(found) {}
-  Status write(State state);
+  Journal(std::string path, UniqueFd fd, Found found);
+  Status enter(State state);
+  Status write();
+
   std::string path_;
   UniqueFd fd_;
-  State found_ = State::kNone;
+  Found found_;
+  std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  ///< guards what follows, and the file
+  State state_ = State::kNone;
+  std::string mark_;
+  bool settings_kept_ = false;
 };
 
 }  // namespace godwit

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "engine/journal.h"
 #include "engine/milestone.h"
 #include "engine/report.h"
 #include "memory/kernels.h"
@@ -25,12 +26,15 @@ namespace godwit {
 /// Everything a sink needs, wired by app. All references outlive run_sink().
 struct SinkParts {
   Listener& listener;
+  Journal& journal;
   const Fingerprint& fingerprint;  ///< of the VM that waits here
   /// The VM with its memory in the source's block order; called once, after the fingerprints were found to fit.
   std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
   const Clock& clock;
   const Kernels& kernels;
   Duration patience{};  ///< how long to wait for a source; zero: for ever
+  /// After a commit: how long to go on asking a hypervisor that refuses to let the guest run.
+  Duration start_patience = std::chrono::seconds(60);
   OnMilestone on_milestone;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator: "a connection was turned away: ..."
   std::stop_token cancelled;
@@ -38,7 +42,7 @@ struct SinkParts {
 };
 
 struct SinkReport {
-  Outcome outcome = Outcome::kSourceRuns;  ///< kDone: the guest runs here; kInDoubt: a commit came, but it does not run
+  Outcome outcome = Outcome::kSourceRuns;  ///< kDone: the guest runs here; kInDoubt: a commit came, and it stands
   std::optional<Error> error;
   std::string vm_name;
   std::string source_version;

@@ -17,6 +17,11 @@ constexpr Duration kClosePatience = seconds(2);
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = seconds(1);
 constexpr unsigned kMostLanes = 64;
+// Between two tries to let the guest run, which stands meanwhile: longer and longer, for storage that errs is not
+// helped by being asked all the time.
+constexpr Duration kFirstRetry = std::chrono::milliseconds(20);
+constexpr Duration kLongestRetry = std::chrono::milliseconds(250);
+constexpr Duration kNoteEvery = seconds(10);
 
 std::uint64_t microseconds(Duration d) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(d).count());
@@ -46,7 +51,7 @@ SinkReport SinkMigration::run() {
   Status status = migrate();
   if (!status) fail_with(std::move(status).error());
   if (committed_ && !runs_)
-    (void)control_->send(wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error_.get()->message});
+    (void)control_->send(wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error_.get()->message, never_ran_});
   await_close();
   abort_channels();
   end_threads();
@@ -245,8 +250,9 @@ Status SinkMigration::resume() {
   if (!prepared_) return fail(ErrorKind::kProtocol, "the source committed before this side was prepared");
   const auto commit_at = parts_.clock.now();
   committed_ = true;
+  (void)parts_.journal.starting();  // it only tells more to who comes after a dead engine
   parts_.on_milestone("committed");
-  TRY_IN("the guest could not be started after the commit", vm_->resume());
+  TRY(start_guest());
   runs_ = true;
   commit_to_resume_ = parts_.clock.now() - commit_at;
   // The guest runs: a source that cannot hear it any more is in doubt, but nothing is lost.
@@ -256,12 +262,50 @@ Status SinkMigration::resume() {
                                                 .device_load_us = microseconds(loader_->took())});
   parts_.on_milestone("resumed");
   if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
-    parts_.on_note("the guest runs, but could not be announced on the network: " + announced.error().message);
+    parts_.on_note("the guest runs, but not all could be done after its start: " + announced.error().message);
   }
   warm_up();
   if (!told && parts_.on_note)
     parts_.on_note("the guest runs here, but the source could not be told: " + told.error().message);
   return {};
+}
+
+/// What keeps the hypervisor from running the guest may pass: another program's lock on its disk, storage that errs.
+/// The source waits as long as this side is alive.
+Status SinkMigration::start_guest() {
+  const auto deadline = parts_.clock.now() + parts_.start_patience;
+  auto pause = kFirstRetry;
+  Instant noted{};
+  while (true) {
+    Status started = vm_->resume();
+    if (started) return started;
+    if (started.error().kind != ErrorKind::kRefused) {
+      return fail(std::move(started).error().in("the guest could not be started after the commit"));
+    }
+    const auto at = parts_.clock.now();
+    if (at >= deadline) return give_back(std::move(started).error());
+    if (parts_.on_note && (noted.count() == 0 || at - noted >= kNoteEvery)) {
+      noted = at;
+      parts_.on_note(fmt::format("QEMU does not let the guest run yet ({}); trying again for {} s",
+                                 started.error().message,
+                                 std::chrono::duration_cast<seconds>(deadline - at).count() + 1));
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, kLongestRetry);
+  }
+}
+
+/// The source may run the guest again if it is certain that nobody else does or will. An engine that dies in here
+/// leaves the source in doubt, and the guest stopped on both sides.
+tl::unexpected<Error> SinkMigration::give_back(Error refused) {
+  const auto ended = vm_->end_unrun();
+  never_ran_ = ended.has_value();
+  refused.kind = ErrorKind::kHypervisor;
+  refused.message =
+      fmt::format("QEMU there refused to let the guest run, for {} s ({}); {}",
+                  std::chrono::duration_cast<seconds>(parts_.start_patience).count(), refused.message,
+                  ended ? "the guest never ran there, and that QEMU has been ended" : ended.error().message);
+  return fail(std::move(refused));
 }
 
 void SinkMigration::warm_up() {
@@ -305,7 +349,7 @@ void SinkMigration::abort_channels() noexcept {
 
 SinkReport SinkMigration::report(std::optional<Error> error) {
   SinkReport r;
-  r.outcome = runs_ ? Outcome::kDone : committed_ ? Outcome::kInDoubt : Outcome::kSourceRuns;
+  r.outcome = runs_ ? Outcome::kDone : committed_ && !never_ran_ ? Outcome::kInDoubt : Outcome::kSourceRuns;
   r.error = std::move(error);
   r.vm_name = parts_.fingerprint.vm_name;
   r.source_version = source_version_;

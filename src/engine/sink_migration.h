@@ -35,6 +35,8 @@ class SinkMigration {
   void warm_up();
   void on_prepared();
   Status resume();
+  Status start_guest();
+  tl::unexpected<Error> give_back(Error refused);
   void fail_with(Error error);
   void tell_failure();
   void await_close();
@@ -67,6 +69,7 @@ class SinkMigration {
   std::atomic<bool> prepared_{false};
   std::atomic<bool> committed_{false};
   bool runs_ = false;
+  bool never_ran_ = false;  ///< for certain, after a commit
   Duration commit_to_resume_{};
   Duration device_load_{};
 

@@ -30,7 +30,9 @@ constexpr Duration kShowEvery = milliseconds(100);
 constexpr Duration kGreetingPatience = seconds(10);
 constexpr Duration kMapPatience = seconds(120);
 constexpr Duration kLoadPatience = seconds(60);
+// Since the sink was last heard of: it may have to try for a while until its hypervisor lets the guest run.
 constexpr Duration kDonePatience = seconds(30);
+constexpr Duration kLookAgain = seconds(1);
 // The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process stood
 // still.
 constexpr Duration kFreshness = milliseconds(2500);
@@ -246,14 +248,14 @@ Status SourceMigration::start_handover() {
   free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
   relay_.emplace(*control_, signals_, error_);
-  TRY(parts_.journal.stopping());
+  TRY(parts_.journal.handing_over());
   parts_.on_milestone("handing-over");
   return parts_.vm.start_handover(*relay_, parts_.goals.max_downtime);
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.
 Status SourceMigration::stop_for_a_moment() {
-  TRY(parts_.journal.stopping());
+  TRY(parts_.journal.pausing());
   return parts_.vm.pause();
 }
 
@@ -392,14 +394,14 @@ Report SourceMigration::commit() {
   if (Status journaled = parts_.journal.commit(); !journaled) {
     return roll_back(std::move(journaled).error().in("the commit could not be journaled"));
   }
-  // From here on the source VM never runs again, whatever happens.
+  // From here on the source VM never runs again, unless the sink is certain that it never ran there and never will.
   parts_.on_milestone("committed");
   const auto committed = now();
   ledger_.enter("journaled", begin, committed);
   Status sent = control_->send(wire::Commit{});
   enter(Phase::kCommitted);
   if (sent) {
-    const auto signals = signals_.await([](const SourceSignals& s) { return s.done || s.failed; }, kDonePatience);
+    const auto signals = await_done(committed);
     if (signals.done) {
       ledger_.enter("resumed", committed, signals.done_at);
       pause_ = signals.done_at - signals.pause_began();
@@ -411,12 +413,25 @@ Report SourceMigration::commit() {
       (void)parts_.tracker.stop();
       return moved;
     }
+    if (signals.never_ran) {
+      // On record first: whoever finds this guest from here on may let it run.
+      (void)parts_.journal.take_back();
+      return roll_back(*error_.get());
+    }
     sent = signals.failed ? Status(fail(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"})))
                           : Status(fail(ErrorKind::kTimedOut, "the destination did not answer"));
   }
   // Its threads speak to what ends with this object.
   (void)parts_.vm.finish();
   return report(Outcome::kInDoubt, std::move(sent).error().in("committed, but not confirmed by the destination"));
+}
+
+SourceSignals SourceMigration::await_done(Instant committed) {
+  while (true) {
+    const auto signals = signals_.await([](const SourceSignals& s) { return s.done || s.failed; }, kLookAgain);
+    if (signals.done || signals.failed) return signals;
+    if (now() - std::max(committed, signals.heard_at) >= kDonePatience) return signals;
+  }
 }
 
 Report SourceMigration::roll_back(Error error) {
@@ -487,6 +502,8 @@ void SourceMigration::read_messages() {
       signals_.change([&](SourceSignals& s) { s.done = *done, s.done_at = at; });
       return;
     } else if (auto* abort = std::get_if<wire::Abort>(&*message)) {
+      // Before a commit nobody asked, and it means nothing more than any Abort.
+      if (abort->never_ran && before.committing) signals_.change([](SourceSignals& s) { s.never_ran = true; });
       return fail_with(Error{ErrorKind::kRefused, "the destination gave up: " + abort->reason});
     } else if (!std::holds_alternative<wire::Heartbeat>(*message)) {
       return fail_with(Error{ErrorKind::kProtocol, "the destination sent a message that only a source sends"});

@@ -28,6 +28,7 @@ class SourceMigration {
   Status last_pages();
   Status await_prepared();
   Report commit();
+  SourceSignals await_done(Instant committed);
   Report roll_back(Error error);
 
   Status harvest();

@@ -82,15 +82,20 @@ class SinkVm {
   virtual Status finish_load() = 0;
   /// Waits until the hypervisor has loaded everything and stands ready. kHypervisor with its reason if it failed.
   virtual Status await_loaded(Duration timeout) = 0;
-  /// Lets the guest run; returns once it does. The only way in which a guest ever starts here.
+  /// Lets the guest run; returns once it does. The only way in which a guest ever starts here. kRefused if the
+  /// hypervisor refuses, and the guest has not run: it may be asked again. After any other error the guest may run.
   virtual Status resume() = 0;
-  /// Tells the network where the guest is now (RARP, gratuitous ARP by the hypervisor). Settings are put back.
+  /// After a resume() that was refused: ends the hypervisor, and returns once its process is gone. An error if the
+  /// guest may have run, or may still: then nothing is certain.
+  virtual Status end_unrun() = 0;
+  /// Tells the network where the guest is now (RARP, gratuitous ARP by the hypervisor). Settings are put back, whether
+  /// that fails or not.
   virtual Status announce() = 0;
   /// After resume(): these pages were filled by this engine and may be mapped ahead of the guest's first touch. Best
   /// effort, microseconds a chunk.
   virtual void warm_up(ChunkIndex chunk, PageWord pages) noexcept = 0;
   /// Ends an incoming migration that was not committed. A hypervisor that has loaded part of a stream ends itself (QEMU
-  /// does); one that has not waits for another. Never lets the guest run.
+  /// does); one that has not waits for another, with its settings put back. Never lets the guest run.
   virtual void give_up() noexcept = 0;
   /// kHypervisor if the hypervisor has ended. Asks nobody; any thread.
   virtual Status check_alive() const = 0;

@@ -79,7 +79,9 @@ Result<Done> decode_done(Bytes body) {
 }
 
 std::string encode_json(const Abort& abort) {
-  return dump({{"kind", clip(abort.kind, kMaxKindBytes)}, {"reason", clip(abort.reason, kMaxReasonBytes)}});
+  json body{{"kind", clip(abort.kind, kMaxKindBytes)}, {"reason", clip(abort.reason, kMaxReasonBytes)}};
+  if (abort.never_ran) body["never_ran"] = true;
+  return dump(body);
 }
 
 Result<Abort> decode_abort(Bytes body) {
@@ -87,6 +89,7 @@ Result<Abort> decode_abort(Bytes body) {
   Abort abort;
   abort.kind = TRY(text_field(object, "kind", kMaxKindBytes));
   abort.reason = TRY(text_field(object, "reason", kMaxReasonBytes));
+  abort.never_ran = TRY(flag_field(object, "never_ran"));
   return abort;
 }
 

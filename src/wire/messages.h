@@ -92,6 +92,8 @@ struct Heartbeat {
 struct Abort {       ///< this side gives up; before Commit the source VM runs on
   std::string kind;  ///< error kind's name
   std::string reason;
+  /// A sink's word after a Commit: the guest never ran there, and its hypervisor has ended. The source may run it.
+  bool never_ran = false;
   bool operator==(const Abort&) const = default;
 };
 

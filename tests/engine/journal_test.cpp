@@ -48,6 +48,8 @@ class JournalTest : public ::testing::Test {
     ASSERT_TRUE(WIFSIGNALED(status));
   }
 
+  std::string path() const { return journal_path(folder_, vm_).value(); }
+
   std::string folder_;
   VmProcess vm_{::getpid(), own_start_time()};
 };
@@ -88,10 +90,107 @@ TEST_F(JournalTest, JournalsOfEndedProcessesAreRemoved) {
 }
 
 TEST_F(JournalTest, AForeignRecordIsRefusedNotGuessed) {
-  std::ofstream(folder_ + "/" + std::to_string(vm_.pid) + "-" + std::to_string(vm_.start_time) + ".journal")
-      << "journal 9";
+  std::ofstream(path()) << "journal 9";
   EXPECT_FALSE(Journal::open(folder_, vm_));
   EXPECT_FALSE(Journal::peek(folder_, vm_));
+}
+
+TEST_F(JournalTest, TheBootIsPartOfTheName) {
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  EXPECT_NE(path().find(boot), std::string::npos) << path();
+  // Of another boot: the same pid and start time are another process.
+  const std::string other = folder_ + "/" + std::to_string(vm_.pid) + "-" + std::to_string(vm_.start_time) +
+                            "-00000000-0000-4000-8000-000000000000.journal";
+  std::ofstream(other) << "committed";
+  EXPECT_EQ(Journal::peek(folder_, vm_).value(), Journal::State::kNone);
+  (void)Journal::open(folder_, vm_).value();
+  EXPECT_FALSE(fs::exists(other)) << "nobody will ever need it";
+}
+
+TEST_F(JournalTest, AJournalThatIsHeldIsNotRemovedThoughItsProcessIsGone) {
+  const VmProcess gone{vm_.pid, vm_.start_time + 1};
+  auto held = Journal::open(folder_, gone).value();
+  ASSERT_TRUE(held.commit());
+  (void)Journal::open(folder_, vm_).value();
+  EXPECT_TRUE(fs::exists(held.path()));
+}
+
+TEST_F(JournalTest, WhoWasAboutToStopTheGuestIsToldFromWhoHasSeenItStand) {
+  auto journal = Journal::open(folder_, vm_).value();
+  const auto state_and_mark = [&] {
+    std::ifstream file(path());
+    std::string word, mark;
+    for (int i = 0; i < 4; ++i) file >> word;
+    file >> mark;
+    return word + " " + mark;
+  };
+  ASSERT_TRUE(journal.begin());
+  ASSERT_TRUE(journal.guest_stands("late"));
+  EXPECT_EQ(state_and_mark(), "migrating ") << "a mark of a stop that was taken back";
+  ASSERT_TRUE(journal.pausing());
+  EXPECT_EQ(state_and_mark(), "pausing ");
+  ASSERT_TRUE(journal.guest_stands("a"));
+  EXPECT_EQ(state_and_mark(), "paused a");
+  ASSERT_TRUE(journal.begin());
+  ASSERT_TRUE(journal.handing_over());
+  EXPECT_EQ(state_and_mark(), "handing-over ");
+  ASSERT_TRUE(journal.guest_stands("b"));
+  ASSERT_TRUE(journal.guest_stands("c"));
+  EXPECT_EQ(state_and_mark(), "stopped c");
+  ASSERT_TRUE(journal.commit());
+  EXPECT_EQ(state_and_mark(), "committed c");
+  ASSERT_TRUE(journal.guest_stands("d"));
+  EXPECT_EQ(state_and_mark(), "committed d") << "a late mark must not take the commit back";
+  ASSERT_TRUE(journal.take_back());
+  EXPECT_EQ(state_and_mark(), "stopped d");
+  EXPECT_FALSE(journal.guest_stands(std::string(2000, 'x')));
+}
+
+TEST_F(JournalTest, SettingsAreFoundUntilTheyHaveBeenPutBack) {
+  const std::string settings(3000, 's');
+  in_killed_child([&] {
+    auto journal = Journal::open(folder_, vm_).value();
+    (void)journal.begin();
+    (void)journal.keep_settings(settings);
+    (void)journal.commit();
+  });
+  {
+    auto journal = Journal::open(folder_, vm_).value();
+    EXPECT_EQ(journal.left().settings, settings);
+    journal.settings_put_back();
+  }
+  auto journal = Journal::open(folder_, vm_).value();
+  EXPECT_EQ(journal.found(), Journal::State::kCommitted);
+  EXPECT_EQ(journal.left().settings, "");
+}
+
+TEST_F(JournalTest, ClearingKeepsSettingsThatWereNotPutBack) {
+  {
+    auto journal = Journal::open(folder_, vm_).value();
+    ASSERT_TRUE(journal.handing_over());
+    ASSERT_TRUE(journal.keep_settings("x"));
+    journal.clear();
+  }
+  auto journal = Journal::open(folder_, vm_).value();
+  EXPECT_EQ(journal.found(), Journal::State::kMigrating) << "the guest runs: nothing is to be let run on";
+  EXPECT_EQ(journal.left().settings, "x");
+  journal.settings_put_back();
+  journal.clear();
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+/// Killed while they are written: then none was changed.
+TEST_F(JournalTest, HalfWrittenSettingsDoNotCount) {
+  const std::string settings(3000, 's');
+  in_killed_child([&] {
+    auto journal = Journal::open(folder_, vm_).value();
+    (void)journal.begin();
+    (void)journal.keep_settings(settings);
+  });
+  fs::resize_file(path(), fs::file_size(path()) - 100);
+  EXPECT_EQ(Journal::open(folder_, vm_).value().left().settings, "");
+  EXPECT_FALSE(Journal::open(folder_, vm_).value().keep_settings(std::string(kMostSettings + 1, 's')));
 }
 
 }  // namespace

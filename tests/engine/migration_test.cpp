@@ -29,6 +29,7 @@ class Migration : public testing::FakeMigration {
     parts.on_milestone = std::move(on_milestone);
     parts.on_note = [&](std::string_view note) { notes_ += note; };
     parts.cancelled = sink_cancel_.get_token();
+    parts.start_patience = start_patience_;
     return run_sink(std::move(parts));
   }
   Report send(OnMilestone on_milestone = [](std::string_view) {}) {
@@ -42,6 +43,7 @@ class Migration : public testing::FakeMigration {
   }
 
   std::stop_source cancel_, sink_cancel_;
+  Duration start_patience_ = 20s;
   std::string notes_;
 };
 
@@ -281,6 +283,40 @@ TEST_F(Migration, ASinkThatCannotResumeLeavesTheSourceInDoubtAndStanding) {
   EXPECT_EQ(sink.get().outcome, Outcome::kInDoubt);
 }
 
+TEST_F(Migration, ASinkWhoseHypervisorRefusesForAWhileRunsTheGuest) {
+  sink_.refuse_resume = 5;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  EXPECT_EQ(send().outcome, Outcome::kDone);
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  EXPECT_EQ(sink_.resumes, 6U);
+  EXPECT_TRUE(sink_.runs());
+  EXPECT_FALSE(source_.runs());
+  EXPECT_NE(notes_.find("disk is locked"), std::string::npos) << notes_;
+}
+
+TEST_F(Migration, AGuestThatNeverRanAtTheSinkAndNeverWillRunsAtTheSource) {
+  sink_.refuse_resume = ~0U;
+  start_patience_ = 300ms;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("disk is locked"), std::string::npos) << report.error->message;
+  EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
+  EXPECT_TRUE(sink_.ended);
+  EXPECT_GT(sink_.resumes, 1U);
+}
+
+TEST_F(Migration, ASinkThatIsNotCertainLeavesTheSourceInDoubt) {
+  sink_.refuse_resume = ~0U;
+  sink_.cannot_end = true;
+  start_patience_ = 100ms;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  EXPECT_EQ(send().outcome, Outcome::kInDoubt);
+  EXPECT_EQ(sink.get().outcome, Outcome::kInDoubt);
+  EXPECT_FALSE(source_.runs());
+  EXPECT_EQ(Journal::peek(folder_, {1, 1}).value(), Journal::State::kCommitted);
+}
+
 TEST_F(Migration, CancelledAtEachMilestoneTheSourceRunsOn) {
   for (const std::string at : {"connected", "welcomed", "tracking", "mapped", "copying", "handing-over", "stopped",
                                "fenced", "devices-sent", "prepared"}) {
@@ -339,18 +375,18 @@ TEST_F(Migration, ASinkThatClaimsToRunAnUncommittedGuestIsNotBelieved) {
 TEST_F(Migration, TheJournalTellsWhoStoppedTheGuest) {
   // What an engine that died at each milestone would leave: only one that was about to stop the guest may have.
   for (const auto& [at, state] : {std::pair<std::string, Journal::State>{"copying", Journal::State::kMigrating},
-                                  {"handing-over", Journal::State::kStopping},
-                                  {"prepared", Journal::State::kStopping}}) {
+                                  {"handing-over", Journal::State::kHandingOver},
+                                  {"prepared", Journal::State::kHandingOver}}) {
     SCOPED_TRACE(at);
     cancel_ = {};
     auto sink = std::async(std::launch::async, [&] { return receive(); });
     std::string record;
     (void)send([&, at = at](std::string_view milestone) {
       if (milestone != at) return;
-      std::ifstream(folder_ + "/1-1.journal") >> record >> record >> record >> record;
+      record = journal_record();
       cancel_.request_stop();
     });
-    EXPECT_EQ(record, state == Journal::State::kStopping ? "stopping" : "migrating");
+    EXPECT_EQ(record, state == Journal::State::kHandingOver ? "handing-over" : "migrating");
     sink.get();
   }
 }

@@ -34,7 +34,7 @@ class Quiesced : public testing::FakeMigration {
       if (calls_[i].what != what) continue;
       ++found;
       EXPECT_FALSE(calls_[i].runs) << what << " " << found << ": the guest runs";
-      EXPECT_EQ(calls_[i].record, "stopping") << "an engine that dies here leaves a guest that nobody lets run";
+      EXPECT_EQ(calls_[i].record, "pausing") << "an engine that dies here leaves a guest that nobody lets run";
       ASSERT_TRUE(i > 0 && i + 1 < calls_.size());
       EXPECT_EQ(calls_[i - 1].what, "pause");
       EXPECT_EQ(calls_[i + 1].what, "resume");

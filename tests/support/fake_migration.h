@@ -8,6 +8,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/sink.h"
@@ -36,7 +37,10 @@ class FakeMigration : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   SinkParts sink_parts(FakeSinkVm& sink) {
+    sink_journal_.reset();
+    sink_journal_.emplace(Journal::open(folder_ + "/sink", {1, 1}).value());
     return {.listener = *listener_,
+            .journal = *sink_journal_,
             .fingerprint = sink.fingerprint(),
             .open_vm = [&sink](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
             .clock = steady_,
@@ -87,7 +91,7 @@ class FakeMigration : public ::testing::Test {
   /// The journal's record as it lies in its file now, with its lock held by send().
   std::string journal_record() const {
     std::string word;
-    std::ifstream file(folder_ + "/1-1.journal");
+    std::ifstream file(journal_path(folder_, {1, 1}).value());
     for (int i = 0; i < 4; ++i) file >> word;
     return word;
   }
@@ -99,6 +103,7 @@ class FakeMigration : public ::testing::Test {
   OnProgress on_progress_;
   FakeSourceVm source_;
   FakeSinkVm sink_;
+  std::optional<Journal> sink_journal_;
   std::unique_ptr<Listener> listener_;
   std::function<Result<std::unique_ptr<Channel>>()> connect_ = [this] { return connect_to(listener_->address()); };
 };

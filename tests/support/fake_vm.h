@@ -256,8 +256,19 @@ class FakeSinkVm final : public SinkVm {
     return {};
   }
   Status resume() override {
+    ++resumes;
     if (fail_resume) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot run this");
+    if (refuse_resume > 0) {
+      --refuse_resume;
+      return fail(ErrorKind::kRefused, "the fake hypervisor's disk is locked");
+    }
     running_ = true;
+    return {};
+  }
+  Status end_unrun() override {
+    EXPECT_FALSE(running_);
+    if (cannot_end) return fail(ErrorKind::kHypervisor, "the fake hypervisor does not end");
+    ended = dead = true;
     return {};
   }
   Status announce() override {
@@ -281,6 +292,10 @@ class FakeSinkVm final : public SinkVm {
   std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
   bool fail_resume = false;
+  unsigned refuse_resume = 0;  ///< so many times
+  unsigned resumes = 0;        ///< calls
+  bool cannot_end = false;
+  bool ended = false;
   std::atomic<bool> dead{false};
   std::atomic<bool> announced{false};
   std::atomic<bool> gave_up{false};

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tests/support/kept_record.h"
 #include "tests/support/qemu_vm.h"
 #include "tests/vmm/handover_observer.h"
 #include "vmm/qemu/handover.h"
@@ -70,10 +71,11 @@ TEST_P(ConvergenceTest, AGuestThatWritesFlatOutIsStopped) {
   handover_options.downtime_limit_ms = 1;
   handover_options.push_every = milliseconds(100);
   const Json parameters = {{"max-bandwidth", std::uint64_t{1} << 40}, {"downtime-limit", 1}};
-  auto settings = MigrationSettings::apply(*vm->qmp, {"x-ignore-shared", "events"}, parameters);
+  godwit::testing::KeptRecord record;
+  auto settings = MigrationSettings::apply(*vm->qmp, {"x-ignore-shared", "events"}, parameters, record);
   ASSERT_TRUE(settings) << settings.error().message;
   godwit::testing::RecordingObserver observer;
-  auto handover = Handover::start(*vm->qmp, handover_options, observer, clock);
+  auto handover = Handover::start(*vm->qmp, handover_options, observer, record, clock);
   ASSERT_TRUE(handover) << handover.error().message;
   ASSERT_TRUE(observer.await_end()) << "it never stopped";
   EXPECT_FALSE(observer.failed) << observer.failed->message;

@@ -8,8 +8,10 @@
 #include <optional>
 #include <thread>
 
+#include "tests/support/kept_record.h"
 #include "tests/support/qemu_vm.h"
 #include "tests/vmm/handover_observer.h"
+#include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
 #include "vmm/qemu/settle.h"
@@ -18,6 +20,7 @@ namespace godwit::qemu {
 namespace {
 
 using godwit::testing::Json;
+using godwit::testing::KeptRecord;
 using godwit::testing::QemuOptions;
 using godwit::testing::QemuVersion;
 using godwit::testing::Ram;
@@ -35,6 +38,7 @@ constexpr Duration kDowntime = milliseconds(50);
 struct Side {
   std::unique_ptr<TestQemu> qemu;
   QemuVm vm;
+  KeptRecord record;
 };
 
 std::uint32_t tick(const TestQemu& qemu) {
@@ -80,7 +84,7 @@ class HandoverBase : public ::testing::Test {
     options_.size = 32 * kMiB;
     ASSERT_NO_FATAL_FAILURE(start(source_, options_));
     ASSERT_TRUE(ticks(*source_.qemu)) << "SeaBIOS does not come up";
-    source_vm_ = make_source_vm(source_.vm, clock_);
+    source_vm_ = make_source_vm(source_.vm, source_.record, clock_);
   }
   void start_sink(QemuVersion version, Ram ram) {
     QemuOptions options = options_;
@@ -88,7 +92,7 @@ class HandoverBase : public ::testing::Test {
     options.ram = ram;
     options.incoming = true;
     ASSERT_NO_FATAL_FAILURE(start(sink_, options));
-    sink_vm_ = make_sink_vm(sink_.vm, clock_);
+    sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
   }
 
   /// Every page, as the lanes do it.
@@ -267,6 +271,12 @@ class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<K
     expect_source_runs();
     EXPECT_EQ(observer_.calls, calls) << "the first observer was called after its hand-over was rolled back";
   }
+  Revival revive() { return revive_by(source_.record.mark()); }
+  Revival revive_by(const std::string& mark) {
+    const auto revived = revive_after_handover(*source_.vm.qmp, mark);
+    EXPECT_TRUE(revived) << revived.error().message;
+    return revived ? revived->what : Revival::kUnderWay;
+  }
   Json before_;
 };
 
@@ -370,17 +380,42 @@ TEST_P(RollBackTest, TellsWhenQemuDies) {
 
 // An engine that dies: its sockets close, nobody rolls back. Then a new one comes.
 TEST_P(RollBackTest, ReviveAfterCompletion) {
-  EXPECT_FALSE(revive(*source_.vm.qmp).value_or(true)) << "it runs";
+  EXPECT_EQ(revive(), Revival::kRuns);
   ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
   ASSERT_TRUE(observer_.await_end());
   source_vm_.reset();
+  EXPECT_THAT(source_.record.mark(), HasSubstr("numbers"));
   // QEMU says that it has completed a moment before its state follows.
   EXPECT_THAT(source_.qemu->status().value_or(""), AnyOf("postmigrate", "finish-migrate"));
-  const auto revived = revive(*source_.vm.qmp);
-  ASSERT_TRUE(revived) << revived.error().message;
-  EXPECT_TRUE(*revived);
+  EXPECT_EQ(revive(), Revival::kLetRun);
   expect_source_runs();
-  EXPECT_FALSE(revive(*source_.vm.qmp).value_or(true));
+  EXPECT_EQ(revive(), Revival::kRuns);
+  // The numbers fit for ever, the state does not.
+  ASSERT_TRUE(source_.qemu->stop());
+  EXPECT_EQ(revive(), Revival::kNotOurs);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+/// What was seen up to the end of RAM is enough for a guest that QEMU has not moved since, and for no other.
+TEST_P(RollBackTest, ReviveByWhatWasSeenOfTheStream) {
+  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopped.has_value(); }));
+  const std::string first = source_.record.mark();
+  ASSERT_TRUE(observer_.await_end());
+  source_vm_.reset();
+  ASSERT_THAT(first, HasSubstr("pages"));
+  const auto numbers = source_.vm.qmp->execute("query-migrate").value_or(Json());
+  const auto fits = check_mark(first, numbers);
+  EXPECT_TRUE(fits) << fits.error().message << " " << first << numbers;
+  Json other = Json::parse(first);
+  other["zeros"] = other["zeros"].get<std::uint64_t>() + 1;
+  EXPECT_FALSE(check_mark(other.dump(), numbers)) << other;
+  other = Json::parse(first);
+  other["least_ms"] = other["most_ms"].get<std::uint64_t>() + 20000;
+  other["most_ms"] = other["least_ms"];
+  EXPECT_FALSE(check_mark(other.dump(), numbers)) << other;
+  EXPECT_EQ(revive_by(first), Revival::kLetRun);
+  expect_source_runs();
 }
 
 TEST_P(RollBackTest, ReviveAfterADeathInThePause) {
@@ -390,32 +425,42 @@ TEST_P(RollBackTest, ReviveAfterADeathInThePause) {
   observer_.let_go();
   source_vm_.reset();
   // QEMU may have completed, or seen its stream break and gone on by itself; both end with a guest that runs.
-  const auto revived = revive(*source_.vm.qmp);
-  ASSERT_TRUE(revived) << revived.error().message;
-  expect_source_runs();
-}
-
-TEST_P(RollBackTest, ReviveFromPreSwitchover) {
-  auto& monitor = source_.qemu->monitor();
-  const Json on = {{"capability", "pause-before-switchover"}, {"state", true}};
-  ASSERT_TRUE(monitor.execute("migrate-set-capabilities", Json{{"capabilities", Json::array({on})}}));
-  ASSERT_TRUE(monitor.execute("migrate", Json{{"uri", "exec:cat >/dev/null"}}));
-  std::string status;
-  for (int i = 0; i < 2000 && status != "pre-switchover"; ++i) {
-    status = monitor.execute("query-migrate").value_or(Json::object()).value("status", "");
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  ASSERT_EQ(status, "pre-switchover");
-  const auto revived = revive(*source_.vm.qmp);
-  ASSERT_TRUE(revived) << revived.error().message;
-  EXPECT_TRUE(*revived);
+  EXPECT_NE(revive(), Revival::kNotOurs);
   expect_source_runs();
 }
 
 TEST_P(RollBackTest, ReviveLeavesAnOperatorsPauseAlone) {
   ASSERT_TRUE(source_.qemu->stop());
-  EXPECT_FALSE(revive(*source_.vm.qmp).value_or(true));
+  EXPECT_EQ(revive_by(""), Revival::kNotOurs);
   EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+TEST_P(RollBackTest, ReviveAfterAPauseForAHarvest) {
+  ASSERT_TRUE(source_vm_->pause());
+  const std::string mark = source_.record.mark();
+  if (mark.empty()) GTEST_SKIP() << "this kernel does not tell how long a thread has run";
+  EXPECT_EQ(revive_after_pause(*source_.vm.qmp, *source_.vm.process, "").value().what, Revival::kNotOurs);
+  EXPECT_EQ(revive_after_pause(*source_.vm.qmp, *source_.vm.process, mark).value().what, Revival::kLetRun);
+  expect_source_runs();
+  // An operator's stop, later: the guest has run since.
+  std::this_thread::sleep_for(seconds(1));
+  ASSERT_TRUE(source_.qemu->stop());
+  EXPECT_EQ(revive_after_pause(*source_.vm.qmp, *source_.vm.process, mark).value().what, Revival::kNotOurs);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+/// Whoever saves a guest as it stands must find the settings as they were.
+TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
+  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_NE(settings_of(*source_.qemu), before_);
+  EXPECT_FALSE(source_.record.settings().empty());
+  Json record = Json::parse(source_.record.settings());
+  EXPECT_EQ(record["capabilities"]["x-ignore-shared"], false) << record;
+  EXPECT_TRUE(record["parameters"].contains("downtime-limit")) << record;
+  ASSERT_TRUE(source_vm_->finish());
+  EXPECT_EQ(settings_of(*source_.qemu), before_);
+  EXPECT_TRUE(source_.record.settings().empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Qemu, RollBackTest,
@@ -436,7 +481,7 @@ class SinkTest : public HandoverBase, public ::testing::WithParamInterface<QemuV
 
 TEST_P(SinkTest, NeedsAVmThatWaits) {
   ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
-  auto sink = make_sink_vm(source_.vm, clock_);
+  auto sink = make_sink_vm(source_.vm, source_.record, clock_);
   const auto opened = sink->open_incoming();
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().kind, ErrorKind::kRefused);
@@ -449,7 +494,7 @@ TEST_P(SinkTest, AGuestNeverStartsByItself) {
   QemuOptions options = options_;
   options.more = {"-incoming", "defer"};  // and no -S
   ASSERT_NO_FATAL_FAILURE(start(sink_, options));
-  sink_vm_ = make_sink_vm(sink_.vm, clock_);
+  sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
   ASSERT_NO_FATAL_FAILURE(hand_over());
   EXPECT_EQ(sink_.qemu->status().value_or(""), "paused");
   EXPECT_FALSE(ticks(*sink_.qemu, milliseconds(150)));
@@ -512,7 +557,7 @@ TEST_P(SinkTest, GivingUpBeforeAnythingLeavesItWaiting) {
   EXPECT_EQ(settings_of(*sink_.qemu), before);
   // And takes the next one.
   sink_vm_ = nullptr;
-  sink_vm_ = make_sink_vm(sink_.vm, clock_);
+  sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
   ASSERT_NO_FATAL_FAILURE(hand_over());
   ASSERT_TRUE(sink_vm_->resume());
   EXPECT_TRUE(ticks(*sink_.qemu));

@@ -159,6 +159,15 @@ TEST(Json, TextsOverTheirLimitAreRefused) {
   expect_protocol_error(refusal(kMaxReasonBytes + 1), "'reason' has 4097 bytes");
 }
 
+TEST(Json, NeverRanMayBeLeftOut) {
+  const auto never_ran = [](const char* key) {
+    return decode_text(MessageType::kAbort, std::string(R"({"kind":"io","reason":"x")") + key + "}");
+  };
+  EXPECT_FALSE(std::get<Abort>(never_ran("").value()).never_ran);
+  EXPECT_TRUE(std::get<Abort>(never_ran(R"(,"never_ran":true)").value()).never_ran);
+  expect_protocol_error(never_ran(R"(,"never_ran":1)"), "neither true nor false");
+}
+
 TEST(Json, ReasonsAreCutAndMadeUtf8BySenders) {
   const Encoded long_one = encode(Refusal{std::string(kMaxReasonBytes - 1, 'x') + "\u00e4 and more"});
   const auto cut = decode(long_one.type, long_one.body);

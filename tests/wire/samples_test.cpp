@@ -126,7 +126,7 @@ void fill(Done& m, std::mt19937_64& random) {
        random_number(random)};
 }
 void fill(Abort& m, std::mt19937_64& random) {
-  m = {random_text(random, 64), random_text(random, 4096)};
+  m = {random_text(random, 64), random_text(random, 4096), random() % 2 == 0};
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "vmm/hypervisor.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/stream_filter.h"
+#include "vmm/vm_record.h"
 
 namespace godwit::qemu {
 
@@ -34,9 +35,10 @@ struct HandoverOptions {
 
 class Handover final : private FilterOutput {
  public:
-  /// Settings have been made. On an error nothing is under way any more.
+  /// Settings have been made. On an error nothing is under way any more. `record` gets the mark of the guest's stop,
+  /// and lives until end().
   static Result<std::unique_ptr<Handover>> start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
-                                                 const Clock& clock);
+                                                 VmRecord& record, const Clock& clock);
   ~Handover() override;
 
   /// The guest has been let run again since the hand-over began.
@@ -45,23 +47,31 @@ class Handover final : private FilterOutput {
   void end() noexcept;
 
  private:
-  Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, const Clock& clock);
+  Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, VmRecord& record, const Clock& clock);
   Status pass(Bytes bytes) override { return observer_.device_bytes(bytes); }
   Status ram_ends() override;
 
   void run_reader();
   Status read_stream();
   void await_changes();
+  Status feed(Bytes bytes);
+  Status mark_stop();
+  void mark_end();
   Status conclude();
   void push(const std::stop_token& stop);
 
   Qmp& qmp_;
   HandoverObserver& observer_;
+  VmRecord& record_;
   const Clock& clock_;
   std::uint64_t downtime_limit_ms_;
   Duration push_every_;
   std::unique_ptr<StreamFilter> filter_;
   UniqueFd socket_;
+  Instant asked_{};
+  Instant answered_{};
+  Instant stood_at_{};       ///< of the reader thread, like the next
+  bool marked_all_ = false;  ///< the mark knows of all pages
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ending_{false};
   std::unique_ptr<MigrationWatch> watch_;

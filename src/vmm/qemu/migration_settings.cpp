@@ -3,85 +3,143 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
 namespace {
 
-/// What differed, in the form that the two set commands take.
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::string_view kIgnoreShared = "x-ignore-shared";
+// QEMU counts a migration as under way for a moment longer than it says.
+constexpr Duration kRestorePatience = std::chrono::seconds(5);
+
+/// Both are objects of name to value.
+struct Values {
+  Json capabilities = Json::object();
+  Json parameters = Json::object();
+
+  std::string text() const { return Json{{"capabilities", capabilities}, {"parameters", parameters}}.dump(); }
+};
+
+Result<Json> query_capabilities(Qmp& qmp) {
+  Json values = Json::object();
+  const Json present = TRY(query_array(qmp, "query-migrate-capabilities"));
+  for (const Json& one : present) values[text_at(one, "capability")] = bool_at(one, "state");
+  return values;
+}
+
+/// Only what differs: QEMU checks each capability that it is given, and some cannot be set at all.
+Status set_capabilities(Qmp& qmp, const Json& wanted) {
+  const Json present = TRY(query_capabilities(qmp));
+  Json change = Json::array();
+  for (const auto& [name, state] : wanted.items()) {
+    const Json& now = member(present, name);
+    if (!now.is_null() && now != state) change.push_back(Json{{"capability", name}, {"state", state}});
+  }
+  if (change.empty()) return {};
+  TRY(qmp.execute("migrate-set-capabilities", Json{{"capabilities", change}}));
+  return {};
+}
+
+Status set_parameters(Qmp& qmp, const Json& wanted) {
+  const Json present = TRY(qmp.execute("query-migrate-parameters"));
+  Json change = Json::object();
+  for (const auto& [name, value] : wanted.items()) {
+    const Json& now = member(present, name);
+    if (!now.is_null() && now != value) change[name] = value;
+  }
+  if (change.empty()) return {};
+  TRY(qmp.execute("migrate-set-parameters", change));
+  return {};
+}
+
+/// The parameters first: QEMU takes them at any time.
+Status put_back(Qmp& qmp, const Values& before) {
+  const Status parameters = set_parameters(qmp, before.parameters);
+  const auto deadline = steady_clock::now() + kRestorePatience;
+  Status capabilities = set_capabilities(qmp, before.capabilities);
+  while (!capabilities && capabilities.error().kind == ErrorKind::kHypervisor && steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(5));
+    capabilities = set_capabilities(qmp, before.capabilities);
+  }
+  if (!capabilities) return capabilities;
+  return parameters;
+}
+
 class Settings final : public MigrationSettings {
  public:
-  Settings(Qmp& qmp, Json capabilities, Json parameters)
-      : qmp_(qmp), capabilities_(std::move(capabilities)), parameters_(std::move(parameters)) {}
+  Settings(Qmp& qmp, Values before, VmRecord& record) : qmp_(qmp), before_(std::move(before)), record_(record) {}
 
   Status restore() override {
-    if (!capabilities_.empty()) {
-      TRY(qmp_.execute("migrate-set-capabilities", Json{{"capabilities", capabilities_}}));
-      capabilities_.clear();
-    }
-    if (!parameters_.empty()) {
-      TRY(qmp_.execute("migrate-set-parameters", parameters_));
-      parameters_.clear();
-    }
+    if (put_back_) return {};
+    TRY(put_back(qmp_, before_));
+    put_back_ = true;
+    record_.settings_put_back();
     return {};
   }
 
  private:
   Qmp& qmp_;
-  Json capabilities_;
-  Json parameters_;
+  Values before_;
+  VmRecord& record_;
+  bool put_back_ = false;
 };
-
-Json capability(const std::string& name, bool on) {
-  return Json{{"capability", name}, {"state", on}};
-}
 
 }  // namespace
 
 Result<std::unique_ptr<MigrationSettings>> MigrationSettings::apply(Qmp& qmp, const std::set<std::string>& capabilities,
-                                                                    const Json& parameters) {
-  Json change = Json::array();
-  Json before = Json::array();
-  std::set<std::string> missing = capabilities;
-  const Json present = TRY(query_array(qmp, "query-migrate-capabilities"));
-  for (const Json& one : present) {
-    const std::string name = text_at(one, "capability");
-    const bool wanted = capabilities.contains(name);
-    missing.erase(name);
-    if (bool_at(one, "state") == wanted) continue;
-    change.push_back(capability(name, wanted));
-    before.push_back(capability(name, !wanted));
+                                                                    const Json& parameters, VmRecord& record) {
+  Values before;
+  Json wanted = Json::object();
+  const Json present = TRY(query_capabilities(qmp));
+  for (const auto& [name, state] : present.items()) {
+    wanted[name] = capabilities.contains(name);
+    if (capabilities.contains(name) || state == true) before.capabilities[name] = state;
   }
-  if (!missing.empty()) {
-    return fail(ErrorKind::kUnsupported,
-                fmt::format("this QEMU lacks the migration capability '{}'", *missing.begin()));
+  for (const auto& name : capabilities) {
+    if (!present.contains(name)) {
+      return fail(ErrorKind::kUnsupported, fmt::format("this QEMU lacks the migration capability '{}'", name));
+    }
   }
   const Json values = TRY(qmp.execute("query-migrate-parameters"));
-  Json values_before = Json::object();
-  Json values_changed = Json::object();
   for (const auto& [name, value] : parameters.items()) {
     const Json& old = member(values, name);
-    if (old.is_null() || old == value) continue;  // a parameter that this version does not know has its fixed meaning
-    values_before[name] = old;
-    values_changed[name] = value;
+    if (!old.is_null()) before.parameters[name] = old;  // one that this version does not know has its fixed meaning
   }
-  // From here on restore() undoes whatever was done.
-  auto settings = std::make_unique<Settings>(qmp, std::move(before), std::move(values_before));
-  Status done;
-  if (!change.empty()) {
-    auto set = qmp.execute("migrate-set-capabilities", Json{{"capabilities", change}});
-    if (!set) done = fail(std::move(set).error());
-  }
-  if (done && !values_changed.empty()) {
-    auto set = qmp.execute("migrate-set-parameters", values_changed);
-    if (!set) done = fail(std::move(set).error());
-  }
+  TRY(record.keep_settings(before.text()));
+  auto settings = std::make_unique<Settings>(qmp, std::move(before), record);
+  Status done = set_capabilities(qmp, wanted);
+  if (done) done = set_parameters(qmp, parameters);
   if (!done) {
     (void)settings->restore();
     return fail(std::move(done).error());
   }
   return std::unique_ptr<MigrationSettings>(std::move(settings));
+}
+
+Status restore_settings(Qmp& qmp, std::string_view recorded) {
+  const Json values = Json::parse(recorded, nullptr, /*allow_exceptions=*/false);
+  const Json& capabilities = member(values, "capabilities");
+  const Json& parameters = member(values, "parameters");
+  if (!capabilities.is_object() || !parameters.is_object()) {
+    return fail(ErrorKind::kProtocol, "the journal's settings are not in the form of this version of Godwit");
+  }
+  return put_back(qmp, Values{capabilities, parameters});
+}
+
+Result<bool> ignores_shared(Qmp& qmp) {
+  const Json present = TRY(query_capabilities(qmp));
+  return bool_at(present, kIgnoreShared);
+}
+
+Result<bool> turn_off_ignore_shared(Qmp& qmp) {
+  if (!TRY(ignores_shared(qmp))) return false;
+  TRY(set_capabilities(qmp, Json{{kIgnoreShared, false}}));
+  return true;
 }
 
 }  // namespace godwit::qemu

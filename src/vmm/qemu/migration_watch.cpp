@@ -14,6 +14,7 @@ MigrationWatch::MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop)
     : qmp_(qmp), on_stop_(std::move(on_stop)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   qmp_.on_event([this](const std::string& name, const Json& data, Instant at) {
     if (name == "STOP") {
+      change([at](Seen& seen) { seen.stopped = seen.stopped.value_or(at); });
       if (const auto tell = std::exchange(on_stop_, {})) tell(at);
     } else if (name == "RESUME") {
       change([](Seen& seen) { seen.resumed = true; });

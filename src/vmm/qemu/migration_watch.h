@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "vmm/qemu/qmp.h"
@@ -16,7 +17,8 @@ class MigrationWatch {
   /// What has been seen since the watch began. `status` is empty until the first MIGRATION event.
   struct Seen {
     std::string status;
-    std::uint64_t pass = 0;  ///< MIGRATION_PASS: 2 when all RAM has been sent once
+    std::uint64_t pass = 0;          ///< MIGRATION_PASS: 2 when all RAM has been sent once
+    std::optional<Instant> stopped;  ///< the first STOP
     bool resumed = false;
     bool lost = false;  ///< QEMU closed its monitor
     bool interrupted = false;

@@ -6,6 +6,7 @@
 #include "vmm/hypervisor.h"
 #include "vmm/qemu/inspection.h"
 #include "vmm/qemu/qmp.h"
+#include "vmm/vm_record.h"
 
 namespace godwit::qemu {
 
@@ -20,10 +21,11 @@ struct QemuVm {
 /// Connects, finds the process, inspects; opens no memory yet.
 Result<QemuVm> attach(const std::string& qmp_path, pid_t pid_override, const Clock& clock);
 
-/// A running VM. `vm` (with memory) outlives it.
-std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, const Clock& clock);
+/// A running VM. `vm` (with memory) and `record` outlive it.
+std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, VmRecord& record, const Clock& clock);
 
-/// A QEMU that was started with -S -incoming defer. `vm` (with memory in the source's block order) outlives it.
-std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, const Clock& clock);
+/// A QEMU that was started with -S -incoming defer. `vm` (with memory in the source's block order) and `record`
+/// outlive it.
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock& clock);
 
 }  // namespace godwit::qemu

@@ -1,31 +1,100 @@
 #include "vmm/qemu/revive.h"
 
-#include <nlohmann/json.hpp>
+#include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/settle.h"
+#include "vmm/qemu/vcpu_time.h"
 
 namespace godwit::qemu {
 namespace {
 
-// QEMU finds out in milliseconds that the other end of its stream is gone, unless its disks are slow to drain.
-constexpr Duration kPatience = std::chrono::seconds(30);
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
-bool stands_after_handover(const std::string& status, const std::string& migration) {
-  if (status == "postmigrate" || status == "finish-migrate") return true;
-  return status == "paused" && !migration.empty() && migration != "none";
+constexpr Duration kPatience = std::chrono::seconds(30);
+// QEMU finds out in milliseconds that the other end of its stream is gone, unless its disks are slow to drain.
+constexpr Duration kRestPatience = std::chrono::seconds(10);
+// A vCPU that stands is woken to tell its registers, some ten microseconds each time. One that runs takes as much at
+// every tick of its clock.
+constexpr std::uint64_t kStoodNs = 500'000;
+
+constexpr std::string_view kNoMark =
+    "the dead godwit had not seen it stand: somebody else has most likely stopped or moved it";
+
+struct RunState {
+  bool running = false;
+  std::string name;
+};
+
+Result<RunState> query_status(Qmp& qmp) {
+  const Json state = TRY(qmp.execute("query-status"));
+  RunState status{bool_at(state, "running"), text_at(state, "status")};
+  if (status.name == "suspended") status.running = true;  // it waits for its user
+  return status;
+}
+
+Revived left_alone(const std::string& status, std::string_view why) {
+  return {Revival::kNotOurs, fmt::format("QEMU says it is '{}', and {}", status, why)};
+}
+
+Result<Revived> let_go(Qmp& qmp) {
+  TRY(let_run(qmp, kPatience));
+  return Revived{Revival::kLetRun, {}};
 }
 
 }  // namespace
 
-Result<bool> revive(Qmp& qmp) {
-  const Json state = TRY(qmp.execute("query-status"));
-  const std::string status = text_at(state, "status");
-  const std::string migration = text_at(TRY(qmp.execute("query-migrate")), "status");
-  if (bool_at(state, "running") || !stands_after_handover(status, migration)) return false;
-  TRY(settle_migration(qmp, kPatience));
-  TRY(let_run(qmp, kPatience));
-  return true;
+Result<bool> at_rest(Qmp& qmp) {
+  const auto deadline = steady_clock::now() + kRestPatience;
+  for (;;) {
+    const std::string migration = text_at(TRY(qmp.execute("query-migrate")), "status");
+    // Its state follows a moment after its migration's.
+    const auto status = TRY(query_status(qmp));
+    if (is_settled(migration) && status.name != "finish-migrate") return true;
+    if (steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+}
+
+Result<Revived> revive_after_handover(Qmp& qmp, std::string_view mark) {
+  if (!TRY(at_rest(qmp))) return Revived{Revival::kUnderWay, "a migration of it is under way"};
+  const auto status = TRY(query_status(qmp));
+  if (status.running) return Revived{};
+  if (mark.empty()) return left_alone(status.name, kNoMark);
+  // A guest that has run since, and was stopped by hand, is "paused".
+  if (status.name != "postmigrate") return left_alone(status.name, "that is not what godwit's hand-over leaves");
+  const Json numbers = TRY(qmp.execute("query-migrate"));
+  const auto fits = check_mark(mark, numbers);
+  if (!fits) return left_alone(status.name, fits.error().message);
+  return let_go(qmp);
+}
+
+Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::string_view mark) {
+  if (!TRY(at_rest(qmp))) return Revived{Revival::kUnderWay, "a migration of it is under way"};
+  const auto status = TRY(query_status(qmp));
+  if (status.running) return Revived{};
+  const Json seen = Json::parse(mark, nullptr, /*allow_exceptions=*/false);
+  const std::uint64_t ran_then = number_at(seen, "vcpus_ran_ns");
+  if (ran_then == 0) return left_alone(status.name, kNoMark);
+  if (status.name != "paused") return left_alone(status.name, "godwit's pause leaves it 'paused'");
+  const auto threads = TRY(vcpu_threads(qmp));
+  const auto ran = vcpu_run_time(process, threads);
+  if (!ran) return left_alone(status.name, ran.error().message);
+  if (*ran < ran_then || *ran - ran_then > kStoodNs) {
+    return left_alone(status.name, "it has run since godwit paused it: somebody else has stopped it");
+  }
+  return let_go(qmp);
+}
+
+std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads) {
+  const auto ran = vcpu_run_time(process, vcpu_threads);
+  return ran ? Json{{"vcpus_ran_ns", *ran}}.dump() : std::string();
 }
 
 }  // namespace godwit::qemu

@@ -1,16 +1,41 @@
 // For a VM that an engine left behind when it died.
 #pragma once
 
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "attach/remote_process.h"
 #include "vmm/qemu/qmp.h"
 
 namespace godwit::qemu {
 
-/// True if the guest stood in a state that only a hand-over leaves (pre-switchover, postmigrate, finish-migrate, or
-/// paused with a migration that failed, was cancelled or completed) and was let run again; false if it did not stand
-/// in one, and then nothing was done.
+enum class Revival {
+  kRuns,      ///< it runs, or waits for its user to wake it: nothing was done
+  kLetRun,    ///< it stood by the dead engine's doing, and runs now
+  kNotOurs,   ///< it stands, and not certainly by the engine's doing: left alone
+  kUnderWay,  ///< a migration that somebody else has begun is under way: left alone
+};
+
+struct Revived {
+  Revival what = Revival::kRuns;
+  std::string why;  ///< where it was left alone: words that follow "because"
+};
+
+/// Lets a guest run on that stands after a hand-over if `mark` fits: what the engine recorded when it had seen the
+/// guest stand; empty if it had not. Waits for QEMU to come to rest, and cancels nothing: it may be somebody else's.
 ///
 /// DANGER: a guest that was committed to another host may run there. Only who knows by the journal that there was no
 /// commit may call this; SourceVm never does.
-Result<bool> revive(Qmp& qmp);
+Result<Revived> revive_after_handover(Qmp& qmp, std::string_view mark);
+
+/// The same for a guest that was stopped for a moment around a harvest.
+Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::string_view mark);
+
+/// The mark of a guest that has just been stopped with `stop`; empty where it cannot be told.
+std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads);
+
+/// Waits until no migration is under way, without ending any: false if one still is after a while.
+Result<bool> at_rest(Qmp& qmp);
 
 }  // namespace godwit::qemu

@@ -6,15 +6,20 @@
 // and that is the first thing done here. So the only way in which the guest ever starts is resume().
 #include <fmt/format.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/migration_settings.h"
+#include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/settle.h"
@@ -28,10 +33,14 @@ constexpr std::string_view kSocketName = "godwit-stream";
 constexpr Duration kResumePatience = std::chrono::seconds(30);
 // A QEMU whose stream breaks off says "failed" or ends, in milliseconds.
 constexpr Duration kReasonPatience = std::chrono::seconds(2);
+// A `cont` that was not answered in time waits for storage: as long as the engine would go on asking.
+constexpr Duration kHungPatience = std::chrono::seconds(60);
+// After `quit` QEMU flushes and closes its disks.
+constexpr Duration kQuitPatience = std::chrono::seconds(10);
 
 class QemuSinkVm final : public SinkVm {
  public:
-  explicit QemuSinkVm(QemuVm& vm) : vm_(vm) {}
+  QemuSinkVm(QemuVm& vm, VmRecord& record) : vm_(vm), record_(record) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
@@ -41,6 +50,7 @@ class QemuSinkVm final : public SinkVm {
   Status finish_load() override;
   Status await_loaded(Duration timeout) override;
   Status resume() override;
+  Status end_unrun() override;
   Status announce() override;
   void warm_up(ChunkIndex chunk, PageWord pages) noexcept override;
   void give_up() noexcept override;
@@ -59,14 +69,18 @@ class QemuSinkVm final : public SinkVm {
  private:
   Status begin_load();
   Status wait_for_room();
+  Status check_exports();
+  bool await_process_end(Duration timeout) const;
   tl::unexpected<Error> load_failed();
 
   QemuVm& vm_;
+  VmRecord& record_;
   std::atomic<bool> interrupted_{false};
   MigrationWatch watch_{*vm_.qmp};
   std::unique_ptr<MigrationSettings> settings_;
   UniqueFd socket_;
-  bool loading_ = false;  // QEMU has been told to take a stream in, and has not said that it has
+  bool loading_ = false;       // QEMU has been told to take a stream in, and has not said that it has
+  bool may_have_run_ = false;  // a `cont` was not refused
 };
 
 Status QemuSinkVm::open_incoming() {
@@ -77,9 +91,24 @@ Status QemuSinkVm::open_incoming() {
     return fail(ErrorKind::kRefused,
                 fmt::format("this QEMU does not wait for a VM (-incoming defer): it is '{}'", status));
   }
+  TRY(check_exports());
   TRY(vm_.qmp->execute("stop"));
   settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events", "late-block-activate"},
-                                           Json{{"tls-creds", ""}}));
+                                           Json{{"tls-creds", ""}}, record_));
+  return {};
+}
+
+/// Whoever writes to a disk of this VM by an export of it has it activated: QEMU refuses to let the guest run then, or
+/// runs it beside another writer. One that is opened later is met by trying `cont` again.
+Status QemuSinkVm::check_exports() {
+  const auto exports = query_array(*vm_.qmp, "query-block-exports");
+  if (!exports && exports.error().kind == ErrorKind::kUnsupported) return {};
+  if (!exports) return fail(Error(exports.error()));
+  for (const Json& one : *exports) {
+    return fail(ErrorKind::kRefused,
+                fmt::format("the destination's QEMU still exports its disk '{}' (export '{}', {}): end the export",
+                            text_at(one, "node-name"), text_at(one, "id"), text_at(one, "type")));
+  }
   return {};
 }
 
@@ -161,18 +190,60 @@ tl::unexpected<Error> QemuSinkVm::load_failed() {
 
 Status QemuSinkVm::resume() {
   // Not interruptible: who asks for this has committed.
-  const auto let = vm_.qmp->execute("cont");
+  auto let = vm_.qmp->execute("cont");
+  if (!let && let.error().kind == ErrorKind::kHypervisor && !may_have_run_ && !watch_.look().resumed) {
+    return fail(ErrorKind::kRefused, std::move(let.error().message));
+  }
+  may_have_run_ = true;
+  if (!let && let.error().kind == ErrorKind::kTimedOut) {
+    const auto seen = watch_.await([](const auto& s) { return s.resumed || s.lost; }, kHungPatience);
+    if (seen.resumed) return {};
+  }
   if (!let) return fail(Error(let.error()).in("let the guest run"));
   if (watch_.look().resumed) return {};  // the event comes before the command's answer
   return let_run(*vm_.qmp, kResumePatience);
 }
 
+/// Certain is: QEMU has refused each `cont` of this engine; it answered `quit` without having told of a RESUME, and
+/// after that it lets nobody's guest run.
+Status QemuSinkVm::end_unrun() {
+  const auto uncertain = [](std::string_view why) {
+    return fail(ErrorKind::kHypervisor, fmt::format("it is not certain that the guest never ran here: {}", why));
+  };
+  if (may_have_run_) return uncertain("QEMU did not refuse to let it run");
+  const Json state = TRY(vm_.qmp->execute("query-status"));
+  if (bool_at(state, "running") || watch_.look().resumed) return uncertain("somebody else has let it run");
+  TRY(vm_.qmp->execute("quit"));
+  if (!await_process_end(kQuitPatience)) {
+    ::syscall(SYS_pidfd_send_signal, vm_.process->pidfd(), SIGKILL, nullptr, 0);
+    if (!await_process_end(kQuitPatience)) return uncertain("its QEMU does not end");
+  }
+  // All that it said before its end has been read when its monitor is.
+  const auto seen = watch_.await([](const auto& s) { return s.lost; }, kReasonPatience);
+  if (!seen.lost || seen.resumed) return uncertain("somebody else has let it run");
+  record_.settings_put_back();
+  settings_.reset();
+  return {};
+}
+
+bool QemuSinkVm::await_process_end(Duration timeout) const {
+  const auto ms = static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count());
+  pollfd ended{vm_.process->pidfd(), POLLIN, 0};
+  int ready = 0;
+  do {
+    ready = ::poll(&ended, 1, ms);
+  } while (ready < 0 && errno == EINTR);
+  return ready > 0;
+}
+
 Status QemuSinkVm::announce() {
   socket_.reset();
   // QEMU's own defaults: five rounds in two seconds.
-  TRY(vm_.qmp->execute("announce-self", Json{{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}}));
-  if (settings_) TRY(settings_->restore());
+  const auto announced =
+      vm_.qmp->execute("announce-self", Json{{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}});
+  if (settings_) TRY_IN("put QEMU's migration settings back", settings_->restore());
   settings_.reset();
+  if (!announced) return fail(Error(announced.error()).in("announce it on the network"));
   return {};
 }
 
@@ -187,18 +258,28 @@ void QemuSinkVm::warm_up(ChunkIndex chunk, PageWord pages) noexcept {
   }
 }
 
+/// A QEMU in the midst of a load ends itself now, or says that it failed. Another one keeps what it had; one that has
+/// loaded all stands and keeps the guest's memory, which after a lost commit may be the only copy.
 void QemuSinkVm::give_up() noexcept {
   socket_.reset();
-  // A QEMU in the midst of a load ends itself now. Another one keeps what it had; one that has loaded all stands and
-  // keeps the guest's memory, which after a lost commit may be the only copy.
-  if (!loading_ && settings_) (void)settings_->restore();
+  const auto deadline = std::chrono::steady_clock::now() + kReasonPatience;
+  while (loading_ && !watch_.look().lost && std::chrono::steady_clock::now() < deadline) {
+    const auto state = vm_.qmp->execute("query-migrate");
+    loading_ = !state || is_under_way(text_at(*state, "status"));
+    if (loading_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  if (watch_.look().lost && !vm_.process->alive()) {
+    record_.settings_put_back();  // with the QEMU that had them
+  } else if (settings_) {
+    (void)settings_->restore();
+  }
   settings_.reset();
 }
 
 }  // namespace
 
-std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, const Clock&) {
-  return std::make_unique<QemuSinkVm>(vm);
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock&) {
+  return std::make_unique<QemuSinkVm>(vm, record);
 }
 
 }  // namespace godwit::qemu

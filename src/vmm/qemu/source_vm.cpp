@@ -9,14 +9,16 @@
 #include <algorithm>
 #include <atomic>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <vector>
 
 #include "vmm/qemu/handover.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/revive.h"
 #include "vmm/qemu/second_look.h"
 #include "vmm/qemu/settle.h"
+#include "vmm/qemu/vcpu_time.h"
 
 namespace godwit::qemu {
 namespace {
@@ -26,7 +28,6 @@ using std::chrono::milliseconds;
 
 // Draining slow disks is what can take long; after that it is milliseconds.
 constexpr Duration kRollBackPatience = std::chrono::seconds(30);
-constexpr Duration kRestorePatience = std::chrono::seconds(5);
 // No limit for QEMU's own sending into a local socket: 1 TiB/s (0 means "none" too, but not in every version's code).
 constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 40;
 
@@ -39,7 +40,7 @@ std::uint64_t downtime_limit_ms(Duration max_downtime) {
 
 class QemuSourceVm final : public SourceVm {
  public:
-  QemuSourceVm(QemuVm& vm, const Clock& clock) : vm_(vm), clock_(clock) {}
+  QemuSourceVm(QemuVm& vm, VmRecord& record, const Clock& clock) : vm_(vm), record_(record), clock_(clock) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
@@ -49,9 +50,11 @@ class QemuSourceVm final : public SourceVm {
   Status pause() override {
     TRY(check_interrupted());
     TRY(check_runs());
+    if (vcpus_.empty()) vcpus_ = TRY(vcpu_threads(*vm_.qmp));  // asked while it runs
     stopped_by_us_ = true;
     TRY(vm_.qmp->execute("stop"));
-    return {};
+    const std::string mark = mark_of_pause(*vm_.process, vcpus_);
+    return mark.empty() ? Status{} : record_.guest_stands(mark);
   }
 
   Status resume() override {
@@ -82,25 +85,22 @@ class QemuSourceVm final : public SourceVm {
                                                     {"downtime-limit", options.downtime_limit_ms},
                                                     {"avail-switchover-bandwidth", 0},
                                                     {"mode", "normal"},
-                                                    {"tls-creds", ""}}));
+                                                    {"tls-creds", ""}},
+                                               record_));
     }
     TRY(check_interrupted());
     TRY(check_runs());
-    handover_ = TRY(Handover::start(*vm_.qmp, options, observer, clock_));
+    handover_ = TRY(Handover::start(*vm_.qmp, options, observer, record_, clock_));
     stopped_by_us_ = true;  // or will be
     return {};
   }
 
   Status roll_back() override {
-    if (handover_) {
-      handover_.reset();
-      TRY_IN("roll back", settle_migration(*vm_.qmp, kRollBackPatience));
-    }
-    if (stopped_by_us_) TRY_IN("roll back", let_run(*vm_.qmp, kRollBackPatience));
-    stopped_by_us_ = false;
-    // The guest is what counts: that it runs is the answer, settings or no settings.
+    const Status runs = let_guest_go();
+    // Whether it runs or not: a guest that stands may be saved by other means, with the settings that stand then. The
+    // guest is what counts for the answer; settings that could not be put back stay on record.
     (void)restore();
-    return {};
+    return runs;
   }
 
   Status finish() override {
@@ -123,24 +123,27 @@ class QemuSourceVm final : public SourceVm {
     return interrupted_ ? Status(fail(ErrorKind::kCancelled, "interrupted")) : Status();
   }
 
-  /// QEMU counts a migration as under way for a moment longer than it says.
-  Status restore() {
-    const auto deadline = std::chrono::steady_clock::now() + kRestorePatience;
-    while (settings_) {
-      auto restored = settings_->restore();
-      if (!restored && restored.error().kind == ErrorKind::kHypervisor && std::chrono::steady_clock::now() < deadline) {
-        std::this_thread::sleep_for(milliseconds(5));
-        continue;
-      }
-      if (!restored) return restored;
-      settings_.reset();
+  Status let_guest_go() {
+    if (handover_) {
+      handover_.reset();
+      TRY_IN("roll back", settle_migration(*vm_.qmp, kRollBackPatience));
     }
+    if (stopped_by_us_) TRY_IN("roll back", let_run(*vm_.qmp, kRollBackPatience));
+    stopped_by_us_ = false;
+    return {};
+  }
+
+  Status restore() {
+    if (settings_) TRY(settings_->restore());
+    settings_.reset();
     return {};
   }
 
   QemuVm& vm_;
+  VmRecord& record_;
   const Clock& clock_;
   std::map<std::string, std::uint64_t> ram_lengths_;  ///< of all RAM blocks when last looked at; empty: never
+  std::vector<pid_t> vcpus_;
   bool stopped_by_us_ = false;
   std::atomic<bool> interrupted_{false};
   std::unique_ptr<MigrationSettings> settings_;
@@ -149,8 +152,8 @@ class QemuSourceVm final : public SourceVm {
 
 }  // namespace
 
-std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, const Clock& clock) {
-  return std::make_unique<QemuSourceVm>(vm, clock);
+std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, VmRecord& record, const Clock& clock) {
+  return std::make_unique<QemuSourceVm>(vm, record, clock);
 }
 
 }  // namespace godwit::qemu

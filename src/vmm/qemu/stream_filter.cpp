@@ -59,6 +59,7 @@ class Filter final : public StreamFilter {
                 fmt::format("QEMU's stream ended at byte {}, before the end of RAM", offset_ + carried_));
   }
 
+  PageRecords page_records() const noexcept override { return {pages_, zeros_, step_ == Step::kTail}; }
   std::uint64_t dropped_bytes() const noexcept override { return dropped_; }
   std::uint64_t declared_bytes() const noexcept override { return declared_; }
 
@@ -136,6 +137,8 @@ class Filter final : public StreamFilter {
   std::uint64_t offset_ = 0;       // bytes of the stream before the present piece
   std::uint64_t item_offset_ = 0;  // of the item being parsed, for messages
   std::uint64_t dropped_ = 0;
+  std::uint64_t pages_ = 0;
+  std::uint64_t zeros_ = 0;
   std::uint64_t declared_ = 0;
 };
 
@@ -432,6 +435,7 @@ Result<Filter::Fate> Filter::parse_page(Bytes item, std::uint64_t word) {
     return broken(fmt::format("page {:#x} beyond its block's end {:#x}", address, current_->size));
   }
   if (!current_->dropped) current_->note(address / kTargetPageSize);
+  ++(zero ? zeros_ : pages_);
   if (!zero) expect_payload(kTargetPageSize, current_->dropped);
   return current_->dropped ? Fate::kDrop : Fate::kPass;
 }

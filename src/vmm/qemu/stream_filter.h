@@ -39,6 +39,13 @@ struct FilterOptions {
   bool ignore_shared = false;  ///< x-ignore-shared is set: MEM_SIZE entries carry an address
 };
 
+/// Page records in the stream so far, of every block.
+struct PageRecords {
+  std::uint64_t pages = 0;  ///< with content
+  std::uint64_t zeros = 0;
+  bool all = false;  ///< RAM's END section has been read to its end: no more will come
+};
+
 /// A push parser without I/O: takes pieces of any size. Any length in the stream is checked against a limit.
 class StreamFilter {
  public:
@@ -48,6 +55,7 @@ class StreamFilter {
   virtual Status feed(Bytes bytes) = 0;
   /// The end of the stream was read: kProtocol if it came before RAM's END section.
   virtual Status finish() = 0;
+  virtual PageRecords page_records() const noexcept = 0;
   /// Bytes of page records dropped so far.
   virtual std::uint64_t dropped_bytes() const noexcept = 0;
   /// RAM bytes that QEMU declared in all (its ram.total), known after the setup section.

@@ -1,0 +1,32 @@
+#include "vmm/qemu/vcpu_time.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "vmm/qemu/json_access.h"
+
+namespace godwit::qemu {
+
+Result<std::vector<pid_t>> vcpu_threads(Qmp& qmp) {
+  std::vector<pid_t> threads;
+  const Json cpus = TRY(query_array(qmp, "query-cpus-fast"));
+  for (const Json& cpu : cpus) threads.push_back(static_cast<pid_t>(number_at(cpu, "thread-id")));
+  if (threads.empty()) return fail(ErrorKind::kHypervisor, "QEMU names no vCPUs");
+  return threads;
+}
+
+Result<std::uint64_t> vcpu_run_time(const RemoteProcess& process, const std::vector<pid_t>& threads) {
+  std::uint64_t total = 0;
+  for (const pid_t thread : threads) {
+    std::uint64_t ran = 0;
+    // KERNEL: the first number is the thread's time on a CPU; 0 where the kernel keeps none (CONFIG_SCHED_INFO).
+    std::ifstream(fmt::format("/proc/{}/task/{}/schedstat", process.pid(), thread)) >> ran;
+    if (ran == 0) return fail(ErrorKind::kUnsupported, "this kernel does not tell how long the vCPUs have run");
+    total += ran;
+  }
+  return total;
+}
+
+}  // namespace godwit::qemu

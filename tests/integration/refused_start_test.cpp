@@ -1,0 +1,109 @@
+// After the commit the destination's QEMU refuses to let the guest run, because somebody holds a lock on its disk: it
+// is asked again until it does, or goes back to the source when it certainly never ran.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "tests/integration/scene.h"
+#include "tests/support/godwit_temp_folder.h"
+
+namespace godwit::testing {
+namespace {
+
+/// As a program that opens the image with QEMU's block layer and lets nobody else write: QEMU locks byte 200 + n for
+/// each permission n that it does not share, and 1 is to write.
+class ImageLock {
+ public:
+  explicit ImageLock(const std::filesystem::path& image) : fd_(::open(image.c_str(), O_RDWR | O_CLOEXEC)) {
+    struct flock range {};
+    range.l_type = F_RDLCK;
+    range.l_whence = SEEK_SET;
+    range.l_start = 201;
+    range.l_len = 1;
+    EXPECT_EQ(::fcntl(fd_.get(), F_OFD_SETLK, &range), 0);
+  }
+  void release() { fd_.reset(); }
+
+ private:
+  UniqueFd fd_;
+};
+
+class RefusedStart : public ::testing::TestWithParam<QemuVersion> {
+ protected:
+  /// A pair with one disk, and a receiver that stands when it has read the commit. `source_locks`: the source's QEMU
+  /// minds locks on the image too.
+  void commit(bool source_locks, std::vector<std::string> receive = {}) {
+    ASSIGN_OR_FAIL(folder, TempFolder::make("/tmp"));
+    folder_ = std::move(folder);
+    image_ = folder_.path() / "disk";
+    { std::ofstream(image_, std::ios::binary) << std::string(1 << 20, '\0'); }
+    ASSIGN_OR_SKIP(scene, Scene::make(vm(source_locks), vm(true)));
+    scene_ = std::move(scene);
+    GodwitOptions options = failing_at("committed", "stop");
+    options.arguments = std::move(receive);
+    ASSERT_OK(scene_->receive(options));
+    ASSERT_OK(scene_->send());
+    ASSERT_OK(scene_->receiver().process().wait_until_stopped(seconds(60)));
+    lock_.emplace(image_);
+    ASSERT_OK(scene_->receiver().process().send_signal(SIGCONT));
+    ASSERT_OK(scene_->receiver().process().wait_for_error_line("does not let the guest run yet", seconds(30)));
+  }
+  QemuOptions vm(bool locks) const {
+    QemuOptions options = quiet_vm();
+    options.version = GetParam();
+    options.more = {"-drive",
+                    fmt::format("if=none,id=d,format=raw,file.driver=file,file.filename={},file.locking={}",
+                                image_.string(), locks ? "on" : "off"),
+                    "-device", "virtio-blk-pci,drive=d"};
+    return options;
+  }
+
+  TempFolder folder_;
+  std::filesystem::path image_;
+  std::unique_ptr<Scene> scene_;
+  std::optional<ImageLock> lock_;
+};
+
+TEST_P(RefusedStart, ALockThatIsHeldForAWhileIsWaitedFor) {
+  ASSERT_NO_FATAL_FAILURE(commit(true));
+  if (!scene_) return;
+  nap(seconds(3));
+  EXPECT_NE(scene_->source().status().value_or("?"), "running");
+  lock_->release();
+  ASSERT_OK(scene_->expect_moved());
+}
+
+TEST_P(RefusedStart, ALockThatIsHeldForEverSendsTheGuestBack) {
+  ASSERT_NO_FATAL_FAILURE(commit(false, {"--start-timeout", "2s"}));
+  if (!scene_) return;
+  ASSERT_OK(scene_->expect_source_runs({"never ran there", "lock"}));
+  EXPECT_FALSE(scene_->sink().alive()) << "a guest that went back must not be able to run there";
+  ASSIGN_OR_FAIL(received, scene_->receiver().wait(seconds(60)));
+  EXPECT_EQ(received.code, 1) << scene_->receiver().errors();
+  lock_->release();
+  ASSERT_OK(scene_->expect_next_migration_succeeds());
+}
+
+/// Nobody is certain of anything any more: the guest is stopped on both sides, and both say what to do.
+TEST_P(RefusedStart, AnEngineThatDiesMeanwhileLeavesTheSourceInDoubt) {
+  ASSERT_NO_FATAL_FAILURE(commit(false));
+  if (!scene_) return;
+  scene_->receiver().process().kill();
+  ASSIGN_OR_FAIL(sent, scene_->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 3) << scene_->sender().errors();
+  EXPECT_NE(scene_->source().status().value_or("?"), "running");
+  EXPECT_NE(scene_->sink().status().value_or("?"), "running");
+  ASSIGN_OR_FAIL(probe, start_probe(scene_->sink()));
+  ASSERT_OK(probe->wait(seconds(60)));
+  EXPECT_TRUE(says(probe->output() + probe->errors(), "type `cont`")) << probe->output() << probe->errors();
+  lock_->release();
+  ASSERT_OK(scene_->sink().go_on());
+  ASSERT_OK(expect_guest_works(scene_->sink()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, RefusedStart, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
+                         [](const auto& tested) { return tested.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
+}  // namespace
+}  // namespace godwit::testing

@@ -16,6 +16,7 @@
 #include "app/wiring.h"
 #include "engine/journal.h"
 #include "engine/sink.h"
+#include "vmm/qemu/incoming.h"
 
 namespace godwit {
 
@@ -30,6 +31,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
   const auto milestone = TRY(failpoint_from_environment());
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   TRY(check_sink_vm(vm.inspection));
+  TRY(qemu::check_waits_for_us(*vm.qmp, *vm.process));
   // Held while this process lives: a second receive on this QEMU would write over the first one's guest.
   auto journal = TRY(Journal::open(default_state_folder(), {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");

@@ -64,6 +64,7 @@ struct SendTexts : SharedTexts {
 
 struct ReceiveTexts : SharedTexts {
   Text listen, timeout;
+  bool any_vm = false, any_disks = false;
 };
 
 struct ProbeTexts {
@@ -111,6 +112,8 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (required)");
   add(*receive, "--listen", texts.listen, "ADDRESS", "tcp://host:port or unix:///path (required)");
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
+  receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
+  receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
   return receive;
@@ -171,6 +174,7 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   TRY(read_shared(texts, options));
   options.listen = TRY_IN("--listen", parse_address(*texts.listen));
   if (texts.timeout) options.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;
 }
 

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "engine/goals.h"
 #include "net/address.h"
+#include "vm/fit.h"
 
 namespace godwit {
 
@@ -38,6 +39,7 @@ struct ReceiveOptions {
   pid_t pid = 0;
   std::string report_file;
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
+  Lenience lenience;
 };
 
 struct ProbeOptions {

@@ -16,6 +16,7 @@
 #include "app/wiring.h"
 #include "engine/journal.h"
 #include "engine/sink.h"
+#include "vmm/qemu/disk_images.h"
 #include "vmm/qemu/incoming.h"
 
 namespace godwit {
@@ -50,6 +51,9 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
       },
       .clock = clock,
       .kernels = best_kernels(host),
+      .lenience = options.lenience,
+      .match_samples = [&vm](const Disk& source,
+                             const Disk& sink) { return qemu::match_disk(*vm.qmp, *vm.process, source, sink); },
       .patience = options.timeout,
       .on_milestone = milestone,
       .on_note = note,

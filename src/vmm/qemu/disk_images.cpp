@@ -53,23 +53,30 @@ std::string without_credentials(std::string name) {
   return name;
 }
 
-std::string name_for_people(const TreeDevice* device, const Json& block) {
-  const std::string names[] = {device == nullptr ? "" : device->id, text_at(block, "device"),
-                               text_at(member(block, "inserted"), "node-name"), text_at(block, "qdev")};
+/// The id that the operator gave: of the PCI function, where a virtio disk sits behind one.
+std::string id_of(const std::vector<TreeDevice>& tree, const TreeDevice* device) {
+  if (device == nullptr) return {};
+  const bool is_inner = device->id.empty() && device->parent && tree[*device->parent].place == device->place;
+  return is_inner ? tree[*device->parent].id : device->id;
+}
+
+std::string name_for_people(const std::string& id, const Json& block) {
+  const std::string names[] = {id, text_at(block, "device"), text_at(member(block, "inserted"), "node-name"),
+                               text_at(block, "qdev")};
   for (const auto& name : names) {
     if (!name.empty()) return name.substr(0, kMaxName);
   }
-  return device == nullptr ? "?" : device->type;
+  return "without a name";
 }
 
-Disk describe(const Json& block, const TreeDevice* device) {
+Disk describe(const Json& block, const TreeDevice* device, const std::string& id) {
   const Json& inserted = member(block, "inserted");
   const Json& image = member(inserted, "image");
   const Json& cache = member(inserted, "cache");
   Disk disk;
   disk.place = device == nullptr ? std::string() : device->place;
   disk.firmware = device != nullptr && device->type.starts_with("cfi.pflash");
-  disk.name = name_for_people(device, block);
+  disk.name = name_for_people(id, block);
   disk.inserted = !inserted.is_null();
   disk.node = text_at(inserted, "node-name").substr(0, kMaxName);
   disk.format = text_at(image, "format").substr(0, kMaxName);
@@ -91,7 +98,7 @@ Result<std::vector<Disk>> list_disks(Qmp& qmp, const RemoteProcess& process) {
   for (const Json& block : blocks) {
     const TreeDevice* device = find_device(tree, block);
     if ((device == nullptr && text_at(block, "qdev").empty()) || disks.size() == kMaxDisks) continue;
-    Disk disk = describe(block, device);
+    Disk disk = describe(block, device, id_of(tree, device));
     if (disk.inserted) {
       if (const auto file = open_image(qmp, process, disk.file)) identify_image(file->get(), disk);
     }

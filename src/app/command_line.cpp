@@ -64,6 +64,7 @@ struct SendTexts : SharedTexts {
 
 struct ReceiveTexts : SharedTexts {
   Text listen, timeout, start_timeout;
+  bool any_vm = false, any_disks = false;
 };
 
 struct ProbeTexts {
@@ -113,6 +114,8 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
   add(*receive, "--start-timeout", texts.start_timeout, "TIME",
       "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
+  receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
+  receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
   return receive;
@@ -176,6 +179,7 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
   }
+  options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;
 }
 

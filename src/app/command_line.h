@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "engine/goals.h"
 #include "net/address.h"
+#include "vm/fit.h"
 
 namespace godwit {
 
@@ -40,6 +41,7 @@ struct ReceiveOptions {
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
   /// After the commit: how long to go on asking a QEMU that refuses to let the guest run.
   Duration start_timeout = std::chrono::seconds(60);
+  Lenience lenience;
 };
 
 struct ProbeOptions {

@@ -49,6 +49,16 @@ Json json_of(const VmFindings& vm) {
   for (const auto& obstacle : inspection.obstacles) {
     obstacles.push_back(Json{{"what", obstacle.what}, {"why", obstacle.why}});
   }
+  Json images = Json::array();
+  for (const auto& disk : inspection.fingerprint.disks) {
+    images.push_back(Json{{"name", disk.name},
+                          {"place", disk.place},
+                          {"file", disk.file},
+                          {"format", disk.format},
+                          {"bytes", disk.size},
+                          {"storage", name_of(disk.storage)},
+                          {"file_system", disk.file_system}});
+  }
   return Json{{"pid", vm.pid},
               {"name", inspection.fingerprint.vm_name},
               {"status", inspection.status},
@@ -59,7 +69,9 @@ Json json_of(const VmFindings& vm) {
               {"qemu_version", inspection.fingerprint.version},
               {"uuid", inspection.uuid},
               {"blocks", std::move(blocks)},
+              {"disks", std::move(images)},
               {"direct_disks", std::move(disks)},
+              {"warnings", unsafe_caches(inspection.fingerprint.disks)},
               {"tracker", vm.verdict.tracker},
               {"obstacles", std::move(obstacles)},
               {"notes", vm.notes},

@@ -64,6 +64,8 @@ std::string vm_text(const VmFindings& vm) {
   for (const auto& obstacle : inspection.obstacles) lines.push_back(obstacle.what + ": " + obstacle.why);
   out += rows("obstacles", lines, "none");
   if (!vm.notes.empty()) out += rows("left behind", vm.notes, "nothing");
+  if (const auto warnings = unsafe_caches(fingerprint.disks); !warnings.empty())
+    out += rows("warnings", warnings, "none");
   out += row("can be moved", vm.verdict.can_be_moved ? "yes" : "no");
   for (const std::string& reason : vm.verdict.reasons) out += row("", reason);
   return out;

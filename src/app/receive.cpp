@@ -17,6 +17,8 @@
 #include "app/wiring.h"
 #include "engine/journal.h"
 #include "engine/sink.h"
+#include "vmm/qemu/disk_images.h"
+#include "vmm/qemu/incoming.h"
 
 namespace godwit {
 
@@ -37,6 +39,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
     return fail(ErrorKind::kRefused,
                 "this QEMU takes in no VM before it is clear what a godwit that died has left (above)");
   }
+  TRY(qemu::check_waits_for_us(*vm.qmp, *vm.process));
   // Held while this process lives: a second receive on this QEMU would write over the first one's guest.
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   TRY(journal.receiving());
@@ -57,6 +60,9 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
       },
       .clock = clock,
       .kernels = best_kernels(host),
+      .lenience = options.lenience,
+      .match_samples = [&vm](const Disk& source,
+                             const Disk& sink) { return qemu::match_disk(*vm.qmp, *vm.process, source, sink); },
       .patience = options.timeout,
       .start_patience = options.start_timeout,
       .on_milestone = milestone,

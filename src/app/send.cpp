@@ -20,6 +20,7 @@
 #include "app/wiring.h"
 #include "engine/source.h"
 #include "net/rate_limit.h"
+#include "vmm/qemu/disk_images.h"
 
 namespace godwit {
 
@@ -64,6 +65,8 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
                 "this VM is not moved before it is clear what a godwit that died has left (above)");
   }
   TRY(check_source_vm(vm.inspection));
+  qemu::sample_disks(*vm.qmp, *vm.process, vm.inspection.fingerprint.disks);
+  for (const auto& warning : unsafe_caches(vm.inspection.fingerprint.disks)) note("warning: " + warning);
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
@@ -99,6 +102,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
             if (printer) printer->post(progress);
           },
       .on_milestone = milestone,
+      .on_note = note,
       .on_moved = show,
       .cancelled = cancelled,
       .program = std::string(kProgram),

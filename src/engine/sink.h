@@ -19,6 +19,7 @@
 #include "engine/report.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
+#include "vm/fit.h"
 #include "vmm/hypervisor.h"
 
 namespace godwit {
@@ -32,6 +33,9 @@ struct SinkParts {
   std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
   const Clock& clock;
   const Kernels& kernels;
+  Lenience lenience;  ///< what the operator lets pass
+  MatchSamples
+      match_samples;    ///< reads this side's disks where the source has looked at its own; none: they are not read
   Duration patience{};  ///< how long to wait for a source; zero: for ever
   /// After a commit: how long to go on asking a hypervisor that refuses to let the guest run.
   Duration start_patience = std::chrono::seconds(60);

@@ -91,7 +91,8 @@ Status SinkMigration::greet() {
   if (hello == nullptr) return fail(ErrorKind::kProtocol, "the source's first message was not Hello");
   source_version_ = hello->fingerprint.version;
   lane_count_ = hello->lanes;
-  auto reasons = differences(hello->fingerprint, parts_.fingerprint);
+  const Fit found = fit(hello->fingerprint, parts_.fingerprint, parts_.lenience, parts_.match_samples);
+  auto reasons = found.refusals;
   if (lane_count_ < 1 || lane_count_ > kMostLanes) {
     reasons.push_back(fmt::format("it asks for {} lanes, 1 to {} are possible", lane_count_, kMostLanes));
   }
@@ -108,7 +109,10 @@ Status SinkMigration::greet() {
     (void)control_->send(wire::Refusal{reason});
     return fail(ErrorKind::kRefused, "the VM that was offered does not fit: " + reason);
   }
-  TRY(control_->send(wire::Welcome{parts_.fingerprint, parts_.program}));
+  for (const auto& warning : found.warnings) {
+    if (parts_.on_note) parts_.on_note("warning: " + warning);
+  }
+  TRY(control_->send(wire::Welcome{parts_.fingerprint, parts_.program, found.warnings}));
   heartbeat_.emplace(*control_);
   lane_channels_ = TRY(await_lanes(parts_.listener, secret_, lane_count_, parts_.clock, parts_.on_note));
   control_channel_->set_receive_timeout(kPeerDeadAfter);

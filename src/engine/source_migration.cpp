@@ -123,6 +123,9 @@ Status SourceMigration::connect() {
   if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
   welcomed_ = true;
   sink_version_ = welcome->fingerprint.version;
+  for (const auto& warning : welcome->warnings) {
+    if (parts_.on_note) parts_.on_note("warning, from the destination: " + warning);
+  }
   control_channel_->set_receive_timeout(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   control_reader_ = std::jthread([this] { read_control(); });

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -67,19 +68,86 @@ void compare_blocks(Sentences& out, const Fingerprint& source, const Fingerprint
   }
 }
 
+// A number in the source's map that the sink's has too, with another value.
+template <typename Map>
+void compare_maps(Sentences& out, std::string_view what, const Map& source, const Map& sink) {
+  for (const auto& [name, value] : source) {
+    const auto other = sink.find(name);
+    if (other == sink.end() || other->second == value) continue;
+    out.push_back(fmt::format("{} '{}' is {} at the source, {} at the sink", what, name, value, other->second));
+  }
+}
+
+/// The name that leads to another machine type at each version is what people write: "pc".
+void compare_machines(Sentences& out, const Fingerprint& source, const Fingerprint& sink) {
+  if (source.machine == sink.machine) return;
+  std::string hint;
+  if (!sink.machine_alias.empty()) {
+    hint = fmt::format(" (which is what '{}' means in this version of QEMU: name the machine type in full)",
+                       sink.machine_alias);
+  }
+  out.push_back(
+      fmt::format("the machine type is '{}' at the source, '{}' at the sink{}", source.machine, sink.machine, hint));
+}
+
+void compare_cpus(Sentences& out, const Fingerprint& source, const Fingerprint& sink) {
+  if (source.cpus != sink.cpus) {
+    out.push_back(fmt::format("the VM has {} CPUs at the source, {} at the sink", source.cpus, sink.cpus));
+  }
+  if (source.physical_bits != sink.physical_bits && source.physical_bits != 0 && sink.physical_bits != 0) {
+    out.push_back(fmt::format("physical addresses have {} bits (phys-bits) at the source, {} at the sink",
+                              source.physical_bits, sink.physical_bits));
+  }
+  compare_maps(out, "CPU topology:", source.topology, sink.topology);
+  // Where their numbers or the topology differ all has been said; what is left is that others are plugged in.
+  if (source.cpus != sink.cpus || source.topology != sink.topology || sink.cpu_places.empty()) return;
+  for (const auto& place : source.cpu_places) {
+    if (std::find(sink.cpu_places.begin(), sink.cpu_places.end(), place) != sink.cpu_places.end()) continue;
+    out.push_back(fmt::format("the CPU at {} is missing at the sink", place));
+  }
+}
+
+bool is_main_memory(const Fingerprint& vm, const std::string& name) {
+  return find_block(vm, name) != nullptr;
+}
+
+/// ROMs, video memory, flash: the sink must have each block of the source, for QEMU ends itself at one that it does not
+/// know, and may have more. Tables that the firmware fetches ("/rom@...") take the source's size.
+void compare_memory(Sentences& out, const Fingerprint& source, const Fingerprint& sink) {
+  if (source.memory.empty() || sink.memory.empty()) return;
+  for (const auto& block : source.memory) {
+    if (is_main_memory(source, block.name)) continue;
+    const auto other = std::find_if(sink.memory.begin(), sink.memory.end(),
+                                    [&](const Fingerprint::Memory& m) { return m.name == block.name; });
+    if (other == sink.memory.end()) {
+      out.push_back(
+          fmt::format("memory block '{}' ({} bytes at the source) is missing at the sink", block.name, block.size));
+      continue;
+    }
+    const bool resizes = block.name.starts_with("/rom@");
+    if (resizes ? block.size <= other->most : block.size == other->size) continue;
+    out.push_back(fmt::format("memory block '{}' has {} bytes at the source, {} bytes at the sink", block.name,
+                              block.size, resizes ? other->most : other->size));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> differences(const Fingerprint& source, const Fingerprint& sink) {
   Sentences out;
   compare_text(out, "hypervisor", source.hypervisor, sink.hypervisor);
-  compare_text(out, "machine type", source.machine, sink.machine);
+  compare_machines(out, source, sink);
   compare_text(out, "accelerator", source.accelerator, sink.accelerator);
   compare_text(out, "CPU model", source.cpu_model, sink.cpu_model);
-  if (source.cpus != sink.cpus) {
-    out.push_back(fmt::format("the VM has {} CPUs at the source, {} at the sink", source.cpus, sink.cpus));
-  }
+  compare_cpus(out, source, sink);
   compare_features(out, source, sink);
   compare_blocks(out, source, sink);
+  // On another board everything sits elsewhere: that says no more.
+  if (source.machine != sink.machine) return out;
+  compare_maps(out, "machine property", source.machine_properties, sink.machine_properties);
+  const auto devices = compare_devices(source.devices, sink.devices, source.version == sink.version);
+  out.insert(out.end(), devices.begin(), devices.end());
+  compare_memory(out, source, sink);
   return out;
 }
 

@@ -2,8 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wire/disk_json.h"
 #include "wire/json_fields.h"
 #include "wire/limits.h"
+#include "wire/machine_json.h"
 
 namespace godwit::wire {
 
@@ -16,15 +18,18 @@ json json_of(const Fingerprint& fingerprint) {
   }
   json features = json::object();
   for (const auto& [name, bits] : fingerprint.cpu_features) features[name] = bits;
-  return {{"hypervisor", fingerprint.hypervisor},
-          {"version", fingerprint.version},
-          {"vm_name", fingerprint.vm_name},
-          {"machine", fingerprint.machine},
-          {"accelerator", fingerprint.accelerator},
-          {"cpu_model", fingerprint.cpu_model},
-          {"cpu_features", std::move(features)},
-          {"cpus", fingerprint.cpus},
-          {"blocks", std::move(blocks)}};
+  json object = {{"hypervisor", fingerprint.hypervisor},
+                 {"version", fingerprint.version},
+                 {"vm_name", fingerprint.vm_name},
+                 {"machine", fingerprint.machine},
+                 {"accelerator", fingerprint.accelerator},
+                 {"cpu_model", fingerprint.cpu_model},
+                 {"cpu_features", std::move(features)},
+                 {"cpus", fingerprint.cpus},
+                 {"blocks", std::move(blocks)}};
+  add_machine(object, fingerprint);
+  add_disks(object, fingerprint.disks);
+  return object;
 }
 
 Result<Fingerprint> fingerprint_of(const json& object) {
@@ -51,6 +56,8 @@ Result<Fingerprint> fingerprint_of(const json& object) {
     read.size = TRY_IN("blocks", number_field<std::uint64_t>(block, "size"));
     read.page_size = TRY_IN("blocks", number_field<std::uint64_t>(block, "page_size"));
   }
+  TRY(read_machine(object, fingerprint));
+  fingerprint.disks = TRY(read_disks(object));
   return fingerprint;
 }
 

@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 Result<Fingerprint> fingerprint_in(const json& object) {
-  // A fingerprint has nine keys; later ones may have more.
+  // A fingerprint has some twenty keys; later ones may have more.
   const json* fingerprint = TRY(object_field(object, "fingerprint", 256));
   return TRY_IN("fingerprint", fingerprint_of(*fingerprint));
 }
@@ -38,7 +38,11 @@ Result<Hello> decode_hello(Bytes body) {
 }
 
 std::string encode_json(const Welcome& welcome) {
-  return dump({{"fingerprint", json_of(welcome.fingerprint)}, {"program", clip(welcome.program, kMaxProgramBytes)}});
+  json body = {{"fingerprint", json_of(welcome.fingerprint)}, {"program", clip(welcome.program, kMaxProgramBytes)}};
+  for (std::size_t i = 0; i < welcome.warnings.size() && i < kMaxWarnings; ++i) {
+    body["warnings"].push_back(clip(welcome.warnings[i], kMaxReasonBytes));
+  }
+  return dump(body);
 }
 
 Result<Welcome> decode_welcome(Bytes body) {
@@ -46,6 +50,14 @@ Result<Welcome> decode_welcome(Bytes body) {
   Welcome welcome;
   welcome.fingerprint = TRY(fingerprint_in(object));
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
+  const json* warnings = TRY(array_field_if(object, "warnings", kMaxWarnings));
+  if (warnings == nullptr) return welcome;
+  for (const json& warning : *warnings) {
+    if (!warning.is_string() || warning.get_ref<const std::string&>().size() > kMaxReasonBytes) {
+      return fail(ErrorKind::kProtocol, "malformed JSON: an entry of 'warnings' is no text, or too long");
+    }
+    welcome.warnings.push_back(warning.get<std::string>());
+  }
   return welcome;
 }
 

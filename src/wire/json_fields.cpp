@@ -109,4 +109,33 @@ Result<const json*> array_field(const json& object, const std::string& key, std:
   return value;
 }
 
+Result<std::string> text_field_or(const json& object, const std::string& key, std::size_t limit,
+                                  std::string otherwise) {
+  if (!object.contains(key)) return otherwise;
+  return text_field(object, key, limit);
+}
+
+Result<std::uint64_t> number_field_or(const json& object, const std::string& key, std::uint64_t limit,
+                                      std::uint64_t otherwise) {
+  if (!object.contains(key)) return otherwise;
+  return number_field(object, key, limit);
+}
+
+Result<bool> flag_field_or(const json& object, const std::string& key, bool otherwise) {
+  const auto found = object.find(key);
+  if (found == object.end()) return otherwise;
+  if (!found->is_boolean()) return bad(fmt::format("'{}' is neither true nor false", key));
+  return found->get<bool>();
+}
+
+Result<const json*> object_field_if(const json& object, const std::string& key, std::size_t limit) {
+  if (!object.contains(key)) return nullptr;
+  return object_field(object, key, limit);
+}
+
+Result<const json*> array_field_if(const json& object, const std::string& key, std::size_t limit) {
+  if (!object.contains(key)) return nullptr;
+  return array_field(object, key, limit);
+}
+
 }  // namespace godwit::wire

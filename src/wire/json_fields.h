@@ -27,6 +27,16 @@ Result<bool> flag_field(const nlohmann::json& object, const std::string& key);
 Result<const nlohmann::json*> object_field(const nlohmann::json& object, const std::string& key, std::size_t limit);
 Result<const nlohmann::json*> array_field(const nlohmann::json& object, const std::string& key, std::size_t limit);
 
+/// For keys that have a default: the field if it is there, checked as above, else the default.
+Result<std::string> text_field_or(const nlohmann::json& object, const std::string& key, std::size_t limit,
+                                  std::string otherwise);
+Result<std::uint64_t> number_field_or(const nlohmann::json& object, const std::string& key, std::uint64_t limit,
+                                      std::uint64_t otherwise);
+Result<bool> flag_field_or(const nlohmann::json& object, const std::string& key, bool otherwise);
+/// Null where there is none.
+Result<const nlohmann::json*> object_field_if(const nlohmann::json& object, const std::string& key, std::size_t limit);
+Result<const nlohmann::json*> array_field_if(const nlohmann::json& object, const std::string& key, std::size_t limit);
+
 /// A number of type T or smaller.
 template <typename T>
 Result<T> number_field(const nlohmann::json& object, const std::string& key) {

@@ -16,13 +16,22 @@ inline constexpr std::size_t kMaxNameBytes = 255;
 inline constexpr std::size_t kMaxCpuFeatures = 256;
 /// QEMU has at most 256 memory slots; ROMs and video memory come on top.
 inline constexpr std::size_t kMaxBlocks = 1024;
+/// A machine's devices, and a device's properties: QEMU's have some sixty.
+inline constexpr std::size_t kMaxDevices = 1024;
+inline constexpr std::size_t kMaxProperties = 256;
+inline constexpr std::size_t kMaxCpuPlaces = 4096;
+inline constexpr std::size_t kMaxDisks = 256;
+/// A disk's file name or address, longer ones are cut by the sender.
+inline constexpr std::size_t kMaxFileBytes = 512;
+inline constexpr std::size_t kMaxSamples = 64;
+inline constexpr std::size_t kMaxWarnings = 64;
 inline constexpr std::size_t kMaxProgramBytes = 256;
 inline constexpr std::size_t kMaxKindBytes = 64;
 /// A few sentences, one per difference of two fingerprints.
 inline constexpr std::size_t kMaxReasonBytes = 4096;
 
-/// Hello and Welcome: a fingerprint has about 3 KiB.
-inline constexpr std::size_t kMaxHelloBody = 256 * 1024;
+/// Hello and Welcome: a fingerprint has some 20 KiB, that of a machine with a thousand devices and CPUs about 1 MiB.
+inline constexpr std::size_t kMaxHelloBody = 2 * 1024 * 1024;
 /// Refusal and Abort: the reason, each of its bytes escaped.
 inline constexpr std::size_t kMaxReasonBody = 64 * 1024;
 inline constexpr std::size_t kMaxDoneBody = 4096;

@@ -61,6 +61,7 @@ struct Commit {
 struct Welcome {  ///< the sink fits
   Fingerprint fingerprint;
   std::string program;
+  std::vector<std::string> warnings;  ///< sentences for the operator: what could not be told, or is let pass
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

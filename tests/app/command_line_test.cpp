@@ -109,6 +109,10 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(plain.qmp, "/run/b.qmp");
   EXPECT_EQ(plain.listen.port, 4444);
   EXPECT_EQ(plain.timeout, Duration(1h));
+  EXPECT_FALSE(plain.lenience.any_vm || plain.lenience.any_disks);
+  const auto lenient =
+      parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://:1", "--any-vm", "--any-disks"});
+  EXPECT_TRUE(lenient.lenience.any_vm && lenient.lenience.any_disks);
   const auto full = parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--timeout",
                                             "90s", "--report", "r.json", "--pid", "12"});
   EXPECT_EQ(full.listen.host, "::1");

@@ -207,6 +207,59 @@ TEST(FingerprintJson, KeepsItsLimits) {
   EXPECT_FALSE(is_read(fingerprint));
 }
 
+TEST(FingerprintJson, KeepsTheLimitsOfTheMachine) {
+  const auto is_read = [](const auto& change) {
+    Fingerprint fingerprint = sample_fingerprint();
+    change(fingerprint);
+    return fingerprint_from_json(fingerprint_to_json(fingerprint)).has_value();
+  };
+  using F = Fingerprint;
+  const std::string long_name(kMaxNameBytes + 1, 'x');
+  EXPECT_TRUE(is_read([](F& f) { f.devices.resize(kMaxDevices), f.disks.resize(kMaxDisks); }));
+  EXPECT_FALSE(is_read([](F& f) { f.devices.resize(kMaxDevices + 1); }));
+  EXPECT_FALSE(is_read([](F& f) { f.disks.resize(kMaxDisks + 1); }));
+  EXPECT_FALSE(is_read([](F& f) { f.memory.resize(kMaxBlocks + 1); }));
+  EXPECT_FALSE(is_read([](F& f) { f.cpu_places.resize(kMaxCpuPlaces + 1); }));
+  EXPECT_FALSE(is_read([&](F& f) { f.cpu_places = {long_name}; }));
+  EXPECT_FALSE(is_read([&](F& f) { f.uuid = long_name; }));
+  EXPECT_FALSE(is_read([&](F& f) { f.devices = {{long_name, "", "", {}}}; }));
+  EXPECT_FALSE(is_read([&](F& f) { f.devices = {{"", "", "", {{long_name, ""}}}}; }));
+  EXPECT_FALSE(is_read([&](F& f) { f.topology[long_name] = 1; }));
+  EXPECT_FALSE(is_read([](F& f) { f.physical_bits = 256; }));
+  EXPECT_FALSE(is_read([](F& f) {
+    for (std::size_t i = 0; i <= kMaxProperties; ++i) f.machine_properties[std::to_string(i)] = "";
+  }));
+  EXPECT_FALSE(is_read([](F& f) { f.disks.resize(1), f.disks[0].samples.resize(kMaxSamples + 1); }));
+}
+
+TEST(FingerprintJson, OptionalKeysOfAWrongTypeAreRefused) {
+  const std::string rest = fingerprint_to_json(sample_fingerprint()).substr(1);
+  ASSERT_TRUE(fingerprint_from_json("{" + rest));
+  for (const char* key : {R"("uuid":1)", R"("physical_bits":"40")", R"("topology":[])", R"("topology":{"maxcpus":-1})",
+                          R"("cpu_places":[1])", R"("memory":[{"name":"x"}])", R"("memory":[1])", R"("devices":{})",
+                          R"("devices":[{"place":"x"}])", R"("devices":[{"place":"x","type":"y","properties":[]}])",
+                          R"("disks":[{"name":"x"}])", R"("disks":[{"name":"x","size":1,"inserted":1}])",
+                          R"("disks":[{"name":"x","size":1,"samples":[0]}])"}) {
+    const auto read = fingerprint_from_json("{" + std::string(key) + "," + rest);
+    ASSERT_FALSE(read) << key;
+    EXPECT_EQ(read.error().kind, ErrorKind::kProtocol);
+  }
+}
+
+TEST(Json, WarningsOfAWelcomeAreOptionalAndBounded) {
+  const std::string fingerprint = fingerprint_to_json(sample_fingerprint());
+  const auto welcome = [&](const std::string& more) {
+    return decode_text(MessageType::kWelcome, R"({"fingerprint":)" + fingerprint + R"(,"program":"")" + more + "}");
+  };
+  EXPECT_TRUE(welcome(""));
+  EXPECT_TRUE(welcome(R"(,"warnings":["x"])"));
+  expect_protocol_error(welcome(R"(,"warnings":[1])"), "warnings");
+  expect_protocol_error(welcome(R"(,"warnings":"x")"), "warnings");
+  std::string many = R"(,"warnings":[""])";
+  for (std::size_t i = 0; i < kMaxWarnings; ++i) many.insert(many.size() - 1, R"(,"")");
+  expect_protocol_error(welcome(many), "warnings");
+}
+
 TEST(FingerprintJson, ComesBackAsItWas) {
   const auto read = fingerprint_from_json(fingerprint_to_json(sample_fingerprint()));
   ASSERT_TRUE(read) << read.error().message;

@@ -72,6 +72,43 @@ std::uint64_t random_number(std::mt19937_64& random) {
   return random() >> (random() % 64);
 }
 
+std::map<std::string, std::string> random_texts(std::mt19937_64& random) {
+  std::map<std::string, std::string> texts;
+  for (auto n = random() % 10; n > 0; --n) texts[random_text(random, 255)] = random_text(random, 255);
+  return texts;
+}
+
+void fill_machine(Fingerprint& fingerprint, std::mt19937_64& random) {
+  for (std::string* text : {&fingerprint.uuid, &fingerprint.machine_alias, &fingerprint.boot_id}) {
+    *text = random_text(random, 255);
+  }
+  fingerprint.physical_bits = static_cast<unsigned>(random() % 256);
+  for (auto n = random() % 8; n > 0; --n) {
+    fingerprint.topology[random_text(random, 255)] = static_cast<std::uint32_t>(random_number(random));
+    fingerprint.cpu_places.push_back(random_text(random, 255));
+    fingerprint.memory.push_back({random_text(random, 255), random_number(random), random_number(random)});
+    fingerprint.devices.push_back(
+        {random_text(random, 255), random_text(random, 255), random_text(random, 255), random_texts(random)});
+  }
+  fingerprint.machine_properties = random_texts(random);
+}
+
+Disk random_disk(std::mt19937_64& random) {
+  Disk disk;
+  for (std::string* text :
+       {&disk.place, &disk.name, &disk.node, &disk.format, &disk.file, &disk.file_system, &disk.block_id}) {
+    *text = random_text(random, 255);
+  }
+  for (std::uint64_t* number : {&disk.size, &disk.device, &disk.inode, &disk.sample_key})
+    *number = random_number(random);
+  for (bool* flag : {&disk.inserted, &disk.read_only, &disk.firmware, &disk.direct, &disk.no_flush}) {
+    *flag = random() % 2 == 0;
+  }
+  disk.storage = static_cast<Storage>(random() % 4);
+  for (auto n = random() % 64; n > 0; --n) disk.samples.push_back({random_number(random), random_number(random)});
+  return disk;
+}
+
 Fingerprint random_fingerprint(std::mt19937_64& random) {
   Fingerprint fingerprint;
   for (std::string* text : {&fingerprint.hypervisor, &fingerprint.version, &fingerprint.vm_name, &fingerprint.machine,
@@ -85,6 +122,8 @@ Fingerprint random_fingerprint(std::mt19937_64& random) {
   for (auto n = random() % 20; n > 0; --n) {
     fingerprint.blocks.push_back({random_text(random, 255), random_number(random), random_number(random)});
   }
+  fill_machine(fingerprint, random);
+  for (auto n = random() % 5; n > 0; --n) fingerprint.disks.push_back(random_disk(random));
   return fingerprint;
 }
 
@@ -106,7 +145,8 @@ void fill(Hello& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), static_cast<std::uint16_t>(random()), random_text(random, 256)};
 }
 void fill(Welcome& m, std::mt19937_64& random) {
-  m = {random_fingerprint(random), random_text(random, 256)};
+  m = {random_fingerprint(random), random_text(random, 256), {}};
+  for (auto n = random() % 4; n > 0; --n) m.warnings.push_back(random_text(random, 4096));
 }
 void fill(DataMap& m, std::mt19937_64& random) {
   m = random_map(random);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/machine_fingerprint.h"
 
 namespace godwit::qemu {
 namespace {
@@ -15,17 +16,28 @@ Result<std::string> read_version(Qmp& qmp) {
   return fmt::format("{}.{}.{}", number_at(parts, "major"), number_at(parts, "minor"), number_at(parts, "micro"));
 }
 
+/// Bits that a guest sees because of its number of CPUs. QEMU computes them when the guest asks; 10.0 lists them as
+/// features too, 7.2 does not, and both show the guest the same. The topology itself is compared.
+std::uint64_t bits_of_topology(std::string_view word) {
+  constexpr std::uint64_t kHt = std::uint64_t{1} << 28;
+  constexpr std::uint64_t kCmpLegacy = std::uint64_t{1} << 1;
+  if (word == "cpuid 0x1 EDX") return kHt;
+  if (word == "cpuid 0x80000001 ECX") return kCmpLegacy;
+  return 0;
+}
+
 /// CPUID words as the guest sees them, all zero ones left out.
 Result<std::map<std::string, std::string>> read_features(Qmp& qmp, const std::string& cpu) {
   const Json words = TRY(qmp.execute("qom-get", Json{{"path", cpu}, {"property", "feature-words"}}));
   if (!words.is_array()) return fail(ErrorKind::kProtocol, "the CPU's feature words are no list");
   std::map<std::string, std::string> features;
   for (const Json& word : words) {
-    const std::uint64_t bits = number_at(word, "features");
-    if (bits == 0) continue;
+    std::uint64_t bits = number_at(word, "features");
     std::string name = fmt::format("cpuid {:#x}", number_at(word, "cpuid-input-eax"));
     if (!member(word, "cpuid-input-ecx").is_null()) name += fmt::format("/{}", number_at(word, "cpuid-input-ecx"));
-    features[name + " " + text_at(word, "cpuid-register")] = fmt::format("{:#x}", bits);
+    name += " " + text_at(word, "cpuid-register");
+    bits &= ~bits_of_topology(name);
+    if (bits != 0) features[name] = fmt::format("{:#x}", bits);
   }
   return features;
 }
@@ -51,6 +63,7 @@ Result<Fingerprint> read_fingerprint(Qmp& qmp) {
   const std::string cpu = text_at(cpus[0], "qom-path");
   vm.cpu_model = TRY(qom_text(qmp, cpu, "type"));
   vm.cpu_features = TRY(read_features(qmp, cpu));
+  TRY(read_machine(qmp, cpu, vm));
   return vm;
 }
 

@@ -193,6 +193,7 @@ std::vector<RamBlockLine> parse_ram_blocks(std::string_view text) {
     line.name = words[0];
     line.page_size = *count * unit;
     line.size = *used;
+    line.most = parse_number(words[5], 16).value_or(*used);
     if (words.size() > 6) line.host_address = parse_number(words[6], 16);
     lines.push_back(std::move(line));
   }

@@ -20,6 +20,7 @@ struct RamBlockLine {
   std::string name;
   std::uint64_t page_size = 0;
   std::uint64_t size = 0;  ///< used length, bytes
+  std::uint64_t most = 0;  ///< the length to which it may grow
   std::optional<std::uint64_t> host_address;
 };
 std::vector<RamBlockLine> parse_ram_blocks(std::string_view text);

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/log_tail.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/migration_watch.h"
@@ -57,8 +58,7 @@ class QemuSinkVm final : public SinkVm {
 
   Status check_alive() const override {
     if (!watch_.look().lost) return {};
-    return fail(ErrorKind::kHypervisor,
-                "the destination's QEMU has ended; why, it wrote in its own log (often: a device that differs)");
+    return fail(ErrorKind::kHypervisor, "the destination's QEMU has ended" + in_its_words());
   }
 
   void interrupt() noexcept override {
@@ -72,6 +72,7 @@ class QemuSinkVm final : public SinkVm {
   Status check_exports();
   bool await_process_end(Duration timeout) const;
   tl::unexpected<Error> load_failed();
+  std::string in_its_words() const;
 
   QemuVm& vm_;
   VmRecord& record_;
@@ -79,7 +80,9 @@ class QemuSinkVm final : public SinkVm {
   MigrationWatch watch_{*vm_.qmp};
   std::unique_ptr<MigrationSettings> settings_;
   UniqueFd socket_;
+  LogTail log_ = LogTail::of(vm_.process->pid());
   bool loading_ = false;       // QEMU has been told to take a stream in, and has not said that it has
+  bool survives_ = false;      // a load that fails does not end this QEMU
   bool may_have_run_ = false;  // a `cont` was not refused
 };
 
@@ -112,10 +115,16 @@ Status QemuSinkVm::check_exports() {
   return {};
 }
 
-/// With the first bytes, not before: from here on a QEMU whose stream breaks off ends itself.
+/// With the first bytes, not before: from here on a QEMU whose stream breaks off ends itself, or (since 9.1, if it is
+/// told so) stays to say why, and then takes no other VM in.
 Status QemuSinkVm::begin_load() {
   UniqueFd socket = TRY(give_stream_socket(*vm_.qmp, kSocketName));
-  auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", fmt::format("fd:{}", kSocketName)}});
+  const std::string uri = fmt::format("fd:{}", kSocketName);
+  auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}, {"exit-on-error", false}});
+  survives_ = begun.has_value();
+  // An older one names the argument that it does not know, and has begun nothing.
+  const bool older = !begun && begun.error().message.find("exit-on-error") != std::string::npos;
+  if (older) begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}});
   if (!begun) {
     withdraw_stream_socket(*vm_.qmp, kSocketName);
     return fail(std::move(begun).error());
@@ -175,17 +184,25 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
   return fail(ErrorKind::kTimedOut, "QEMU has not loaded the devices in time");
 }
 
+/// What it has written since it was attached to; where that cannot be read, where to look.
+std::string QemuSinkVm::in_its_words() const {
+  const std::string said = log_.lines();
+  if (!said.empty()) return fmt::format("; it says: {}", said);
+  return "; the reason is on its stderr (see its log; often a device that differs)";
+}
+
 /// Why QEMU did not take the stream: in its own words where it can still speak.
 tl::unexpected<Error> QemuSinkVm::load_failed() {
   const auto seen = watch_.await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, kReasonPatience);
   const auto state = vm_.qmp->execute("query-migrate");
   if (!state || seen.lost) {
-    return fail(ErrorKind::kHypervisor,
-                "QEMU ended itself while it loaded the devices; why, it wrote on its stderr (see its log)");
+    return fail(ErrorKind::kHypervisor, "QEMU ended itself while it loaded the devices" + in_its_words());
   }
   const std::string reason = text_at(*state, "error-desc");
-  return fail(ErrorKind::kHypervisor, fmt::format("QEMU did not load the devices ('{}'){}{}; see its log too",
-                                                  text_at(*state, "status"), reason.empty() ? "" : ": ", reason));
+  return fail(
+      ErrorKind::kHypervisor,
+      fmt::format("QEMU did not load the devices ('{}'){}{}{}; this QEMU takes in no other VM now: start it anew",
+                  text_at(*state, "status"), reason.empty() ? "" : ": ", reason, in_its_words()));
 }
 
 Status QemuSinkVm::resume() {

@@ -1,0 +1,106 @@
+#include "vmm/qemu/machine_fingerprint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "vmm/qemu/device_tree.h"
+#include "vmm/qemu/json_access.h"
+#include "vmm/qemu/ram_blocks.h"
+
+namespace godwit::qemu {
+namespace {
+
+// -machine options that a guest can notice later than at its boot. hpet and i8042 are devices too, but "auto" is none.
+constexpr std::array kMachineProperties = {
+    "max-ram-below-4g", "vmport", "hpet", "i8042", "smm", "acpi", "pit", "pic", "sata", "smbus", "nvdimm"};
+// Enough for any machine; bounds what is told to the peer.
+constexpr std::size_t kMaxCpuPlaces = 4096;
+constexpr std::size_t kMaxMemory = 1024;
+
+/// The answer, or null where this version does not know the command or the property.
+Result<Json> if_known(Result<Json> answer) {
+  const bool unknown =
+      !answer && (answer.error().kind == ErrorKind::kHypervisor || answer.error().kind == ErrorKind::kUnsupported);
+  if (unknown) return Json();
+  return answer;
+}
+
+Result<Json> property(Qmp& qmp, const std::string& path, const std::string& name) {
+  return if_known(qmp.execute("qom-get", Json{{"path", path}, {"property", name}}));
+}
+
+Status read_topology(Qmp& qmp, const std::string& cpu, Fingerprint& vm) {
+  const Json smp = TRY(property(qmp, "/machine", "smp"));
+  if (smp.is_object()) {
+    for (const auto& [name, value] : smp.items()) {
+      // How many CPUs it began with; how many it has now is known from themselves.
+      if (name == "cpus" || !value.is_number_unsigned()) continue;
+      vm.topology[name] = static_cast<std::uint32_t>(std::min<std::uint64_t>(value.get<std::uint64_t>(), ~0u));
+    }
+  }
+  const Json bits = TRY(property(qmp, cpu, "phys-bits"));
+  if (bits.is_number_unsigned()) vm.physical_bits = static_cast<unsigned>(bits.get<std::uint64_t>() & 0xff);
+
+  const Json slots = TRY(if_known(qmp.execute("query-hotpluggable-cpus")));
+  if (!slots.is_array()) return {};
+  for (const Json& slot : slots) {
+    if (text_at(slot, "qom-path").empty() || vm.cpu_places.size() == kMaxCpuPlaces) continue;
+    std::string place;
+    const Json& properties = member(slot, "props");
+    for (const char* part : {"socket-id", "die-id", "module-id", "core-id", "thread-id"}) {
+      // A part that one version does not list is 0 there: then it says nothing.
+      if (const auto number = number_at(properties, part); number != 0) place += fmt::format("{} {} ", part, number);
+    }
+    if (!place.empty()) place.pop_back();
+    vm.cpu_places.push_back(place.empty() ? "the first place" : place);
+  }
+  std::sort(vm.cpu_places.begin(), vm.cpu_places.end());
+  return {};
+}
+
+Status read_properties(Qmp& qmp, Fingerprint& vm) {
+  for (const char* name : kMachineProperties) {
+    const Json value = TRY(property(qmp, "/machine", name));
+    // "auto" is "on" or "off", and which of them is not told.
+    if (value.is_string() && value != "auto") vm.machine_properties[name] = value.get<std::string>();
+    if (value.is_boolean()) vm.machine_properties[name] = value.get<bool>() ? "on" : "off";
+    if (value.is_number_unsigned()) vm.machine_properties[name] = std::to_string(value.get<std::uint64_t>());
+  }
+  const Json machines = TRY(if_known(qmp.execute("query-machines")));
+  if (!machines.is_array()) return {};
+  for (const Json& machine : machines) {
+    if (text_at(machine, "name") == vm.machine) vm.machine_alias = text_at(machine, "alias");
+  }
+  return {};
+}
+
+Status read_memory(Qmp& qmp, Fingerprint& vm) {
+  for (const auto& line : parse_ram_blocks(TRY(qmp.human("info ramblock")))) {
+    if (vm.memory.size() < kMaxMemory) vm.memory.push_back({line.name, line.size, line.most});
+  }
+  return {};
+}
+
+Status read_devices(Qmp& qmp, Fingerprint& vm) {
+  const auto tree = parse_device_tree(TRY(qmp.human("info qtree")));
+  vm.devices = comparable_devices(tree);
+  auto more = TRY(devices_without_bus(qmp, tree));
+  vm.devices.insert(vm.devices.end(), more.begin(), more.end());
+  return {};
+}
+
+}  // namespace
+
+Status read_machine(Qmp& qmp, const std::string& cpu, Fingerprint& vm) {
+  vm.uuid = text_at(TRY(qmp.execute("query-uuid")), "UUID");
+  if (vm.uuid == "00000000-0000-0000-0000-000000000000") vm.uuid.clear();
+  TRY(read_topology(qmp, cpu, vm));
+  TRY(read_properties(qmp, vm));
+  TRY(read_memory(qmp, vm));
+  return read_devices(qmp, vm);
+}
+
+}  // namespace godwit::qemu

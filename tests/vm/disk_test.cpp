@@ -1,0 +1,167 @@
+#include "vm/disk.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace godwit {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+Disk file_on(Storage storage, const std::string& file_system, std::uint64_t inode) {
+  Disk disk;
+  disk.place = "PCI 03.0";
+  disk.name = "vb";
+  disk.format = "raw";
+  disk.file = "/images/vm1";
+  disk.size = 1 << 30;
+  disk.storage = storage;
+  disk.file_system = file_system;
+  disk.device = 0x801;
+  disk.inode = inode;
+  return disk;
+}
+Disk local(std::uint64_t inode) {
+  return file_on(Storage::kLocal, "ext4", inode);
+}
+Disk nfs(std::uint64_t inode) {
+  return file_on(Storage::kShared, "nfs", inode);
+}
+Disk block(const std::string& id, std::uint64_t device) {
+  Disk disk = file_on(Storage::kBlock, "", 0);
+  disk.device = device;
+  disk.block_id = id;
+  return disk;
+}
+Disk address(const std::string& uri) {
+  Disk disk = file_on(Storage::kUnknown, "", 0);
+  disk.file = uri;
+  return disk;
+}
+Disk read_only(Disk disk) {
+  disk.read_only = true;
+  return disk;
+}
+
+enum class Says { kNothing, kWarning, kRefusal };
+
+struct Case {
+  std::string name;
+  Disk source, sink;
+  bool same_host;
+  SampleMatch match;
+  Says says;
+};
+
+TEST(Disks, WhatIsTheSameAndWhatIsNot) {
+  const SampleMatch none, all{16, 16}, most{13, 16}, few{1, 16};
+  const Case cases[] = {
+      {"one host, the file itself", local(5), local(5), true, all, Says::kNothing},
+      {"one host, its guest writes meanwhile", local(5), local(5), true, few, Says::kNothing},
+      {"one host, a copy", local(5), local(6), true, all, Says::kRefusal},
+      {"one host, an empty one", local(5), local(6), true, few, Says::kRefusal},
+      {"one host, one device twice", block("", 7), block("", 7), true, none, Says::kNothing},
+      {"one host, two paths to one device", block("naa.5", 7), block("naa.5", 8), true, none, Says::kNothing},
+      {"one host, two devices", block("naa.5", 7), block("naa.6", 8), true, all, Says::kRefusal},
+      {"one host, two devices without names", block("", 7), block("", 8), true, all, Says::kWarning},
+      {"two hosts, NFS", nfs(5), nfs(5), false, all, Says::kNothing},
+      {"two hosts, NFS, a copy", nfs(5), nfs(6), false, all, Says::kRefusal},
+      {"two hosts, NFS and CephFS", nfs(5), file_on(Storage::kShared, "ceph", 6), false, all, Says::kWarning},
+      {"two hosts, the server and its client", local(5), nfs(5), false, all, Says::kNothing},
+      {"two hosts, another server's client", local(5), nfs(6), false, most, Says::kWarning},
+      {"two hosts, another server's client, other content", local(5), nfs(6), false, few, Says::kRefusal},
+      {"two hosts, a file of each", local(5), local(5), false, all, Says::kRefusal},
+      {"two hosts, a medium of each that is only read", read_only(local(5)), read_only(local(6)), false, all,
+       Says::kNothing},
+      {"two hosts, a medium of each, not the same", read_only(local(5)), read_only(local(6)), false, most,
+       Says::kRefusal},
+      {"two hosts, one world-wide name", block("naa.5", 7), block("naa.5", 9), false, all, Says::kNothing},
+      {"two hosts, two names", block("naa.5", 7), block("naa.6", 7), false, all, Says::kRefusal},
+      {"two hosts, no names", block("", 7), block("", 7), false, all, Says::kWarning},
+      {"two hosts, no names, other content", block("", 7), block("", 7), false, few, Says::kRefusal},
+      {"two hosts, one address", address("nbd://store/vm1"), address("nbd://store/vm1"), false, none, Says::kNothing},
+      {"two hosts, each its own", address("nbd://localhost/vm1"), address("nbd://localhost/vm1"), false, none,
+       Says::kWarning},
+      {"two hosts, two addresses", address("nbd://store/vm1"), address("nbd://store.lan/vm1"), false, none,
+       Says::kWarning},
+      {"FUSE", file_on(Storage::kUnknown, "fuse", 5), file_on(Storage::kUnknown, "fuse", 6), false, all,
+       Says::kWarning},
+  };
+  for (const auto& one : cases) {
+    const auto found = compare_disks({one.source}, {one.sink}, one.same_host, {one.match});
+    EXPECT_THAT(found.refusals, SizeIs(one.says == Says::kRefusal ? 1 : 0)) << one.name;
+    EXPECT_THAT(found.warnings, SizeIs(one.says == Says::kWarning ? 1 : 0)) << one.name;
+  }
+}
+
+TEST(Disks, WhatTheGuestWouldNoticeIsRefusedWithBothValues) {
+  const struct {
+    std::function<void(Disk&)> change;
+    std::string source, sink;
+  } cases[] = {
+      {[](Disk& d) { d.size = 1 << 29; }, "1073741824 bytes at the source", "536870912 bytes at the sink"},
+      {[](Disk& d) { d.inserted = false; }, "'/images/vm1' at the source", "nothing at the sink"},
+      {[](Disk& d) { d.read_only = true; }, "writable at the source", "read-only at the sink"},
+      {[](Disk& d) { d.format = "qcow2", d.inode = 6; }, "raw at the source", "qcow2 at the sink"},
+      {[](Disk& d) { d.place = "PCI 04.0", d.name = "other"; }, "'vb' at PCI 03.0", "missing at the sink"},
+  };
+  for (const auto& one : cases) {
+    Disk sink = local(5);
+    one.change(sink);
+    const auto found = compare_disks({local(5)}, {sink}, true, {});
+    EXPECT_THAT(found.refusals,
+                ElementsAre(AllOf(HasSubstr(one.source), HasSubstr(one.sink), HasSubstr("--any-disks"))));
+  }
+}
+
+TEST(Disks, TwoThatAreSwappedAreNamed) {
+  std::vector<Disk> source = {nfs(5), nfs(6)};
+  source[1].place = "PCI 04.0";
+  source[1].name = "data";
+  auto sink = source;
+  std::swap(sink[0].inode, sink[1].inode);
+  const auto found = compare_disks(source, sink, false, {});
+  EXPECT_THAT(found.refusals, ElementsAre(AllOf(HasSubstr("'vb'"), HasSubstr("'data'")),
+                                          AllOf(HasSubstr("'data'"), HasSubstr("'vb'"))));
+  // Addresses prove no difference, but they prove that it is the other one.
+  source = {address("nbd://store/a"), address("nbd://store/b")};
+  source[1].place = "PCI 04.0";
+  sink = source;
+  std::swap(sink[0].file, sink[1].file);
+  EXPECT_THAT(compare_disks(source, sink, false, {}).refusals, SizeIs(2));
+}
+
+TEST(Disks, FirmwareFilesMayBeOthersAndEmptyDrivesFit) {
+  Disk flash = local(5);
+  flash.firmware = true;
+  Disk other = local(6);
+  other.firmware = true;
+  EXPECT_THAT(compare_disks({flash}, {other}, false, {}).refusals, IsEmpty());
+  other.size = 4096;
+  EXPECT_THAT(compare_disks({flash}, {other}, false, {}).refusals, SizeIs(1));
+  Disk empty;
+  empty.place = "PCI 01.1 / IDE 1.0";
+  empty.inserted = false;
+  EXPECT_THAT(compare_disks({empty}, {empty}, false, {}).refusals, IsEmpty());
+}
+
+TEST(UnsafeCaches, AreNamed) {
+  Disk cached = nfs(5);
+  EXPECT_THAT(unsafe_caches({cached}), ElementsAre(AllOf(HasSubstr("'vb'"), HasSubstr("cache.direct=on"))));
+  cached.direct = true;
+  EXPECT_THAT(unsafe_caches({cached}), IsEmpty());
+  cached.no_flush = true;
+  EXPECT_THAT(unsafe_caches({cached}), ElementsAre(HasSubstr("no-flush")));
+  EXPECT_THAT(unsafe_caches({read_only(cached)}), IsEmpty());
+  EXPECT_THAT(unsafe_caches({block("naa.5", 7)}), SizeIs(1));
+  EXPECT_THAT(unsafe_caches({file_on(Storage::kShared, "ceph", 5), local(5)}), IsEmpty());
+}
+
+}  // namespace
+}  // namespace godwit

@@ -1,0 +1,108 @@
+// Devices as "info qtree" lists them: in text that QEMU printed, and of real QEMUs.
+#include "vmm/qemu/device_tree.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace godwit::qemu {
+namespace {
+
+using ::testing::Contains;
+using ::testing::Key;
+using ::testing::Not;
+using ::testing::Pair;
+
+constexpr std::string_view kTree =
+    "bus: main-system-bus\r\n"
+    "  type System\r\n"
+    "  dev: hpet, id \"\"\r\n"
+    "    gpio-in \"\" 2\r\n"
+    "    timers = 3 (0x3)\r\n"
+    "    hpet-offset-saved = true\r\n"
+    "  dev: i440FX-pcihost, id \"\"\r\n"
+    "    short_root_bus = 0 (0x0)\r\n"
+    "    bus: pci.0\r\n"
+    "      type PCI\r\n"
+    "      dev: virtio-scsi-pci, id \"vs\"\r\n"
+    "        addr = 06.0\r\n"
+    "        rombar = -1 (0xffffffffffffffff)\r\n"
+    "        romsize = 4294967295 (0xffffffff)\r\n"
+    "        class SCSI controller, addr 00:06.0, pci id 1af4:1004 (sub 1af4:0008)\r\n"
+    "        bus: virtio-bus\r\n"
+    "          type virtio-pci-bus\r\n"
+    "          dev: virtio-scsi-device, id \"\"\r\n"
+    "            num_queues = 2 (0x2)\r\n"
+    "            event_idx = true\r\n"
+    "            use-started = true\r\n"
+    "            iothread = \"\"\r\n"
+    "            bus: vs.0\r\n"
+    "              type SCSI\r\n"
+    "              dev: scsi-hd, id \"\"\r\n"
+    "                drive = \"d1\"\r\n"
+    "                serial = \"a b\"\r\n"
+    "                logical_block_size = 512 (512 B)\r\n"
+    "                channel = 0 (0x0)\r\n"
+    "                scsi-id = 0 (0x0)\r\n"
+    "                lun = 1 (0x1)\r\n"
+    "      dev: qemu-xhci, id \"xh\"\r\n"
+    "        addr = 09.0\r\n"
+    "        bus: xh.0\r\n"
+    "          type usb-bus\r\n"
+    "          dev: usb-tablet, id \"\"\r\n"
+    "            port = \"\"\r\n"
+    "            addr 0.0, port 1, speed 480, name QEMU USB Tablet, attached\r\n"
+    "      dev: PIIX3, id \"\"\r\n"
+    "        addr = 01.0\r\n"
+    "        bus: isa.0\r\n"
+    "          type ISA\r\n"
+    "          dev: isa-i8259, id \"\"\r\n"
+    "          dev: isa-i8259, id \"\"\r\n";
+
+const Device* find(const std::vector<Device>& devices, const std::string& place) {
+  const auto found = std::find_if(devices.begin(), devices.end(), [&](const Device& d) { return d.place == place; });
+  return found == devices.end() ? nullptr : &*found;
+}
+
+TEST(DeviceTree, PlacesAreThoseThatTheGuestSees) {
+  const auto devices = comparable_devices(parse_device_tree(kTree));
+  std::vector<std::string> places;
+  for (const auto& device : devices) places.push_back(device.place + "=" + device.type);
+  EXPECT_THAT(places, ::testing::ElementsAre("hpet=hpet", "i440FX-pcihost=i440FX-pcihost", "PCI 06.0=virtio-scsi-pci",
+                                             "PCI 06.0 / SCSI 0:0:1=scsi-hd", "PCI 09.0=qemu-xhci",
+                                             "PCI 09.0 / USB 1=usb-tablet", "PCI 01.0=PIIX3",
+                                             "PCI 01.0 / isa-i8259=isa-i8259", "PCI 01.0 / isa-i8259 #2=isa-i8259"));
+}
+
+TEST(DeviceTree, PropertiesAreThoseOfTheGuest) {
+  const auto devices = comparable_devices(parse_device_tree(kTree));
+  const Device* scsi = find(devices, "PCI 06.0");
+  ASSERT_NE(scsi, nullptr);
+  EXPECT_EQ(scsi->id, "vs");
+  EXPECT_THAT(scsi->properties, Contains(Pair("num_queues", "2")));
+  EXPECT_THAT(scsi->properties, Contains(Pair("event_idx", "on"))) << "a feature of the device behind the function";
+  EXPECT_THAT(scsi->properties, Contains(Pair("rombar", "1"))) << "the default, as older versions write it";
+  EXPECT_THAT(scsi->properties, Not(Contains(Key("use-started"))));
+  EXPECT_THAT(scsi->properties, Not(Contains(Key("iothread"))));
+  const Device* disk = find(devices, "PCI 06.0 / SCSI 0:0:1");
+  ASSERT_NE(disk, nullptr);
+  EXPECT_THAT(disk->properties, Contains(Pair("serial", "a b")));
+  EXPECT_THAT(disk->properties, Contains(Pair("logical_block_size", "512")));
+  EXPECT_THAT(disk->properties, Not(Contains(Key("drive"))));
+  EXPECT_THAT(find(devices, "PCI 09.0 / USB 1")->properties, Not(Contains(Key("port"))));
+}
+
+TEST(DeviceTree, AnythingIsSurvived) {
+  EXPECT_TRUE(parse_device_tree("").empty());
+  EXPECT_TRUE(parse_device_tree("unknown command: 'info qtree'\n").empty());
+  EXPECT_EQ(parse_device_tree("dev: x\n  a = \n   dev: y, id \"\n  b = \"\n").size(), 2u);
+  // Every cut of a good answer, and one that is turned round.
+  for (std::size_t i = 0; i < kTree.size(); ++i) (void)comparable_devices(parse_device_tree(kTree.substr(i)));
+  std::string many;
+  for (int i = 0; i < 5000; ++i) many += "dev: x, id \"\"\n";
+  EXPECT_EQ(parse_device_tree(many).size(), 1024u);
+}
+
+}  // namespace
+}  // namespace godwit::qemu

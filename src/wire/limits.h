@@ -21,6 +21,9 @@ inline constexpr std::size_t kMaxKindBytes = 64;
 /// A few sentences, one per difference of two fingerprints.
 inline constexpr std::size_t kMaxReasonBytes = 4096;
 
+/// Lanes of one migration: more than any link has use for.
+inline constexpr std::size_t kMaxLanes = 64;
+
 /// Hello and Welcome: a fingerprint has about 3 KiB.
 inline constexpr std::size_t kMaxHelloBody = 256 * 1024;
 /// Refusal and Abort: the reason, each of its bytes escaped.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/lost_packets.h"
+
 namespace godwit {
 
 void SourceLanes::add(std::unique_ptr<Channel> channel) {
@@ -15,6 +17,7 @@ void SourceLanes::start(FirstError& error, std::function<void()> on_failure) {
     threads_.emplace_back([this, i, &error, on_failure](std::stop_token stop) {
       Status status = lanes_[i]->run(stop);
       if (status || stop.stop_requested()) return;
+      if (stuck_at_the_first_large_one(*channels_[i], status.error())) never_got_through_ = true;
       error.report(std::move(status).error().in(fmt::format("lane {}", i)));
       on_failure();
     });

@@ -7,6 +7,7 @@
 #include "engine/handover_relay.h"
 #include "engine/heartbeat.h"
 #include "engine/ledger.h"
+#include "engine/open_lanes.h"
 #include "engine/rate_meter.h"
 #include "engine/source.h"
 #include "engine/source_lanes.h"
@@ -23,6 +24,8 @@ class SourceMigration {
   // The steps, in order; each one's failure ends in roll_back().
   Status up_to_prepared();
   Status connect();
+  Result<wire::Message> await_welcome();
+  Status take_lanes(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived);
   Status start_tracking();
   Status copy_until_stopped();
   Status last_pages();
@@ -76,7 +79,7 @@ class SourceMigration {
   SourceLanes lanes_;
 
   bool handing_over_ = false;
-  std::uint32_t fence_ = 0;  ///< the latest asked for
+  std::uint32_t fence_ = 0;      ///< the latest asked for
   bool posted_since_fence_ = true;
   bool leave_out_ = true;      ///< free pages, in this round
   bool posted_again_ = false;  ///< left-out pages, in this round

@@ -36,6 +36,13 @@ bool SourceLanes::idle() const noexcept {
   return true;
 }
 
+bool SourceLanes::have_sent(std::uint32_t fence) const noexcept {
+  for (const auto& lane : lanes_) {
+    if (lane->counters().fence.load(std::memory_order_acquire) < fence) return false;
+  }
+  return true;
+}
+
 LaneTotals SourceLanes::totals() const noexcept {
   LaneTotals sum;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {

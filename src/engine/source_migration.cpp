@@ -230,6 +230,7 @@ Status SourceMigration::pilot() {
   }
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+  watch_fence(totals.bytes_wire);
   const bool was_applied = applied_;
   applied_ = all_applied();
   if (applied_ && !was_applied && harvests_ > 0) {
@@ -274,6 +275,22 @@ bool SourceMigration::all_applied() {
     return false;
   }
   return signals_.look().fence >= fence_;
+}
+
+/// What lies in a proxy or a tunnel shows nowhere but in how long the answer to a fence takes.
+void SourceMigration::watch_fence(std::uint64_t bytes_sent) {
+  if (fence_out_ != fence_ && lanes_.have_sent(fence_)) {
+    fence_out_ = fence_;
+    fence_out_at_ = now();
+    bytes_of_round_ = bytes_sent - bytes_until_fence_;
+    bytes_until_fence_ = bytes_sent;
+  }
+  const auto signals = signals_.look();
+  if (fence_out_ != fence_ || signals.fence < fence_ || bytes_of_round_ == 0) return;
+  fence_rate_.add(bytes_of_round_, std::max(Duration::zero(), signals.fenced_at - fence_out_at_),
+                  signals.fenced_at - harvested_at_);
+  bytes_of_round_ = 0;
+  lane_setting_.way_rate.store(fence_rate_.bytes_per_ns() / parts_.goals.lanes, std::memory_order_relaxed);
 }
 
 Status SourceMigration::start_handover() {

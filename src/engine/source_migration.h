@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/autopilot.h"
+#include "engine/fence_rate.h"
 #include "engine/first_error.h"
 #include "engine/free_page_filter.h"
 #include "engine/handover_relay.h"
@@ -35,6 +36,7 @@ class SourceMigration {
 
   Status harvest();
   bool all_applied();
+  void watch_fence(std::uint64_t bytes_sent);
   Status stop_for_a_moment();
   Status go_on();
   Status hear_the_sink();
@@ -80,6 +82,11 @@ class SourceMigration {
 
   bool handing_over_ = false;
   std::uint32_t fence_ = 0;      ///< the latest asked for
+  std::uint32_t fence_out_ = 0;  ///< the latest that all lanes have sent, when, and what they had sent until then
+  Instant fence_out_at_{};
+  std::uint64_t bytes_until_fence_ = 0;
+  std::uint64_t bytes_of_round_ = 0;  ///< between that fence and the one before
+  FenceRate fence_rate_;
   bool posted_since_fence_ = true;
   bool leave_out_ = true;      ///< free pages, in this round
   bool posted_again_ = false;  ///< left-out pages, in this round

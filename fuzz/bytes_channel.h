@@ -18,6 +18,12 @@ class BytesChannel final : public Channel {
     bytes_ = bytes_.subspan(exactly.size());
     return {};
   }
+  Result<std::size_t> receive_some(MutableBytes room) override {
+    const std::size_t size = std::min(room.size(), bytes_.size());
+    TRY(receive(room.first(size)));
+    return size;
+  }
+  int descriptor() const noexcept override { return -1; }
   Status finish_sending() override { return {}; }
   void abort() noexcept override {}
   void set_receive_timeout(Duration) noexcept override {}

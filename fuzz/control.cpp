@@ -1,6 +1,7 @@
 // Control messages and greetings from hostile bytes.
 //
-//   first byte 0: a greeting      255: a stream of messages with headers      else: a message type, its body follows
+//   first byte 0: a greeting      254: all that a source says first, in pieces of the size that the next byte tells
+//   255: a stream of messages with headers      else: a message type, its body follows
 //
 // Each is refused with an error of the right kind, or means something that survives being encoded again.
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "fuzz/bytes_channel.h"
 #include "wire/control.h"
+#include "wire/opening.h"
 
 namespace {
 
@@ -62,6 +64,21 @@ void check_greeting(Bytes bytes) {
   check(greeting.error().kind == ErrorKind::kProtocol || greeting.error().kind == ErrorKind::kPeerLost);
 }
 
+void check_opening(Bytes bytes) {
+  if (bytes.empty()) return;
+  const auto piece = 1 + std::to_integer<std::size_t>(bytes[0]);
+  bytes = bytes.subspan(1);
+  wire::Opening opening;
+  while (!bytes.empty() && !opening.room().empty()) {
+    const auto size = std::min({piece, bytes.size(), opening.room().size()});
+    std::copy_n(bytes.begin(), size, opening.room().begin());
+    bytes = bytes.subspan(size);
+    if (const Status taken = opening.advance(size); !taken) return check(taken.error().kind == ErrorKind::kProtocol);
+    check(opening.room().empty() == opening.complete());
+  }
+  if (opening.complete() && opening.greeting()->role == wire::Role::kControl) check_message(opening.take_hello());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -71,6 +88,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   switch (data[0]) {
     case 0:
       check_greeting(rest);
+      return 0;
+    case 254:
+      check_opening(rest);
       return 0;
     case 255:
       check_stream(rest);

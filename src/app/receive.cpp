@@ -54,6 +54,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
       .fingerprint = vm.inspection.fingerprint,
       .open_vm = [&](const Fingerprint& source) -> Result<SinkVm*> {
         const auto blocks = TRY(in_order_of(source, vm.inspection.blocks));
+        sink_vm.reset();  // a source that was here before
         vm.memory = TRY(qemu::open_memory(*vm.process, blocks));
         sink_vm = qemu::make_sink_vm(vm, journal, clock);
         return sink_vm.get();

@@ -19,6 +19,7 @@
 #include "app/version.h"
 #include "app/wiring.h"
 #include "engine/source.h"
+#include "net/connect.h"
 #include "net/rate_limit.h"
 #include "vmm/qemu/disk_images.h"
 
@@ -32,12 +33,13 @@ void note(std::string_view text) {
 
 using ShowReport = std::function<void(const Report&)>;
 
-/// Every channel of the migration goes through one rate limit, if there is one.
+/// Every channel of the migration goes to one of the addresses that a name has, and through one rate limit, if there is
+/// one.
 struct Dialler {
-  Address to;
+  std::shared_ptr<Route> route;
   std::shared_ptr<RateLimit> limit;
   Result<std::unique_ptr<Channel>> operator()() const {
-    auto channel = TRY(connect_to(to));
+    auto channel = TRY(route->connect());
     return limit ? limit_rate(std::move(channel), limit) : std::move(channel);
   }
 };
@@ -74,7 +76,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
   const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;
   const auto source_vm = qemu::make_source_vm(vm, journal, clock);
 
-  Dialler dialler{options.to, nullptr};
+  Dialler dialler{std::make_shared<Route>(options.to), nullptr};
   if (options.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*options.goals.bandwidth, clock);
   if (journal.found() != Journal::State::kNone) {
     return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
@@ -104,6 +106,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .on_milestone = milestone,
       .on_note = note,
       .on_moved = show,
+      .on_note = note,
       .cancelled = cancelled,
       .program = std::string(kProgram),
   });

@@ -307,6 +307,8 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   const double highest = link_rate_ > 0 ? std::min(kHighestPrice, kGenerosity / link_rate_) : kHighestPrice;
   settled_ = std::clamp(settled_, kLowestPrice, std::max(highest, kLowestPrice));
   price_ = std::max(kLowestPrice, was_full ? settled_ : settled_ * std::exp(-kHurry * empty));
+  // The price goes back to what the queue in sight tells as soon as fences are answered quickly again.
+  if (outcome.way_rate > 0) price_ = std::max(price_, std::min(kHighestPrice, 1 / outcome.way_rate));
 }
 
 /// While the link is at work it takes just its rate, and never more than that: what was queued and is not any more. It

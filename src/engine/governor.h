@@ -18,7 +18,8 @@
 // Between the lane and the link lies a queue: what was sent and the peer has not confirmed yet, less what is under way
 // on a long line in any case. A queue that is half full or more is as it should be: then the price hardly moves,
 // through stretches of content that encode slower or faster than the link sends. What leaves the queue while it holds
-// something is the link's rate.
+// something is the link's rate. A queue that is out of sight, in a proxy or a tunnel, is told of by fences: a byte is
+// worth no less than its time on that way.
 #pragma once
 
 #include <array>
@@ -51,6 +52,7 @@ struct BlockOutcome {
   std::size_t queued_before = 0;    ///< when send() began
   std::size_t queued_after = 0;     ///< and when it returned
   Duration round_trip{};            ///< the connection's shortest: confirmations come so late, queue or not
+  double way_rate = 0;              ///< bytes a nanosecond that the way takes of this lane at most; 0: not known
   Duration elapsed{};               ///< wall time of all the lane's work since its previous outcome, waits included
 };
 

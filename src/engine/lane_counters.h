@@ -27,6 +27,7 @@ struct LaneCounters {
   std::atomic<std::uint64_t> pages_unchanged{0};  ///< not sent: rewritten with the bytes that they had
   std::array<RungCounters, kMostRungs> rungs;     ///< the first is raw
   std::atomic<std::uint64_t> busy_ns{0};          ///< time spent on chunks, waiting for the link included
+  std::atomic<std::uint32_t> fence{0};            ///< the latest that was given to the network
   std::atomic<bool> busy{true};                   ///< false while its chunks hold nothing to send
 };
 

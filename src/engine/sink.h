@@ -5,7 +5,8 @@
 //   loader:          device stream -> hypervisor; what follows GuestStopped waits for the last fence -> Prepared
 //   populator:       makes memory present ahead of the data
 //
-// The guest never runs here before a Commit has been received.
+// The guest never runs here before a Commit has been received. A source that is lost before its data map has changed
+// nothing here: another may come.
 #pragma once
 
 #include <functional>
@@ -29,7 +30,8 @@ struct SinkParts {
   Listener& listener;
   Journal& journal;
   const Fingerprint& fingerprint;  ///< of the VM that waits here
-  /// The VM with its memory in the source's block order; called once, after the fingerprints were found to fit.
+  /// The VM with its memory in the source's block order; called after the fingerprints were found to fit, anew for
+  /// each source.
   std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
   const Clock& clock;
   const Kernels& kernels;
@@ -40,7 +42,8 @@ struct SinkParts {
   /// After a commit: how long to go on asking a hypervisor that refuses to let the guest run.
   Duration start_patience = std::chrono::seconds(60);
   OnMilestone on_milestone;
-  std::function<void(std::string_view)> on_note;  ///< a line for the operator: "a connection was turned away: ..."
+  /// A line for the operator: "a connection was turned away: ...". From any thread, one at a time.
+  std::function<void(std::string_view)> on_note;
   std::stop_token cancelled;
   std::string program;
 };

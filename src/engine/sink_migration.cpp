@@ -5,18 +5,17 @@
 #include <algorithm>
 
 #include "engine/fence.h"
-#include "engine/session.h"
+#include "engine/lost_packets.h"
+#include "wire/limits.h"
 
 namespace godwit {
 
 namespace {
 using std::chrono::seconds;
-constexpr Duration kHelloPatience = seconds(10);
 constexpr Duration kCommitPatience = seconds(60);
 constexpr Duration kClosePatience = seconds(2);
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = seconds(1);
-constexpr unsigned kMostLanes = 64;
 // Between two tries to let the guest run, which stands meanwhile: longer and longer, for storage that errs is not
 // helped by being asked all the time.
 constexpr Duration kFirstRetry = std::chrono::milliseconds(20);
@@ -29,7 +28,23 @@ std::uint64_t microseconds(Duration d) {
 }  // namespace
 
 SinkReport run_sink(SinkParts parts) {
-  return SinkMigration(std::move(parts)).run();
+  // Notes come from the greeter's thread, too.
+  std::mutex noting;
+  if (parts.on_note) {
+    parts.on_note = [&noting, say = std::move(parts.on_note)](std::string_view text) {
+      const std::lock_guard lock(noting);
+      say(text);
+    };
+  }
+  Greeter greeter(parts.listener, parts.clock, parts.on_note);
+  while (true) {
+    SinkMigration migration(parts, greeter);
+    SinkReport report = migration.run();
+    if (!migration.another_may_come()) return report;
+    if (!parts.on_note) continue;
+    parts.on_note(fmt::format("a move broke off before it had changed anything here: {}; waiting for a source again",
+                              report.error->message));
+  }
 }
 
 SinkMigration::~SinkMigration() {
@@ -46,7 +61,7 @@ SinkReport SinkMigration::run() {
       error_.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
     }
     tell_failure();
-    parts_.listener.abort();
+    greeter_.interrupt();
   });
   Status status = migrate();
   if (!status) fail_with(std::move(status).error());
@@ -57,6 +72,12 @@ SinkReport SinkMigration::run() {
   end_threads();
   if (vm_ != nullptr && !runs_) vm_->give_up();
   return report(error_.get());
+}
+
+bool SinkMigration::another_may_come() const {
+  const auto error = error_.get();
+  const bool lost = control_ready_ && !touched_ && error && error->kind != ErrorKind::kRefused;
+  return lost && !parts_.cancelled.stop_requested() && (vm_ == nullptr || vm_->check_alive());
 }
 
 /// Nobody touches the hypervisor any more when this returns.
@@ -71,33 +92,28 @@ void SinkMigration::end_threads() {
 
 Status SinkMigration::migrate() {
   parts_.on_milestone("listening");
-  auto session = TRY(await_session(parts_.listener, parts_.patience, parts_.clock, parts_.on_note));
+  auto source = TRY(greeter_.await_source(parts_.patience));
   began_ = parts_.clock.now();
-  control_channel_ = std::move(session.control);
+  control_channel_ = std::move(source.control);
   control_.emplace(*control_channel_);
   control_ready_ = true;
-  secret_ = session.secret;
+  secret_ = source.secret;
   if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   parts_.on_milestone("greeted");
-  TRY(greet());
+  TRY(greet(source.hello));
   parts_.on_milestone("welcomed");
   return serve();
 }
 
-Status SinkMigration::greet() {
-  control_channel_->set_receive_timeout(kHelloPatience);
-  auto first = TRY(control_->receive());
-  const auto* hello = std::get_if<wire::Hello>(&first);
-  if (hello == nullptr) return fail(ErrorKind::kProtocol, "the source's first message was not Hello");
-  source_version_ = hello->fingerprint.version;
-  lane_count_ = hello->lanes;
-  const Fit found = fit(hello->fingerprint, parts_.fingerprint, parts_.lenience, parts_.match_samples);
-  auto reasons = found.refusals;
-  if (lane_count_ < 1 || lane_count_ > kMostLanes) {
-    reasons.push_back(fmt::format("it asks for {} lanes, 1 to {} are possible", lane_count_, kMostLanes));
+Status SinkMigration::greet(const wire::Hello& hello) {
+  source_version_ = hello.fingerprint.version;
+  Fit found = fit(hello.fingerprint, parts_.fingerprint, parts_.lenience, parts_.match_samples);
+  auto& reasons = found.refusals;
+  if (hello.lanes < 1 || hello.lanes > wire::kMaxLanes) {
+    reasons.push_back(fmt::format("it asks for {} lanes, 1 to {} are possible", hello.lanes, wire::kMaxLanes));
   }
   if (reasons.empty()) {
-    auto vm = parts_.open_vm(hello->fingerprint);
+    auto vm = parts_.open_vm(hello.fingerprint);
     if (vm) {
       vm_ = *vm;
     } else {
@@ -112,10 +128,29 @@ Status SinkMigration::greet() {
   for (const auto& warning : found.warnings) {
     if (parts_.on_note) parts_.on_note("warning: " + warning);
   }
-  TRY(control_->send(wire::Welcome{parts_.fingerprint, parts_.program, found.warnings}));
-  heartbeat_.emplace(*control_);
-  lane_channels_ = TRY(await_lanes(parts_.listener, secret_, lane_count_, parts_.clock, parts_.on_note));
+  return await_lanes(hello, std::move(found.warnings));
+}
+
+/// A source opens its lanes before it says Hello, and is told which of them have come: a firewall may have let some
+/// through only. One that opens them after Welcome must open all.
+Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::string> warnings) {
+  const bool open = hello.open_lanes != 0;
+  std::vector<GreetedLane> lanes;
+  wire::Welcome welcome{parts_.fingerprint, parts_.program, std::move(warnings)};
+  if (open) {
+    lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, false));
+    welcome.lanes.emplace();
+    for (const GreetedLane& lane : lanes) welcome.lanes->push_back(lane.number);
+  }
+  TRY(control_->send(welcome));
   control_channel_->set_receive_timeout(kPeerDeadAfter);
+  heartbeat_.emplace(*control_);
+  if (!open) lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, true));
+  lane_count_ = static_cast<unsigned>(lanes.size());
+  for (GreetedLane& lane : lanes) lane_channels_.push_back(std::move(lane.channel));
+  if (lane_count_ < hello.lanes && parts_.on_note) {
+    parts_.on_note(fmt::format("{} of {} lanes have come; the move goes on with these", lane_count_, hello.lanes));
+  }
   return {};
 }
 
@@ -125,14 +160,16 @@ Status SinkMigration::serve() {
   lane_fences_.assign(lane_count_, 0);
   lane_setting_.emplace(SinkLaneSetting{vm_->memory(), *filled_, parts_.kernels, lane_count_,
                                         [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
-  loader_.emplace(
-      *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
   while (!runs_) {
     auto message = control_->receive();
     if (auto error = error_.get()) return fail(*error);
     if (!message) {
       source_lost_ = true;
-      return fail(std::move(message).error().in("the connection to the source"));
+      Error lost = std::move(message).error().in("the connection to the source");
+      if (stuck_at_the_first_large_one(*control_channel_, lost))
+        lost.message += fmt::format("; unless the link is down, {}", kMtuHintBack);
+      if (lost.kind == ErrorKind::kTimedOut) lost.kind = ErrorKind::kPeerLost;
+      return fail(std::move(lost));
     }
     TRY(handle(*message));
     // The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor.
@@ -148,6 +185,7 @@ Status SinkMigration::handle(wire::Message& message) {
   }
   if (auto* map = std::get_if<wire::DataMap>(&message)) return apply_map(*map);
   if (std::holds_alternative<wire::DataMapEnd>(message)) return finish_map();
+  if (!touched_) return fail(ErrorKind::kProtocol, "the source sent something else before its data map");
   if (auto* device = std::get_if<wire::DeviceBytes>(&message)) return loader_->push(std::move(device->bytes));
   if (std::holds_alternative<wire::GuestStopped>(message)) {
     // A commit may be on its way: whoever is prepared waits for the word, and does not give up on a short silence.
@@ -160,7 +198,17 @@ Status SinkMigration::handle(wire::Message& message) {
   return fail(ErrorKind::kProtocol, "the source sent a message that only a sink sends");
 }
 
+/// From here on something changes here: no other source may come.
+void SinkMigration::touch() {
+  if (touched_) return;
+  touched_ = true;
+  greeter_.refuse_others("another VM is just being moved to this QEMU");
+  loader_.emplace(
+      *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
+}
+
 Status SinkMigration::apply_map(const wire::DataMap& map) {
+  touch();
   const auto& layout = vm_->memory().layout();
   if (map_applied_ || map.first.value != mapped_chunks_ || map.words.size() > layout.chunk_count() - mapped_chunks_) {
     return fail(ErrorKind::kProtocol, "the source's data map is out of order or too long");
@@ -183,6 +231,7 @@ Status SinkMigration::apply_map(const wire::DataMap& map) {
 }
 
 Status SinkMigration::finish_map() {
+  touch();
   if (map_applied_ || mapped_chunks_ != map_.size())
     return fail(ErrorKind::kProtocol, "the source's data map has gaps");
   map_applied_ = true;

@@ -9,6 +9,7 @@
 
 #include "engine/device_loader.h"
 #include "engine/first_error.h"
+#include "engine/greeter.h"
 #include "engine/heartbeat.h"
 #include "engine/sink.h"
 #include "engine/sink_lane.h"
@@ -18,15 +19,20 @@ namespace godwit {
 
 class SinkMigration {
  public:
-  explicit SinkMigration(SinkParts parts) : parts_(std::move(parts)) {}
+  /// Both outlive it.
+  SinkMigration(const SinkParts& parts, Greeter& greeter) : parts_(parts), greeter_(greeter) {}
   ~SinkMigration();
   SinkReport run();
+  /// After run(): a source had come and is lost, and the hypervisor here waits as it did before: another may come.
+  bool another_may_come() const;
 
  private:
   Status migrate();
-  Status greet();
+  Status greet(const wire::Hello& hello);
+  Status await_lanes(const wire::Hello& hello, std::vector<std::string> warnings);
   Status serve();
   Status handle(wire::Message& message);
+  void touch();
   Status apply_map(const wire::DataMap& map);
   Status finish_map();
   void populate_ahead(std::stop_token stop);
@@ -44,13 +50,15 @@ class SinkMigration {
   void abort_channels() noexcept;
   SinkReport report(std::optional<Error> error);
 
-  SinkParts parts_;
+  const SinkParts& parts_;
+  Greeter& greeter_;
   Instant began_{};
   FirstError error_;
   std::string source_version_;
   unsigned lane_count_ = 0;
   wire::Secret secret_{};
   SinkVm* vm_ = nullptr;
+  bool touched_ = false;  ///< memory or settings of the hypervisor have been changed
 
   std::unique_ptr<Channel> control_channel_;
   std::optional<wire::ControlConnection> control_;

@@ -1,6 +1,6 @@
 // The source: moves a running VM to a sink, or leaves it running.
 //
-//   connect, greet, Hello ------------------------------------------------> Welcome
+//   connect, greet, open lanes, Hello ------------------------------------> Welcome
 //   track, look for data, DataMap ... ------------------------------------> MapApplied
 //   copying: lanes drain the board | harvests post what is written | the autopilot looks at each sample
 //   hand over: the hypervisor stops the guest -- last harvest, fences ----> Fenced
@@ -36,7 +36,7 @@ struct SourceParts {
   const Clock& clock;
   const Kernels& kernels;
   const HashKey& hash_key;                                    ///< random, for this migration only
-  std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink
+  std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink; from any thread
   Goals goals;
   FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest
   bool quiesce_harvests = false;          ///< stop the guest around each harvest: a disk writes past the page tables
@@ -47,8 +47,9 @@ struct SourceParts {
   std::function<void(std::string_view)> on_note;  ///< a line for the operator
   /// Called once the guest runs at the sink, with the report: what is cleaned up here after that is nobody's wait.
   std::function<void(const Report&)> on_moved;
-  std::stop_token cancelled;  ///< the operator wants it to stop
-  std::string program;        ///< "godwit 0.1.0"
+  std::function<void(std::string_view)> on_note;  ///< a line for the operator
+  std::stop_token cancelled;                      ///< the operator wants it to stop
+  std::string program;                            ///< "godwit 0.1.0"
 };
 
 /// Runs one migration to its end, whichever that is. Never throws; the report says what became of the guest.

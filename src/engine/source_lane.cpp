@@ -66,6 +66,7 @@ Status SourceLane::run(std::stop_token stop) {
       TRY(send_fence(fence));
       fenced = fence;
       devices_load_ = fence >= kDevicesFence;
+      counters_.fence.store(fence, std::memory_order_release);
       continue;
     }
     counters_.busy.store(false, std::memory_order_release);
@@ -227,6 +228,7 @@ void SourceLane::learn(const Slot& slot, bool raw, Duration sending, const SendQ
                  .queued_before = before.bytes,
                  .queued_after = queued,
                  .round_trip = before.round_trip,
+                 .way_rate = setting_.way_rate.load(std::memory_order_relaxed),
                  .elapsed = now - accounted_});
   accounted_ = now;
   waits_ = waits;

@@ -38,6 +38,7 @@ struct LaneSetting {
   std::optional<CodecChoice> codec;  ///< none: the governor chooses
   DeltaSetting deltas;
   std::atomic<bool> spread{false};      ///< sweeps take chunks from all over, no longer as they lie
+  std::atomic<double> way_rate{0};      ///< BlockOutcome's
   std::atomic<std::uint32_t> fence{0};  ///< a lane that sees a new number sweeps its chunks once more, then sends it
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/lost_packets.h"
+
 namespace godwit {
 
 void SourceLanes::add(std::unique_ptr<Channel> channel) {
@@ -15,6 +17,7 @@ void SourceLanes::start(FirstError& error, std::function<void()> on_failure) {
     threads_.emplace_back([this, i, &error, on_failure](std::stop_token stop) {
       Status status = lanes_[i]->run(stop);
       if (status || stop.stop_requested()) return;
+      if (stuck_at_the_first_large_one(*channels_[i], status.error())) never_got_through_ = true;
       error.report(std::move(status).error().in(fmt::format("lane {}", i)));
       on_failure();
     });
@@ -29,6 +32,13 @@ void SourceLanes::fence(std::uint32_t number) {
 bool SourceLanes::idle() const noexcept {
   for (const auto& lane : lanes_) {
     if (lane->counters().busy.load(std::memory_order_acquire)) return false;
+  }
+  return true;
+}
+
+bool SourceLanes::have_sent(std::uint32_t fence) const noexcept {
+  for (const auto& lane : lanes_) {
+    if (lane->counters().fence.load(std::memory_order_acquire) < fence) return false;
   }
   return true;
 }

@@ -47,7 +47,11 @@ class SourceLanes {
   void fence(std::uint32_t number);
   /// No lane is at work. Together with an empty board: all that was posted has been given to the network.
   bool idle() const noexcept;
+  /// Every lane has given the network this fence, or a later one.
+  bool have_sent(std::uint32_t fence) const noexcept;
   LaneTotals totals() const noexcept;
+  /// A lane has failed because what it sent did not arrive, almost from the beginning.
+  bool never_got_through() const noexcept { return never_got_through_; }
   /// Every rung that lanes may use, raw first.
   std::vector<CodecUse> codecs() const;
   void abort() noexcept;
@@ -58,6 +62,7 @@ class SourceLanes {
   LaneSetting& setting_;
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<SourceLane>> lanes_;
+  std::atomic<bool> never_got_through_{false};
   std::vector<std::jthread> threads_;
 };
 

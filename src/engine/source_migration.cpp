@@ -6,6 +6,7 @@
 
 #include "engine/delta_memory.h"
 #include "engine/fence.h"
+#include "engine/lost_packets.h"
 
 namespace godwit {
 
@@ -45,6 +46,11 @@ constexpr Duration kGoodbyePatience = milliseconds(500);
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
+std::uint64_t delta_memory_of_a_lane(const SourceParts& parts) {
+  const auto lanes = parts.goals.lanes;
+  return parts.goals.delta_memory.value_or(default_delta_memory(parts.vm.memory().layout().bytes(), lanes)) / lanes;
+}
+
 }  // namespace
 
 SourceMigration::SourceMigration(SourceParts parts)
@@ -62,10 +68,7 @@ SourceMigration::SourceMigration(SourceParts parts)
                     .clock = parts_.clock,
                     .lanes = parts_.goals.lanes,
                     .codec = parts_.goals.codec,
-                    .deltas = {.key = parts_.hash_key,
-                               .memory = parts_.goals.delta_memory.value_or(default_delta_memory(
-                                             parts_.vm.memory().layout().bytes(), parts_.goals.lanes)) /
-                                         parts_.goals.lanes}},
+                    .deltas = {.key = parts_.hash_key, .memory = delta_memory_of_a_lane(parts_)}},
       lanes_(lane_setting_) {}
 
 SourceMigration::~SourceMigration() {
@@ -110,14 +113,17 @@ Status SourceMigration::connect() {
   TRY(wire::send_greeting(*control_channel_, greeting));
   control_.emplace(*control_channel_);
   parts_.on_milestone("connected");
-  TRY(control_->send(
-      wire::Hello{parts_.vm.fingerprint(), static_cast<std::uint16_t>(parts_.goals.lanes), parts_.program}));
-  auto answer = TRY_IN("no welcome from the destination", control_->receive());
+  auto lanes = TRY(open_lanes(parts_.connect, greeting.secret, parts_.goals.lanes));
+  if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
+  const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
+  TRY(control_->send(wire::Hello{parts_.vm.fingerprint(), opened, parts_.program, opened}));
+  auto answer = TRY(await_welcome());
   if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
   }
   if (auto* abort = std::get_if<wire::Abort>(&answer)) {
-    return fail(ErrorKind::kRefused, "the destination gave up: " + abort->reason);
+    const bool lost = abort->kind == name_of(ErrorKind::kPeerLost);  // it, too, misses something on the link
+    return fail(lost ? ErrorKind::kPeerLost : ErrorKind::kRefused, "the destination gave up: " + abort->reason);
   }
   auto* welcome = std::get_if<wire::Welcome>(&answer);
   if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
@@ -129,15 +135,44 @@ Status SourceMigration::connect() {
   control_channel_->set_receive_timeout(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   control_reader_ = std::jthread([this] { read_control(); });
-
-  for (unsigned i = 0; i < parts_.goals.lanes; ++i) {
-    auto channel = TRY_IN(fmt::format("lane {}", i), parts_.connect());
-    greeting.role = wire::Role::kLane;
-    greeting.lane = static_cast<std::uint16_t>(i);
-    TRY(wire::send_greeting(*channel, greeting));
-    lanes_.add(std::move(channel));
-  }
+  TRY(take_lanes(std::move(lanes), welcome->lanes));
   parts_.on_milestone("welcomed");
+  return {};
+}
+
+Result<wire::Message> SourceMigration::await_welcome() {
+  auto answer = control_->receive();
+  if (answer) return answer;
+  Error error = std::move(answer).error().in("no welcome from the destination");
+  // That the link is up shows another connection.
+  if (stuck_at_the_first_large_one(*control_channel_, error) && parts_.connect()) {
+    error = Error{ErrorKind::kPeerLost, std::string(kMtuHint), error.os_error}.in("no welcome from the destination");
+  }
+  // A connection that has fallen silent is the link's fault or the peer's, no matter of how long a move may take.
+  if (error.kind == ErrorKind::kTimedOut) error.kind = ErrorKind::kPeerLost;
+  return fail(std::move(error));
+}
+
+/// Those that the sink has found open; lanes are numbered by their order from here on.
+Status SourceMigration::take_lanes(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived) {
+  std::vector<std::unique_ptr<Channel>> channels;
+  if (arrived) {
+    if (arrived->empty() || arrived->back() >= opened.channels.size()) {
+      return fail(ErrorKind::kProtocol, "the destination names lanes that were not opened");
+    }
+    for (const auto number : *arrived) channels.push_back(std::move(opened.channels[number]));
+  } else {
+    channels = std::move(opened.channels);
+  }
+  const auto asked_for = parts_.goals.lanes;
+  parts_.goals.lanes = lane_setting_.lanes = static_cast<unsigned>(channels.size());
+  lane_setting_.deltas.memory = delta_memory_of_a_lane(parts_);
+  for (auto& channel : channels) lanes_.add(std::move(channel));
+  if (parts_.goals.lanes < asked_for && parts_.on_note) {
+    const std::string why = opened.failures.empty() ? "the others were lost on the way" : opened.failures;
+    parts_.on_note(fmt::format("{} of {} lanes could be opened; the move goes on with these ({})", parts_.goals.lanes,
+                               asked_for, why));
+  }
   return {};
 }
 
@@ -155,6 +190,8 @@ Status SourceMigration::start_tracking() {
   // Tracking first, then the look for data: whatever is written after the look is seen.
   std::vector<PageWord> data(board_.chunk_count());
   TRY(parts_.vm.memory().find_data(ChunkIndex{0}, data));
+  // With the data map the destination's memory changes; up to here it can take in another VM.
+  if (auto error = error_.get()) return fail(*error);
   TRY(send_data_map(data));
   TRY(until([](const SourceSignals& s) { return s.map_applied; }, kMapPatience,
             "the destination to prepare its memory"));
@@ -198,6 +235,7 @@ Status SourceMigration::pilot() {
   }
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+  watch_fence(totals.bytes_wire);
   const bool was_applied = applied_;
   applied_ = all_applied();
   if (applied_ && !was_applied && harvests_ > 0) {
@@ -242,6 +280,22 @@ bool SourceMigration::all_applied() {
     return false;
   }
   return signals_.look().fence >= fence_;
+}
+
+/// What lies in a proxy or a tunnel shows nowhere but in how long the answer to a fence takes.
+void SourceMigration::watch_fence(std::uint64_t bytes_sent) {
+  if (fence_out_ != fence_ && lanes_.have_sent(fence_)) {
+    fence_out_ = fence_;
+    fence_out_at_ = now();
+    bytes_of_round_ = bytes_sent - bytes_until_fence_;
+    bytes_until_fence_ = bytes_sent;
+  }
+  const auto signals = signals_.look();
+  if (fence_out_ != fence_ || signals.fence < fence_ || bytes_of_round_ == 0) return;
+  fence_rate_.add(bytes_of_round_, std::max(Duration::zero(), signals.fenced_at - fence_out_at_),
+                  signals.fenced_at - harvested_at_);
+  bytes_of_round_ = 0;
+  lane_setting_.way_rate.store(fence_rate_.bytes_per_ns() / parts_.goals.lanes, std::memory_order_relaxed);
 }
 
 Status SourceMigration::start_handover() {
@@ -440,6 +494,10 @@ SourceSignals SourceMigration::await_done(Instant committed) {
 Report SourceMigration::roll_back(Error error) {
   // The first error is the cause; the one that a step came back with may be its consequence.
   if (auto first = error_.get()) error = *first;
+  // Large messages go by the lanes, heartbeats by the control connection: the link is up.
+  if (lanes_.never_got_through() && now() - signals_.look().heard_at < kFreshness) {
+    error.message += fmt::format("; {}", kMtuHint);
+  }
   enter(Phase::kRollingBack);
   if (control_) say_goodbye(error);
   const Status rolled_back = parts_.vm.roll_back();
@@ -480,7 +538,12 @@ void SourceMigration::read_messages() {
     auto message = control_->receive();
     const auto at = now();
     if (!message) {
-      fail_with(std::move(message).error().in("the connection to the destination"));
+      Error lost = std::move(message).error().in("the connection to the destination");
+      if (lost.kind == ErrorKind::kTimedOut) lost.kind = ErrorKind::kPeerLost;
+      // What it sends arrives, and what is sent to it is confirmed no more.
+      const bool one_way = lost.os_error == ETIMEDOUT && at - signals_.look().heard_at < kFreshness;
+      if (one_way) lost.message += fmt::format("; {}", kMtuHint);
+      fail_with(std::move(lost));
       // Whoever is stuck in a send on it must not keep the guest standing.
       return control_channel_->abort();
     }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include "engine/autopilot.h"
+#include "engine/fence_rate.h"
 #include "engine/first_error.h"
 #include "engine/free_page_filter.h"
 #include "engine/handover_relay.h"
 #include "engine/heartbeat.h"
 #include "engine/ledger.h"
+#include "engine/open_lanes.h"
 #include "engine/rate_meter.h"
 #include "engine/source.h"
 #include "engine/source_lanes.h"
@@ -23,6 +25,8 @@ class SourceMigration {
   // The steps, in order; each one's failure ends in roll_back().
   Status up_to_prepared();
   Status connect();
+  Result<wire::Message> await_welcome();
+  Status take_lanes(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived);
   Status start_tracking();
   Status copy_until_stopped();
   Status last_pages();
@@ -33,6 +37,7 @@ class SourceMigration {
 
   Status harvest();
   bool all_applied();
+  void watch_fence(std::uint64_t bytes_sent);
   Status stop_for_a_moment();
   Status go_on();
   Status hear_the_sink();
@@ -77,7 +82,12 @@ class SourceMigration {
   SourceLanes lanes_;
 
   bool handing_over_ = false;
-  std::uint32_t fence_ = 0;  ///< the latest asked for
+  std::uint32_t fence_ = 0;      ///< the latest asked for
+  std::uint32_t fence_out_ = 0;  ///< the latest that all lanes have sent, when, and what they had sent until then
+  Instant fence_out_at_{};
+  std::uint64_t bytes_until_fence_ = 0;
+  std::uint64_t bytes_of_round_ = 0;  ///< between that fence and the one before
+  FenceRate fence_rate_;
   bool posted_since_fence_ = true;
   bool leave_out_ = true;      ///< free pages, in this round
   bool posted_again_ = false;  ///< left-out pages, in this round

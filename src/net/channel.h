@@ -33,11 +33,17 @@ struct SendQueue {
 class Channel {
  public:
   virtual ~Channel() = default;
-  /// Sends everything or fails. Blocks. kPeerLost, kCancelled after abort(), kTimedOut past the send timeout.
+  /// Sends everything or fails. Blocks. kCancelled after abort(), kPeerLost, also if the peer takes nothing for
+  /// Liveness::dead_after.
   virtual Status send(std::span<const iovec> parts) = 0;
   /// Fills `exactly` or fails. kPeerLost on an early end ("the peer closed the connection"), kCancelled after abort(),
   /// kTimedOut if nothing came for the receive timeout.
   virtual Status receive(MutableBytes exactly) = 0;
+  /// What has come already and fits, without waiting; 0: nothing yet. Fails as receive() does, but never with
+  /// kTimedOut.
+  virtual Result<std::size_t> receive_some(MutableBytes room) = 0;
+  /// For poll(2): readable when receive_some() has bytes, an end or an error to give. Lives as long as the channel.
+  virtual int descriptor() const noexcept = 0;
   /// No more will be sent; the peer reads an end after what was sent.
   virtual Status finish_sending() = 0;
   /// Ends both directions at once and wakes whoever blocks in send() or receive().
@@ -58,10 +64,12 @@ Status send_bytes(Channel& channel, Bytes bytes);
 /// How quickly a dead peer is noticed.
 struct Liveness {
   Duration connect_timeout = std::chrono::seconds(10);
-  Duration dead_after = std::chrono::seconds(6);  ///< TCP keepalive and TCP_USER_TIMEOUT; no answer for so long
+  /// No answer for so long: TCP keepalive and TCP_USER_TIMEOUT; nothing taken for so long: Unix sockets, too.
+  Duration dead_after = std::chrono::seconds(6);
 };
 
-/// Connects: tries every address that a name has. Errors name the address and the reason.
+/// One connection. For a name every address that it has is tried, side by side. kPeerLost, naming each address with its
+/// reason, if none can be reached; kNotFound: no such name, no such socket file.
 Result<std::unique_ptr<Channel>> connect_to(const Address& address, const Liveness& liveness = {});
 
 /// Takes connections. accept() from one thread, abort() from any.
@@ -71,6 +79,8 @@ class Listener {
   /// The next connection; kTimedOut after `timeout` (zero: waits for ever), kCancelled after abort().
   virtual Result<std::unique_ptr<Channel>> accept(Duration timeout) = 0;
   virtual void abort() noexcept = 0;
+  /// For poll(2): readable when accept() would not wait. Lives as long as the listener.
+  virtual int descriptor() const noexcept = 0;
   /// Where it listens, with the real port.
   virtual Address address() const = 0;
 };

@@ -1,44 +1,40 @@
 // Connects to an address, in bounded time.
 //
-// A name may stand for several addresses; each gets its share of the time that is left, so that one that answers
-// nothing does not use up the others'.
+//   addresses of a name:  first ---connect---------------------- no answer
+//                           +250 ms: second ---connect--- answers: taken, the others are closed
+//
+// So an address that does not answer costs a quarter of a second, and not the time after which it counts as dead.
+#include "net/connect.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
 
-#include "net/resolve.h"
 #include "net/socket_channel.h"
 
 namespace godwit {
 namespace {
 
-using SteadyTime = std::chrono::steady_clock::time_point;
+using SteadyClockTime = std::chrono::steady_clock::time_point;
 
-Error timed_out(std::string_view where, Duration after) {
-  return Error{ErrorKind::kTimedOut,
-               fmt::format("{}: no answer within {:.3g} s", where, std::chrono::duration<double>(after).count()),
-               ETIMEDOUT};
+// RFC 8305's: longer than most round trips, short to whoever waits.
+constexpr Duration kStagger = std::chrono::milliseconds(250);
+
+std::string no_answer(std::string_view where, Duration after) {
+  return fmt::format("{}: no answer within {:.3g} s", where, std::chrono::duration<double>(after).count());
 }
 
-/// Waits until a connect(2) under way has ended, and gives its errno; ETIMEDOUT when `deadline` comes first.
-int await_connected(int socket, SteadyTime deadline) {
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-    if (left <= 0) return ETIMEDOUT;
-    pollfd waiting{.fd = socket, .events = POLLOUT, .revents = 0};
-    const int ready = ::poll(&waiting, 1, static_cast<int>(std::min<std::int64_t>(left, INT_MAX)));
-    if (ready < 0 && errno != EINTR) return errno;
-    if (ready <= 0) continue;
-    int error = 0;
-    socklen_t size = sizeof error;
-    if (::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
-    return error;
-  }
+/// What to do about it is the same for all of them, but for what this process lacks: the other host cannot be reached.
+/// EACCES and EPERM come from firewalls and routing tables here.
+Error unreachable(std::string_view where, int number) {
+  Error error = os_error(where, number);
+  const bool lacking = number == EMFILE || number == ENFILE || number == ENOMEM || number == ENOBUFS;
+  if (!lacking) error.kind = ErrorKind::kPeerLost;
+  return error;
 }
 
 Status make_blocking(int socket) {
@@ -47,42 +43,108 @@ Status make_blocking(int socket) {
   return {};
 }
 
-Result<UniqueFd> connect_one(const addrinfo& one, const Liveness& liveness, Duration timeout) {
-  const std::string where = numeric_host(one);
-  UniqueFd socket(::socket(one.ai_family, one.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, one.ai_protocol));
-  if (!socket) return fail_os(where);
-  TRY_IN(where, set_tcp_options(socket.get(), liveness));
-  if (::connect(socket.get(), one.ai_addr, one.ai_addrlen) != 0) {
-    // After EINTR the connect goes on by itself, as after EINPROGRESS.
-    if (errno != EINPROGRESS && errno != EINTR) return fail_os(where);
-    const int error = await_connected(socket.get(), std::chrono::steady_clock::now() + timeout);
-    if (error == ETIMEDOUT) return fail(timed_out(where, timeout));
-    if (error != 0) return fail(os_error(where, error));
+/// Attempts at several addresses, of which the first to succeed wins.
+class Race {
+ public:
+  Race(std::span<const HostAddress> addresses, const Liveness& liveness, Duration timeout)
+      : addresses_(addresses), liveness_(liveness), timeout_(timeout) {}
+  Result<Connected> run();
+
+ private:
+  struct Runner {
+    UniqueFd socket;
+    std::size_t address;
+  };
+  Status start(std::size_t address);
+  void wait(SteadyClockTime until);
+  std::optional<Runner> finished();
+  void failed(Error error);
+  Result<Connected> win(Runner runner);
+
+  std::span<const HostAddress> addresses_;
+  const Liveness& liveness_;
+  Duration timeout_;
+  std::vector<Runner> running_;
+  std::size_t next_ = 0;
+  SteadyClockTime next_at_ = std::chrono::steady_clock::now();
+  Error last_{ErrorKind::kNotFound, "the name has no address", 0};
+  std::string reasons_;
+};
+
+Result<Connected> Race::run() {
+  const auto deadline = std::chrono::steady_clock::now() + timeout_;
+  while (true) {
+    const auto now = std::chrono::steady_clock::now();
+    if (next_ < addresses_.size() && (running_.empty() || now >= next_at_)) {
+      if (Status started = start(next_++); !started) failed(std::move(started).error());
+      next_at_ = now + kStagger;
+    } else if (running_.empty()) {
+      break;
+    }
+    if (auto winner = finished()) return win(std::move(*winner));
+    if (now >= deadline) break;
+    wait(next_ < addresses_.size() ? std::min(next_at_, deadline) : deadline);
   }
-  TRY_IN(where, make_blocking(socket.get()));
-  return socket;
+  for (const Runner& runner : running_) {
+    failed({ErrorKind::kPeerLost, no_answer(numeric_host(addresses_[runner.address]), timeout_), ETIMEDOUT});
+  }
+  if (!reasons_.empty()) last_.message = reasons_;
+  return fail(std::move(last_));
 }
 
-Result<UniqueFd> connect_tcp(const Address& address, const Liveness& liveness) {
-  if (address.host.empty() || address.port == 0) {
-    return fail(ErrorKind::kInvalidArgument, "a host and a port other than 0 are needed to connect");
+Status Race::start(std::size_t address) {
+  const HostAddress& one = addresses_[address];
+  const std::string where = numeric_host(one);
+  UniqueFd socket(::socket(one.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail(unreachable(where, errno));
+  TRY_IN(where, set_tcp_options(socket.get(), liveness_));
+  // After EINTR the connect goes on by itself, as after EINPROGRESS.
+  if (::connect(socket.get(), one.get(), one.size) != 0 && errno != EINPROGRESS && errno != EINTR) {
+    return fail(unreachable(where, errno));
   }
-  const auto list = TRY(resolve(address, ResolveFor::kConnecting));
-  std::int64_t untried = 0;
-  for (const addrinfo* one = list.get(); one != nullptr; one = one->ai_next) ++untried;
+  running_.push_back({std::move(socket), address});
+  return {};
+}
 
-  const auto deadline = std::chrono::steady_clock::now() + liveness.connect_timeout;
-  Error last{ErrorKind::kNotFound, "the name has no address", 0};
-  std::string reasons;
-  for (const addrinfo* one = list.get(); one != nullptr; one = one->ai_next, --untried) {
-    const Duration left = deadline - std::chrono::steady_clock::now();
-    auto socket = connect_one(*one, liveness, std::max(Duration::zero(), left / untried));
-    if (socket) return socket;
-    last = std::move(socket).error();
-    reasons += (reasons.empty() ? "" : "; ") + last.message;
+/// Until a runner may have come in, or that time. While there are runners.
+void Race::wait(SteadyClockTime until) {
+  if (running_.empty()) return;
+  std::vector<pollfd> waiting;
+  for (const Runner& runner : running_) waiting.push_back({.fd = runner.socket.get(), .events = POLLOUT, .revents = 0});
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
+  ::poll(waiting.data(), waiting.size(), static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX)));
+}
+
+/// A runner that has arrived, if there is one; those that have failed are dropped, and the next starts at once.
+std::optional<Race::Runner> Race::finished() {
+  for (auto runner = running_.begin(); runner != running_.end();) {
+    pollfd now{.fd = runner->socket.get(), .events = POLLOUT, .revents = 0};
+    if (::poll(&now, 1, 0) <= 0) {
+      ++runner;
+      continue;
+    }
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (::getsockopt(runner->socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    if (error == 0) return std::move(*runner);
+    Error why = unreachable(numeric_host(addresses_[runner->address]), error);
+    // KERNEL: TCP_USER_TIMEOUT bounds the connect, too.
+    if (error == ETIMEDOUT) why.message = numeric_host(addresses_[runner->address]) + ": no answer";
+    failed(std::move(why));
+    next_at_ = std::chrono::steady_clock::now();
+    runner = running_.erase(runner);
   }
-  if (!reasons.empty()) last.message = reasons;
-  return fail(std::move(last));
+  return std::nullopt;
+}
+
+void Race::failed(Error error) {
+  reasons_ += (reasons_.empty() ? "" : "; ") + error.message;
+  last_ = std::move(error);
+}
+
+Result<Connected> Race::win(Runner runner) {
+  TRY_IN(numeric_host(addresses_[runner.address]), make_blocking(runner.socket.get()));
+  return Connected{std::move(runner.socket), addresses_[runner.address]};
 }
 
 Result<UniqueFd> connect_unix(const Address& address, const Liveness& liveness) {
@@ -95,7 +157,10 @@ Result<UniqueFd> connect_unix(const Address& address, const Liveness& liveness) 
   ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0) {
     if (errno == EINTR) continue;
-    if (errno == EAGAIN) return fail(timed_out("its queue is full", liveness.connect_timeout));
+    if (errno == EAGAIN) {
+      return fail(ErrorKind::kPeerLost, no_answer("its queue is full", liveness.connect_timeout), ETIMEDOUT);
+    }
+    if (errno == ECONNREFUSED) return fail(unreachable("connect", errno));
     return fail(os_error("connect", errno));
   }
   const timeval for_ever{};
@@ -105,11 +170,44 @@ Result<UniqueFd> connect_unix(const Address& address, const Liveness& liveness) 
 
 }  // namespace
 
+Result<Connected> connect_first(std::span<const HostAddress> addresses, const Liveness& liveness, Duration timeout) {
+  return Race(addresses, liveness, timeout).run();
+}
+
+Route::Route(Address to, const Liveness& liveness, Resolver resolver)
+    : to_(std::move(to)), liveness_(liveness), resolver_(std::move(resolver)) {
+  if (!resolver_) resolver_ = [](const Address& address) { return resolve(address, ResolveFor::kConnecting); };
+}
+
+Result<std::unique_ptr<Channel>> Route::connect() {
+  const std::string name = format_address(to_);
+  if (to_.kind == Address::Kind::kUnix) {
+    return make_socket_channel(TRY_IN(name, connect_unix(to_, liveness_)), name, liveness_);
+  }
+  return make_socket_channel(TRY_IN(name, connect_tcp()), name, liveness_);
+}
+
+Result<UniqueFd> Route::connect_tcp() {
+  if (to_.host.empty() || to_.port == 0) {
+    return fail(ErrorKind::kInvalidArgument, "a host and a port other than 0 are needed to connect");
+  }
+  if (const auto known = answering()) {
+    return std::move(TRY(connect_first({&*known, 1}, liveness_, std::min(kAgain, liveness_.connect_timeout))).socket);
+  }
+  const auto addresses = TRY(resolver_(to_));
+  auto connected = TRY(connect_first(addresses, liveness_, liveness_.connect_timeout));
+  const std::lock_guard lock(mutex_);
+  if (!answering_) answering_ = connected.address;
+  return std::move(connected.socket);
+}
+
+std::optional<HostAddress> Route::answering() const {
+  const std::lock_guard lock(mutex_);
+  return answering_;
+}
+
 Result<std::unique_ptr<Channel>> connect_to(const Address& address, const Liveness& liveness) {
-  const std::string name = format_address(address);
-  auto socket = TRY_IN(
-      name, address.kind == Address::Kind::kTcp ? connect_tcp(address, liveness) : connect_unix(address, liveness));
-  return make_socket_channel(std::move(socket), name);
+  return Route(address, liveness).connect();
 }
 
 }  // namespace godwit

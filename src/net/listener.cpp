@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -64,12 +65,13 @@ class SocketListener final : public Listener {
     // An eventfd fails to take a 1 only when it is full: then accept() has been woken for good already.
     [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
   }
+  int descriptor() const noexcept override { return both_.get(); }
   Address address() const override { return address_; }
 
  private:
   SocketListener(const Address& address, const Liveness& liveness) : address_(address), liveness_(liveness) {}
   Status open_tcp();
-  Status open_one(const addrinfo& one);
+  Status open_one(const HostAddress& one);
   Status open_unix();
   /// Whether a connection may be there to take; false: wait again.
   Result<bool> wait(std::optional<std::chrono::steady_clock::time_point> deadline);
@@ -79,19 +81,20 @@ class SocketListener final : public Listener {
   SocketFile file_;
   UniqueFd socket_;
   UniqueFd wake_;
+  UniqueFd both_;  ///< an epoll of the two
 };
 
-Status SocketListener::open_one(const addrinfo& one) {
+Status SocketListener::open_one(const HostAddress& one) {
   const std::string where = numeric_host(one);
-  UniqueFd socket(::socket(one.ai_family, one.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, one.ai_protocol));
+  UniqueFd socket(::socket(one.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return fail_os(where);
   const int yes = 1;
   const int no = 0;
   // A sink started again at once must get its port although old connections linger.
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   // "::" takes IPv4 too, whatever the host's default is.
-  if (one.ai_family == AF_INET6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
-  if (::bind(socket.get(), one.ai_addr, one.ai_addrlen) != 0) return fail_os(where);
+  if (one.family() == AF_INET6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
+  if (::bind(socket.get(), one.get(), one.size) != 0) return fail_os(where);
   if (::listen(socket.get(), kBacklog) != 0) return fail_os(where);
 
   sockaddr_storage bound{};
@@ -104,19 +107,15 @@ Status SocketListener::open_one(const addrinfo& one) {
 }
 
 Status SocketListener::open_tcp() {
-  const auto list = TRY(resolve(address_, ResolveFor::kListening));
+  auto candidates = TRY(resolve(address_, ResolveFor::kListening));
   // Everywhere means an IPv6 socket, which takes IPv4 too, where there is IPv6.
-  std::vector<const addrinfo*> candidates;
-  for (const addrinfo* one = list.get(); one != nullptr; one = one->ai_next) candidates.push_back(one);
   if (address_.host.empty()) {
-    std::stable_sort(candidates.begin(), candidates.end(), [](const addrinfo* a, const addrinfo* b) {
-      return a->ai_family == AF_INET6 && b->ai_family != AF_INET6;
-    });
+    std::ranges::stable_partition(candidates, [](const HostAddress& one) { return one.family() == AF_INET6; });
   }
   std::string reasons;
   Error last{ErrorKind::kNotFound, "the name has no address", 0};
-  for (const addrinfo* one : candidates) {
-    auto opened = open_one(*one);
+  for (const HostAddress& one : candidates) {
+    auto opened = open_one(one);
     if (opened) return {};
     last = std::move(opened).error();
     reasons += (reasons.empty() ? "" : "; ") + last.message;
@@ -164,6 +163,12 @@ Result<std::unique_ptr<Listener>> SocketListener::open(const Address& address, c
   if (!listener->wake_) return fail_os("eventfd");
   TRY_IN("listen on " + format_address(address),
          address.kind == Address::Kind::kTcp ? listener->open_tcp() : listener->open_unix());
+  listener->both_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!listener->both_) return fail_os("epoll");
+  for (const int one : {listener->socket_.get(), listener->wake_.get()}) {
+    epoll_event readable{.events = EPOLLIN, .data = {}};
+    if (::epoll_ctl(listener->both_.get(), EPOLL_CTL_ADD, one, &readable) != 0) return fail_os("epoll");
+  }
   return std::unique_ptr<Listener>(std::move(listener));
 }
 
@@ -238,7 +243,7 @@ Result<std::unique_ptr<Channel>> SocketListener::accept(Duration timeout) {
     }
     // A connection that is gone already must not end the listening: its channel will say so.
     if (address_.kind == Address::Kind::kTcp && !set_tcp_options(taken.get(), liveness_)) continue;
-    return make_socket_channel(std::move(taken), name_of_peer(peer, address_));
+    return make_socket_channel(std::move(taken), name_of_peer(peer, address_), liveness_);
   }
 }
 

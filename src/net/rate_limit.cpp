@@ -81,6 +81,8 @@ class LimitedChannel final : public Channel {
 
   Status send(std::span<const iovec> parts) override;
   Status receive(MutableBytes exactly) override { return inner_->receive(exactly); }
+  Result<std::size_t> receive_some(MutableBytes room) override { return inner_->receive_some(room); }
+  int descriptor() const noexcept override { return inner_->descriptor(); }
   Status finish_sending() override { return inner_->finish_sending(); }
   void abort() noexcept override {
     aborted_ = true;

@@ -31,10 +31,13 @@ int poll_milliseconds(Duration timeout) {
 
 class SocketChannel final : public Channel {
  public:
-  SocketChannel(UniqueFd socket, std::string peer) : socket_(std::move(socket)), peer_(std::move(peer)) {}
+  SocketChannel(UniqueFd socket, std::string peer, Duration send_timeout)
+      : socket_(std::move(socket)), peer_(std::move(peer)), send_timeout_(send_timeout) {}
 
   Status send(std::span<const iovec> parts) override;
   Status receive(MutableBytes exactly) override;
+  Result<std::size_t> receive_some(MutableBytes room) override;
+  int descriptor() const noexcept override { return socket_.get(); }
   Status finish_sending() override;
 
   void abort() noexcept override {
@@ -60,6 +63,7 @@ class SocketChannel final : public Channel {
 
   UniqueFd socket_;
   std::string peer_;
+  Duration send_timeout_;  ///< zero: the kernel's
   std::atomic<bool> aborted_{false};
   std::atomic<Duration> receive_timeout_{Duration::zero()};
   std::atomic<std::uint64_t> sent_{0};
@@ -137,7 +141,14 @@ Status SocketChannel::send(std::span<const iovec> parts) {
 Status SocketChannel::wait_for_room() {
   const auto began = std::chrono::steady_clock::now();
   pollfd waiting{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
-  if (::poll(&waiting, 1, -1) < 0 && errno != EINTR) return failed("wait to send to", errno);
+  const int ready = ::poll(&waiting, 1, send_timeout_ > Duration::zero() ? poll_milliseconds(send_timeout_) : -1);
+  if (ready < 0 && errno != EINTR) return failed("wait to send to", errno);
+  if (ready == 0) {
+    return fail(ErrorKind::kPeerLost,
+                fmt::format("send to {}: it took nothing for {:.3g} s", peer_,
+                            std::chrono::duration<double>(send_timeout_).count()),
+                ETIMEDOUT);
+  }
   const Duration waited = std::chrono::steady_clock::now() - began;
   const Duration held_back = held_back_by_receiver(socket_.get());
   waits_.total += waited;
@@ -169,6 +180,19 @@ Status SocketChannel::receive(MutableBytes exactly) {
   return {};
 }
 
+Result<std::size_t> SocketChannel::receive_some(MutableBytes room) {
+  if (aborted_) return failed("receive from", 0);
+  if (room.empty()) return std::size_t{0};
+  const ssize_t got = ::recv(socket_.get(), room.data(), room.size(), MSG_DONTWAIT);
+  if (got == 0) return ended();
+  if (got < 0) {
+    if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
+    return failed("receive from", errno);
+  }
+  received_.fetch_add(static_cast<std::uint64_t>(got), std::memory_order_relaxed);
+  return static_cast<std::size_t>(got);
+}
+
 Status SocketChannel::wait_for_bytes(Duration timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (;;) {
@@ -192,8 +216,13 @@ Status SocketChannel::finish_sending() {
 
 }  // namespace
 
-std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer) {
-  return std::make_unique<SocketChannel>(std::move(socket), std::move(peer));
+std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer, const Liveness& liveness) {
+  int family = AF_UNIX;
+  socklen_t size = sizeof family;
+  ::getsockopt(socket.get(), SOL_SOCKET, SO_DOMAIN, &family, &size);
+  // KERNEL: TCP sockets have TCP_USER_TIMEOUT, which tells a slow peer from a dead one better.
+  const Duration timeout = family == AF_UNIX ? liveness.dead_after : Duration::zero();
+  return std::make_unique<SocketChannel>(std::move(socket), std::move(peer), timeout);
 }
 
 Status send_bytes(Channel& channel, Bytes bytes) {

@@ -11,8 +11,9 @@
 
 namespace godwit {
 
-/// A channel over a connected, blocking stream socket, TCP or Unix. `peer` stands in error messages.
-std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer);
+/// A channel over a connected, blocking stream socket, TCP (with its options set) or Unix. `peer` stands in error
+/// messages.
+std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer, const Liveness& liveness = {});
 
 /// No delay, and the timers that find a dead peer. For TCP sockets only.
 Status set_tcp_options(int socket, const Liveness& liveness);

@@ -5,20 +5,12 @@
 
 #include <array>
 
+#include "wire/control_header.h"
 #include "wire/limits.h"
 #include "wire/little_endian.h"
 #include "wire/message_types.h"
 
 namespace godwit::wire {
-namespace {
-
-constexpr std::size_t kHeaderSize = 8;
-using HeaderBytes = std::array<std::byte, kHeaderSize>;
-
-struct Header {
-  std::uint16_t type = 0;
-  std::uint32_t length = 0;
-};
 
 HeaderBytes encode_header(std::uint16_t type, std::size_t length) noexcept {
   HeaderBytes bytes{};
@@ -27,7 +19,7 @@ HeaderBytes encode_header(std::uint16_t type, std::size_t length) noexcept {
   return bytes;
 }
 
-Result<Header> decode_header(const HeaderBytes& bytes) {
+Result<Header> decode_header(Bytes bytes) {
   const Header header{get<std::uint16_t>(bytes.data()), get<std::uint32_t>(bytes.data() + 4)};
   if (!is_known(header.type)) {
     return fail(ErrorKind::kProtocol, fmt::format("unknown control message 0x{:04x}", header.type));
@@ -41,6 +33,8 @@ Result<Header> decode_header(const HeaderBytes& bytes) {
   }
   return header;
 }
+
+namespace {
 
 /// What the peer would refuse is refused here, where somebody can still be told why.
 Status check(std::uint16_t type, Bytes body) {

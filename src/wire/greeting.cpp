@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "wire/control.h"
+#include "wire/greeting_bytes.h"
 #include "wire/little_endian.h"
 
 namespace godwit::wire {
@@ -13,13 +14,13 @@ namespace {
 
 constexpr std::array<std::byte, 8> kMagic = {std::byte{'G'}, std::byte{'O'}, std::byte{'D'}, std::byte{'W'},
                                              std::byte{'I'}, std::byte{'T'}, std::byte{0},   std::byte{'\n'}};
-constexpr std::size_t kVersionAt = 8;
-constexpr std::size_t kRoleAt = 10;
+constexpr std::size_t kVersionAt = kMagicSize;
+constexpr std::size_t kRoleAt = kVersionedSize;
 constexpr std::size_t kReservedAt = 11;
 constexpr std::size_t kLaneAt = 12;
 constexpr std::size_t kReservedToo = 14;
 constexpr std::size_t kSecretAt = 16;
-constexpr std::size_t kGreetingSize = kSecretAt + sizeof(Secret);
+static_assert(kGreetingSize == kSecretAt + sizeof(Secret));
 
 std::string printable(Bytes bytes) {
   std::string text;
@@ -81,25 +82,22 @@ Status send_greeting(Channel& channel, const Greeting& greeting) {
   return send_bytes(channel, bytes);
 }
 
-Result<Greeting> receive_greeting(Channel& channel, Duration within) {
-  Patient peer(channel, within);
-  std::array<std::byte, kGreetingSize> bytes{};
-  const MutableBytes all(bytes);
-  // Piece by piece: a peer of another kind may send less than a greeting and wait for an answer.
-  TRY(peer.receive(all.first(kVersionAt)));
-  if (!std::equal(kMagic.begin(), kMagic.end(), bytes.begin())) {
+Status check_greeting(Bytes so_far) {
+  if (so_far.size() < kMagicSize) return {};
+  if (!std::equal(kMagic.begin(), kMagic.end(), so_far.begin())) {
     return fail(ErrorKind::kProtocol,
-                fmt::format("this is no Godwit peer: it began with '{}'", printable(all.first(kVersionAt))));
+                fmt::format("this is no Godwit peer: it began with '{}'", printable(so_far.first(kMagicSize))));
   }
-  TRY(peer.receive(all.subspan(kVersionAt, kRoleAt - kVersionAt)));
+  if (so_far.size() < kVersionedSize) return {};
+  const auto version = get<std::uint16_t>(so_far.data() + kVersionAt);
+  if (version == kVersion) return {};
+  return fail(ErrorKind::kProtocol,
+              fmt::format("the peer speaks version {} of Godwit's protocol, this side version {}", version, kVersion));
+}
+
+Result<Greeting> parse_greeting(Bytes bytes) {
+  TRY(check_greeting(bytes));
   Greeting greeting;
-  greeting.version = get<std::uint16_t>(bytes.data() + kVersionAt);
-  if (greeting.version != kVersion) {
-    return fail(ErrorKind::kProtocol,
-                fmt::format("the peer speaks version {} of Godwit's protocol, this side version {}", greeting.version,
-                            kVersion));
-  }
-  TRY(peer.receive(all.subspan(kRoleAt)));
   greeting.role = TRY(role_of(bytes[kRoleAt]));
   greeting.lane = get<std::uint16_t>(bytes.data() + kLaneAt);
   const auto reserved = get<std::uint16_t>(bytes.data() + kReservedToo);
@@ -109,8 +107,21 @@ Result<Greeting> receive_greeting(Channel& channel, Duration within) {
   if (greeting.role == Role::kControl && greeting.lane != 0) {
     return fail(ErrorKind::kProtocol, fmt::format("a control connection greeted as lane {}", greeting.lane));
   }
-  std::copy(bytes.begin() + kSecretAt, bytes.end(), greeting.secret.begin());
+  std::copy_n(bytes.begin() + kSecretAt, sizeof(Secret), greeting.secret.begin());
   return greeting;
+}
+
+Result<Greeting> receive_greeting(Channel& channel, Duration within) {
+  Patient peer(channel, within);
+  std::array<std::byte, kGreetingSize> bytes{};
+  const MutableBytes all(bytes);
+  // Piece by piece: a peer of another kind may send less than a greeting and wait for an answer.
+  TRY(peer.receive(all.first(kMagicSize)));
+  TRY(check_greeting(all.first(kMagicSize)));
+  TRY(peer.receive(all.subspan(kMagicSize, kVersionedSize - kMagicSize)));
+  TRY(check_greeting(all.first(kVersionedSize)));
+  TRY(peer.receive(all.subspan(kVersionedSize)));
+  return parse_greeting(all);
 }
 
 bool same_secret(const Secret& a, const Secret& b) noexcept {

@@ -20,12 +20,27 @@ Result<Fingerprint> fingerprint_in(const json& object) {
   return TRY_IN("fingerprint", fingerprint_of(*fingerprint));
 }
 
+/// Lane numbers in rising order.
+Result<std::vector<std::uint16_t>> lanes_in(const json& object) {
+  std::vector<std::uint16_t> lanes;
+  for (const json& lane : *TRY(array_field(object, "lanes", kMaxLanes))) {
+    if (!lane.is_number_unsigned() || lane.get<std::uint64_t>() >= kMaxLanes ||
+        (!lanes.empty() && lane.get<std::uint64_t>() <= lanes.back())) {
+      return fail(ErrorKind::kProtocol, "malformed JSON: 'lanes' is no list of lanes in rising order");
+    }
+    lanes.push_back(lane.get<std::uint16_t>());
+  }
+  return lanes;
+}
+
 }  // namespace
 
 std::string encode_json(const Hello& hello) {
-  return dump({{"fingerprint", json_of(hello.fingerprint)},
-               {"lanes", hello.lanes},
-               {"program", clip(hello.program, kMaxProgramBytes)}});
+  json object = {{"fingerprint", json_of(hello.fingerprint)},
+                 {"lanes", hello.lanes},
+                 {"program", clip(hello.program, kMaxProgramBytes)}};
+  if (hello.open_lanes != 0) object["open_lanes"] = hello.open_lanes;
+  return dump(object);
 }
 
 Result<Hello> decode_hello(Bytes body) {
@@ -34,6 +49,7 @@ Result<Hello> decode_hello(Bytes body) {
   hello.fingerprint = TRY(fingerprint_in(object));
   hello.lanes = TRY(number_field<std::uint16_t>(object, "lanes"));
   hello.program = TRY(text_field(object, "program", kMaxProgramBytes));
+  if (object.contains("open_lanes")) hello.open_lanes = TRY(number_field<std::uint16_t>(object, "open_lanes"));
   return hello;
 }
 
@@ -42,6 +58,7 @@ std::string encode_json(const Welcome& welcome) {
   for (std::size_t i = 0; i < welcome.warnings.size() && i < kMaxWarnings; ++i) {
     body["warnings"].push_back(clip(welcome.warnings[i], kMaxReasonBytes));
   }
+  if (welcome.lanes) body["lanes"] = *welcome.lanes;
   return dump(body);
 }
 
@@ -50,6 +67,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   Welcome welcome;
   welcome.fingerprint = TRY(fingerprint_in(object));
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
+  if (object.contains("lanes")) welcome.lanes = TRY(lanes_in(object));
   const json* warnings = TRY(array_field_if(object, "warnings", kMaxWarnings));
   if (warnings == nullptr) return welcome;
   for (const json& warning : *warnings) {

@@ -30,6 +30,9 @@ inline constexpr std::size_t kMaxKindBytes = 64;
 /// A few sentences, one per difference of two fingerprints.
 inline constexpr std::size_t kMaxReasonBytes = 4096;
 
+/// Lanes of one migration: more than any link has use for.
+inline constexpr std::size_t kMaxLanes = 64;
+
 /// Hello and Welcome: a fingerprint has some 20 KiB, that of a machine with a thousand devices and CPUs about 1 MiB.
 inline constexpr std::size_t kMaxHelloBody = 2 * 1024 * 1024;
 /// Refusal and Abort: the reason, each of its bytes escaped.

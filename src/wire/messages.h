@@ -34,6 +34,8 @@ struct Hello {  ///< first after the greeting
   Fingerprint fingerprint;
   std::uint16_t lanes = 1;
   std::string program;  ///< "godwit 0.1.0"
+  /// Lanes that have greeted already, 0 to this: all of `lanes`, or none if they come after Welcome.
+  std::uint16_t open_lanes = 0;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -62,6 +64,9 @@ struct Welcome {  ///< the sink fits
   Fingerprint fingerprint;
   std::string program;
   std::vector<std::string> warnings;  ///< sentences for the operator: what could not be told, or is let pass
+  /// Of the lanes that were open at Hello those that have come, in rising order: the first is lane 0 from here on.
+  /// Absent: all of them.
+  std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

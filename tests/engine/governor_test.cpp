@@ -11,11 +11,13 @@
 #include <vector>
 
 #include "bench/governor/lane_simulation.h"
+#include "engine/fence_rate.h"
 
 namespace godwit {
 namespace {
 
 using simulation::Block;
+using namespace std::chrono_literals;
 
 constexpr std::size_t kBlock = 256 * 1024;
 constexpr std::size_t kQueue = 4 * kBlock;
@@ -130,6 +132,61 @@ struct LaneOnLink {
     return count;
   }
 };
+
+/// A lane whose bytes a proxy takes at once and passes on at its own pace: rounds of blocks, each ended by a fence.
+struct LaneBehindProxy {
+  double ns_per_byte;  ///< of the way behind the proxy
+  bool tells_fences = true;
+  Governor governor;
+  FenceRate fences;
+  double in_proxy = 0;
+
+  /// How many of the round's blocks were encoded.
+  int round(int blocks, const Sort& sort) {
+    int encoded = 0;
+    double sent = 0;
+    double worked = 0;
+    for (int i = 0; i < blocks; ++i) {
+      const std::size_t rung = governor.choose(BlockKind::kPages, kBlock);
+      const Block block = block_of(sort);
+      const auto wire = static_cast<double>(block.on[rung].wire);
+      const double busy = block.on[rung].ns + 0.3 * wire + 0.1 * kBlock;
+      in_proxy = std::max(0.0, in_proxy - busy / ns_per_byte) + wire;
+      sent += wire;
+      worked += busy;
+      encoded += rung != 0;
+      governor.learn({.rung = rung,
+                      .block_bytes = kBlock,
+                      .wire_bytes = block.on[rung].wire,
+                      .encoding = nanoseconds(block.on[rung].ns),
+                      .sending = nanoseconds(0.3 * wire),
+                      .way_rate = tells_fences ? fences.bytes_per_ns() : 0,
+                      .elapsed = nanoseconds(busy)});
+    }
+    const Duration took = 20ms + nanoseconds(in_proxy * ns_per_byte);
+    fences.add(static_cast<std::uint64_t>(sent), took, took + nanoseconds(worked));
+    in_proxy = 0;
+    return encoded;
+  }
+};
+
+TEST(Governor, SeesTheQueueOfAProxyByItsFences) {
+  // 100 Mbit/s behind `ssh -L`: the near socket is always empty.
+  LaneBehindProxy blind{.ns_per_byte = 80, .tells_fences = false};
+  LaneBehindProxy lane{.ns_per_byte = 80};
+  for (const int blocks : {40, 10, 20, 30, 10, 40}) {
+    (void)blind.round(blocks, kText);
+    (void)lane.round(blocks, kText);
+  }
+  EXPECT_EQ(blind.round(20, kText), 0) << "nothing here would need fences";
+  EXPECT_GE(lane.round(20, kText), 18);
+  EXPECT_GE(lane.governor.price(), 40);
+  // A proxy in front of a fast way: within a round it is as if there were none.
+  lane.ns_per_byte = 0.1;
+  (void)lane.round(30, kText);
+  (void)lane.round(30, kText);
+  EXPECT_EQ(lane.round(20, kText), 0);
+}
 
 TEST(GovernorLadder, BeginsWithRawAndEachRungCanBeEncoded) {
   ASSERT_EQ(governor_ladder().size(), kRungs);

@@ -322,15 +322,68 @@ TEST_F(Migration, CancelledAtEachMilestoneTheSourceRunsOn) {
                                "fenced", "devices-sent", "prepared"}) {
     SCOPED_TRACE(at);
     cancel_ = {};
+    sink_cancel_ = {};
     auto sink = std::async(std::launch::async, [&] { return receive(); });
     const auto report = send([&](std::string_view milestone) {
       if (milestone == at) cancel_.request_stop();
     });
     expect_source_runs_alone(report);
     EXPECT_EQ(report.error->kind, ErrorKind::kCancelled);
+    sink_cancel_.request_stop();  // it may wait for another source
     const auto sink_report = sink.get();
     EXPECT_EQ(sink_report.outcome, Outcome::kSourceRuns);
   }
+}
+
+/// Whatever it was that ended the first source: nothing has been changed at the sink.
+TEST_F(Migration, ASourceThatIsLostBeforeItsDataMapLetsAnotherCome) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  source_.fail_start = true;
+  expect_source_runs_alone(send());
+  EXPECT_FALSE(sink_.gave_up && sink.wait_for(0s) == std::future_status::ready);
+  source_.fail_start = false;
+  EXPECT_EQ(send([&](std::string_view milestone) {
+              if (milestone == "welcomed") cancel_.request_stop();
+            }).outcome,
+            Outcome::kSourceRuns);
+  cancel_ = {};
+  const auto report = send();
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  EXPECT_NE(notes_.find("cannot track"), std::string::npos) << notes_;
+  EXPECT_NE(notes_.find("cancelled by the operator"), std::string::npos) << notes_;
+  EXPECT_NE(notes_.find("waiting for a source again"), std::string::npos) << notes_;
+  source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
+}
+
+TEST_F(Migration, ASourceThatIsLostAfterItsDataMapDoesNot) {
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  (void)send([&](std::string_view milestone) {
+    if (milestone == "mapped") cancel_.request_stop();
+  });
+  EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
+}
+
+TEST_F(Migration, LanesThatAreRefusedAreDoneWithout) {
+  goals_.lanes = 5;
+  std::atomic<int> connections{0};
+  connect_ = [&]() -> Result<std::unique_ptr<Channel>> {
+    const int number = connections++;
+    if (number == 2 || number == 4) return fail(ErrorKind::kPeerLost, "the firewall says no");
+    return connect_to(listener_->address());
+  };
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  auto journal = begun_journal();
+  auto parts = source_parts(source_, source_, journal, steady_);
+  std::string notes;
+  parts.on_note = [&](std::string_view note) { notes += note; };
+  const auto report = run_source(std::move(parts));
+  ASSERT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  EXPECT_EQ(report.lanes, 3U);
+  EXPECT_NE(notes.find("3 of 5 lanes"), std::string::npos) << notes;
+  EXPECT_NE(notes.find("the firewall says no"), std::string::npos) << notes;
+  source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
 }
 
 TEST_F(Migration, CancelledAfterTheCommitIsTooLate) {

@@ -60,6 +60,8 @@ class GatedChannel final : public Channel {
     gate_.pass();
     return got;
   }
+  Result<std::size_t> receive_some(MutableBytes room) override { return inner_->receive_some(room); }
+  int descriptor() const noexcept override { return inner_->descriptor(); }
   Status finish_sending() override { return inner_->finish_sending(); }
   void abort() noexcept override { inner_->abort(); }
   void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
@@ -117,7 +119,7 @@ class StoodStill : public testing::FakeMigration {
 
   LeapingClock clock_;
   Gate gate_;
-  unsigned connections_ = 0;
+  std::atomic<unsigned> connections_{0};  // lanes are opened all together
 };
 
 TEST_F(StoodStill, ASinkThatGaveUpMeanwhileIsNotCommitted) {

@@ -139,6 +139,16 @@ Status Scene::expect_moved() {
 
 Status Scene::expect_receiver_ends() {
   if (!receiver_) return {};
+  // One that has lost its source before anything was changed there waits for the next.
+  const auto waits = [&] {
+    const std::string errors = receiver_->errors();
+    const auto last = errors.rfind('\n', errors.size() < 2 ? 0 : errors.size() - 2);
+    return says(errors.substr(last == std::string::npos ? 0 : last), "waiting for a source again|was turned away");
+  };
+  if (wait_until([&] { return waits() || !receiver_->process().alive(); }, kEndLimit) && waits()) {
+    if (sink().alive() && TRY(sink().status()) != "inmigrate") return otherwise("the sink's QEMU waits no more");
+    TRY(receiver_->process().send_signal(SIGINT));
+  }
   const auto ended = receiver_->wait(kEndLimit);
   if (!ended) return fail(ended.error());
   if (ended->code == 0) return otherwise("godwit receive says it succeeded: " + receiver_->errors());

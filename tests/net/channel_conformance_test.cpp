@@ -1,8 +1,10 @@
 // What every channel must do, run on each kind.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -250,6 +252,34 @@ TEST_P(ChannelConformance, ReceiveTimesOutAndTheChannelLivesOn) {
   ASSERT_TRUE(send_bytes(*near_, {&sent, 1}));
   ASSERT_TRUE(far_->receive({&byte, 1}));
   EXPECT_EQ(byte, sent);
+}
+
+/// Waits until poll(2) says that there is something to read.
+bool readable(const Channel& channel) {
+  pollfd waiting{.fd = channel.descriptor(), .events = POLLIN, .revents = 0};
+  return ::poll(&waiting, 1, 20'000) == 1;
+}
+
+TEST_P(ChannelConformance, GivesWhatHasComeWithoutWaiting) {
+  std::array<std::byte, 8> room{};
+  EXPECT_EQ(near_->receive_some(room), std::size_t{0});
+  ASSERT_TRUE(send_bytes(*far_, bytes_of("0123456789")));
+  ASSERT_TRUE(readable(*near_));
+  EXPECT_EQ(near_->receive_some(MutableBytes(room).first(3)), std::size_t{3});
+  EXPECT_EQ(text_of(Bytes(room).first(3)), "012");
+  EXPECT_EQ(near_->receive_some(room), std::size_t{7});
+  EXPECT_EQ(text_of(Bytes(room).first(7)), "3456789");
+  EXPECT_EQ(near_->receive_some(room), std::size_t{0});
+  EXPECT_EQ(near_->bytes_received(), 10U);
+  ASSERT_TRUE(far_->finish_sending());
+  ASSERT_TRUE(readable(*near_));
+  const auto ended = near_->receive_some(room);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, ErrorKind::kPeerLost);
+  near_->abort();
+  const auto aborted = near_->receive_some(room);
+  ASSERT_FALSE(aborted);
+  EXPECT_EQ(aborted.error().kind, ErrorKind::kCancelled);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ChannelConformance, ::testing::ValuesIn(channel_kinds()),

@@ -54,6 +54,14 @@ class FaultyChannel final : public Channel {
     return length == exactly.size() ? Status{} : break_down("receive");
   }
 
+  Result<std::size_t> receive_some(MutableBytes room) override {
+    if (broken_) return fail(break_down("receive").error());
+    const std::uint64_t left = fault_.after_received - std::min(fault_.after_received, inner_->bytes_received());
+    if (left == 0 && !room.empty()) return fail(break_down("receive").error());
+    return inner_->receive_some(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), left))));
+  }
+  int descriptor() const noexcept override { return inner_->descriptor(); }
+
   Status finish_sending() override { return broken_ ? break_down("finish sending") : inner_->finish_sending(); }
 
   void abort() noexcept override {

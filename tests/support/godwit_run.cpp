@@ -20,7 +20,11 @@ Result<std::unique_ptr<TestGodwit>> TestGodwit::start(const GodwitOptions& optio
   // Another user may have to write the report.
   std::filesystem::permissions(folder, std::filesystem::perms::all);
   ChildOptions child;
-  child.command = {binary};
+  if (!options.hosts.empty()) {
+    child.command = {
+        "unshare", "-m", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\"", options.hosts.string()};
+  }
+  child.command.push_back(binary);
   for (const auto& argument : options.arguments) {
     child.command.push_back(argument == "@REPORT" ? (folder / "report.json").string() : argument);
   }

@@ -18,6 +18,7 @@ struct GodwitOptions {
   std::map<std::string, std::string> environment;  ///< GODWIT_FAILPOINT and the like
   std::optional<uid_t> user;
   int network_namespace = -1;
+  std::filesystem::path hosts;   ///< stands in the place of /etc/hosts; needs root
   std::filesystem::path output;  ///< stdout goes there instead; output() must not be asked then
 };
 

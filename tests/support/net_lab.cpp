@@ -111,6 +111,30 @@ Status NetLab::mend() {
   return {};
 }
 
+// source wire ==== wire [bridge] port ==== inner sink: a bridge drops what is too long for the interface that it goes
+// out by. Only the sink's own interface answers for its address, and the source makes packets of their final size.
+Status NetLab::lose_packets_above(unsigned bytes) {
+  const std::string in_sink = "ip -n " + sink_name_ + " ";
+  for (const std::string& line : {
+           "ip -n " + source_name_ + " link set wire gso_max_segs 1",
+           in_sink + "addr flush dev wire",
+           in_sink + "link add bridge type bridge",
+           in_sink + "link add name inner type veth peer name port",
+           in_sink + "link set inner gso_max_segs 1",
+           in_sink + "link set wire master bridge",
+           in_sink + "link set port master bridge",
+           in_sink + "link set port mtu " + std::to_string(bytes),
+           in_sink + "link set bridge arp off",
+           in_sink + "link set bridge up",
+           in_sink + "link set port up",
+           in_sink + "link set inner up",
+           in_sink + "addr add " + sink_address() + "/30 dev inner",
+       }) {
+    TRY(run(line));
+  }
+  return {};
+}
+
 bool NetLab::carries() const {
   bool carried = false;
   // A thread of its own, for a namespace is a thread's.

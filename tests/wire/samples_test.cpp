@@ -143,10 +143,16 @@ DataMap random_map(std::mt19937_64& random) {
 
 void fill(Hello& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), static_cast<std::uint16_t>(random()), random_text(random, 256)};
+  if (random() % 2 == 0) m.open_lanes = static_cast<std::uint16_t>(random());
 }
 void fill(Welcome& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), random_text(random, 256), {}};
   for (auto n = random() % 4; n > 0; --n) m.warnings.push_back(random_text(random, 4096));
+  if (random() % 2 == 0) return;
+  m.lanes.emplace();
+  for (std::uint16_t lane = 0; lane < 64; ++lane) {
+    if (random() % 2 == 0) m.lanes->push_back(lane);
+  }
 }
 void fill(DataMap& m, std::mt19937_64& random) {
   m = random_map(random);

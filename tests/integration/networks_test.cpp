@@ -1,0 +1,182 @@
+// Networks as they are: a name one of whose addresses does not answer, a firewall that lets some connections through
+// only, a path that swallows large packets.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <fstream>
+#include <thread>
+
+#include "net/channel.h"
+#include "tests/integration/scene.h"
+
+namespace godwit::testing {
+namespace {
+
+/// An address of this machine at which nobody answers: its queue of connections is full, so the kernel drops what
+/// comes.
+class SilentV6 {
+ public:
+  static Result<std::unique_ptr<SilentV6>> at(std::uint16_t port) {
+    auto silent = std::make_unique<SilentV6>();
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_addr = in6addr_loopback;
+    address.sin6_port = htons(port);
+    silent->socket_ = UniqueFd(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!silent->socket_ || ::bind(silent->socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(silent->socket_.get(), 0) != 0) {
+      return fail(ErrorKind::kUnsupported, "this host has no ::1");
+    }
+    const Address place{.kind = Address::Kind::kTcp, .host = "::1", .port = port, .path = {}};
+    while (auto filler = connect_to(place, {.connect_timeout = milliseconds(300)})) {
+      silent->fillers_.push_back(std::move(*filler));
+      if (silent->fillers_.size() > 20) return fail(ErrorKind::kIo, "20 connections fit into a backlog of 0");
+    }
+    return silent;
+  }
+
+ private:
+  UniqueFd socket_;
+  std::vector<std::unique_ptr<Channel>> fillers_;
+};
+
+TEST(DeadAddress, OfANameCostsNoTimeout) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a process names of its own";
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSIGN_OR_FAIL(address, parse_address(scene->address()));
+  ASSIGN_OR_SKIP(silent, SilentV6::at(address.port));
+  ASSIGN_OR_FAIL(folder, TempFolder::make("/tmp"));
+  GodwitOptions options;
+  options.hosts = folder.path() / "hosts";
+  std::ofstream(options.hosts) << "::1 destination.example\n127.0.0.1 destination.example\n";
+  // Each lane would wait for the dead address, too.
+  options.arguments = {"--lanes", "4"};
+  ASSERT_OK(scene->send_to("tcp://destination.example:" + std::to_string(address.port), options));
+  ASSERT_OK(scene->expect_moved());
+  ASSIGN_OR_FAIL(report, scene->sender().report());
+  EXPECT_EQ(report.value("lanes", 0), 4);
+}
+
+TEST(DeadAddress, IsNamedWhereNoOtherAnswers) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSIGN_OR_FAIL(port_holder, listen_on(parse_address("tcp://127.0.0.1:0").value()));
+  const auto port = port_holder->address().port;
+  ASSIGN_OR_SKIP(silent, SilentV6::at(port));
+  ASSERT_OK(scene->send_to("tcp://[::1]:" + std::to_string(port)));
+  ASSERT_OK(scene->expect_source_runs({"::1: no answer", "check the link"}));
+  EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
+}
+
+/// Passes the first connections on to another place and cuts all others off at once.
+class Firewall {
+ public:
+  Firewall(const Address& to, unsigned let_through) : to_(to), let_through_(let_through) {
+    listener_ = std::move(listen_on(parse_address("tcp://127.0.0.1:0").value()).value());
+    thread_ = std::jthread([this] { run(); });
+  }
+  ~Firewall() {
+    listener_->abort();
+    thread_.join();
+    for (const auto& channel : channels_) channel->abort();
+    passing_.clear();
+  }
+  std::string address() const { return format_address(listener_->address()); }
+
+ private:
+  void run() {
+    while (auto from = listener_->accept({})) {
+      if (let_through_ == 0) continue;
+      --let_through_;
+      auto to = connect_to(to_);
+      if (!to) continue;
+      pass(**from, **to);
+      pass(**to, **from);
+      channels_.push_back(std::move(*from));
+      channels_.push_back(std::move(*to));
+    }
+  }
+  void pass(Channel& from, Channel& to) {
+    passing_.emplace_back([&from, &to] {
+      std::vector<std::byte> bytes(65536);
+      while (true) {
+        std::byte first{};
+        if (!from.receive(MutableBytes(&first, 1))) break;
+        bytes[0] = first;
+        const auto more = from.receive_some(MutableBytes(bytes).subspan(1));
+        if (!send_bytes(to, Bytes(bytes).first(1 + (more ? *more : 0))) || !more) break;
+      }
+      (void)to.finish_sending();
+    });
+  }
+  Address to_;
+  unsigned let_through_;
+  std::unique_ptr<Listener> listener_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::vector<std::jthread> passing_;
+  std::jthread thread_;
+};
+
+void move_with_lanes_refused(QemuVersion version) {
+  QemuOptions vm = quiet_vm();
+  vm.version = version;
+  ASSIGN_OR_SKIP(scene, Scene::make(vm));
+  ASSERT_OK(scene->receive());
+  ASSIGN_OR_FAIL(address, parse_address(scene->address()));
+  Firewall firewall(address, 3);
+  GodwitOptions options;
+  options.arguments = {"--lanes", "4"};
+  ASSERT_OK(scene->send_to(firewall.address(), options));
+  ASSERT_OK(scene->expect_moved());
+  EXPECT_TRUE(says(scene->sender().errors(), "2 of 4 lanes")) << scene->sender().errors();
+  ASSIGN_OR_FAIL(report, scene->sender().report());
+  EXPECT_EQ(report.value("lanes", 0), 2);
+}
+
+TEST(RefusedLanes, TheMoveGoesOnWithTheOthers) {
+  move_with_lanes_refused(QemuVersion::k7_2);
+}
+
+TEST(RefusedLanes, TheMoveGoesOnWithTheOthersOnQemu10) {
+  move_with_lanes_refused(QemuVersion::k10_0);
+}
+
+TEST(RefusedLanes, AreSaidWhereNoneIsLeft) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSIGN_OR_FAIL(address, parse_address(scene->address()));
+  Firewall firewall(address, 1);
+  ASSERT_OK(scene->send_to(firewall.address()));
+  ASSERT_OK(scene->expect_source_runs({"lane", "check the link"}));
+}
+
+/// The hosts believe in 1500 bytes, and something between them does not.
+TEST(SmallMtu, IsNamed) {
+  ASSIGN_OR_SKIP(lab, NetLab::make());
+  ASSERT_OK(lab->lose_packets_above(1300));
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  scene->use(*lab);
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send());
+  ASSERT_OK(scene->expect_source_runs({"check the MTU", "large packets do not arrive"}));
+  EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
+}
+
+/// A link that is cut is no question of packets' sizes.
+TEST(SmallMtu, IsNotBlamedForALinkThatIsCut) {
+  ASSIGN_OR_SKIP(lab, NetLab::make());
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  scene->use(*lab);
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at("connected", "stop")));
+  ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_OK(lab->cut());
+  ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
+  ASSERT_OK(scene->expect_source_runs({"destination", "check the link"}));
+  EXPECT_FALSE(says(scene->sender().errors(), "MTU")) << scene->sender().errors();
+  EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
+}
+
+}  // namespace
+}  // namespace godwit::testing

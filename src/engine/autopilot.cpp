@@ -58,8 +58,11 @@ std::string why_not_yet(const Goals& goals, const Sample& s) {
 }  // namespace
 
 std::optional<Duration> predict_pause(const Sample& s) {
-  if (s.harvests == 0 || s.wire_bytes_per_second <= 0) return std::nullopt;
+  if (s.harvests == 0) return std::nullopt;
   const double bytes = expected_harvest(s) * s.wire_bytes_per_page;
+  // A guest that writes nothing leaves nothing to send: how fast it would go need not be known, and may never be.
+  if (bytes <= 0) return kDevicePause;
+  if (s.wire_bytes_per_second <= 0) return std::nullopt;
   const auto pages =
       duration_cast<Duration>(duration<double>(std::min(bytes / s.wire_bytes_per_second, kLongestPauseSeconds)));
   return kDevicePause + pages;

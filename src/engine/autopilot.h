@@ -35,7 +35,7 @@ struct GiveUp {
 using Verdict = std::variant<GoOn, Harvest, SwitchOver, GiveUp>;
 
 /// The pause if the guest were stopped now: saving, sending and loading devices, and the pages written since the last
-/// harvest. Absent until a harvest and a send rate are known.
+/// harvest. Absent until a harvest has been made and, if pages are expected, a send rate is known.
 std::optional<Duration> predict_pause(const Sample& sample);
 
 Verdict decide(const Goals& goals, const Sample& sample);

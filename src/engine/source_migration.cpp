@@ -153,6 +153,7 @@ Status SourceMigration::start_tracking() {
   TRY(send_data_map(data));
   TRY(until([](const SourceSignals& s) { return s.map_applied; }, kMapPatience,
             "the destination to prepare its memory"));
+  wire_rate_.add({}, 0);  // lanes may have sent all of a small guest before anybody looks again
   lanes_.start(error_, [this] { signals_.change([](SourceSignals& s) { s.failed = true; }); });
   parts_.on_milestone("mapped");
   const auto& layout = parts_.vm.memory().layout();

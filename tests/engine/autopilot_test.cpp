@@ -44,6 +44,36 @@ TEST(Autopilot, NeverSwitchesOverBeforeAHarvestHasBeenMade) {
   EXPECT_TRUE(is<Harvest>(decide({}, s)));
 }
 
+/// Halted from the start, or all of its RAM zeros: no lane ever had anything to do.
+TEST(Autopilot, SwitchesOverAtOnceIfNothingWasEverWritten) {
+  Sample s{.elapsed = 1s, .drained = true, .harvests = 1, .last_interval = 1s, .wire_bytes_per_page = 4096};
+  ASSERT_TRUE(is<SwitchOver>(decide({}, s)));
+  EXPECT_LE(std::get<SwitchOver>(decide({}, s)).predicted_pause, Goals{}.max_downtime);
+  s.since_harvest = 10s;
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+}
+
+/// It wrote while its memory was copied, and has halted since.
+TEST(Autopilot, SwitchesOverWhenTheGuestHasHalted) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 0;
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+  s.wire_bytes_per_second = 0;  // what it wrote before cost nothing that could be timed
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+}
+
+TEST(Autopilot, DoesNotSwitchOverWhereARateIsNeededAndUnknown) {
+  auto s = copying();
+  s.drained = true;
+  s.wire_bytes_per_second = 0;
+  EXPECT_FALSE(predict_pause(s).has_value());
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+  s.last_harvest = 0;
+  s.deferred = 1;
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+}
+
 TEST(Autopilot, SwitchesOverWhenThePauseFits) {
   auto s = copying();
   s.drained = true;

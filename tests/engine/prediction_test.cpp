@@ -81,6 +81,28 @@ TEST_F(Prediction, PagesRewrittenAsTheyWereDoNotKeepTheGuestFromMoving) {
   EXPECT_EQ(report.outcome, Outcome::kDone) << "nothing was left to send, ever";
 }
 
+/// Not one page of data, and no page is ever written: no lane learns how fast the link is.
+TEST_F(Prediction, AGuestOfZerosThatWritesNothingIsMovedAtOnce) {
+  goals_.timeout = 10s;
+  testing::FakeSourceVm source(testing::small_ram(), 0);
+  testing::FakeSinkVm sink(testing::small_ram());
+  Writes nothing(source, std::vector<PageWord>(8), [](auto&, ChunkIndex, unsigned) {});
+  const auto report = move(source, sink, nothing, kSlow);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(report.pages_data, 0U);
+}
+
+/// The same with data: all of it goes before anybody has looked at a rate.
+TEST_F(Prediction, AGuestThatWritesNothingIsMovedAtOnce) {
+  goals_.timeout = 10s;
+  testing::FakeSourceVm source(testing::small_ram(), 0);
+  testing::FakeSinkVm sink(testing::small_ram());
+  source.with_memory([&](testing::PlainMemory& memory) { std::memset(memory.at(ChunkIndex{1}, 0), 0xaa, kChunkSize); });
+  Writes nothing(source, std::vector<PageWord>(8), [](auto&, ChunkIndex, unsigned) {});
+  const auto report = move(source, sink, nothing, kSlow);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+}
+
 TEST_F(Prediction, CheapPagesSentBeforeDoNotMakeDearOnesLookCheap) {
   goals_.max_downtime = 50ms;
   goals_.timeout = 5s;

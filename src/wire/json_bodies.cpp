@@ -23,9 +23,11 @@ Result<Fingerprint> fingerprint_in(const json& object) {
 }  // namespace
 
 std::string encode_json(const Hello& hello) {
-  return dump({{"fingerprint", json_of(hello.fingerprint)},
-               {"lanes", hello.lanes},
-               {"program", clip(hello.program, kMaxProgramBytes)}});
+  json object{{"fingerprint", json_of(hello.fingerprint)},
+              {"lanes", hello.lanes},
+              {"program", clip(hello.program, kMaxProgramBytes)}};
+  if (hello.paused) object["paused"] = true;
+  return dump(object);
 }
 
 Result<Hello> decode_hello(Bytes body) {
@@ -34,11 +36,14 @@ Result<Hello> decode_hello(Bytes body) {
   hello.fingerprint = TRY(fingerprint_in(object));
   hello.lanes = TRY(number_field<std::uint16_t>(object, "lanes"));
   hello.program = TRY(text_field(object, "program", kMaxProgramBytes));
+  hello.paused = TRY(flag_field(object, "paused"));
   return hello;
 }
 
 std::string encode_json(const Welcome& welcome) {
-  return dump({{"fingerprint", json_of(welcome.fingerprint)}, {"program", clip(welcome.program, kMaxProgramBytes)}});
+  json object{{"fingerprint", json_of(welcome.fingerprint)}, {"program", clip(welcome.program, kMaxProgramBytes)}};
+  if (welcome.keeps_paused) object["keeps_paused"] = true;
+  return dump(object);
 }
 
 Result<Welcome> decode_welcome(Bytes body) {
@@ -46,6 +51,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   Welcome welcome;
   welcome.fingerprint = TRY(fingerprint_in(object));
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
+  welcome.keeps_paused = TRY(flag_field(object, "keeps_paused"));
   return welcome;
 }
 

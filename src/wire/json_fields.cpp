@@ -88,6 +88,13 @@ Result<std::uint64_t> number_field(const json& object, const std::string& key, s
   return number;
 }
 
+Result<bool> flag_field(const json& object, const std::string& key) {
+  const auto found = object.find(key);
+  if (found == object.end()) return false;
+  if (!found->is_boolean()) return bad(fmt::format("'{}' is neither true nor false", key));
+  return found->get<bool>();
+}
+
 Result<const json*> object_field(const json& object, const std::string& key, std::size_t limit) {
   const json* value = TRY(field(object, key));
   if (!value->is_object()) return bad(fmt::format("'{}' is no object", key));

@@ -34,6 +34,7 @@ struct Hello {  ///< first after the greeting
   Fingerprint fingerprint;
   std::uint16_t lanes = 1;
   std::string program;  ///< "godwit 0.1.0"
+  bool paused = false;  ///< the guest is paused, and stays so after its Commit
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -61,6 +62,7 @@ struct Commit {
 struct Welcome {  ///< the sink fits
   Fingerprint fingerprint;
   std::string program;
+  bool keeps_paused = false;  ///< knows what Hello's `paused` asks for
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

@@ -93,6 +93,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
             if (printer) printer->post(progress);
           },
       .on_milestone = milestone,
+      .on_note = note,
       .on_moved = show,
       .cancelled = cancelled,
       .program = std::string(kProgram),

@@ -86,6 +86,7 @@ Status SinkMigration::greet() {
   if (hello == nullptr) return fail(ErrorKind::kProtocol, "the source's first message was not Hello");
   source_version_ = hello->fingerprint.version;
   lane_count_ = hello->lanes;
+  stays_paused_ = hello->paused;
   auto reasons = differences(hello->fingerprint, parts_.fingerprint);
   if (lane_count_ < 1 || lane_count_ > kMostLanes) {
     reasons.push_back(fmt::format("it asks for {} lanes, 1 to {} are possible", lane_count_, kMostLanes));
@@ -103,7 +104,9 @@ Status SinkMigration::greet() {
     (void)control_->send(wire::Refusal{reason});
     return fail(ErrorKind::kRefused, "the VM that was offered does not fit: " + reason);
   }
-  TRY(control_->send(wire::Welcome{parts_.fingerprint, parts_.program}));
+  wire::Welcome welcome{parts_.fingerprint, parts_.program};
+  welcome.keeps_paused = true;
+  TRY(control_->send(welcome));
   heartbeat_.emplace(*control_);
   lane_channels_ = TRY(await_lanes(parts_.listener, secret_, lane_count_, parts_.clock, parts_.on_note));
   control_channel_->set_receive_timeout(kPeerDeadAfter);
@@ -120,7 +123,11 @@ Status SinkMigration::serve() {
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
   while (!runs_) {
     auto message = control_->receive();
-    if (auto error = error_.get()) return fail(*error);
+    if (auto error = error_.get()) {
+      // A lane's end may have been noticed before the word that explains it.
+      if (const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr) hear_why(*abort);
+      return fail(*error);
+    }
     if (!message) {
       source_lost_ = true;
       return fail(std::move(message).error().in("the connection to the source"));
@@ -135,7 +142,8 @@ Status SinkMigration::serve() {
 Status SinkMigration::handle(wire::Message& message) {
   if (std::holds_alternative<wire::Heartbeat>(message)) return {};
   if (auto* abort = std::get_if<wire::Abort>(&message)) {
-    return fail(ErrorKind::kCancelled, "the source gave up: " + abort->reason);
+    hear_why(*abort);
+    return fail(*source_gave_up_);
   }
   if (auto* map = std::get_if<wire::DataMap>(&message)) return apply_map(*map);
   if (std::holds_alternative<wire::DataMapEnd>(message)) return finish_map();
@@ -149,6 +157,13 @@ Status SinkMigration::handle(wire::Message& message) {
   if (std::holds_alternative<wire::DeviceEnd>(message)) return loader_->end_of_stream(), Status{};
   if (std::holds_alternative<wire::Commit>(message)) return resume();
   return fail(ErrorKind::kProtocol, "the source sent a message that only a sink sends");
+}
+
+void SinkMigration::hear_why(const wire::Abort& abort) {
+  for (const auto outcome : {Outcome::kGuestEnded, Outcome::kGuestPaused}) {
+    if (abort.kind == name_of(outcome)) ended_at_source_ = outcome;
+  }
+  source_gave_up_ = Error{ErrorKind::kCancelled, "the source gave up: " + abort.reason};
 }
 
 Status SinkMigration::apply_map(const wire::DataMap& map) {
@@ -246,7 +261,7 @@ Status SinkMigration::resume() {
   const auto commit_at = parts_.clock.now();
   committed_ = true;
   parts_.on_milestone("committed");
-  TRY_IN("the guest could not be started after the commit", vm_->resume());
+  if (!stays_paused_) TRY_IN("the guest could not be started after the commit", vm_->resume());
   runs_ = true;
   commit_to_resume_ = parts_.clock.now() - commit_at;
   // The guest runs: a source that cannot hear it any more is in doubt, but nothing is lost.
@@ -255,10 +270,12 @@ Status SinkMigration::resume() {
                                                 .peak_rss = heartbeat_->peak_memory(),
                                                 .device_load_us = microseconds(loader_->took())});
   parts_.on_milestone("resumed");
-  if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
+  if (stays_paused_) {
+    if (const Status stays = vm_->stay_paused(); !stays && parts_.on_note) parts_.on_note(stays.error().message);
+  } else if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
     parts_.on_note("the guest runs, but could not be announced on the network: " + announced.error().message);
   }
-  warm_up();
+  if (!stays_paused_) warm_up();
   if (!told && parts_.on_note)
     parts_.on_note("the guest runs here, but the source could not be told: " + told.error().message);
   return {};
@@ -292,7 +309,10 @@ void SinkMigration::await_close() {
   (void)control_channel_->finish_sending();
   control_channel_->set_receive_timeout(kClosePatience);
   const auto deadline = parts_.clock.now() + kClosePatience;
-  while (parts_.clock.now() < deadline && control_->receive()) {
+  while (parts_.clock.now() < deadline) {
+    const auto message = control_->receive();
+    if (!message) return;
+    if (const auto* abort = std::get_if<wire::Abort>(&*message)) hear_why(*abort);
   }
 }
 
@@ -305,7 +325,9 @@ void SinkMigration::abort_channels() noexcept {
 
 SinkReport SinkMigration::report(std::optional<Error> error) {
   SinkReport r;
-  r.outcome = runs_ ? Outcome::kDone : committed_ ? Outcome::kInDoubt : Outcome::kSourceRuns;
+  r.outcome = runs_ ? Outcome::kDone : committed_ ? Outcome::kInDoubt : ended_at_source_.value_or(Outcome::kSourceRuns);
+  r.paused = stays_paused_;
+  if (error && error->kind == ErrorKind::kPeerLost && source_gave_up_) error = source_gave_up_;
   r.error = std::move(error);
   r.vm_name = parts_.fingerprint.vm_name;
   r.source_version = source_version_;

@@ -44,6 +44,7 @@ struct SourceParts {
   std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget
   OnProgress on_progress;
   OnMilestone on_milestone;
+  std::function<void(std::string_view)> on_note;  ///< a line for the operator; any thread, may be empty
   /// Called once the guest runs at the sink, with the report: what is cleaned up here after that is nobody's wait.
   std::function<void(const Report&)> on_moved;
   std::stop_token cancelled;  ///< the operator wants it to stop

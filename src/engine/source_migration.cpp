@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/units.h"
 #include "engine/delta_memory.h"
 #include "engine/fence.h"
 
@@ -29,7 +30,13 @@ constexpr Duration kShowEvery = milliseconds(100);
 // The sink answers Hello at once; clearing its memory and loading devices may take longer on large VMs.
 constexpr Duration kGreetingPatience = seconds(10);
 constexpr Duration kMapPatience = seconds(120);
+// Beyond what the pause may take.
 constexpr Duration kLoadPatience = seconds(60);
+// A guest that stands because its hypervisor waits for a disk is not kept standing for a move.
+constexpr Duration kDiskPatience = seconds(5);
+constexpr Duration kRemindEvery = seconds(5);
+// Saving devices takes milliseconds, and flushing disks or a slow link some more.
+constexpr Duration kSavePatience = seconds(20);
 constexpr Duration kDonePatience = seconds(30);
 // The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process stood
 // still.
@@ -42,6 +49,17 @@ constexpr Duration kGoodbyePatience = milliseconds(500);
 // So many are sent within a millisecond or two.
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
+
+Outcome outcome_of(const Halt& halt) {
+  return halt.kind == Halt::Kind::kEnded ? Outcome::kGuestEnded : Outcome::kGuestPaused;
+}
+
+/// What a lane, the tracker or the hand-over says of a guest that has ended is only how that was noticed.
+Error caused_by(const Halt& halt, Error error) {
+  const bool cause_of_its_own = error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kTimedOut;
+  if (!cause_of_its_own || error.message.starts_with(halt.what)) return Error{error.kind, halt.what};
+  return Error{error.kind, fmt::format("{}; before that: {}", halt.what, error.message)};
+}
 
 }  // namespace
 
@@ -108,8 +126,9 @@ Status SourceMigration::connect() {
   TRY(wire::send_greeting(*control_channel_, greeting));
   control_.emplace(*control_channel_);
   parts_.on_milestone("connected");
-  TRY(control_->send(
-      wire::Hello{parts_.vm.fingerprint(), static_cast<std::uint16_t>(parts_.goals.lanes), parts_.program}));
+  wire::Hello hello{parts_.vm.fingerprint(), static_cast<std::uint16_t>(parts_.goals.lanes), parts_.program};
+  hello.paused = parts_.vm.starts_paused();
+  TRY(control_->send(hello));
   auto answer = TRY_IN("no welcome from the destination", control_->receive());
   if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
@@ -119,6 +138,9 @@ Status SourceMigration::connect() {
   }
   auto* welcome = std::get_if<wire::Welcome>(&answer);
   if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
+  if (hello.paused && !welcome->keeps_paused) {
+    return fail(ErrorKind::kRefused, "the VM is paused, and the destination's godwit is too old to keep it paused");
+  }
   welcomed_ = true;
   sink_version_ = welcome->fingerprint.version;
   control_channel_->set_receive_timeout(kPeerDeadAfter);
@@ -182,13 +204,41 @@ Status SourceMigration::copy_until_stopped() {
     const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.stopped; }, kTick);
     if (auto error = error_.get()) return fail(*error);
     if (signals.stopped) return {};
-    if (signals.stopping && phase_ != Phase::kPaused) enter(Phase::kPaused);
-    TRY(pilot());
+    if (signals.stopping) {
+      // Nothing is begun now that the stop would have to wait for.
+      if (phase_ != Phase::kPaused) enter(Phase::kPaused);
+      TRY(check_guest());
+      TRY(check_disks(signals));
+    } else {
+      TRY(pilot());
+    }
     if (now() - shown_at_ >= kShowEvery) show_progress();
   }
 }
 
+/// A guest may shut down, crash or be paused by somebody else at any time: then it is not moved any further.
+Status SourceMigration::check_guest() {
+  const auto halt = parts_.vm.halted();
+  if (!halt) return {};
+  return fail(halt->kind == Halt::Kind::kEnded ? ErrorKind::kHypervisor : ErrorKind::kRefused, halt->what);
+}
+
+/// The guest's CPUs stand, and the hypervisor waits for disk requests to end.
+Status SourceMigration::check_disks(const SourceSignals& signals) {
+  const auto since = now() - *signals.stopping;
+  if (since < std::max(kDiskPatience, parts_.goals.max_downtime)) return {};
+  return fail(ErrorKind::kTimedOut,
+              fmt::format("QEMU has waited {} for its disks to finish their requests, with the guest paused: the move "
+                          "was given up, and the guest runs on as soon as they have",
+                          format_duration(since)));
+}
+
+Duration SourceMigration::load_patience() const {
+  return kLoadPatience + 2 * parts_.goals.max_downtime;
+}
+
 Status SourceMigration::pilot() {
+  TRY(check_guest());
   if (!handing_over_ && free_pages_.settle_doubts(applied_ ? kLookIntoInPeace : kLookInto)) {
     posted_since_fence_ = posted_again_ = true;
   }
@@ -196,6 +246,7 @@ Status SourceMigration::pilot() {
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
   const bool was_applied = applied_;
   applied_ = all_applied();
+  first_pass_over_ |= applied_ || (harvests_ > 1 && board_.waiting() <= last_harvest_.pages);
   if (applied_ && !was_applied && harvests_ > 0) {
     // What the lanes have got rid of may lie in the kernel still: only the sink's answer tells what the link takes.
     const auto took = signals_.look().fenced_at - harvested_at_;
@@ -211,7 +262,13 @@ Status SourceMigration::pilot() {
   const bool once_more = std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && posted_again_;
   if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && !once_more) {
     // Many pages that were given back go first, while the guest runs: no prediction knows of them.
-    if (parts_.holes_may_appear && TRY(post_given_back()) > kFewPages) return {};
+    if (parts_.holes_may_appear) {
+      const auto begin = now();
+      const auto posted = TRY(post_given_back());
+      given_back_took_ = now() - begin;
+      // Now it is known what that takes in the pause.
+      if (posted > kFewPages || !std::holds_alternative<SwitchOver>(decide(parts_.goals, sample()))) return {};
+    }
     return start_handover();
   }
   // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
@@ -243,21 +300,25 @@ bool SourceMigration::all_applied() {
 Status SourceMigration::start_handover() {
   enter(Phase::kHandingOver);
   handing_over_ = true;
+  handover_began_ = now();
   free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
   relay_.emplace(*control_, signals_, error_);
-  TRY(parts_.journal.stopping());
+  // A guest that was paused before is none that the next engine should let run if this one dies.
+  if (!parts_.vm.starts_paused()) TRY(parts_.journal.stopping());
   parts_.on_milestone("handing-over");
   return parts_.vm.start_handover(*relay_, parts_.goals.max_downtime);
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.
 Status SourceMigration::stop_for_a_moment() {
+  if (parts_.vm.starts_paused()) return {};
   TRY(parts_.journal.stopping());
   return parts_.vm.pause();
 }
 
 Status SourceMigration::go_on() {
+  if (parts_.vm.starts_paused()) return {};
   TRY(parts_.vm.resume());
   return parts_.journal.begin();
 }
@@ -280,6 +341,7 @@ Status SourceMigration::note_harvest(const HarvestStats& stats) {
   settled_at_ = at;
   harvest_interval_ = at - harvested_at_;
   harvested_at_ = at;
+  given_back_took_ -= given_back_took_ / 8;  // one look that was held up must not keep the guest here for ever
   ++harvests_;
   return {};
 }
@@ -338,7 +400,7 @@ Status SourceMigration::last_pages() {
   looked_at_ = now();
   stood_still_ = false;
   lanes_.fence(kLastFence);
-  TRY(until([](const SourceSignals& s) { return s.last_fence; }, kLoadPatience,
+  TRY(until([](const SourceSignals& s) { return s.last_fence; }, load_patience(),
             "the destination to apply the last pages"));
   ledger_.enter("last pages", harvested, signals_.look().fenced_at);
   parts_.on_milestone("fenced");
@@ -346,10 +408,11 @@ Status SourceMigration::last_pages() {
 }
 
 Status SourceMigration::await_prepared() {
-  TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); }, kLoadPatience,
-            "the source hypervisor to save its devices"));
+  TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); },
+            kSavePatience + 2 * parts_.goals.max_downtime,
+            "the source's QEMU to save its devices and flush its disks"));
   parts_.on_milestone("devices-sent");
-  TRY(until([](const SourceSignals& s) { return s.prepared; }, kLoadPatience, "the destination to load the devices"));
+  TRY(until([](const SourceSignals& s) { return s.prepared; }, load_patience(), "the destination to load the devices"));
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
   ledger_.enter("devices loaded", std::max(*signals.stream_ended, *signals.devices_fenced_at), signals.prepared_at);
@@ -379,6 +442,7 @@ Status SourceMigration::hear_the_sink() {
 
 Report SourceMigration::commit() {
   if (Status heard = hear_the_sink(); !heard) return roll_back(std::move(heard).error());
+  if (Status fit = check_guest(); !fit) return roll_back(std::move(fit).error());
   const auto begin = now();
   // One moment decides between a failure or the operator's cancelling and the commit.
   bool failed = false;
@@ -400,7 +464,7 @@ Report SourceMigration::commit() {
     const auto signals = signals_.await([](const SourceSignals& s) { return s.done || s.failed; }, kDonePatience);
     if (signals.done) {
       ledger_.enter("resumed", committed, signals.done_at);
-      pause_ = signals.done_at - signals.pause_began();
+      if (!parts_.vm.starts_paused()) pause_ = signals.done_at - signals.pause_began();
       parts_.on_milestone("done");
       enter(Phase::kDone);
       Report moved = report(Outcome::kDone, std::nullopt);
@@ -420,13 +484,18 @@ Report SourceMigration::commit() {
 Report SourceMigration::roll_back(Error error) {
   // The first error is the cause; the one that a step came back with may be its consequence.
   if (auto first = error_.get()) error = *first;
+  if (const auto halt = parts_.vm.halted()) error = caused_by(*halt, std::move(error));
   enter(Phase::kRollingBack);
   if (control_) say_goodbye(error);
-  const Status rolled_back = parts_.vm.roll_back();
+  const Status rolled_back = let_source_go_on();
   (void)parts_.tracker.stop();
   // The guest runs: there is time now to let the sink read why, before the connection is cut.
   signals_.await([](const SourceSignals& s) { return s.closed; }, kGoodbyePatience);
   if (control_channel_) control_channel_->abort();
+  if (const auto halt = parts_.vm.halted()) {
+    parts_.journal.clear();
+    return report(outcome_of(*halt), caused_by(*halt, std::move(error)));
+  }
   if (!rolled_back) {
     error.message += "; and the source VM could not be let run again: " + rolled_back.error().message;
     return report(Outcome::kSourceStopped, std::move(error));
@@ -435,13 +504,31 @@ Report SourceMigration::roll_back(Error error) {
   return report(Outcome::kSourceRuns, std::move(error));
 }
 
+/// A hypervisor that waits for its disks does not answer before they return, and that is waited for: somebody may be
+/// able to do something about them.
+Status SourceMigration::let_source_go_on() {
+  Mailbox<bool> over;
+  std::jthread reminder([&] {
+    while (!over.await([](bool o) { return o; }, kRemindEvery)) {
+      if (!parts_.on_note) continue;
+      parts_.on_note(
+          "QEMU does not answer: it waits for its disks, as a rule, or is stopped itself. The guest at the source runs "
+          "on as soon as it answers.");
+    }
+  });
+  const Status rolled_back = parts_.vm.roll_back();
+  over.change([](bool& o) { o = true; });
+  return rolled_back;
+}
+
 /// Tells a sink that can still hear why; a connection that is stuck must not keep the guest standing.
 void SourceMigration::say_goodbye(const Error& error) {
+  if (parts_.lift_rate_limit) parts_.lift_rate_limit();
+  const auto halt = parts_.vm.halted();
+  const std::string kind(halt ? name_of(outcome_of(*halt)) : name_of(error.kind));
   Mailbox<bool> said;
   std::jthread goodbye([&] {
-    if (!signals_.look().closed) {
-      (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
-    }
+    if (!signals_.look().closed) (void)control_->send(wire::Abort{kind, error.message});
     (void)control_channel_->finish_sending();
     said.change([](bool& s) { s = true; });
   });
@@ -501,7 +588,8 @@ Status SourceMigration::until(bool (*ready)(const SourceSignals&), Duration at_m
     const auto signals = signals_.await([&](const SourceSignals& s) { return s.failed || ready(s); }, kShowEvery);
     if (auto error = error_.get()) return fail(*error);
     if (ready(signals)) return {};
-    if (now() >= deadline) return fail(ErrorKind::kTimedOut, fmt::format("waited in vain for {}", what));
+    TRY(check_guest());
+    if (now() >= deadline) return fail(ErrorKind::kTimedOut, fmt::format("timed out waiting for {}", what));
     show_progress();
   }
 }

@@ -132,6 +132,70 @@ TEST(Autopilot, GivesUpAtTheTimeoutAndSaysWhy) {
   EXPECT_NE(reason(s).find("has not been copied once"), std::string::npos) << reason(s);
 }
 
+TEST(Autopilot, KnowsWhatTheLastLooksTake) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 0;
+  const Duration without = *predict_pause(s);
+  s.scan = 20ms;
+  s.rechecks = 15ms;
+  EXPECT_EQ(*predict_pause(s), without + 35ms);
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+  s.rechecks = 40ms;  // 60 ms in all, for looks alone
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+  s.elapsed = 2h;
+  ASSERT_TRUE(is<GiveUp>(decide({}, s)));
+  const auto reason = std::get<GiveUp>(decide({}, s)).reason;
+  EXPECT_NE(reason.find("the last look"), std::string::npos) << reason;
+}
+
+TEST(Autopilot, LeavesPagesWhatTheLooksLeave) {
+  auto s = copying();
+  s.drained = true;
+  s.since_harvest = 60ms;
+  s.last_interval = 60ms;
+  s.last_harvest = 700;  // some 29 ms
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+  s.scan = 30ms;
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+}
+
+TEST(Autopilot, SaysEarlyWhatDoesNotConverge) {
+  auto s = copying();
+  s.harvests = 5;
+  s.last_harvest = 100'000;  // 400 MB a second, of which the link takes 100
+  EXPECT_FALSE(trouble({}, s).has_value()) << "memory is still being sent for the first time";
+  s.first_pass_over = true;
+  ASSERT_TRUE(trouble({}, s).has_value());
+  for (const char* part :
+       {"the guest writes 390.6 MiB/s", "the link takes 95.4 MiB/s", "its pause would be", "50 ms"}) {
+    EXPECT_NE(trouble({}, s)->find(part), std::string::npos) << part << ": " << *trouble({}, s);
+  }
+  s.harvests = 2;
+  EXPECT_FALSE(trouble({}, s).has_value()) << "not after a round or two";
+}
+
+TEST(Autopilot, SaysNothingOfAGuestThatFits) {
+  auto s = copying();
+  s.harvests = 100;
+  s.first_pass_over = true;
+  s.last_harvest = 100;
+  EXPECT_FALSE(trouble({}, s).has_value());
+}
+
+TEST(Autopilot, SaysThatTheHypervisorDoesNotStopTheGuest) {
+  auto s = copying();
+  s.handing_over = true;
+  s.since_handover = 5s;
+  EXPECT_FALSE(trouble({}, s).has_value());
+  s.since_handover = 60s;
+  ASSERT_TRUE(trouble({}, s).has_value());
+  EXPECT_NE(trouble({}, s)->find("video memory"), std::string::npos);
+  s.elapsed = 2h;
+  ASSERT_TRUE(is<GiveUp>(decide({}, s)));
+  EXPECT_NE(std::get<GiveUp>(decide({}, s)).reason.find("video memory"), std::string::npos);
+}
+
 TEST(Autopilot, PredictsNothingWithoutAHarvest) {
   auto s = copying();
   s.harvests = 0;

@@ -17,6 +17,7 @@
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/settle.h"
 #include "vmm/qemu/stream_socket.h"
 #include "vmm/qemu/warm_up.h"
@@ -41,6 +42,7 @@ class QemuSinkVm final : public SinkVm {
   Status finish_load() override;
   Status await_loaded(Duration timeout) override;
   Status resume() override;
+  Status stay_paused() override;
   Status announce() override;
   void warm_up(ChunkIndex chunk, PageWord pages) noexcept override;
   void give_up() noexcept override;
@@ -59,6 +61,7 @@ class QemuSinkVm final : public SinkVm {
  private:
   Status begin_load();
   Status wait_for_room();
+  Status check_run_state();
   tl::unexpected<Error> load_failed();
 
   QemuVm& vm_;
@@ -136,7 +139,7 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
   const auto seen = watch_.await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, timeout);
   if (seen.status == "completed") {
     loading_ = false;
-    if (!seen.resumed) return {};
+    if (!seen.resumed) return check_run_state();
     // A `cont` while it waited has set it to start by itself.
     (void)vm_.qmp->execute("stop");
     return fail(ErrorKind::kHypervisor, "somebody else let the guest run here before the move was committed");
@@ -144,6 +147,16 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "interrupted");
   if (seen.lost || seen.settled()) return load_failed();
   return fail(ErrorKind::kTimedOut, "QEMU has not loaded the devices in time");
+}
+
+/// The state that came with the stream: a guest that has ended, or that QEMU would not let run, is refused before the
+/// source gives it up.
+Status QemuSinkVm::check_run_state() {
+  const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
+  if (is_paused(status)) return {};
+  const auto halt = halt_of(status);
+  return fail(ErrorKind::kHypervisor, fmt::format("the VM arrived in a state in which it cannot be let run: {} ('{}')",
+                                                  halt ? halt->what : "it runs already", status));
 }
 
 /// Why QEMU did not take the stream: in its own words where it can still speak.
@@ -165,6 +178,13 @@ Status QemuSinkVm::resume() {
   if (!let) return fail(Error(let.error()).in("let the guest run"));
   if (watch_.look().resumed) return {};  // the event comes before the command's answer
   return let_run(*vm_.qmp, kResumePatience);
+}
+
+Status QemuSinkVm::stay_paused() {
+  socket_.reset();
+  if (settings_) TRY(settings_->restore());
+  settings_.reset();
+  return {};
 }
 
 Status QemuSinkVm::announce() {

@@ -75,6 +75,14 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
       return {"In doubt", "The move was committed: the VM must not run here unless the destination never started it.",
               "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there. "
               "With 1: `cont` here. If the QEMU there is gone: boot the VM from its disk."};
+    case Outcome::kGuestEnded:
+      return {"Not moved", "The VM has ended on this host; the destination does not run it.",
+              "Start the VM anew where you want it to run; end the QEMU that waits at the destination."};
+    case Outcome::kGuestPaused:
+      return {"Not moved", "The VM is paused on this host, and stays so; the destination does not run it.",
+              "Send it again as it is (it arrives paused), or once it runs again; start the destination's QEMU anew "
+              "before. "
+              "`cont` in QEMU's monitor lets it run on here."};
     case Outcome::kDone:
     case Outcome::kSourceRuns:
       break;
@@ -89,6 +97,10 @@ Explanation explain_at_destination(Outcome outcome, ErrorKind kind) {
             "The source has given the VM up for good; it stands, complete, in the QEMU here if that still lives.",
             "Type `cont` in the monitor of the QEMU here; if it is gone, boot the VM from its disk. "
             "Never resume the VM at the source."};
+  }
+  if (outcome == Outcome::kGuestEnded || outcome == Outcome::kGuestPaused) {
+    return {"Not received", "The VM was not started here.",
+            "For another try start QEMU here anew with -S -incoming defer, and then `godwit receive`."};
   }
   return {"Not received", "The VM was not started here; the source has it.", std::string(next_at_destination(kind))};
 }

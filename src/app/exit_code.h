@@ -13,6 +13,8 @@ enum class ExitCode : int {
   kUsage = 2,          ///< the command line is wrong; nothing was touched
   kInDoubt = 3,        ///< committed, but the destination did not confirm
   kSourceStopped = 4,  ///< it failed, and the source VM stands still
+  kGuestEnded = 5,     ///< not moved: the guest, or its QEMU, has ended meanwhile
+  kGuestPaused = 6,    ///< not moved: somebody else has paused the guest, and it stays paused
 };
 
 constexpr int to_int(ExitCode code) noexcept {
@@ -29,6 +31,10 @@ constexpr ExitCode exit_code_of(Outcome outcome) noexcept {
       return ExitCode::kSourceStopped;
     case Outcome::kInDoubt:
       return ExitCode::kInDoubt;
+    case Outcome::kGuestEnded:
+      return ExitCode::kGuestEnded;
+    case Outcome::kGuestPaused:
+      return ExitCode::kGuestPaused;
   }
   // A value outside the enumeration: claim nothing about where the VM is.
   return ExitCode::kInDoubt;
@@ -41,6 +47,8 @@ inline constexpr std::string_view kExitCodeHelp =
     "  1  failed; the source VM runs on (or nothing had been started)\n"
     "  2  the command line is wrong; nothing was touched\n"
     "  3  in doubt: the move was committed, but the destination did not confirm\n"
-    "  4  failed, and the source VM stands still";
+    "  4  failed, and the source VM stands still\n"
+    "  5  not moved: the guest has shut down or crashed, or its QEMU has ended\n"
+    "  6  not moved: somebody else has paused the VM, and it stays paused";
 
 }  // namespace godwit

@@ -66,6 +66,9 @@ std::vector<Segment> segments(const Progress& progress) {
   const bool has_ratio = std::isfinite(progress.compression) && progress.compression >= 0.05;
   if (has_ratio) out.push_back({fmt::format("{:.1f}x", progress.compression), 1});
   if (progress.predicted_pause) out.push_back({"pause ~" + format_duration(*progress.predicted_pause), 3});
+  if (!progress.trouble.empty()) {
+    out.push_back({progress.phase == Phase::kPaused ? "waits for the disks" : "does not converge", 6});
+  }
   if (progress.time_left) out.push_back({format_duration(*progress.time_left) + " to go", 6});
   return out;
 }
@@ -108,20 +111,22 @@ std::string progress_json(const Progress& progress) {
   const auto optional = [&](const std::optional<Duration>& duration) {
     return duration ? nlohmann::json(microseconds(*duration)) : nlohmann::json();
   };
-  const nlohmann::ordered_json line{{"type", "progress"},
-                                    {"phase", name_of(progress.phase)},
-                                    {"elapsed_us", microseconds(progress.elapsed)},
-                                    {"ram_bytes", progress.ram_bytes},
-                                    {"pages_left", progress.pages_left},
-                                    {"bytes_left", progress.bytes_left},
-                                    {"bytes_sent", progress.bytes_sent},
-                                    {"pages_sent", progress.pages_sent},
-                                    {"send_bits_per_second", progress.send_bits_per_second},
-                                    {"dirty_pages_per_second", progress.dirty_pages_per_second},
-                                    {"compression_ratio", progress.compression},
-                                    {"predicted_pause_us", optional(progress.predicted_pause)},
-                                    {"time_left_us", optional(progress.time_left)},
-                                    {"fraction", clamped(progress.fraction)}};
+  const nlohmann::ordered_json line{
+      {"type", "progress"},
+      {"phase", name_of(progress.phase)},
+      {"elapsed_us", microseconds(progress.elapsed)},
+      {"ram_bytes", progress.ram_bytes},
+      {"pages_left", progress.pages_left},
+      {"bytes_left", progress.bytes_left},
+      {"bytes_sent", progress.bytes_sent},
+      {"pages_sent", progress.pages_sent},
+      {"send_bits_per_second", progress.send_bits_per_second},
+      {"dirty_pages_per_second", progress.dirty_pages_per_second},
+      {"compression_ratio", progress.compression},
+      {"predicted_pause_us", optional(progress.predicted_pause)},
+      {"time_left_us", optional(progress.time_left)},
+      {"trouble", progress.trouble.empty() ? nlohmann::json() : nlohmann::json(progress.trouble)},
+      {"fraction", clamped(progress.fraction)}};
   return line.dump();
 }
 

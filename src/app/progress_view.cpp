@@ -20,6 +20,8 @@ using namespace std::chrono_literals;
 
 // Often enough to see that it lives, rarely enough for a log.
 constexpr Duration kBetweenLines = 5s;
+// A sentence that is said again for those who come later, or because its numbers change.
+constexpr Duration kBetweenTroubles = 60s;
 // What a terminal without a size (a serial line) has as a rule.
 constexpr unsigned kUsualColumns = 80;
 
@@ -79,6 +81,7 @@ void ProgressView::show(const Progress& progress) {
   if (std::isfinite(progress.fraction)) furthest_ = std::clamp(progress.fraction, furthest_, 1.0);
   last_ = progress;
   last_->fraction = furthest_;
+  say_trouble();
   if (style_ == Style::kBar) {
     draw();
   } else if (style_ == Style::kJson) {
@@ -89,8 +92,20 @@ void ProgressView::show(const Progress& progress) {
   }
 }
 
+/// In full when it begins, and now and then while it lasts. Programs read it in each of their lines.
+void ProgressView::say_trouble() {
+  if (last_->trouble.empty() || style_ == Style::kJson) return;
+  if (trouble_said_at_ && clock_.now() - *trouble_said_at_ < kBetweenTroubles) return;
+  trouble_said_at_ = clock_.now();
+  write_note("godwit: " + last_->trouble);
+}
+
 void ProgressView::note(std::string_view line) {
   const std::lock_guard lock(mutex_);
+  write_note(line);
+}
+
+void ProgressView::write_note(std::string_view line) {
   if (bar_stands_) outputs_.to_stderr(kClearLine);
   outputs_.to_stderr(printable(line) + "\n");
   if (bar_stands_) draw();

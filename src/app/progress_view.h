@@ -48,6 +48,8 @@ class ProgressView {
  private:
   enum class Style { kBar, kLines, kJson, kNone };
   void draw();
+  void say_trouble();
+  void write_note(std::string_view line);
 
   std::mutex mutex_;
   Style style_;
@@ -55,6 +57,7 @@ class ProgressView {
   const Clock& clock_;
   std::optional<Progress> last_;
   Instant line_written_at_{};
+  std::optional<Instant> trouble_said_at_;
   double furthest_ = 0;
   bool bar_stands_ = false;
 };

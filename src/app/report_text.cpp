@@ -34,6 +34,10 @@ std::string_view meaning_of(Outcome outcome) noexcept {
       return "the VM stands still at the source";
     case Outcome::kInDoubt:
       return "committed, but the destination did not confirm";
+    case Outcome::kGuestEnded:
+      return "the guest has ended";
+    case Outcome::kGuestPaused:
+      return "somebody else has paused the VM at the source";
   }
   return "unknown";
 }
@@ -43,6 +47,7 @@ std::string outcome_row(Outcome outcome, std::string_view meaning) {
 }
 
 std::string pause_rows(const Report& report) {
+  if (report.paused) return row("pause", "none: the VM was paused before, and stands so at the destination");
   std::string out = row("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
                                              format_duration(report.max_downtime)));
   if (report.ledger.empty()) return out;
@@ -96,7 +101,9 @@ std::string engine_row(const Report& report) {
 }  // namespace
 
 std::string render_report(const Report& report) {
-  std::string out = outcome_row(report.outcome, meaning_of(report.outcome));
+  const bool stands = report.paused && report.outcome == Outcome::kDone;
+  std::string out =
+      outcome_row(report.outcome, stands ? "the VM is at the destination, paused" : meaning_of(report.outcome));
   out += row("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
                                version(report.sink_version)));
   out += row("total", format_duration(report.total));
@@ -113,7 +120,9 @@ std::string render_report(const Report& report) {
 }
 
 std::string render_report(const SinkReport& report) {
-  const std::string_view meaning = report.outcome == Outcome::kDone      ? "the VM runs here"
+  const std::string_view runs =
+      report.paused ? "the VM is here, paused as it was: `cont` lets it run" : "the VM runs here";
+  const std::string_view meaning = report.outcome == Outcome::kDone      ? runs
                                    : report.outcome == Outcome::kInDoubt ? "committed, but the VM does not run here"
                                                                          : "the VM was not started here";
   std::string out = outcome_row(report.outcome, meaning);

@@ -13,6 +13,7 @@
 #include "tracking/virtqueues.h"
 #include "vmm/qemu/descriptor_lender.h"
 #include "vmm/qemu/disk_queues.h"
+#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/unseen_writers.h"
 #include "vmm/qemu/vcpu_registers.h"
 
@@ -127,8 +128,10 @@ Status check_source_host(const HostProfile& host) {
 }
 
 Status check_source_vm(const qemu::Inspection& inspection) {
-  if (inspection.status != "running") {
-    return fail(ErrorKind::kRefused, fmt::format("this VM does not run: QEMU says it is '{}'", inspection.status));
+  if (inspection.status != "running" && !qemu::is_paused(inspection.status)) {
+    const auto halt = qemu::halt_of(inspection.status);
+    return fail(ErrorKind::kRefused, fmt::format("this VM cannot be moved as it is: {} ('{}')",
+                                                 halt ? halt->what : "QEMU is busy with it", inspection.status));
   }
   if (inspection.obstacles.empty()) return {};
   std::vector<std::string> reasons;

@@ -24,6 +24,14 @@ constexpr Duration kHarvestAtMostEvery = milliseconds(50);
 // Pages that take no longer than this disappear beside the devices.
 constexpr Duration kNotWorthARound = milliseconds(2);
 
+// So many harvests after memory was copied once tell what a guest is like.
+constexpr std::uint64_t kFewRounds = 4;
+// QEMU stops a guest within a pass over its RAM, some GiB a second.
+constexpr Duration kHandoverIsLong = std::chrono::seconds(15);
+
+constexpr double kPageBytes = 4096;
+constexpr double kMostBytes = 1e18;
+
 // Far above any bound, and far below what a Duration holds.
 constexpr double kLongestPauseSeconds = 24 * 3600;
 
@@ -47,9 +55,37 @@ bool another_round_pays(const Sample& s, Duration pages) {
   return pages > kNotWorthARound && 2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest;
 }
 
+/// Looks at all of RAM, whatever the guest has written.
+Duration looks(const Sample& s) {
+  return s.scan + s.rechecks;
+}
+
+/// What pages may take of the pause. A bound below what devices take by themselves leaves them a quarter of it rather
+/// than nothing.
+Duration room_for_pages(const Goals& goals, const Sample& s) {
+  return std::max(goals.max_downtime - kDevicePause - looks(s), goals.max_downtime / 4);
+}
+
+std::string bytes_a_second(double bytes) {
+  return format_size(static_cast<std::uint64_t>(std::clamp(bytes, 0.0, kMostBytes))) + "/s";
+}
+
+std::string looks_take_too_long(const Goals& goals, const Sample& s) {
+  return "the last look at which pages were written would pause the guest for " + format_duration(looks(s)) +
+         " by itself, more than --max-downtime " + format_duration(goals.max_downtime);
+}
+
+std::string does_not_stop(const Goals& goals) {
+  return "QEMU has been asked to stop the guest and cannot do so within --max-downtime " +
+         format_duration(goals.max_downtime) +
+         ": what it must send itself, such as video memory, is written as fast as it goes";
+}
+
 std::string why_not_yet(const Goals& goals, const Sample& s) {
+  if (s.handing_over) return does_not_stop(goals);
   const auto predicted = predict_pause(s);
   if (!predicted) return "its memory has not been copied once";
+  if (looks(s) > goals.max_downtime) return looks_take_too_long(goals, s);
   if (*predicted <= goals.max_downtime) return "its memory was still being sent";
   return "the guest writes memory so fast that its pause would be " + format_duration(*predicted) +
          ", more than --max-downtime " + format_duration(goals.max_downtime);
@@ -58,11 +94,32 @@ std::string why_not_yet(const Goals& goals, const Sample& s) {
 }  // namespace
 
 std::optional<Duration> predict_pause(const Sample& s) {
-  if (s.harvests == 0 || s.wire_bytes_per_second <= 0) return std::nullopt;
+  if (s.harvests == 0) return std::nullopt;
   const double bytes = expected_harvest(s) * s.wire_bytes_per_page;
+  // A guest that writes nothing leaves nothing to send: how fast it would go need not be known, and may never be.
+  if (bytes <= 0) return kDevicePause + looks(s);
+  if (s.wire_bytes_per_second <= 0) return std::nullopt;
   const auto pages =
       duration_cast<Duration>(duration<double>(std::min(bytes / s.wire_bytes_per_second, kLongestPauseSeconds)));
-  return kDevicePause + pages;
+  return kDevicePause + looks(s) + pages;
+}
+
+std::optional<std::string> trouble(const Goals& goals, const Sample& s) {
+  if (s.handing_over) {
+    if (s.since_handover < kHandoverIsLong) return std::nullopt;
+    return does_not_stop(goals);
+  }
+  if (!s.first_pass_over || s.harvests < kFewRounds) return std::nullopt;
+  if (looks(s) > goals.max_downtime) return looks_take_too_long(goals, s);
+  const auto predicted = predict_pause(s);
+  if (!predicted || *predicted <= goals.max_downtime || s.wire_bytes_per_page <= 0) return std::nullopt;
+  const double interval = std::max(seconds(s.last_interval), 1e-6);
+  const double written = static_cast<double>(s.last_harvest) * kPageBytes / interval;
+  const double sent = s.wire_bytes_per_second / s.wire_bytes_per_page * kPageBytes;
+  return "it does not converge so far: the guest writes " + bytes_a_second(written) + ", the link takes " +
+         bytes_a_second(sent) + " of that memory (" + bytes_a_second(s.wire_bytes_per_second) +
+         " on the wire), so its pause would be " + format_duration(*predicted) + " where --max-downtime allows " +
+         format_duration(goals.max_downtime);
 }
 
 Verdict decide(const Goals& goals, const Sample& s) {
@@ -72,10 +129,9 @@ Verdict decide(const Goals& goals, const Sample& s) {
   }
   if (!s.drained) return s.since_harvest >= kHarvestEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
   if (const auto predicted = predict_pause(s)) {
-    // A bound below what devices take by themselves leaves the pages a quarter of it rather than nothing.
-    const Duration for_pages = std::max(goals.max_downtime - kDevicePause, goals.max_downtime / 4);
-    const Duration pages = *predicted - kDevicePause;
-    if (pages <= for_pages) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
+    const Duration pages = *predicted - kDevicePause - looks(s);
+    const bool fits = pages <= room_for_pages(goals, s) && looks(s) <= goals.max_downtime;
+    if (fits) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
   }
   const bool first = s.harvests == 0;
   return first || s.since_harvest >= kHarvestAtMostEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};

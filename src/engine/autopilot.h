@@ -22,6 +22,11 @@ struct Sample {
   std::uint64_t deferred = 0;        ///< pages that the next harvest posts again because of disk requests in flight
   double wire_bytes_per_second = 0;  ///< what the lanes manage while they are busy; 0: not known yet
   double wire_bytes_per_page = 0;    ///< of pages with data, compressed as they go
+  Duration scan{};                   ///< what looking for written pages took: lies in the pause once more
+  Duration rechecks{};               ///< likewise, looking for pages that were given back or are not free any more
+  bool first_pass_over = false;      ///< what waits now has all been sent before
+  bool handing_over = false;         ///< the hypervisor has been asked to stop the guest
+  Duration since_handover{};         ///< how long ago that was
 };
 
 struct GoOn {};
@@ -34,9 +39,14 @@ struct GiveUp {
 };
 using Verdict = std::variant<GoOn, Harvest, SwitchOver, GiveUp>;
 
-/// The pause if the guest were stopped now: saving, sending and loading devices, and the pages written since the last
-/// harvest. Absent until a harvest and a send rate are known.
+/// The pause if the guest were stopped now: saving, sending and loading devices, the last look at what was written, and
+/// the pages written since the last
+/// harvest. Absent until a harvest has been made and, if pages are expected, a send rate is known.
 std::optional<Duration> predict_pause(const Sample& sample);
+
+/// Why the guest cannot be moved within its bounds as things are, in a sentence for the operator; nothing while memory
+/// is copied for the first time, and for a few rounds after that.
+std::optional<std::string> trouble(const Goals& goals, const Sample& sample);
 
 Verdict decide(const Goals& goals, const Sample& sample);
 

@@ -67,6 +67,7 @@ void FreePageFilter::withdraw(bool just_harvested) {
   looked_ |= taken_off < kWorthALook;
   const Instant end = clock_.now();
   look_took_ = end - begin;
+  shortest_look_ = std::min(shortest_look_.value_or(look_took_), look_took_);
   next_look_ = end + std::max(taken_off >= kWorthALook ? kLookAgain : kLookEvery, kLookPart * look_took_);
 }
 

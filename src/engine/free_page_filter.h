@@ -14,6 +14,7 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -45,6 +46,8 @@ class FreePageFilter {
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
   /// long as it takes to search all data for notes, and to look at every page left out.
   bool in_doubt() const noexcept;
+  /// What the look at the pause will take at least; the shortest so far, for others were held up.
+  Duration look_takes() const noexcept { return any_left_out_ ? shortest_look_.value_or(Duration{}) : Duration{}; }
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();
   /// The guest stands: posts every page left out that is not free any more. Announces nothing.
@@ -75,6 +78,7 @@ class FreePageFilter {
   std::uint32_t first_unseen_ = 0;  ///< no chunk before it has any
   Instant next_look_{};
   Duration look_took_{};
+  std::optional<Duration> shortest_look_;
   Duration looking_into_took_{};  ///< of all pages looked into
   std::uint64_t looked_into_ = 0;
   std::jthread locator_;

@@ -7,19 +7,36 @@ namespace godwit {
 namespace {
 // Small enough that a heartbeat never waits long behind a piece on a slow link.
 constexpr std::size_t kPiece = 256 * 1024;
+// Before the guest stops no more than this is on its way: what lies in the kernel has to be waited for in the pause,
+// and makes the link look faster to the hypervisor than it is, which then stops the guest with more left to send than
+// fits.
+constexpr std::uint64_t kMostUnderWay = 256 * 1024;
+constexpr auto kLookEvery = std::chrono::milliseconds(1);
 }  // namespace
 
 Status HandoverRelay::device_bytes(Bytes bytes) {
   bytes_ += bytes.size();
+  if (stopped_) bytes_in_pause_ += bytes.size();
   while (!bytes.empty()) {
     const Bytes piece = bytes.first(std::min(bytes.size(), kPiece));
     TRY(control_.send(wire::DeviceBytes{{piece.begin(), piece.end()}}));
     bytes = bytes.subspan(piece.size());
+    wait_for_the_link();
   }
   return {};
 }
 
+/// While the guest runs. Its stop cannot be told of while this holds the hypervisor back.
+void HandoverRelay::wait_for_the_link() {
+  if (stopped_) return;
+  while (control_.unconfirmed() > kMostUnderWay) {
+    const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.closed; }, kLookEvery);
+    if (signals.failed || signals.closed) return;
+  }
+}
+
 Status HandoverRelay::guest_stopped(Instant at) {
+  stopped_ = true;
   // The coordinator first: the last harvest is what the pause waits for.
   signals_.change([&](SourceSignals& s) { s.stopped = at; });
   return control_.send(wire::GuestStopped{});

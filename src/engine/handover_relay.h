@@ -47,14 +47,18 @@ class HandoverRelay final : public HandoverObserver {
   Status stream_ended(Instant at, std::uint64_t dropped) override;
   void handover_failed(Error error) override;
   std::uint64_t bytes() const noexcept { return bytes_; }
+  std::uint64_t bytes_in_pause() const noexcept { return bytes_in_pause_; }
   std::uint64_t dropped() const noexcept { return dropped_; }
 
  private:
+  void wait_for_the_link();
   wire::ControlConnection& control_;
   Mailbox<SourceSignals>& signals_;
   FirstError& error_;
   std::atomic<std::uint64_t> bytes_{0};
+  std::atomic<std::uint64_t> bytes_in_pause_{0};
   std::atomic<std::uint64_t> dropped_{0};
+  bool stopped_ = false;  ///< the hypervisor's stream thread's
 };
 
 }  // namespace godwit

@@ -36,6 +36,10 @@ std::string_view name_of(Outcome outcome) noexcept {
       return "source-stopped";
     case Outcome::kInDoubt:
       return "in-doubt";
+    case Outcome::kGuestEnded:
+      return "guest-ended";
+    case Outcome::kGuestPaused:
+      return "guest-paused";
   }
   return "unknown";
 }

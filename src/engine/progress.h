@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/clock.h"
@@ -35,6 +36,7 @@ struct Progress {
   double compression = 1;  ///< page bytes per wire byte, of pages with data; 1 is none
   std::optional<Duration> predicted_pause;
   std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told
+  std::string trouble;                ///< why it does not come to an end so far; empty: it does
   double fraction = 0;                ///< 0..1 of the work done, never running backwards
 };
 

@@ -17,8 +17,10 @@ enum class Outcome {
   kSourceRuns,     ///< failed or cancelled; the source VM runs on as before
   kSourceStopped,  ///< failed; the source VM stands and could not be resumed: the message says what to do
   kInDoubt,        ///< committed, but the destination did not confirm
+  kGuestEnded,     ///< not moved: the guest has shut down or crashed, or its hypervisor has ended
+  kGuestPaused,    ///< not moved: somebody else has paused the guest meanwhile; it stays paused at the source
 };
-std::string_view name_of(Outcome outcome) noexcept;  ///< "done", "source-runs", "source-stopped", "in-doubt"
+std::string_view name_of(Outcome outcome) noexcept;  ///< "done", "source-runs", ..., as in docs/json.md
 
 /// Blocks (of one chunk each) that went with one codec.
 struct CodecShare {
@@ -49,6 +51,7 @@ struct Report {
   Duration total{};         ///< from the command's start to its end
   Duration pause{};         ///< from the source's stop to the destination's run, as the source's clock sees it
   Duration max_downtime{};  ///< what was asked for
+  bool paused = false;      ///< the guest was paused before, and arrived so: it has not been let run
   std::vector<LedgerEntry> ledger;
 
   std::uint64_t ram_bytes = 0;
@@ -67,9 +70,10 @@ struct Report {
   std::uint64_t bytes_raw = 0;         ///< payload bytes of chunks that went raw
   std::uint64_t bytes_compressed = 0;  ///< payload bytes of chunks that went compressed
   std::uint64_t bytes_before_compression = 0;
-  std::uint64_t bytes_lanes = 0;    ///< on the wire, all lanes, with headers
-  std::uint64_t bytes_control = 0;  ///< on the wire, control connection, with the device stream
-  std::uint64_t bytes_devices = 0;  ///< of the device stream
+  std::uint64_t bytes_lanes = 0;             ///< on the wire, all lanes, with headers
+  std::uint64_t bytes_control = 0;           ///< on the wire, control connection, with the device stream
+  std::uint64_t bytes_devices = 0;           ///< of the device stream
+  std::uint64_t bytes_devices_in_pause = 0;  ///< of those, after the guest had been stopped
   std::uint64_t harvests = 0;
   std::uint64_t hypervisor_ram_bytes = 0;  ///< page bytes that QEMU wrote into the filter and that were dropped
 

@@ -49,10 +49,11 @@ struct SinkParts {
 };
 
 struct SinkReport {
-  Outcome outcome = Outcome::kSourceRuns;  ///< kDone: the guest runs here; kInDoubt: a commit came, and it stands
+  Outcome outcome = Outcome::kSourceRuns;  ///< kDone: the guest is here; kInDoubt: a commit came, and it does not run
   std::optional<Error> error;
   std::string vm_name;
   std::string source_version;
+  bool paused = false;               ///< the guest was paused, and stands here as it stood there
   Duration total{};                  ///< from the source's connection on
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections
   Duration commit_to_resume{};

@@ -107,6 +107,7 @@ Status SinkMigration::migrate() {
 
 Status SinkMigration::greet(const wire::Hello& hello) {
   source_version_ = hello.fingerprint.version;
+  stays_paused_ = hello.paused;
   Fit found = fit(hello.fingerprint, parts_.fingerprint, parts_.lenience, parts_.match_samples);
   auto& reasons = found.refusals;
   if (hello.lanes < 1 || hello.lanes > wire::kMaxLanes) {
@@ -136,7 +137,10 @@ Status SinkMigration::greet(const wire::Hello& hello) {
 Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::string> warnings) {
   const bool open = hello.open_lanes != 0;
   std::vector<GreetedLane> lanes;
-  wire::Welcome welcome{parts_.fingerprint, parts_.program, std::move(warnings)};
+  wire::Welcome welcome{.fingerprint = parts_.fingerprint,
+                        .program = parts_.program,
+                        .warnings = std::move(warnings),
+                        .keeps_paused = true};
   if (open) {
     lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, false));
     welcome.lanes.emplace();
@@ -162,7 +166,11 @@ Status SinkMigration::serve() {
                                         [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
   while (!runs_) {
     auto message = control_->receive();
-    if (auto error = error_.get()) return fail(*error);
+    if (auto error = error_.get()) {
+      // A lane's end may have been noticed before the word that explains it.
+      if (const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr) hear_why(*abort);
+      return fail(*error);
+    }
     if (!message) {
       source_lost_ = true;
       Error lost = std::move(message).error().in("the connection to the source");
@@ -181,7 +189,8 @@ Status SinkMigration::serve() {
 Status SinkMigration::handle(wire::Message& message) {
   if (std::holds_alternative<wire::Heartbeat>(message)) return {};
   if (auto* abort = std::get_if<wire::Abort>(&message)) {
-    return fail(ErrorKind::kCancelled, "the source gave up: " + abort->reason);
+    hear_why(*abort);
+    return fail(*source_gave_up_);
   }
   if (auto* map = std::get_if<wire::DataMap>(&message)) return apply_map(*map);
   if (std::holds_alternative<wire::DataMapEnd>(message)) return finish_map();
@@ -205,6 +214,13 @@ void SinkMigration::touch() {
   greeter_.refuse_others("another VM is just being moved to this QEMU");
   loader_.emplace(
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
+}
+
+void SinkMigration::hear_why(const wire::Abort& abort) {
+  for (const auto outcome : {Outcome::kGuestEnded, Outcome::kGuestPaused}) {
+    if (abort.kind == name_of(outcome)) ended_at_source_ = outcome;
+  }
+  source_gave_up_ = Error{ErrorKind::kCancelled, "the source gave up: " + abort.reason};
 }
 
 Status SinkMigration::apply_map(const wire::DataMap& map) {
@@ -305,7 +321,7 @@ Status SinkMigration::resume() {
   committed_ = true;
   (void)parts_.journal.starting();  // it only tells more to who comes after a dead engine
   parts_.on_milestone("committed");
-  TRY(start_guest());
+  if (!stays_paused_) TRY(start_guest());
   runs_ = true;
   commit_to_resume_ = parts_.clock.now() - commit_at;
   // The guest runs: a source that cannot hear it any more is in doubt, but nothing is lost.
@@ -314,10 +330,12 @@ Status SinkMigration::resume() {
                                                 .peak_rss = heartbeat_->peak_memory(),
                                                 .device_load_us = microseconds(loader_->took())});
   parts_.on_milestone("resumed");
-  if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
+  if (stays_paused_) {
+    if (const Status stays = vm_->stay_paused(); !stays && parts_.on_note) parts_.on_note(stays.error().message);
+  } else if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
     parts_.on_note("the guest runs, but not all could be done after its start: " + announced.error().message);
   }
-  warm_up();
+  if (!stays_paused_) warm_up();
   if (!told && parts_.on_note)
     parts_.on_note("the guest runs here, but the source could not be told: " + told.error().message);
   return {};
@@ -389,7 +407,10 @@ void SinkMigration::await_close() {
   (void)control_channel_->finish_sending();
   control_channel_->set_receive_timeout(kClosePatience);
   const auto deadline = parts_.clock.now() + kClosePatience;
-  while (parts_.clock.now() < deadline && control_->receive()) {
+  while (parts_.clock.now() < deadline) {
+    const auto message = control_->receive();
+    if (!message) return;
+    if (const auto* abort = std::get_if<wire::Abort>(&*message)) hear_why(*abort);
   }
 }
 
@@ -402,7 +423,11 @@ void SinkMigration::abort_channels() noexcept {
 
 SinkReport SinkMigration::report(std::optional<Error> error) {
   SinkReport r;
-  r.outcome = runs_ ? Outcome::kDone : committed_ && !never_ran_ ? Outcome::kInDoubt : Outcome::kSourceRuns;
+  r.outcome = runs_                       ? Outcome::kDone
+              : committed_ && !never_ran_ ? Outcome::kInDoubt
+                                          : ended_at_source_.value_or(Outcome::kSourceRuns);
+  r.paused = stays_paused_;
+  if (error && error->kind == ErrorKind::kPeerLost && source_gave_up_) error = source_gave_up_;
   r.error = std::move(error);
   r.vm_name = parts_.fingerprint.vm_name;
   r.source_version = source_version_;

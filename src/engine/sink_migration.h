@@ -33,6 +33,7 @@ class SinkMigration {
   Status serve();
   Status handle(wire::Message& message);
   void touch();
+  void hear_why(const wire::Abort& abort);
   Status apply_map(const wire::DataMap& map);
   Status finish_map();
   void populate_ahead(std::stop_token stop);
@@ -56,6 +57,9 @@ class SinkMigration {
   FirstError error_;
   std::string source_version_;
   unsigned lane_count_ = 0;
+  bool stays_paused_ = false;               ///< the guest was paused at the source, and is not let run here
+  std::optional<Outcome> ended_at_source_;  ///< why the source gave up, where that was the guest's doing
+  std::optional<Error> source_gave_up_;     ///< in its words
   wire::Secret secret_{};
   SinkVm* vm_ = nullptr;
   bool touched_ = false;  ///< memory or settings of the hypervisor have been changed

@@ -44,12 +44,11 @@ struct SourceParts {
   std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget
   OnProgress on_progress;
   OnMilestone on_milestone;
-  std::function<void(std::string_view)> on_note;  ///< a line for the operator
+  std::function<void(std::string_view)> on_note;  ///< a line for the operator; any thread, may be empty
   /// Called once the guest runs at the sink, with the report: what is cleaned up here after that is nobody's wait.
   std::function<void(const Report&)> on_moved;
-  std::function<void(std::string_view)> on_note;  ///< a line for the operator
-  std::stop_token cancelled;                      ///< the operator wants it to stop
-  std::string program;                            ///< "godwit 0.1.0"
+  std::stop_token cancelled;  ///< the operator wants it to stop
+  std::string program;        ///< "godwit 0.1.0"
 };
 
 /// Runs one migration to its end, whichever that is. Never throws; the report says what became of the guest.

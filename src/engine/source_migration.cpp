@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/units.h"
 #include "engine/delta_memory.h"
 #include "engine/fence.h"
 #include "engine/lost_packets.h"
@@ -30,7 +31,13 @@ constexpr Duration kShowEvery = milliseconds(100);
 // The sink answers Hello at once; clearing its memory and loading devices may take longer on large VMs.
 constexpr Duration kGreetingPatience = seconds(10);
 constexpr Duration kMapPatience = seconds(120);
+// Beyond what the pause may take.
 constexpr Duration kLoadPatience = seconds(60);
+// A guest that stands because its hypervisor waits for a disk is not kept standing for a move.
+constexpr Duration kDiskPatience = seconds(5);
+constexpr Duration kRemindEvery = seconds(5);
+// Saving devices takes milliseconds, and flushing disks or a slow link some more.
+constexpr Duration kSavePatience = seconds(20);
 // Since the sink was last heard of: it may have to try for a while until its hypervisor lets the guest run.
 constexpr Duration kDonePatience = seconds(30);
 constexpr Duration kLookAgain = seconds(1);
@@ -49,6 +56,17 @@ constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 std::uint64_t delta_memory_of_a_lane(const SourceParts& parts) {
   const auto lanes = parts.goals.lanes;
   return parts.goals.delta_memory.value_or(default_delta_memory(parts.vm.memory().layout().bytes(), lanes)) / lanes;
+}
+
+Outcome outcome_of(const Halt& halt) {
+  return halt.kind == Halt::Kind::kEnded ? Outcome::kGuestEnded : Outcome::kGuestPaused;
+}
+
+/// What a lane, the tracker or the hand-over says of a guest that has ended is only how that was noticed.
+Error caused_by(const Halt& halt, Error error) {
+  const bool cause_of_its_own = error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kTimedOut;
+  if (!cause_of_its_own || error.message.starts_with(halt.what)) return Error{error.kind, halt.what};
+  return Error{error.kind, fmt::format("{}; before that: {}", halt.what, error.message)};
 }
 
 }  // namespace
@@ -116,7 +134,11 @@ Status SourceMigration::connect() {
   auto lanes = TRY(open_lanes(parts_.connect, greeting.secret, parts_.goals.lanes));
   if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
-  TRY(control_->send(wire::Hello{parts_.vm.fingerprint(), opened, parts_.program, opened}));
+  TRY(control_->send(wire::Hello{.fingerprint = parts_.vm.fingerprint(),
+                                 .lanes = opened,
+                                 .program = parts_.program,
+                                 .open_lanes = opened,
+                                 .paused = parts_.vm.starts_paused()}));
   auto answer = TRY(await_welcome());
   if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
@@ -127,6 +149,9 @@ Status SourceMigration::connect() {
   }
   auto* welcome = std::get_if<wire::Welcome>(&answer);
   if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
+  if (parts_.vm.starts_paused() && !welcome->keeps_paused) {
+    return fail(ErrorKind::kRefused, "the VM is paused, and the destination's godwit is too old to keep it paused");
+  }
   welcomed_ = true;
   sink_version_ = welcome->fingerprint.version;
   for (const auto& warning : welcome->warnings) {
@@ -195,6 +220,7 @@ Status SourceMigration::start_tracking() {
   TRY(send_data_map(data));
   TRY(until([](const SourceSignals& s) { return s.map_applied; }, kMapPatience,
             "the destination to prepare its memory"));
+  wire_rate_.add({}, 0);  // lanes may have sent all of a small guest before anybody looks again
   lanes_.start(error_, [this] { signals_.change([](SourceSignals& s) { s.failed = true; }); });
   parts_.on_milestone("mapped");
   const auto& layout = parts_.vm.memory().layout();
@@ -223,13 +249,41 @@ Status SourceMigration::copy_until_stopped() {
     const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.stopped; }, kTick);
     if (auto error = error_.get()) return fail(*error);
     if (signals.stopped) return {};
-    if (signals.stopping && phase_ != Phase::kPaused) enter(Phase::kPaused);
-    TRY(pilot());
+    if (signals.stopping) {
+      // Nothing is begun now that the stop would have to wait for.
+      if (phase_ != Phase::kPaused) enter(Phase::kPaused);
+      TRY(check_guest());
+      TRY(check_disks(signals));
+    } else {
+      TRY(pilot());
+    }
     if (now() - shown_at_ >= kShowEvery) show_progress();
   }
 }
 
+/// A guest may shut down, crash or be paused by somebody else at any time: then it is not moved any further.
+Status SourceMigration::check_guest() {
+  const auto halt = parts_.vm.halted();
+  if (!halt) return {};
+  return fail(halt->kind == Halt::Kind::kEnded ? ErrorKind::kHypervisor : ErrorKind::kRefused, halt->what);
+}
+
+/// The guest's CPUs stand, and the hypervisor waits for disk requests to end.
+Status SourceMigration::check_disks(const SourceSignals& signals) {
+  const auto since = now() - *signals.stopping;
+  if (since < std::max(kDiskPatience, parts_.goals.max_downtime)) return {};
+  return fail(ErrorKind::kTimedOut,
+              fmt::format("QEMU has waited {} for its disks to finish their requests, with the guest paused: the move "
+                          "was given up, and the guest runs on as soon as they have",
+                          format_duration(since)));
+}
+
+Duration SourceMigration::load_patience() const {
+  return kLoadPatience + 2 * parts_.goals.max_downtime;
+}
+
 Status SourceMigration::pilot() {
+  TRY(check_guest());
   if (!handing_over_ && free_pages_.settle_doubts(applied_ ? kLookIntoInPeace : kLookInto)) {
     posted_since_fence_ = posted_again_ = true;
   }
@@ -238,6 +292,7 @@ Status SourceMigration::pilot() {
   watch_fence(totals.bytes_wire);
   const bool was_applied = applied_;
   applied_ = all_applied();
+  first_pass_over_ |= applied_ || (harvests_ > 1 && board_.waiting() <= last_harvest_.pages);
   if (applied_ && !was_applied && harvests_ > 0) {
     // What the lanes have got rid of may lie in the kernel still: only the sink's answer tells what the link takes.
     const auto took = signals_.look().fenced_at - harvested_at_;
@@ -253,7 +308,13 @@ Status SourceMigration::pilot() {
   const bool once_more = std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && posted_again_;
   if (std::holds_alternative<SwitchOver>(verdict) && !handing_over_ && !once_more) {
     // Many pages that were given back go first, while the guest runs: no prediction knows of them.
-    if (parts_.holes_may_appear && TRY(post_given_back()) > kFewPages) return {};
+    if (parts_.holes_may_appear) {
+      const auto begin = now();
+      const auto posted = TRY(post_given_back());
+      given_back_took_ = now() - begin;
+      // Now it is known what that takes in the pause.
+      if (posted > kFewPages || !std::holds_alternative<SwitchOver>(decide(parts_.goals, sample()))) return {};
+    }
     return start_handover();
   }
   // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
@@ -302,21 +363,25 @@ Status SourceMigration::start_handover() {
   TRY(parts_.vm.check_unchanged());
   enter(Phase::kHandingOver);
   handing_over_ = true;
+  handover_began_ = now();
   free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
   relay_.emplace(*control_, signals_, error_);
-  TRY(parts_.journal.handing_over());
+  // A guest that was paused before is none that the next engine should let run if this one dies.
+  if (!parts_.vm.starts_paused()) TRY(parts_.journal.handing_over());
   parts_.on_milestone("handing-over");
   return parts_.vm.start_handover(*relay_, parts_.goals.max_downtime);
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.
 Status SourceMigration::stop_for_a_moment() {
+  if (parts_.vm.starts_paused()) return {};
   TRY(parts_.journal.pausing());
   return parts_.vm.pause();
 }
 
 Status SourceMigration::go_on() {
+  if (parts_.vm.starts_paused()) return {};
   TRY(parts_.vm.resume());
   return parts_.journal.begin();
 }
@@ -339,6 +404,7 @@ Status SourceMigration::note_harvest(const HarvestStats& stats) {
   settled_at_ = at;
   harvest_interval_ = at - harvested_at_;
   harvested_at_ = at;
+  given_back_took_ -= given_back_took_ / 8;  // one look that was held up must not keep the guest here for ever
   ++harvests_;
   return {};
 }
@@ -397,7 +463,7 @@ Status SourceMigration::last_pages() {
   looked_at_ = now();
   stood_still_ = false;
   lanes_.fence(kLastFence);
-  TRY(until([](const SourceSignals& s) { return s.last_fence; }, kLoadPatience,
+  TRY(until([](const SourceSignals& s) { return s.last_fence; }, load_patience(),
             "the destination to apply the last pages"));
   ledger_.enter("last pages", harvested, signals_.look().fenced_at);
   parts_.on_milestone("fenced");
@@ -405,12 +471,13 @@ Status SourceMigration::last_pages() {
 }
 
 Status SourceMigration::await_prepared() {
-  TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); }, kLoadPatience,
-            "the source hypervisor to save its devices"));
+  TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); },
+            kSavePatience + 2 * parts_.goals.max_downtime,
+            "the source's QEMU to save its devices and flush its disks"));
   parts_.on_milestone("devices-sent");
   // While the destination loads them: this costs no time of the pause.
   TRY(parts_.vm.check_unchanged());
-  TRY(until([](const SourceSignals& s) { return s.prepared; }, kLoadPatience, "the destination to load the devices"));
+  TRY(until([](const SourceSignals& s) { return s.prepared; }, load_patience(), "the destination to load the devices"));
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
   ledger_.enter("devices loaded", std::max(*signals.stream_ended, *signals.devices_fenced_at), signals.prepared_at);
@@ -440,6 +507,7 @@ Status SourceMigration::hear_the_sink() {
 
 Report SourceMigration::commit() {
   if (Status heard = hear_the_sink(); !heard) return roll_back(std::move(heard).error());
+  if (Status fit = check_guest(); !fit) return roll_back(std::move(fit).error());
   const auto begin = now();
   // One moment decides between a failure or the operator's cancelling and the commit.
   bool failed = false;
@@ -461,7 +529,7 @@ Report SourceMigration::commit() {
     const auto signals = await_done(committed);
     if (signals.done) {
       ledger_.enter("resumed", committed, signals.done_at);
-      pause_ = signals.done_at - signals.pause_began();
+      if (!parts_.vm.starts_paused()) pause_ = signals.done_at - signals.pause_began();
       parts_.on_milestone("done");
       enter(Phase::kDone);
       Report moved = report(Outcome::kDone, std::nullopt);
@@ -498,13 +566,18 @@ Report SourceMigration::roll_back(Error error) {
   if (lanes_.never_got_through() && now() - signals_.look().heard_at < kFreshness) {
     error.message += fmt::format("; {}", kMtuHint);
   }
+  if (const auto halt = parts_.vm.halted()) error = caused_by(*halt, std::move(error));
   enter(Phase::kRollingBack);
   if (control_) say_goodbye(error);
-  const Status rolled_back = parts_.vm.roll_back();
+  const Status rolled_back = let_source_go_on();
   (void)parts_.tracker.stop();
   // The guest runs: there is time now to let the sink read why, before the connection is cut.
   signals_.await([](const SourceSignals& s) { return s.closed; }, kGoodbyePatience);
   if (control_channel_) control_channel_->abort();
+  if (const auto halt = parts_.vm.halted()) {
+    parts_.journal.clear();
+    return report(outcome_of(*halt), caused_by(*halt, std::move(error)));
+  }
   if (!rolled_back) {
     error.message += "; and the source VM could not be let run again: " + rolled_back.error().message;
     return report(Outcome::kSourceStopped, std::move(error));
@@ -513,13 +586,31 @@ Report SourceMigration::roll_back(Error error) {
   return report(Outcome::kSourceRuns, std::move(error));
 }
 
+/// A hypervisor that waits for its disks does not answer before they return, and that is waited for: somebody may be
+/// able to do something about them.
+Status SourceMigration::let_source_go_on() {
+  Mailbox<bool> over;
+  std::jthread reminder([&] {
+    while (!over.await([](bool o) { return o; }, kRemindEvery)) {
+      if (!parts_.on_note) continue;
+      parts_.on_note(
+          "QEMU does not answer: it waits for its disks, as a rule, or is stopped itself. The guest at the source runs "
+          "on as soon as it answers.");
+    }
+  });
+  const Status rolled_back = parts_.vm.roll_back();
+  over.change([](bool& o) { o = true; });
+  return rolled_back;
+}
+
 /// Tells a sink that can still hear why; a connection that is stuck must not keep the guest standing.
 void SourceMigration::say_goodbye(const Error& error) {
+  if (parts_.lift_rate_limit) parts_.lift_rate_limit();
+  const auto halt = parts_.vm.halted();
+  const std::string kind(halt ? name_of(outcome_of(*halt)) : name_of(error.kind));
   Mailbox<bool> said;
   std::jthread goodbye([&] {
-    if (!signals_.look().closed) {
-      (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
-    }
+    if (!signals_.look().closed) (void)control_->send(wire::Abort{kind, error.message});
     (void)control_channel_->finish_sending();
     said.change([](bool& s) { s = true; });
   });
@@ -586,7 +677,8 @@ Status SourceMigration::until(bool (*ready)(const SourceSignals&), Duration at_m
     const auto signals = signals_.await([&](const SourceSignals& s) { return s.failed || ready(s); }, kShowEvery);
     if (auto error = error_.get()) return fail(*error);
     if (ready(signals)) return {};
-    if (now() >= deadline) return fail(ErrorKind::kTimedOut, fmt::format("waited in vain for {}", what));
+    TRY(check_guest());
+    if (now() >= deadline) return fail(ErrorKind::kTimedOut, fmt::format("timed out waiting for {}", what));
     show_progress();
   }
 }

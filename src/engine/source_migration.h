@@ -38,6 +38,7 @@ class SourceMigration {
   Status harvest();
   bool all_applied();
   void watch_fence(std::uint64_t bytes_sent);
+  Status check_guest();
   Status stop_for_a_moment();
   Status go_on();
   Status hear_the_sink();
@@ -52,10 +53,14 @@ class SourceMigration {
   void read_control();
   void read_messages();
   void say_goodbye(const Error& error);
+  Status let_source_go_on();
   void fail_with(Error error);
   void enter(Phase phase);
   void show_progress();
   Sample sample() const;
+  std::string trouble_now(const Sample& sample) const;
+  Duration load_patience() const;
+  Status check_disks(const SourceSignals& signals);
   Report report(Outcome outcome, std::optional<Error> error);
   Instant now() const noexcept { return parts_.clock.now(); }
 
@@ -88,6 +93,9 @@ class SourceMigration {
   std::uint64_t bytes_until_fence_ = 0;
   std::uint64_t bytes_of_round_ = 0;  ///< between that fence and the one before
   FenceRate fence_rate_;
+  Instant handover_began_{};
+  bool first_pass_over_ = false;  ///< no page waits that was not sent before
+  Duration given_back_took_{};    ///< to look for pages that were given back, when that was last done; less with time
   bool posted_since_fence_ = true;
   bool leave_out_ = true;      ///< free pages, in this round
   bool posted_again_ = false;  ///< left-out pages, in this round

@@ -14,6 +14,11 @@ double wire_bytes_per_page(const LaneTotals& since, const LaneTotals& totals) {
   if (totals.claimed() == 0) return static_cast<double>(kPageSize);
   return static_cast<double>(totals.bytes_wire) / static_cast<double>(totals.claimed());
 }
+
+// Of a guest that writes too fast no more is said, however much of its memory has been sent.
+constexpr double kNearlyDone = 0.95;
+// Disks take milliseconds to finish their requests.
+constexpr Duration kDisksAreSlow = std::chrono::seconds(2);
 }  // namespace
 
 Report run_source(SourceParts parts) {
@@ -34,7 +39,22 @@ Sample SourceMigration::sample() const {
       .deferred = deferred_,
       .wire_bytes_per_second = round_rate_ > 0 ? std::min(round_rate_, busy_rate) : busy_rate,
       .wire_bytes_per_page = wire_bytes_per_page(round_, totals),
+      .scan = last_harvest_.took,
+      .rechecks = given_back_took_ + free_pages_.look_takes(),
+      .first_pass_over = first_pass_over_,
+      .handing_over = handing_over_,
+      .since_handover = handing_over_ ? at - handover_began_ : Duration{},
   };
+}
+
+std::string SourceMigration::trouble_now(const Sample& s) const {
+  const auto signals = signals_.look();
+  if (phase_ == Phase::kRollingBack) return "";
+  if (signals.stopping && !signals.stopped && now() - *signals.stopping >= kDisksAreSlow) {
+    return "QEMU waits for its disks to finish their requests; the guest is paused meanwhile";
+  }
+  const bool copying = phase_ == Phase::kCopying || phase_ == Phase::kHandingOver;
+  return copying ? trouble(parts_.goals, s).value_or("") : "";
 }
 
 void SourceMigration::enter(Phase phase) {
@@ -64,13 +84,19 @@ void SourceMigration::show_progress() {
     p.compression = static_cast<double>(totals.pages_data * kPageSize) / static_cast<double>(totals.bytes_wire);
   }
   p.predicted_pause = predict_pause(s);
-  if (s.wire_bytes_per_second > 0 && phase_ == Phase::kCopying) {
+  p.trouble = trouble_now(s);
+  const bool too_long = s.first_pass_over && p.predicted_pause.value_or(Duration{}) > parts_.goals.max_downtime;
+  // Where one round follows another nobody can tell when it ends.
+  if (s.wire_bytes_per_second > 0 && phase_ == Phase::kCopying && !too_long && p.trouble.empty()) {
     const double left = static_cast<double>(p.pages_left) * s.wire_bytes_per_page / s.wire_bytes_per_second;
     p.time_left = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left)) +
                   p.predicted_pause.value_or(Duration{});
   }
   const auto all = p.pages_sent + p.pages_left;
-  if (all > 0) fraction_ = std::max(fraction_, static_cast<double>(p.pages_sent) / static_cast<double>(all));
+  if (all > 0) {
+    const double sent = static_cast<double>(p.pages_sent) / static_cast<double>(all);
+    fraction_ = std::max(fraction_, too_long ? std::min(sent, kNearlyDone) : sent);
+  }
   p.fraction = phase_ == Phase::kDone ? 1 : std::min(fraction_, 0.999);
   parts_.on_progress(p);
 }
@@ -90,6 +116,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   r.total = now() - began_;
   r.pause = pause_;
   r.max_downtime = parts_.goals.max_downtime;
+  r.paused = parts_.vm.starts_paused();
   if (signals.stopped) {
     r.ledger = ledger_.entries(signals.pause_began());
     const auto until_stopped =
@@ -120,6 +147,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   if (control_channel_) r.bytes_control = control_channel_->bytes_sent();
   if (relay_) {
     r.bytes_devices = relay_->bytes();
+    r.bytes_devices_in_pause = relay_->bytes_in_pause();
     r.hypervisor_ram_bytes = relay_->dropped();
   }
   r.harvests = harvests_;

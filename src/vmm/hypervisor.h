@@ -9,6 +9,9 @@
 // told when it stands, whichever way that came about.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/result.h"
@@ -16,6 +19,16 @@
 #include "vm/fingerprint.h"
 
 namespace godwit {
+
+/// Why a guest does not run at the source, where that is not the engine's doing.
+struct Halt {
+  enum class Kind {
+    kPaused,  ///< it stands; whoever paused it can let it run on
+    kEnded,   ///< it has shut down or crashed, or its hypervisor has ended
+  };
+  Kind kind = Kind::kPaused;
+  std::string what;  ///< "the guest has shut down"
+};
 
 /// Told about a hand-over by the hypervisor's threads. A failed Status from a method ends the hand-over.
 class HandoverObserver {
@@ -45,7 +58,15 @@ class SourceVm {
   virtual GuestMemory& memory() noexcept = 0;
   /// Since the hand-over stopped the guest nobody has let it run here, as far as the hypervisor has told. Asks nobody.
   virtual bool stands() const noexcept = 0;
+  /// The guest had been paused before the engine came: it is moved as it stands, and arrives paused. Nobody's word but
+  /// its own may let it run.
+  virtual bool starts_paused() const noexcept = 0;
+  /// Why the guest does not run, or does not stand if it is moved paused; nothing while all is as the engine has it.
+  /// Often asked: asks the hypervisor only where that waits for nobody. After roll_back() it tells how that left the
+  /// guest.
+  virtual std::optional<Halt> halted() = 0;
   /// Stops the vCPUs and waits for disk requests to end. kRefused if the guest does not run: somebody else stopped it.
+  /// Nothing to do for a guest that is moved paused.
   virtual Status pause() = 0;
   virtual Status resume() = 0;
   /// Looks again at what the VM consisted of when this object was made: its disks, devices, memory, and what is at work
@@ -56,7 +77,8 @@ class SourceVm {
   /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
   virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;
   /// Before a commit only: ends the hand-over if there is one, waits until the hypervisor agrees, and lets the guest
-  /// run. A guest that this object has not stopped is left as it is: somebody else stopped or moved it. After it no
+  /// run. A guest that this object has not stopped is left as it is: somebody else stopped or moved it, or it has ended
+  /// by itself. After it no
   /// observer is called. Undoes every setting. Safe to call twice.
   virtual Status roll_back() = 0;
   /// After a commit: no observer is called any more, settings are put back; the guest stays stopped here for ever.
@@ -88,6 +110,8 @@ class SinkVm {
   /// After a resume() that was refused: ends the hypervisor, and returns once its process is gone. An error if the
   /// guest may have run, or may still: then nothing is certain.
   virtual Status end_unrun() = 0;
+  /// In place of resume() and announce() for a guest that is moved paused: it stays so. Settings are put back.
+  virtual Status stay_paused() = 0;
   /// Tells the network where the guest is now (RARP, gratuitous ARP by the hypervisor). Settings are put back, whether
   /// that fails or not.
   virtual Status announce() = 0;

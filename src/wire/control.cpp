@@ -74,6 +74,11 @@ Status ControlConnection::send(const Message& message) {
   return send_framed(channel_, encoded.type, encoded.body);
 }
 
+std::uint64_t ControlConnection::unconfirmed() {
+  const std::lock_guard lock(sending_);
+  return channel_.send_queue().bytes;
+}
+
 Result<Message> ControlConnection::receive() {
   HeaderBytes bytes;
   TRY(channel_.receive(bytes));

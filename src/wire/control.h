@@ -24,6 +24,8 @@ class ControlConnection {
   explicit ControlConnection(Channel& channel) : channel_(channel) {}
   /// kInvalidArgument: the peer would refuse it (a name or a body over its limit); nothing was sent.
   Status send(const Message& message);
+  /// Of what was sent: what the peer's kernel has not confirmed yet.
+  std::uint64_t unconfirmed();
   /// The next message. kProtocol: an unknown type, a length over its type's limit, a malformed body.
   Result<Message> receive();
 

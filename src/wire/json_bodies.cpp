@@ -40,6 +40,7 @@ std::string encode_json(const Hello& hello) {
                  {"lanes", hello.lanes},
                  {"program", clip(hello.program, kMaxProgramBytes)}};
   if (hello.open_lanes != 0) object["open_lanes"] = hello.open_lanes;
+  if (hello.paused) object["paused"] = true;
   return dump(object);
 }
 
@@ -50,6 +51,7 @@ Result<Hello> decode_hello(Bytes body) {
   hello.lanes = TRY(number_field<std::uint16_t>(object, "lanes"));
   hello.program = TRY(text_field(object, "program", kMaxProgramBytes));
   if (object.contains("open_lanes")) hello.open_lanes = TRY(number_field<std::uint16_t>(object, "open_lanes"));
+  hello.paused = TRY(flag_field(object, "paused"));
   return hello;
 }
 
@@ -59,6 +61,7 @@ std::string encode_json(const Welcome& welcome) {
     body["warnings"].push_back(clip(welcome.warnings[i], kMaxReasonBytes));
   }
   if (welcome.lanes) body["lanes"] = *welcome.lanes;
+  if (welcome.keeps_paused) body["keeps_paused"] = true;
   return dump(body);
 }
 
@@ -67,6 +70,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   Welcome welcome;
   welcome.fingerprint = TRY(fingerprint_in(object));
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
+  welcome.keeps_paused = TRY(flag_field(object, "keeps_paused"));
   if (object.contains("lanes")) welcome.lanes = TRY(lanes_in(object));
   const json* warnings = TRY(array_field_if(object, "warnings", kMaxWarnings));
   if (warnings == nullptr) return welcome;

@@ -21,6 +21,8 @@ std::string clip(std::string_view text, std::size_t limit);
 
 Result<std::string> text_field(const nlohmann::json& object, const std::string& key, std::size_t limit);
 Result<std::uint64_t> number_field(const nlohmann::json& object, const std::string& key, std::uint64_t limit);
+/// A later key: false where it is missing.
+Result<bool> flag_field(const nlohmann::json& object, const std::string& key);
 /// The field itself, which is an object or an array of at most `limit` entries. Lives as long as `object`.
 /// False where the key is missing: for keys that came after the first program of their version.
 Result<bool> flag_field(const nlohmann::json& object, const std::string& key);

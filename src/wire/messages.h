@@ -36,6 +36,7 @@ struct Hello {  ///< first after the greeting
   std::string program;  ///< "godwit 0.1.0"
   /// Lanes that have greeted already, 0 to this: all of `lanes`, or none if they come after Welcome.
   std::uint16_t open_lanes = 0;
+  bool paused = false;  ///< the guest is paused, and stays so after its Commit
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -67,6 +68,7 @@ struct Welcome {  ///< the sink fits
   /// Of the lanes that were open at Hello those that have come, in rising order: the first is lane 0 from here on.
   /// Absent: all of them.
   std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
+  bool keeps_paused = false;  ///< knows what Hello's `paused` asks for
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

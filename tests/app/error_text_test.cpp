@@ -16,7 +16,8 @@ std::vector<ErrorKind> all_kinds() {
   return kinds;
 }
 
-constexpr Outcome kFailures[] = {Outcome::kSourceRuns, Outcome::kSourceStopped, Outcome::kInDoubt};
+constexpr Outcome kFailures[] = {Outcome::kSourceRuns, Outcome::kSourceStopped, Outcome::kInDoubt, Outcome::kGuestEnded,
+                                 Outcome::kGuestPaused};
 
 void expect_contains(const std::string& text, std::string_view part) {
   EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
@@ -45,6 +46,21 @@ TEST(ErrorText, SaysWhereTheVmIs) {
   expect_contains(explain(Side::kSource, Outcome::kInDoubt, error).state, "must not run here unless");
   expect_contains(explain(Side::kDestination, Outcome::kSourceRuns, error).state, "not started here");
   expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state, "in the QEMU here if that still lives");
+}
+
+TEST(ErrorText, BlamesNobodyForAGuestThatHasEnded) {
+  for (const ErrorKind kind : all_kinds()) {
+    const std::string ended = describe_failure(Side::kSource, Outcome::kGuestEnded, Error{kind, "it has shut down", 0});
+    expect_contains(ended, "The VM has ended on this host");
+    const std::string paused = describe_failure(Side::kSource, Outcome::kGuestPaused, Error{kind, "it is paused", 0});
+    expect_contains(paused, "The VM is paused on this host, and stays so");
+    for (const char* wrong : {"link", "as it was", "--max-downtime"}) {
+      EXPECT_EQ(ended.find(wrong), std::string::npos) << ended;
+      EXPECT_EQ(paused.find(wrong), std::string::npos) << paused;
+    }
+    const std::string there = describe_failure(Side::kDestination, Outcome::kGuestEnded, Error{kind, "x", 0});
+    EXPECT_EQ(there.find("the source has it"), std::string::npos) << there;
+  }
 }
 
 TEST(ErrorText, NeverAdvisesToResumeAtBothEnds) {

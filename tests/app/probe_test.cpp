@@ -108,24 +108,32 @@ TEST(Verdict, LetsARunningVmMoveFromAnAbleHost) {
   EXPECT_EQ(verdict.tracker, "asynchronous userfaultfd write-protect with PAGEMAP_SCAN");
 }
 
+TEST(Verdict, LetsAPausedVmMove) {
+  for (const char* status : {"paused", "prelaunch"}) {
+    qemu::Inspection paused = running_vm();
+    paused.status = status;
+    EXPECT_TRUE(judge(able_host(), paused, false).can_be_moved) << status;
+  }
+}
+
 TEST(Verdict, SaysNoWithTheReason) {
   const Verdict old = judge(old_host(), running_vm(), false);
   EXPECT_FALSE(old.can_be_moved);
   EXPECT_EQ(old.tracker, "none");
   EXPECT_TRUE(any_contains(old.reasons, "5.10.0"));
 
-  qemu::Inspection paused = running_vm();
-  paused.status = "paused";
-  EXPECT_FALSE(judge(able_host(), paused, false).can_be_moved);
-  EXPECT_TRUE(any_contains(judge(able_host(), paused, false).reasons, "'paused'"));
+  qemu::Inspection asleep = running_vm();
+  asleep.status = "suspended";
+  EXPECT_FALSE(judge(able_host(), asleep, false).can_be_moved);
+  EXPECT_TRUE(any_contains(judge(able_host(), asleep, false).reasons, "suspended itself"));
 
   qemu::Inspection blocked = running_vm();
   blocked.obstacles = {{"vfio-pci device 'gpu'", "its DMA is not seen"}};
   EXPECT_FALSE(judge(able_host(), blocked, false).can_be_moved);
   EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "obstacle named above"));
-  blocked.status = "prelaunch";
+  blocked.status = "io-error";
   EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "obstacle named above"));
-  EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "'prelaunch'"));
+  EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "'io-error'"));
 
   qemu::Inspection waiting = running_vm();
   waiting.status = "inmigrate";

@@ -120,7 +120,8 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   const std::string line = progress_json(copying());
   EXPECT_EQ(line.find('\n'), std::string::npos);
   const auto json = nlohmann::json::parse(line);
-  EXPECT_EQ(json.size(), 14U);
+  EXPECT_EQ(json.size(), 15U);
+  EXPECT_TRUE(json.at("trouble").is_null());
   EXPECT_EQ(json.at("type"), "progress");
   EXPECT_EQ(json.at("phase"), "copying");
   EXPECT_EQ(json.at("elapsed_us"), 4'200'000);
@@ -135,6 +136,15 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   EXPECT_EQ(json.at("predicted_pause_us"), 12'000);
   EXPECT_EQ(json.at("time_left_us"), 72'000'000);
   EXPECT_DOUBLE_EQ(json.at("fraction"), 0.428);
+}
+
+TEST(ProgressLine, SaysThatItDoesNotConvergeInsteadOfATime) {
+  Progress p = copying();
+  p.time_left.reset();
+  p.trouble = "it does not converge so far: the guest writes 390 MiB/s";
+  EXPECT_NE(progress_line(p).find("does not converge"), std::string::npos);
+  EXPECT_EQ(progress_line(p).find("to go"), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(progress_json(p)).at("trouble"), p.trouble);
 }
 
 TEST(ProgressJson, HasNullForWhatCannotBeTold) {

@@ -108,6 +108,36 @@ TEST(ProgressView, PutsNotesAboveTheBar) {
   EXPECT_NE(rows[2].find("copying"), std::string::npos);
 }
 
+TEST(ProgressView, SaysWhatIsWrongOnceAMinute) {
+  for (const bool terminal : {true, false}) {
+    Screen screen;
+    ManualClock clock;
+    ProgressView view(ProgressMode::kAuto, screen.outputs(terminal), clock);
+    Progress p = copying(0.95);
+    const auto times_said = [&] {
+      std::ptrdiff_t times = 0;
+      for (auto at = screen.err.find("the guest writes"); at != std::string::npos;
+           at = screen.err.find("the guest writes", at + 1)) {
+        ++times;
+      }
+      return times;
+    };
+    view.show(p);
+    EXPECT_EQ(times_said(), 0);
+    p.trouble = "it does not converge so far: the guest writes 390 MiB/s";
+    for (int i = 0; i < 590; ++i) {
+      view.show(p);
+      clock.advance(100ms);
+    }
+    EXPECT_EQ(times_said(), 1);
+    for (int i = 0; i < 20; ++i) {
+      view.show(p);
+      clock.advance(100ms);
+    }
+    EXPECT_EQ(times_said(), 2);
+  }
+}
+
 TEST(ProgressView, WritesALineEveryFewSecondsWithoutATerminal) {
   Screen screen;
   ManualClock clock;

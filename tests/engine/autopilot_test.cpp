@@ -44,6 +44,36 @@ TEST(Autopilot, NeverSwitchesOverBeforeAHarvestHasBeenMade) {
   EXPECT_TRUE(is<Harvest>(decide({}, s)));
 }
 
+/// Halted from the start, or all of its RAM zeros: no lane ever had anything to do.
+TEST(Autopilot, SwitchesOverAtOnceIfNothingWasEverWritten) {
+  Sample s{.elapsed = 1s, .drained = true, .harvests = 1, .last_interval = 1s, .wire_bytes_per_page = 4096};
+  ASSERT_TRUE(is<SwitchOver>(decide({}, s)));
+  EXPECT_LE(std::get<SwitchOver>(decide({}, s)).predicted_pause, Goals{}.max_downtime);
+  s.since_harvest = 10s;
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+}
+
+/// It wrote while its memory was copied, and has halted since.
+TEST(Autopilot, SwitchesOverWhenTheGuestHasHalted) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 0;
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+  s.wire_bytes_per_second = 0;  // what it wrote before cost nothing that could be timed
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+}
+
+TEST(Autopilot, DoesNotSwitchOverWhereARateIsNeededAndUnknown) {
+  auto s = copying();
+  s.drained = true;
+  s.wire_bytes_per_second = 0;
+  EXPECT_FALSE(predict_pause(s).has_value());
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+  s.last_harvest = 0;
+  s.deferred = 1;
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+}
+
 TEST(Autopilot, SwitchesOverWhenThePauseFits) {
   auto s = copying();
   s.drained = true;
@@ -100,6 +130,70 @@ TEST(Autopilot, GivesUpAtTheTimeoutAndSaysWhy) {
   EXPECT_NE(reason(s).find("its pause would be"), std::string::npos) << reason(s);
   s.harvests = 0;
   EXPECT_NE(reason(s).find("has not been copied once"), std::string::npos) << reason(s);
+}
+
+TEST(Autopilot, KnowsWhatTheLastLooksTake) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 0;
+  const Duration without = *predict_pause(s);
+  s.scan = 20ms;
+  s.rechecks = 15ms;
+  EXPECT_EQ(*predict_pause(s), without + 35ms);
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+  s.rechecks = 40ms;  // 60 ms in all, for looks alone
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+  s.elapsed = 2h;
+  ASSERT_TRUE(is<GiveUp>(decide({}, s)));
+  const auto reason = std::get<GiveUp>(decide({}, s)).reason;
+  EXPECT_NE(reason.find("the last look"), std::string::npos) << reason;
+}
+
+TEST(Autopilot, LeavesPagesWhatTheLooksLeave) {
+  auto s = copying();
+  s.drained = true;
+  s.since_harvest = 60ms;
+  s.last_interval = 60ms;
+  s.last_harvest = 700;  // some 29 ms
+  EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+  s.scan = 30ms;
+  EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
+}
+
+TEST(Autopilot, SaysEarlyWhatDoesNotConverge) {
+  auto s = copying();
+  s.harvests = 5;
+  s.last_harvest = 100'000;  // 400 MB a second, of which the link takes 100
+  EXPECT_FALSE(trouble({}, s).has_value()) << "memory is still being sent for the first time";
+  s.first_pass_over = true;
+  ASSERT_TRUE(trouble({}, s).has_value());
+  for (const char* part :
+       {"the guest writes 390.6 MiB/s", "the link takes 95.4 MiB/s", "its pause would be", "50 ms"}) {
+    EXPECT_NE(trouble({}, s)->find(part), std::string::npos) << part << ": " << *trouble({}, s);
+  }
+  s.harvests = 2;
+  EXPECT_FALSE(trouble({}, s).has_value()) << "not after a round or two";
+}
+
+TEST(Autopilot, SaysNothingOfAGuestThatFits) {
+  auto s = copying();
+  s.harvests = 100;
+  s.first_pass_over = true;
+  s.last_harvest = 100;
+  EXPECT_FALSE(trouble({}, s).has_value());
+}
+
+TEST(Autopilot, SaysThatTheHypervisorDoesNotStopTheGuest) {
+  auto s = copying();
+  s.handing_over = true;
+  s.since_handover = 5s;
+  EXPECT_FALSE(trouble({}, s).has_value());
+  s.since_handover = 60s;
+  ASSERT_TRUE(trouble({}, s).has_value());
+  EXPECT_NE(trouble({}, s)->find("video memory"), std::string::npos);
+  s.elapsed = 2h;
+  ASSERT_TRUE(is<GiveUp>(decide({}, s)));
+  EXPECT_NE(std::get<GiveUp>(decide({}, s)).reason.find("video memory"), std::string::npos);
 }
 
 TEST(Autopilot, PredictsNothingWithoutAHarvest) {

@@ -74,6 +74,50 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
   }
 }
 
+/// At any moment before the commit; nothing that a peer says can be told from it afterwards.
+TEST_F(Migration, AGuestThatEndsIsNotMovedNorLetRun) {
+  for (const char* milestone : {"copying", "stopped", "fenced", "prepared"}) {
+    for (const auto kind : {Halt::Kind::kEnded, Halt::Kind::kPaused}) {
+      SCOPED_TRACE(milestone);
+      FakeSourceVm source(two_blocks(), 20);
+      FakeSinkVm sink(two_blocks());
+      auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
+      auto journal = begun_journal();
+      auto parts = source_parts(source, source, journal, steady_);
+      parts.on_milestone = [&](std::string_view reached) {
+        if (reached == milestone) source.halt_by_others({kind, "the guest has shut down"});
+      };
+      const auto report = run_source(std::move(parts));
+      const auto outcome = kind == Halt::Kind::kEnded ? Outcome::kGuestEnded : Outcome::kGuestPaused;
+      EXPECT_EQ(report.outcome, outcome);
+      EXPECT_EQ(report.error.value_or(Error{}).message, "the guest has shut down");
+      EXPECT_FALSE(source.runs());
+      EXPECT_FALSE(sink.runs());
+      EXPECT_EQ(received.get().outcome, outcome);
+      EXPECT_EQ(Journal::peek(folder_, {1, 1}).value(), Journal::State::kNone);
+    }
+  }
+}
+
+TEST_F(Migration, AGuestThatWasPausedArrivesPaused) {
+  source_.start_paused();
+  auto received = std::async(std::launch::async, [&] { return receive(); });
+  std::string record;
+  const auto report = send([&](std::string_view milestone) {
+    if (milestone == "stopped") record = journal_record();
+  });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_TRUE(report.paused);
+  EXPECT_EQ(record, "migrating") << "an engine that comes after would let it run";
+  const auto there = received.get();
+  EXPECT_EQ(there.outcome, Outcome::kDone);
+  EXPECT_TRUE(there.paused);
+  EXPECT_FALSE(source_.runs());
+  EXPECT_FALSE(sink_.runs());
+  EXPECT_TRUE(sink_.stayed_paused);
+  EXPECT_FALSE(sink_.announced);
+}
+
 TEST_F(Migration, IsInPlaceBeforeTheSinkIsPrepared) {
   auto sink = std::async(std::launch::async, [&] {
     return receive([&](std::string_view milestone) {

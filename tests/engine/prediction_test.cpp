@@ -46,10 +46,14 @@ class Writes final : public DirtyTracker {
 class Prediction : public testing::FakeMigration {
  protected:
   Report move(testing::FakeSourceVm& source, testing::FakeSinkVm& sink, DirtyTracker& tracker, BitRate rate) {
+    return move(source, sink, tracker, rate, steady_);
+  }
+  Report move(testing::FakeSourceVm& source, testing::FakeSinkVm& sink, DirtyTracker& tracker, BitRate rate,
+              const Clock& clock) {
     auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
     auto journal = begun_journal();
     auto limit = std::make_shared<RateLimit>(rate, steady_);
-    auto parts = source_parts(source, tracker, journal, steady_);
+    auto parts = source_parts(source, tracker, journal, clock);
     // The link itself is that slow, so the limit is never lifted.
     parts.connect = [&]() -> Result<std::unique_ptr<Channel>> {
       return limit_rate(TRY(connect_to(listener_->address())), limit);
@@ -79,6 +83,60 @@ TEST_F(Prediction, PagesRewrittenAsTheyWereDoNotKeepTheGuestFromMoving) {
   Writes same(source, std::vector<PageWord>(8, kAllPages), [](auto&, ChunkIndex, unsigned) {});
   const auto report = move(source, sink, same, kSlow);
   EXPECT_EQ(report.outcome, Outcome::kDone) << "nothing was left to send, ever";
+}
+
+/// Not one page of data, and no page is ever written: no lane learns how fast the link is.
+TEST_F(Prediction, AGuestOfZerosThatWritesNothingIsMovedAtOnce) {
+  goals_.timeout = 10s;
+  testing::FakeSourceVm source(testing::small_ram(), 0);
+  testing::FakeSinkVm sink(testing::small_ram());
+  Writes nothing(source, std::vector<PageWord>(8), [](auto&, ChunkIndex, unsigned) {});
+  const auto report = move(source, sink, nothing, kSlow);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(report.pages_data, 0U);
+}
+
+/// The same with data: all of it goes before anybody has looked at a rate.
+TEST_F(Prediction, AGuestThatWritesNothingIsMovedAtOnce) {
+  goals_.timeout = 10s;
+  testing::FakeSourceVm source(testing::small_ram(), 0);
+  testing::FakeSinkVm sink(testing::small_ram());
+  source.with_memory([&](testing::PlainMemory& memory) { std::memset(memory.at(ChunkIndex{1}, 0), 0xaa, kChunkSize); });
+  Writes nothing(source, std::vector<PageWord>(8), [](auto&, ChunkIndex, unsigned) {});
+  const auto report = move(source, sink, nothing, kSlow);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+}
+
+/// A clock that runs fifty times as fast as time.
+class FastClock final : public Clock {
+ public:
+  Instant now() const noexcept override { return begin_ + (steady_.now() - begin_) * 50; }
+
+ private:
+  SteadyClock steady_;
+  Instant begin_ = steady_.now();
+};
+
+/// Whoever allows a pause of minutes gets one that takes longer than patience for other things does.
+TEST_F(Prediction, APauseOfMinutesMayTakeMinutes) {
+  const FastClock fast;
+  goals_.max_downtime = 600s;
+  goals_.timeout = 1000h;
+  goals_.codec = CodecChoice{CodecId::kRaw, 0};
+  testing::FakeSourceVm source(testing::small_ram(), 0);
+  testing::FakeSinkVm sink(testing::small_ram());
+  std::mt19937_64 random(3);
+  // 2 MiB of random bytes at 10 Mbit/s are 1.7 s, which this clock calls 84.
+  Writes all(source, std::vector<PageWord>(8, kAllPages),
+             [&](testing::PlainMemory& memory, ChunkIndex c, unsigned page) {
+               for (std::size_t at = 0; at < kPageSize; at += 8) {
+                 const auto value = random();
+                 std::memcpy(memory.at(c, page) + at, &value, 8);
+               }
+             });
+  const auto report = move(source, sink, all, BitRate{10'000'000}, fast);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_GT(report.pause, 60s) << "it was no long pause";
 }
 
 TEST_F(Prediction, CheapPagesSentBeforeDoNotMakeDearOnesLookCheap) {

@@ -39,6 +39,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   bool stands() const noexcept override { return !running_ && !let_run_by_others; }
+  bool starts_paused() const noexcept override { return paused_at_start; }
+  std::optional<Halt> halted() override {
+    const std::lock_guard lock(halt_mutex_);
+    return halt_;
+  }
   Status pause() override {
     called("pause");
     halt();
@@ -61,7 +66,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Status roll_back() override {
     handover_ = {};
-    running_ = true;
+    if (!halted() && !paused_at_start) running_ = true;
     ++rolled_back;
     return {};
   }
@@ -149,6 +154,19 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     }
   }
   bool runs() const noexcept { return running_; }
+  /// Somebody else pauses the guest, or it ends.
+  void halt_by_others(Halt halt) {
+    {
+      const std::lock_guard lock(halt_mutex_);
+      halt_ = std::move(halt);
+    }
+    this->halt();
+  }
+  /// The guest stands from the beginning, by somebody else's doing.
+  void start_paused() {
+    paused_at_start = true;
+    halt();
+  }
   /// With the guest stopped: the pages it has free now, and does not want to find as it left them.
   bool has_free(ChunkIndex chunk, unsigned page) const {
     return ((needed_of(chunk) >> page) & 1) == 0 && free_.contains({chunk.value, page});
@@ -174,6 +192,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   unsigned finished = 0;
   HandoverObserver* told = nullptr;  ///< the observer of the hand-over under way
   std::optional<Error> changed;      ///< what check_unchanged() gives; set before a migration or from on_call
+  bool paused_at_start = false;
 
  private:
   void called(std::string_view what) const {
@@ -234,6 +253,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::atomic<bool> tracking_{false};
   std::set<std::pair<std::uint32_t, unsigned>> dirty_;
   std::set<std::pair<std::uint32_t, unsigned>> free_;
+  std::mutex halt_mutex_;
+  std::optional<Halt> halt_;
   std::jthread handover_;
   std::jthread guest_;
 };
@@ -271,6 +292,10 @@ class FakeSinkVm final : public SinkVm {
     ended = dead = true;
     return {};
   }
+  Status stay_paused() override {
+    stayed_paused = true;
+    return {};
+  }
   Status announce() override {
     announced = true;
     return {};
@@ -298,6 +323,7 @@ class FakeSinkVm final : public SinkVm {
   bool ended = false;
   std::atomic<bool> dead{false};
   std::atomic<bool> announced{false};
+  std::atomic<bool> stayed_paused{false};
   std::atomic<bool> gave_up{false};
 
  private:

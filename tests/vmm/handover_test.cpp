@@ -5,13 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
 #include "tests/support/kept_record.h"
 #include "tests/support/qemu_vm.h"
 #include "tests/vmm/handover_observer.h"
+#include "vmm/qemu/handover.h"
 #include "vmm/qemu/handover_mark.h"
+#include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
 #include "vmm/qemu/settle.h"
@@ -463,6 +466,35 @@ TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
   EXPECT_TRUE(source_.record.settings().empty());
 }
 
+/// Between the last look at the guest and QEMU's own stop somebody else may pause it, or let a paused one run: only the
+/// stream tells.
+TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
+  source_vm_ = nullptr;  // it would look at the state itself
+  auto settings = MigrationSettings::apply(*source_.vm.qmp, {"x-ignore-shared", "events"},
+                                           Json{{"max-bandwidth", std::uint64_t{1} << 40}});
+  ASSERT_TRUE(settings) << settings.error().message;
+  for (const bool paused : {true, false}) {
+    // On the second round it stands; on the first it runs, and is expected to stand.
+    if (!paused) ASSERT_TRUE(source_.qemu->stop());
+    HandoverOptions options;
+    for (const auto& block : source_.vm.inspection.blocks) options.dropped_blocks.insert(block.name);
+    options.paused = paused;
+    RecordingObserver observer;
+    auto handover = Handover::start(*source_.vm.qmp, options, observer, clock_);
+    ASSERT_TRUE(handover) << handover.error().message;
+    ASSERT_TRUE(observer.await_end());
+    EXPECT_FALSE(observer.ended);
+    ASSERT_TRUE(observer.failed);
+    EXPECT_THAT(observer.failed->message, HasSubstr(paused ? "somebody has let" : "somebody has paused"));
+    (*handover)->end();
+    EXPECT_EQ((*handover)->run_state().value_or("?"), paused ? "running" : "paused");
+    handover->reset();
+    ASSERT_TRUE(settle_migration(*source_.vm.qmp, seconds(30)));
+    if (paused) ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(30)));
+  }
+  EXPECT_TRUE((*settings)->restore());
+}
+
 INSTANTIATE_TEST_SUITE_P(Qemu, RollBackTest,
                          ::testing::Values(Kind{"file_7", QemuVersion::k7_2, Ram::kFile},
                                            Kind{"private_7", QemuVersion::k7_2, Ram::kPrivate},
@@ -534,6 +566,33 @@ TEST_P(SinkTest, AwaitTimesOutAndCanBeInterrupted) {
   ASSERT_FALSE(cut);
   EXPECT_EQ(cut.error().kind, ErrorKind::kCancelled);
   sink_vm_->give_up();
+}
+
+/// It was handed over in a state in which no QEMU lets it run: that is found before anybody commits to it.
+TEST_P(SinkTest, AGuestThatHasShutDownIsNotPrepared) {
+  options_.more = {"-no-shutdown"};
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
+  auto& monitor = source_.qemu->monitor();
+  ASSERT_TRUE(monitor.human("o /2 0x604 0x2000"));
+  ASSERT_TRUE(
+      godwit::testing::wait_until([&] { return source_.qemu->status().value_or("") == "shutdown"; }, seconds(30)));
+  const Json on = {{"capability", "x-ignore-shared"}, {"state", true}};
+  ASSERT_TRUE(monitor.execute("migrate-set-capabilities", Json{{"capabilities", Json::array({on})}}));
+  const auto stream = source_.qemu->folder() / "stream";
+  ASSERT_TRUE(monitor.execute("migrate", Json{{"uri", "exec:cat >" + stream.string()}}));
+  ASSERT_TRUE(godwit::testing::wait_until(
+      [&] { return monitor.execute("query-migrate").value_or(Json::object()).value("status", "") == "completed"; },
+      seconds(30)));
+
+  options_.more.clear();
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  auto loaded = sink_vm_->load(bytes_of(godwit::testing::read_text(stream)));
+  if (loaded) loaded = sink_vm_->finish_load();
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const auto ready = sink_vm_->await_loaded(seconds(30));
+  ASSERT_FALSE(ready);
+  EXPECT_THAT(ready.error().message, HasSubstr("the guest has shut down"));
 }
 
 TEST_P(SinkTest, GivingUpALoadedGuestLeavesItStanding) {

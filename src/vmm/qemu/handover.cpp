@@ -12,6 +12,7 @@
 
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
 #include "vmm/qemu/stream_socket.h"
 
@@ -23,9 +24,7 @@ constexpr std::string_view kSocketName = "godwit-stream";
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
 constexpr Duration kSettlePatience = std::chrono::seconds(10);
-// Some GB through a local socket: whoever dirties more than that in a pass is not to be moved this way.
 constexpr Duration kForEver = std::chrono::hours(24 * 365);
-constexpr std::uint64_t kHighestLimitMs = 5000;
 
 }  // namespace
 
@@ -36,7 +35,9 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
       record_(record),
       clock_(clock),
       downtime_limit_ms_(options.downtime_limit_ms),
-      push_every_(options.push_every) {
+      highest_limit_ms_(options.highest_limit_ms),
+      push_every_(options.push_every),
+      paused_(options.paused) {
   FilterOptions filter;
   filter.dropped_blocks = options.dropped_blocks;
   filter.lengths = options.lengths;
@@ -81,6 +82,22 @@ void Handover::end() noexcept {
   watch_.reset();
 }
 
+Status Handover::pass(Bytes bytes) {
+  if (stopped_ && !global_state_.run_state()) {
+    global_state_.feed(bytes);
+    if (global_state_.run_state()) TRY(check_run_state());
+  }
+  return observer_.device_bytes(bytes);
+}
+
+/// Somebody else may have stopped or started the guest, or it have ended, between the last look and QEMU's own stop.
+Status Handover::check_run_state() {
+  const std::string& state = *global_state_.run_state();
+  if (paused_ ? is_paused(state) : state == "running") return {};
+  const auto halt = halt_of(state);
+  return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
+}
+
 Status Handover::ram_ends() {
   stopped_ = true;
   stood_at_ = clock_.now();
@@ -116,6 +133,11 @@ Status Handover::feed(Bytes bytes) {
 void Handover::run_reader() {
   Status status = read_stream();
   if (ending_) return;
+  // A guest that runs may be taken for one; that one stands must be certain, for it would be left standing there.
+  if (status && paused_ && !global_state_.run_state()) {
+    status = fail(ErrorKind::kUnsupported, "QEMU does not say in its stream that the guest is paused");
+  }
+  complete_ = status.has_value();
   if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());
   if (status) {
     mark_end();
@@ -170,17 +192,18 @@ Status Handover::conclude() {
               fmt::format("QEMU's migration ended as '{}'{}{}", seen.status, reason.empty() ? "" : ": ", reason));
 }
 
-/// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest.
+/// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest. First it is given the part of the
+/// pause that leaves the engine its own; if that does not do, all of it, and never more.
 void Handover::push(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any never;
   std::unique_lock lock(mutex);
-  while (downtime_limit_ms_ < kHighestLimitMs) {
+  while (downtime_limit_ms_ < highest_limit_ms_) {
     never.wait_for(lock, stop, push_every_, [] { return false; });
     const auto seen = watch_->look();
     if (stop.stop_requested() || stopped_ || seen.settled() || seen.lost) return;
     if (seen.pass < 2) continue;  // its first pass over all of RAM takes as long as it takes
-    downtime_limit_ms_ = std::min(downtime_limit_ms_ * 2, kHighestLimitMs);
+    downtime_limit_ms_ = std::min(downtime_limit_ms_ * 2, highest_limit_ms_);
     if (!qmp_.execute("migrate-set-parameters", Json{{"downtime-limit", downtime_limit_ms_}})) return;
   }
 }

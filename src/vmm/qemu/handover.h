@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "vmm/hypervisor.h"
+#include "vmm/qemu/global_state.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/stream_filter.h"
 #include "vmm/vm_record.h"
@@ -27,7 +28,9 @@ struct HandoverOptions {
   /// Asked once QEMU's events are followed and before it is asked to migrate: from then on no change is missed that an
   /// event tells of.
   std::function<Status()> look_again;
+  bool paused = false;  ///< the guest is handed over paused; else running, and anything else ends the hand-over
   std::uint64_t downtime_limit_ms = 0;  ///< that QEMU has been given; doubled while it does not stop
+  std::uint64_t highest_limit_ms = 0;   ///< but never above this: the pause that the operator allows
   /// After this long without a stop. A pass over what is left takes milliseconds: a QEMU that has not stopped after
   /// seconds will not at this limit.
   Duration push_every = std::chrono::seconds(2);
@@ -43,12 +46,16 @@ class Handover final : private FilterOutput {
 
   /// The guest has been let run again since the hand-over began.
   bool resumed() const { return watch_ && watch_->look().resumed; }
+  /// The whole stream has been passed on: what becomes of this QEMU does not matter to it any more.
+  bool complete() const noexcept { return complete_; }
+  /// In which run state QEMU hands the guest over, if that is known yet. After end().
+  const std::optional<std::string>& run_state() const noexcept { return global_state_.run_state(); }
   /// Closes the socket, which ends a migration that is under way, and ends the threads; no observer is called after it.
   void end() noexcept;
 
  private:
   Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, VmRecord& record, const Clock& clock);
-  Status pass(Bytes bytes) override { return observer_.device_bytes(bytes); }
+  Status pass(Bytes bytes) override;
   Status ram_ends() override;
 
   void run_reader();
@@ -58,6 +65,7 @@ class Handover final : private FilterOutput {
   Status mark_stop();
   void mark_end();
   Status conclude();
+  Status check_run_state();
   void push(const std::stop_token& stop);
 
   Qmp& qmp_;
@@ -65,8 +73,11 @@ class Handover final : private FilterOutput {
   VmRecord& record_;
   const Clock& clock_;
   std::uint64_t downtime_limit_ms_;
+  std::uint64_t highest_limit_ms_;
   Duration push_every_;
+  bool paused_;
   std::unique_ptr<StreamFilter> filter_;
+  GlobalState global_state_;
   UniqueFd socket_;
   Instant asked_{};
   Instant answered_{};
@@ -74,6 +85,7 @@ class Handover final : private FilterOutput {
   bool marked_all_ = false;  ///< the mark knows of all pages
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ending_{false};
+  std::atomic<bool> complete_{false};
   std::unique_ptr<MigrationWatch> watch_;
   std::jthread reader_;
   std::jthread pusher_;

@@ -23,6 +23,7 @@
 #include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/settle.h"
 #include "vmm/qemu/stream_socket.h"
 #include "vmm/qemu/warm_up.h"
@@ -52,6 +53,7 @@ class QemuSinkVm final : public SinkVm {
   Status await_loaded(Duration timeout) override;
   Status resume() override;
   Status end_unrun() override;
+  Status stay_paused() override;
   Status announce() override;
   void warm_up(ChunkIndex chunk, PageWord pages) noexcept override;
   void give_up() noexcept override;
@@ -71,6 +73,7 @@ class QemuSinkVm final : public SinkVm {
   Status wait_for_room();
   Status check_exports();
   bool await_process_end(Duration timeout) const;
+  Status check_run_state();
   tl::unexpected<Error> load_failed();
   std::string in_its_words() const;
 
@@ -82,7 +85,6 @@ class QemuSinkVm final : public SinkVm {
   UniqueFd socket_;
   LogTail log_ = LogTail::of(vm_.process->pid());
   bool loading_ = false;       // QEMU has been told to take a stream in, and has not said that it has
-  bool survives_ = false;      // a load that fails does not end this QEMU
   bool may_have_run_ = false;  // a `cont` was not refused
 };
 
@@ -121,7 +123,6 @@ Status QemuSinkVm::begin_load() {
   UniqueFd socket = TRY(give_stream_socket(*vm_.qmp, kSocketName));
   const std::string uri = fmt::format("fd:{}", kSocketName);
   auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}, {"exit-on-error", false}});
-  survives_ = begun.has_value();
   // An older one names the argument that it does not know, and has begun nothing.
   const bool older = !begun && begun.error().message.find("exit-on-error") != std::string::npos;
   if (older) begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}});
@@ -174,7 +175,7 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
   const auto seen = watch_.await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, timeout);
   if (seen.status == "completed") {
     loading_ = false;
-    if (!seen.resumed) return {};
+    if (!seen.resumed) return check_run_state();
     // A `cont` while it waited has set it to start by itself.
     (void)vm_.qmp->execute("stop");
     return fail(ErrorKind::kHypervisor, "somebody else let the guest run here before the move was committed");
@@ -189,6 +190,16 @@ std::string QemuSinkVm::in_its_words() const {
   const std::string said = log_.lines();
   if (!said.empty()) return fmt::format("; it says: {}", said);
   return "; the reason is on its stderr (see its log; often a device that differs)";
+}
+
+/// The state that came with the stream: a guest that has ended, or that QEMU would not let run, is refused before the
+/// source gives it up.
+Status QemuSinkVm::check_run_state() {
+  const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
+  if (is_paused(status)) return {};
+  const auto halt = halt_of(status);
+  return fail(ErrorKind::kHypervisor, fmt::format("the VM arrived in a state in which it cannot be let run: {} ('{}')",
+                                                  halt ? halt->what : "it runs already", status));
 }
 
 /// Why QEMU did not take the stream: in its own words where it can still speak.
@@ -239,6 +250,13 @@ Status QemuSinkVm::end_unrun() {
   const auto seen = watch_.await([](const auto& s) { return s.lost; }, kReasonPatience);
   if (!seen.lost || seen.resumed) return uncertain("somebody else has let it run");
   record_.settings_put_back();
+  settings_.reset();
+  return {};
+}
+
+Status QemuSinkVm::stay_paused() {
+  socket_.reset();
+  if (settings_) TRY(settings_->restore());
   settings_.reset();
   return {};
 }

@@ -13,9 +13,11 @@
 
 #include "vmm/qemu/handover.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/life_watch.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
+#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
 #include "vmm/qemu/settle.h"
 #include "vmm/qemu/vcpu_time.h"
@@ -28,6 +30,8 @@ using std::chrono::milliseconds;
 
 // Draining slow disks is what can take long; after that it is milliseconds.
 constexpr Duration kRollBackPatience = std::chrono::seconds(30);
+// Its device state and what it has left of video memory are small: more than this only makes a pause longer.
+constexpr milliseconds kMostForQemu(2000);
 // No limit for QEMU's own sending into a local socket: 1 TiB/s (0 means "none" too, but not in every version's code).
 constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 40;
 
@@ -35,19 +39,49 @@ constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 40;
 /// even the lower bound is megabytes; the engine's own last pages need their part of the pause too.
 std::uint64_t downtime_limit_ms(Duration max_downtime) {
   const auto share = duration_cast<milliseconds>(max_downtime / 2);
-  return static_cast<std::uint64_t>(std::clamp(share, milliseconds(5), milliseconds(2000)).count());
+  const auto least = std::min(duration_cast<milliseconds>(max_downtime), milliseconds(5));
+  return static_cast<std::uint64_t>(std::clamp(share, least, kMostForQemu).count());
+}
+
+/// A QEMU that waits for its disks with its main lock held answers nobody, and goes on by itself when they return: that
+/// is waited for as long as it lives. What it then does not do in time it does not do.
+template <typename Act>
+auto patiently(Qmp& qmp, Act act) {
+  auto done = act();
+  if (done || done.error().kind != ErrorKind::kTimedOut) return done;
+  for (auto answer = qmp.execute("query-status"); !answer; answer = qmp.execute("query-status")) {
+    if (answer.error().kind != ErrorKind::kTimedOut) break;
+  }
+  return act();
 }
 
 class QemuSourceVm final : public SourceVm {
  public:
-  QemuSourceVm(QemuVm& vm, VmRecord& record, const Clock& clock) : vm_(vm), record_(record), clock_(clock) {}
+  QemuSourceVm(QemuVm& vm, VmRecord& record, const Clock& clock)
+      : vm_(vm), record_(record), clock_(clock), starts_paused_(is_paused(vm.inspection.status)), life_(*vm.qmp) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
 
   bool stands() const noexcept override { return handover_ && !handover_->resumed(); }
 
+  bool starts_paused() const noexcept override { return starts_paused_; }
+
+  std::optional<Halt> halted() override {
+    if (halt_) return halt_;
+    const auto seen = life_.look();
+    // A guest that has been handed over whole does not need this QEMU any more.
+    const bool whole = handover_ && handover_->complete();
+    if (whole && seen.lost && seen.shutdown.empty() && !seen.panicked) return std::nullopt;
+    halt_ = life_.halt();
+    // Beyond that QEMU would have to be asked, and must not be while it stops the guest.
+    if (halt_ || handover_ || stopped_by_us_ || starts_paused_ || !seen.stopped) return halt_;
+    halt_ = state_as_halt();
+    return halt_;
+  }
+
   Status pause() override {
+    if (starts_paused_) return {};
     TRY(check_interrupted());
     TRY(check_runs());
     if (vcpus_.empty()) vcpus_ = TRY(vcpu_threads(*vm_.qmp));  // asked while it runs
@@ -58,6 +92,7 @@ class QemuSourceVm final : public SourceVm {
   }
 
   Status resume() override {
+    if (starts_paused_) return {};
     TRY(check_interrupted());
     TRY(let_run(*vm_.qmp, kRollBackPatience));
     stopped_by_us_ = false;
@@ -79,6 +114,9 @@ class QemuSourceVm final : public SourceVm {
     options.lengths = ram_lengths_;
     options.look_again = [this] { return look_again_quickly(vm_); };
     options.downtime_limit_ms = downtime_limit_ms(max_downtime);
+    options.highest_limit_ms =
+        static_cast<std::uint64_t>(std::max(duration_cast<milliseconds>(max_downtime), milliseconds(1)).count());
+    options.paused = starts_paused_;
     if (!settings_) {
       settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events"},
                                                Json{{"max-bandwidth", kUnlimited},
@@ -90,8 +128,8 @@ class QemuSourceVm final : public SourceVm {
     }
     TRY(check_interrupted());
     TRY(check_runs());
-    handover_ = TRY(Handover::start(*vm_.qmp, options, observer, record_, clock_));
-    stopped_by_us_ = true;  // or will be
+    handover_ = TRY(Handover::start(life_, options, observer, record_, clock_));
+    stopped_by_us_ = !starts_paused_;  // or will be
     return {};
   }
 
@@ -111,12 +149,44 @@ class QemuSourceVm final : public SourceVm {
   void interrupt() noexcept override { interrupted_ = true; }
 
  private:
-  /// A guest that does not run has been stopped, or moved, by somebody else: it is not ours to start again.
+  /// A guest that does not run has been stopped, or moved, by somebody else: it is not ours to start again. Nor is one
+  /// ours to stop that was paused, and that somebody else has let run.
   Status check_runs() {
     const Json state = TRY(vm_.qmp->execute("query-status"));
+    const std::string status = text_at(state, "status");
+    if (starts_paused_) {
+      if (is_paused(status)) return {};
+      return fail(ErrorKind::kRefused, "somebody has let the guest run while it was moved paused");
+    }
     if (bool_at(state, "running")) return {};
-    return fail(ErrorKind::kRefused,
-                fmt::format("somebody else has stopped this VM: QEMU says it is '{}'", text_at(state, "status")));
+    halt_ = halt_of(status);
+    if (halt_) return fail(ErrorKind::kRefused, halt_->what);
+    return fail(ErrorKind::kRefused, fmt::format("this VM does not run: QEMU says it is '{}'", status));
+  }
+
+  /// Asks QEMU whether the guest runs as it should.
+  std::optional<Halt> state_as_halt() {
+    const auto state = vm_.qmp->execute("query-status");
+    if (!state) return life_.halt();  // a QEMU that is gone has been noticed there
+    const std::string status = text_at(*state, "status");
+    // A hand-over that went wrong leaves a guest that was paused as it was, under another name.
+    if (starts_paused_ && (is_paused(status) || status == "postmigrate")) return std::nullopt;
+    return halt_of(status);
+  }
+
+  /// The hand-over is over and undone. QEMU lets a guest run again that it has itself stopped for nothing, or leaves it
+  /// in a state of its own name: one that is "paused" now, or was handed over as something else than running, was
+  /// stopped by somebody else.
+  Status see_who_stopped_it(const std::optional<std::string>& handed) {
+    if (starts_paused_) {
+      stopped_by_us_ = handed == "running";
+      return {};
+    }
+    if (handed && *handed != "running") halt_ = halt_of(*handed);
+    if (handed || halt_) return {};
+    const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
+    if (is_paused(status)) halt_ = halt_of(status);
+    return {};
   }
 
   Status check_interrupted() const {
@@ -125,11 +195,18 @@ class QemuSourceVm final : public SourceVm {
 
   Status let_guest_go() {
     if (handover_) {
+      handover_->end();
+      const auto handed = handover_->run_state();
       handover_.reset();
-      TRY_IN("roll back", settle_migration(*vm_.qmp, kRollBackPatience));
+      TRY_IN("roll back", patiently(*vm_.qmp, [&] { return settle_migration(*vm_.qmp, kRollBackPatience); }));
+      TRY_IN("roll back", see_who_stopped_it(handed));
     }
-    if (stopped_by_us_) TRY_IN("roll back", let_run(*vm_.qmp, kRollBackPatience));
+    if (!halt_) halt_ = life_.halt();
+    if (stopped_by_us_ && !halt_) {
+      TRY_IN("roll back", patiently(*vm_.qmp, [&] { return let_run(*vm_.qmp, kRollBackPatience); }));
+    }
     stopped_by_us_ = false;
+    if (!halt_) halt_ = state_as_halt();
     return {};
   }
 
@@ -144,6 +221,9 @@ class QemuSourceVm final : public SourceVm {
   const Clock& clock_;
   std::map<std::string, std::uint64_t> ram_lengths_;  ///< of all RAM blocks when last looked at; empty: never
   std::vector<pid_t> vcpus_;
+  const bool starts_paused_;
+  LifeWatch life_;
+  std::optional<Halt> halt_;
   bool stopped_by_us_ = false;
   std::atomic<bool> interrupted_{false};
   std::unique_ptr<MigrationSettings> settings_;

@@ -84,6 +84,7 @@ struct Task {
   uint32_t cpus;        ///< wanted
   uint32_t rate;        ///< page writes a second on each CPU; 0: as fast as it goes
   uint32_t passes;      ///< after so many only verify; 0: write for ever
+  uint32_t halt;        ///< after so many passes do nothing any more, for ever; 0: never
   uint32_t stride;      ///< every so many words of a page carry the pattern
   uint32_t zero_every;  ///< of the pages, one in so many is all zeros in every second generation; 0: none
   bool soft;            ///< the pattern compresses to about a quarter

@@ -194,6 +194,11 @@ static void keep_pace(unsigned cpu, struct Pace* pace) {
   pace->earned -= TIMER_TICKS_PER_SECOND;
 }
 
+/// An idle guest: it writes nothing, and no interrupt wakes it.
+static void __attribute__((noreturn)) halt_for_good(void) {
+  for (;;) __asm__ volatile("cli; hlt");
+}
+
 void work(unsigned cpu) {
   volatile struct GuestCpuStatus* mine = &STATUS->cpu[cpu];
   if (task.high) enable_high_memory();
@@ -208,6 +213,7 @@ void work(unsigned cpu) {
   uint32_t page;
   for (uint32_t turn = 0;; ++turn) {
     mine->heartbeat++;
+    if (task.halt != 0 && mine->passes >= task.halt) halt_for_good();
     keep_pace(cpu, &pace);
     if (cpu == 0 && task.disk && turn % task.disk_pause == 0) disk_serve();
     const bool writing = task.passes == 0 || generation < task.passes;

@@ -1,0 +1,42 @@
+#include "vmm/qemu/run_state.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace godwit::qemu {
+namespace {
+
+struct Meaning {
+  std::string_view state;
+  Halt::Kind kind;
+  const char* what;
+};
+
+constexpr std::array kMeanings = {
+    Meaning{"paused", Halt::Kind::kPaused, "somebody has paused the guest (stop in QEMU's monitor, or a VM manager)"},
+    Meaning{"prelaunch", Halt::Kind::kPaused, "the guest has not been started yet"},
+    Meaning{"io-error", Halt::Kind::kPaused, "QEMU has paused the guest because of a disk error"},
+    Meaning{"suspended", Halt::Kind::kPaused, "the guest has suspended itself to RAM"},
+    Meaning{"watchdog", Halt::Kind::kPaused, "the guest's watchdog has paused it"},
+    Meaning{"debug", Halt::Kind::kPaused, "a debugger has paused the guest"},
+    Meaning{"finish-migrate", Halt::Kind::kPaused, "somebody else is moving or saving this VM"},
+    Meaning{"postmigrate", Halt::Kind::kPaused, "somebody else has moved or saved this VM"},
+    Meaning{"inmigrate", Halt::Kind::kPaused, "this QEMU waits to take in a VM"},
+    Meaning{"colo", Halt::Kind::kPaused, "QEMU is replicating this VM"},
+    Meaning{"shutdown", Halt::Kind::kEnded, "the guest has shut down"},
+    Meaning{"guest-panicked", Halt::Kind::kEnded, "the guest has panicked"},
+    Meaning{"internal-error", Halt::Kind::kEnded, "the guest has crashed: QEMU cannot run its CPUs any more"},
+};
+
+}  // namespace
+
+std::optional<Halt> halt_of(std::string_view run_state) {
+  if (run_state == "running" || run_state == "save-vm" || run_state == "restore-vm") return std::nullopt;
+  for (const auto& meaning : kMeanings) {
+    if (meaning.state == run_state) return Halt{meaning.kind, meaning.what};
+  }
+  return Halt{Halt::Kind::kPaused, fmt::format("the guest does not run: QEMU says it is '{}'", run_state)};
+}
+
+}  // namespace godwit::qemu

@@ -1,0 +1,224 @@
+// The guest lives its own life while it is moved: it powers off, reboots, panics, suspends itself; its QEMU ends; an
+// operator pauses it, or had paused it before. Each is noticed at once and told in words of its own.
+#include "tests/integration/scene.h"
+
+namespace godwit::testing {
+namespace {
+
+// Where SeaBIOS puts the power management's control register of both machines, and what is written there.
+constexpr const char* kPowerOff = "o /2 0x604 0x2000";
+constexpr const char* kSuspend = "o /2 0x604 0x2400";
+constexpr const char* kPanic = "o /1 0x505 1";
+
+class LifeCycle : public ::testing::TestWithParam<QemuVersion> {
+ protected:
+  QemuOptions vm(std::vector<std::string> more = {}) const {
+    QemuOptions options = quiet_vm();
+    options.version = GetParam();
+    options.guest_line = "work=256K cold=64M:12M stride=64 rate=4000";
+    options.more = std::move(more);
+    return options;
+  }
+  /// Begins a move that would go on for minutes, and waits until memory is being copied.
+  void begin(const QemuOptions& options) {
+    ASSIGN_OR_SKIP(scene, Scene::make(options));
+    scene_ = std::move(scene);
+    ASSERT_OK(scene_->receive());
+    GodwitOptions slowly = failing_at("copying", "stop");
+    slowly.arguments = {"--bandwidth", "1Mbit", "--codec", "raw"};
+    ASSERT_OK(scene_->send(slowly));
+    ASSERT_OK(scene_->sender().process().wait_until_stopped(seconds(60)));
+    ASSERT_OK(scene_->sender().process().send_signal(SIGCONT));
+    nap(milliseconds(300));
+  }
+  /// Both engines end soon, and say what has become of the guest and nothing else.
+  void expect_ended(int code, const std::string& outcome, const std::string& words) {
+    ASSIGN_OR_FAIL(sent, scene_->sender().wait(seconds(30)));
+    const std::string said = scene_->sender().errors();
+    EXPECT_EQ(sent.code, code) << said;
+    EXPECT_TRUE(says(said, words)) << said;
+    for (const char* wrong : {"as it was", "link", "--max-downtime"}) EXPECT_FALSE(says(said, wrong)) << said;
+    ASSIGN_OR_FAIL(report, scene_->sender().report());
+    EXPECT_EQ(report.value("outcome", ""), outcome);
+    ASSIGN_OR_FAIL(received, scene_->receiver().wait(seconds(60)));
+    EXPECT_EQ(received.code, code) << scene_->receiver().errors();
+    EXPECT_TRUE(says(scene_->receiver().errors(), words)) << scene_->receiver().errors();
+    ASSERT_OK(scene_->expect_sink_does_not_run());
+    ASSERT_OK(scene_->expect_nothing_left());
+  }
+  QemuMonitor& monitor() { return scene_->source().monitor(); }
+  std::unique_ptr<Scene> scene_;
+};
+
+#define BEGIN_OR_RETURN(options) \
+  begin(options);                \
+  if (HasFatalFailure() || IsSkipped()) return
+
+TEST_P(LifeCycle, AGuestThatPowersOffHasShutDown) {
+  BEGIN_OR_RETURN(vm());
+  (void)monitor().human(kPowerOff);  // QEMU may end before it answers
+  expect_ended(5, "guest-ended", "the guest has shut down");
+}
+
+TEST_P(LifeCycle, SoHasOneWhoseQemuStays) {
+  BEGIN_OR_RETURN(vm({"-no-shutdown"}));
+  ASSERT_OK(monitor().human(kPowerOff));
+  expect_ended(5, "guest-ended", "the guest has shut down");
+  EXPECT_EQ(scene_->source().status().value_or("?"), "shutdown");
+}
+
+TEST_P(LifeCycle, AGuestThatPanicsHasEnded) {
+  BEGIN_OR_RETURN(vm({"-device", "pvpanic", "-action", "panic=pause"}));
+  ASSERT_OK(monitor().human(kPanic));
+  expect_ended(5, "guest-ended", "the guest has panicked");
+}
+
+TEST_P(LifeCycle, AQemuThatIsKilledHasEnded) {
+  BEGIN_OR_RETURN(vm());
+  scene_->source().process().kill();
+  expect_ended(5, "guest-ended", "QEMU has ended");
+}
+
+TEST_P(LifeCycle, AQemuThatIsToldToQuitHasEnded) {
+  BEGIN_OR_RETURN(vm());
+  (void)monitor().execute("quit");
+  expect_ended(5, "guest-ended", "QEMU has been told to quit");
+}
+
+TEST_P(LifeCycle, AGuestThatAnOperatorPausesStaysPaused) {
+  BEGIN_OR_RETURN(vm());
+  ASSERT_OK(monitor().execute("stop"));
+  expect_ended(6, "guest-paused", "somebody has paused the guest");
+  EXPECT_EQ(scene_->source().status().value_or("?"), "paused");
+  ASSERT_OK(scene_->source().go_on());
+  ASSERT_OK(expect_guest_works(scene_->source()));
+}
+
+TEST_P(LifeCycle, AGuestThatSuspendsItselfStays) {
+  BEGIN_OR_RETURN(vm());
+  ASSERT_OK(monitor().human(kSuspend));
+  expect_ended(6, "guest-paused", "the guest has suspended itself");
+  EXPECT_EQ(scene_->source().status().value_or("?"), "suspended");
+}
+
+/// Just before QEMU is asked to stop the guest: nothing of it is handed over, and nobody lets it run.
+TEST_P(LifeCycle, AGuestThatIsPausedAtTheHandOverStaysPaused) {
+  ASSIGN_OR_SKIP(scene, Scene::make(vm()));
+  scene_ = std::move(scene);
+  ASSERT_OK(scene_->receive());
+  ASSERT_OK(scene_->send(failing_at("handing-over", "stop")));
+  ASSERT_OK(scene_->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_OK(monitor().execute("stop"));
+  ASSERT_OK(scene_->sender().process().send_signal(SIGCONT));
+  expect_ended(6, "guest-paused", "somebody has paused the guest");
+  EXPECT_EQ(scene_->source().status().value_or("?"), "paused");
+}
+
+/// The guest has been handed over whole: it lives on at the destination without the QEMU that it came from.
+TEST_P(LifeCycle, AGuestOutlivesItsQemuOnceItHasBeenHandedOver) {
+  ASSIGN_OR_SKIP(scene, Scene::make(vm()));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at("prepared", "stop")));
+  ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+  scene->source().process().kill();
+  ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 0) << scene->sender().errors();
+  EXPECT_EQ(scene->sink().status().value_or("?"), "running");
+  ASSERT_OK(expect_guest_works(scene->sink()));
+}
+
+TEST_P(LifeCycle, AGuestThatRebootsIsMoved) {
+  QemuOptions options = vm();
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  // The harness starts QEMU with -no-reboot. Firmware may reset the machine once more, wherever it runs then.
+  for (TestQemu* qemu : {&scene->source(), &scene->sink()}) {
+    ASSERT_OK(qemu->monitor().execute("set-action", {{"reboot", "reset"}}));
+  }
+  ASSERT_OK(scene->receive());
+  GodwitOptions slowly = failing_at("copying", "stop");
+  slowly.arguments = {"--bandwidth", "100Mbit"};
+  ASSERT_OK(scene->send(slowly));
+  ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_OK(scene->source().monitor().execute("system_reset"));
+  ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(120)));
+  EXPECT_EQ(sent.code, 0) << scene->sender().errors();
+  EXPECT_EQ(scene->sink().status().value_or("?"), "running");
+  // It may be anywhere between its firmware and its work, which begins with a status of zeros.
+  ASSERT_OK(wait_for_guest(scene->sink()));
+  ASSERT_OK(expect_guest_works(scene->sink()));
+}
+
+TEST_P(LifeCycle, AGuestThatHadBeenPausedArrivesPaused) {
+  ASSIGN_OR_SKIP(scene, Scene::make(vm()));
+  ASSERT_OK(scene->source().stop());
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send());
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  ASSERT_EQ(sent.code, 0) << scene->sender().errors();
+  EXPECT_TRUE(says(scene->sender().errors(), "paused")) << scene->sender().errors();
+  ASSIGN_OR_FAIL(received, scene->receiver().wait(seconds(60)));
+  EXPECT_EQ(received.code, 0) << scene->receiver().errors();
+  EXPECT_EQ(scene->sink().status().value_or("?"), "paused");
+  EXPECT_FALSE(scene->sink().monitor().has_seen("RESUME").value_or(true));
+  EXPECT_NE(scene->source().status().value_or("?"), "running");
+  ASSIGN_OR_FAIL(compared, compare_ram(scene->source(), scene->sink()));
+  EXPECT_TRUE(compared.equal()) << compared.describe();
+  ASSERT_OK(scene->sink().go_on());
+  ASSERT_OK(expect_guest_works(scene->sink()));
+  ASSERT_OK(scene->expect_nothing_left());
+}
+
+TEST_P(LifeCycle, AGuestThatHadBeenPausedAndIsNotMovedStaysPaused) {
+  for (const char* milestone : {"mapped", "loaded"}) {
+    SCOPED_TRACE(milestone);
+    ASSIGN_OR_SKIP(scene, Scene::make(vm()));
+    ASSERT_OK(scene->source().stop());
+    ASSERT_OK(scene->receive(failing_at(milestone, "kill")));
+    ASSERT_OK(scene->send());
+    ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+    EXPECT_EQ(sent.code, 1) << scene->sender().errors();
+    EXPECT_NE(scene->source().status().value_or("?"), "running");
+    EXPECT_FALSE(scene->source().monitor().has_seen("RESUME").value_or(true));
+    ASSERT_OK(scene->source().go_on());
+    ASSERT_OK(expect_guest_works(scene->source()));
+  }
+}
+
+/// The engine dies: whoever comes next does not let a guest run that an operator has paused.
+TEST_P(LifeCycle, AGuestThatHadBeenPausedStaysSoWhenTheEngineDies) {
+  ASSIGN_OR_SKIP(scene, Scene::make(vm()));
+  ASSERT_OK(scene->source().stop());
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at("stopped", "kill")));
+  ASSERT_OK(scene->sender().wait(seconds(60)));
+  ASSIGN_OR_FAIL(probe, start_probe(scene->source()));
+  ASSERT_OK(probe->wait(seconds(60)));
+  EXPECT_NE(scene->source().status().value_or("?"), "running") << probe->output() << probe->errors();
+  EXPECT_FALSE(scene->source().monitor().has_seen("RESUME").value_or(true));
+}
+
+/// QEMU has paused it, and would not run it at the destination either.
+TEST_P(LifeCycle, AGuestWithADiskErrorIsRefusedByName) {
+  QemuOptions options =
+      vm({"-drive",
+          "driver=raw,file.driver=blkdebug,file.image.driver=null-co,file.inject-error.0.event=read_aio,"
+          "if=ide,rerror=stop"});
+  options.guest.clear();
+  options.guest_line.clear();
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  ASSERT_TRUE(wait_until([&] { return scene->source().status().value_or("") == "io-error"; }, seconds(60)));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send());
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 1);
+  EXPECT_TRUE(says(scene->sender().errors(), "disk error")) << scene->sender().errors();
+  EXPECT_EQ(scene->source().status().value_or("?"), "io-error");
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, LifeCycle, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
+                         [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
+}  // namespace
+}  // namespace godwit::testing

@@ -1,0 +1,55 @@
+// Video memory goes through QEMU's own stream: what of it is left when QEMU stops the guest lies in the pause. So QEMU
+// must know how fast the link is, and a guest that repaints faster is not stopped for long but said not to converge.
+#include "tests/integration/scene.h"
+
+namespace godwit::testing {
+namespace {
+
+// Where SeaBIOS puts the framebuffer of the only PCI device of this machine: 0xfd000000.
+constexpr const char* kFramebuffer = "4244635648";
+
+QemuOptions painter(QemuVersion version, const std::string& size, unsigned rate) {
+  QemuOptions options = quiet_vm();
+  options.version = version;
+  options.guest_line = std::string("hot=") + kFramebuffer + ":" + size + " rate=" + std::to_string(rate);
+  options.more = {"-device", "VGA,vgamem_mb=16"};
+  return options;
+}
+
+class VideoMemory : public ::testing::TestWithParam<QemuVersion> {};
+
+TEST_P(VideoMemory, IsSentBeforeTheGuestIsStopped) {
+  ASSIGN_OR_SKIP(lab, NetLab::make(BitRate{100'000'000}));
+  ASSIGN_OR_SKIP(scene, Scene::make(painter(GetParam(), "12M", 100)));
+  scene->use(*lab);
+  ASSERT_OK(scene->receive());
+  GodwitOptions options;
+  options.arguments = {"--timeout", "100s"};
+  ASSERT_OK(scene->send(options));
+  ASSERT_OK(scene->expect_moved());
+  ASSIGN_OR_FAIL(report, scene->sender().report());
+  EXPECT_GT(report.value("bytes_devices", std::uint64_t{0}), 12 * kMiB);
+  // At this rate 50 ms are 600 kB, and the devices themselves some 300 kB.
+  EXPECT_LT(report.value("bytes_devices_in_pause", std::uint64_t{0}), 2 * kMiB);
+}
+
+class VideoMemoryLong : public ::testing::TestWithParam<QemuVersion> {};
+
+TEST_P(VideoMemoryLong, ThatIsRepaintedFasterThanTheLinkIsSaidNotToConverge) {
+  ASSIGN_OR_SKIP(lab, NetLab::make(BitRate{100'000'000}));
+  ASSIGN_OR_SKIP(scene, Scene::make(painter(GetParam(), "12M", 0)));
+  scene->use(*lab);
+  ASSERT_OK(scene->receive());
+  GodwitOptions options;
+  options.arguments = {"--timeout", "40s"};
+  ASSERT_OK(scene->send(options));
+  ASSERT_OK(scene->sender().process().wait_for_error_line("video memory", seconds(35)));
+  ASSERT_OK(scene->expect_source_runs({"did not converge", "video memory"}));
+}
+
+const auto name = [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; };
+INSTANTIATE_TEST_SUITE_P(Of, VideoMemory, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0), name);
+INSTANTIATE_TEST_SUITE_P(Of, VideoMemoryLong, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0), name);
+
+}  // namespace
+}  // namespace godwit::testing

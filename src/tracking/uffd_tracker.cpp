@@ -43,6 +43,9 @@ class UffdTracker final : public DirtyTracker {
         clock_(clock),
         helpers_(helpers) {}
 
+  /// The releaser must not take it for a death.
+  ~UffdTracker() override { (void)UffdTracker::stop(); }
+
   Status start() override {
     if (protection_) return fail(ErrorKind::kInvalidArgument, "the tracker runs already");
     TRY(check_mapped());

@@ -120,9 +120,13 @@ TEST(ReplacedQemu, MovesAsBefore) {
   const auto copy = folder.path() / program.filename();
   std::filesystem::copy_file(std::filesystem::canonical(program), copy);
   ::setenv("GODWIT_QEMU_7", copy.c_str(), 1);
-  // It looks for them beside its program else.
+  // It looks for modules and firmware beside its program else.
+  QemuOptions options = quiet_vm();
+  for (const char* firmware : {"/usr/share/qemu", "/usr/share/seabios"}) {
+    options.more.insert(options.more.end(), {"-L", firmware});
+  }
   ::setenv("QEMU_MODULE_DIR", "/usr/lib/x86_64-linux-gnu/qemu", 0);
-  auto made = Scene::make(quiet_vm());
+  auto made = Scene::make(options);
   ::unsetenv("GODWIT_QEMU_7");
   ::unsetenv("QEMU_MODULE_DIR");
   std::filesystem::remove(copy);

@@ -109,6 +109,11 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(plain.qmp, "/run/b.qmp");
   EXPECT_EQ(plain.listen.port, 4444);
   EXPECT_EQ(plain.timeout, Duration(1h));
+  EXPECT_EQ(plain.start_timeout, Duration(60s));
+  EXPECT_EQ(
+      parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--start-timeout", "5s"})
+          .start_timeout,
+      Duration(5s));
   const auto full = parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--timeout",
                                             "90s", "--report", "r.json", "--pid", "12"});
   EXPECT_EQ(full.listen.host, "::1");

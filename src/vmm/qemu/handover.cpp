@@ -95,7 +95,9 @@ Status Handover::mark_stop() {
 /// The sink is loading devices meanwhile: nobody waits for this.
 void Handover::mark_end() {
   const auto numbers = qmp_.execute("query-migrate");
-  if (numbers && text_at(*numbers, "status") == "completed") (void)record_.guest_stands(mark_of(*numbers));
+  if (!numbers || text_at(*numbers, "status") != "completed") return;
+  // QEMU tells of a STOP before it answers; one that tells of none had no guest that ran: nobody lets it run then.
+  (void)record_.guest_stands(watch_->look().stopped ? mark_of(*numbers) : std::string());
 }
 
 Status Handover::feed(Bytes bytes) {

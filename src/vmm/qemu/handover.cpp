@@ -22,6 +22,9 @@ constexpr std::string_view kSocketName = "godwit-stream";
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
 constexpr Duration kSettlePatience = std::chrono::seconds(10);
+// Its state follows within milliseconds: two seconds in all.
+constexpr unsigned kTriesForTheEnd = 1000;
+constexpr Duration kPauseBeforeATry = std::chrono::milliseconds(2);
 // Some GB through a local socket: whoever dirties more than that in a pass is not to be moved this way.
 constexpr std::uint64_t kHighestLimitMs = 5000;
 
@@ -92,8 +95,18 @@ Status Handover::mark_stop() {
                                                .all_pages = records.all}));
 }
 
-/// The sink is loading devices meanwhile: nobody waits for this.
+/// The sink is loading devices meanwhile: nobody waits for this. QEMU 7.2 says "completed" before it has counted; when
+/// it says "postmigrate" it has.
 void Handover::mark_end() {
+  std::string status = "finish-migrate";
+  for (unsigned tries = 0; status == "finish-migrate"; ++tries) {
+    if (ending_ || tries == kTriesForTheEnd) return;
+    if (tries > 0) std::this_thread::sleep_for(kPauseBeforeATry);
+    const auto state = qmp_.execute("query-status");
+    if (!state) return;
+    status = text_at(*state, "status");
+  }
+  if (status != "postmigrate") return;
   const auto numbers = qmp_.execute("query-migrate");
   if (!numbers || text_at(*numbers, "status") != "completed") return;
   // QEMU tells of a STOP before it answers; one that tells of none had no guest that ran: nobody lets it run then.

@@ -113,6 +113,11 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   const auto lenient =
       parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://:1", "--any-vm", "--any-disks"});
   EXPECT_TRUE(lenient.lenience.any_vm && lenient.lenience.any_disks);
+  EXPECT_EQ(plain.start_timeout, Duration(60s));
+  EXPECT_EQ(
+      parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--start-timeout", "5s"})
+          .start_timeout,
+      Duration(5s));
   const auto full = parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://[::1]:0", "--timeout",
                                             "90s", "--report", "r.json", "--pid", "12"});
   EXPECT_EQ(full.listen.host, "::1");

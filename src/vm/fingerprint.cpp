@@ -73,7 +73,7 @@ template <typename Map>
 void compare_maps(Sentences& out, std::string_view what, const Map& source, const Map& sink) {
   for (const auto& [name, value] : source) {
     const auto other = sink.find(name);
-    if (other == sink.end() || other->second == value) continue;
+    if (other == sink.end() || other->second == value || name == "user-networks") continue;
     out.push_back(fmt::format("{} '{}' is {} at the source, {} at the sink", what, name, value, other->second));
   }
 }
@@ -105,6 +105,22 @@ void compare_cpus(Sentences& out, const Fingerprint& source, const Fingerprint& 
     if (std::find(sink.cpu_places.begin(), sink.cpu_places.end(), place) != sink.cpu_places.end()) continue;
     out.push_back(fmt::format("the CPU at {} is missing at the sink", place));
   }
+}
+
+/// QEMU's user-mode network stack is the one backend with a state of its own in the stream. A sink may have more.
+void compare_user_networks(Sentences& out, const Fingerprint& source, const Fingerprint& sink) {
+  const auto count = [](const Fingerprint& vm) {
+    const auto found = vm.machine_properties.find("user-networks");
+    unsigned number = 0;
+    if (found == vm.machine_properties.end()) return number;
+    std::from_chars(found->second.data(), found->second.data() + found->second.size(), number);
+    return number;
+  };
+  if (sink.machine_properties.empty() || count(source) <= count(sink)) return;
+  out.push_back(
+      fmt::format("networks of the type user (-netdev user), whose state moves with the VM: {} at the source, {} "
+                  "at the sink",
+                  count(source), count(sink)));
 }
 
 bool is_main_memory(const Fingerprint& vm, const std::string& name) {
@@ -144,6 +160,7 @@ std::vector<std::string> differences(const Fingerprint& source, const Fingerprin
   compare_blocks(out, source, sink);
   // On another board everything sits elsewhere: that says no more.
   if (source.machine != sink.machine) return out;
+  compare_user_networks(out, source, sink);
   compare_maps(out, "machine property", source.machine_properties, sink.machine_properties);
   const auto devices = compare_devices(source.devices, sink.devices, source.version == sink.version);
   out.insert(out.end(), devices.begin(), devices.end());

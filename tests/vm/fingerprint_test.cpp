@@ -88,6 +88,17 @@ TEST(Differences, WhatOneSideCannotTellIsNotCompared) {
   EXPECT_THAT(differences(bare, sample()), IsEmpty());
 }
 
+// Their state is in the stream: a sink that has no place for it cannot load the VM, one that has more can.
+TEST(Differences, UserNetworksMustBeThere) {
+  Fingerprint source = sample();
+  Fingerprint sink = sample();
+  source.machine_properties["user-networks"] = "1";
+  sink.machine_properties["user-networks"] = "0";
+  EXPECT_THAT(differences(source, sink),
+              ElementsAre(AllOf(HasSubstr("-netdev user"), HasSubstr("1 at"), HasSubstr("0 at"))));
+  EXPECT_THAT(differences(sink, source), IsEmpty());
+}
+
 TEST(Differences, TablesThatGrowAndMoreMemoryAtTheSinkFit) {
   Fingerprint sink = sample();
   sink.memory[2].size = 65536;

@@ -13,6 +13,11 @@ namespace {
 constexpr std::size_t kMaxDisks = 256;
 constexpr std::size_t kMaxName = 255;
 constexpr std::size_t kMaxFile = 512;
+// Enough to tell an empty disk, another VM's or an old state from this one; and so few that the sink has read them,
+// from slow disks too, before the source takes it for dead.
+constexpr std::size_t kMostParts = 16;
+constexpr std::size_t kFewestParts = 4;
+constexpr std::size_t kMostSamples = 256;
 
 /// "/machine/peripheral/vb/virtio-backend" and "vb" are of the device with the id vb.
 std::string id_in(std::string qdev) {
@@ -108,9 +113,11 @@ Result<std::vector<Disk>> list_disks(Qmp& qmp, const RemoteProcess& process) {
 }
 
 void sample_disks(Qmp& qmp, const RemoteProcess& process, std::vector<Disk>& disks) {
+  if (disks.empty()) return;
+  const auto parts = std::clamp(kMostSamples / disks.size(), kFewestParts, kMostParts);
   for (Disk& disk : disks) {
     if (!disk.inserted || disk.firmware) continue;
-    if (const auto file = open_image(qmp, process, disk.file)) (void)take_samples(file->get(), disk);
+    if (const auto file = open_image(qmp, process, disk.file)) (void)take_samples(file->get(), parts, disk);
   }
 }
 

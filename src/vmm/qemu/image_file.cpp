@@ -24,8 +24,6 @@ namespace godwit::qemu {
 namespace {
 
 constexpr std::size_t kPiece = 4096;
-// Enough to tell an empty disk, another VM's or an old state from this one; read in about a millisecond.
-constexpr std::uint64_t kParts = 16;
 
 struct FileSystem {
   std::uint64_t magic;
@@ -174,15 +172,15 @@ void identify_image(int fd, Disk& disk) {
   }
 }
 
-Status take_samples(int fd, Disk& disk) {
+Status take_samples(int fd, std::uint64_t parts, Disk& disk) {
   TRY(fill_with_random(std::as_writable_bytes(std::span(&disk.sample_key, 1))));
   const off_t end = ::lseek(fd, 0, SEEK_END);
   if (end < 0) return fail_os("find the size of " + disk.file);
   const auto size = static_cast<std::uint64_t>(end);
   Piece piece;
-  for (std::uint64_t part = 0; part < kParts; ++part) {
-    const std::uint64_t from = size / kParts * part / kPiece * kPiece;
-    const std::uint64_t to = part + 1 == kParts ? size : size / kParts * (part + 1) / kPiece * kPiece;
+  for (std::uint64_t part = 0; part < parts; ++part) {
+    const std::uint64_t from = size / parts * part / kPiece * kPiece;
+    const std::uint64_t to = part + 1 == parts ? size : size / parts * (part + 1) / kPiece * kPiece;
     const off_t data = ::lseek(fd, static_cast<off_t>(from), SEEK_DATA);
     const std::uint64_t at = data < 0 ? from : static_cast<std::uint64_t>(data) / kPiece * kPiece;
     if ((data < 0 && errno == ENXIO) || at >= to) continue;

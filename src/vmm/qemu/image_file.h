@@ -15,8 +15,8 @@ Result<UniqueFd> open_image(Qmp& qmp, const RemoteProcess& process, const std::s
 /// What it is: storage, file system, inode, names of a block device.
 void identify_image(int fd, Disk& disk);
 
-/// Pieces at places with data, some in each part of the image; hashed with `disk.sample_key`, which is drawn here.
-Status take_samples(int fd, Disk& disk);
+/// A piece with data in each of `parts` equal parts of the image; hashed with `disk.sample_key`, which is drawn here.
+Status take_samples(int fd, std::uint64_t parts, Disk& disk);
 
 /// Reads where `source` has samples.
 SampleMatch match_samples(int fd, const Disk& source);

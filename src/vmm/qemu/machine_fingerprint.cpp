@@ -69,6 +69,13 @@ Status read_properties(Qmp& qmp, Fingerprint& vm) {
     if (value.is_boolean()) vm.machine_properties[name] = value.get<bool>() ? "on" : "off";
     if (value.is_number_unsigned()) vm.machine_properties[name] = std::to_string(value.get<std::uint64_t>());
   }
+  // "n0: index=0,type=user,net=10.0.2.0,restrict=off"
+  const std::string networks = TRY(qmp.human("info network"));
+  constexpr std::string_view kUser = ",type=user";
+  unsigned users = 0;
+  for (auto at = networks.find(kUser); at != std::string::npos; at = networks.find(kUser, at + 1)) ++users;
+  vm.machine_properties["user-networks"] = std::to_string(users);
+
   const Json machines = TRY(if_known(qmp.execute("query-machines")));
   if (!machines.is_array()) return {};
   for (const Json& machine : machines) {

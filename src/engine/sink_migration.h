@@ -52,6 +52,7 @@ class SinkMigration {
   Greeter& greeter_;
   Instant began_{};
   FirstError error_;
+  std::mutex telling_;  ///< held from when an error is reported until the source has been told
   std::string source_version_;
   unsigned lane_count_ = 0;
   wire::Secret secret_{};

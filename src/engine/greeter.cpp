@@ -85,6 +85,7 @@ Result<GreetedSource> Greeter::await_source(Duration patience) {
   }
   GreetedSource source = std::move(sources_.front());
   sources_.pop_front();
+  current_ = source.secret;
   return source;
 }
 
@@ -235,9 +236,17 @@ bool Greeter::hear(Stranger& stranger) {
 bool Greeter::has_said_all(Stranger& stranger) {
   const wire::Greeting& greeting = *stranger.opening.greeting();
   std::string why;
+  std::unique_ptr<Channel> makes_room;
   {
     const std::lock_guard lock(mutex_);
     const bool lane = greeting.role == wire::Role::kLane;
+    if (lane && lanes_.size() >= kMostParkedLanes) {
+      const auto oldest = std::ranges::find_if(lanes_, [this](const ParkedLane& l) { return !is_expected(l); });
+      if (oldest != lanes_.end()) {
+        makes_room = std::move(oldest->lane.channel);
+        lanes_.erase(oldest);
+      }
+    }
     if (refusal_) {
       why = lane ? "wrong session secret" : *refusal_;
     } else if (lane ? lanes_.size() >= kMostParkedLanes : sources_.size() >= kMostSources) {
@@ -249,8 +258,18 @@ bool Greeter::has_said_all(Stranger& stranger) {
     }
   }
   changed_.notify_all();
+  if (makes_room) turn_away(std::move(makes_room), "wrong session secret", false);
   if (!why.empty()) turn_away(std::move(stranger.channel), why, greeting.role == wire::Role::kControl);
   return false;
+}
+
+/// Its source has greeted.
+bool Greeter::is_expected(const ParkedLane& lane) const {
+  const auto is_its = [&](const wire::Secret& secret) { return wire::same_secret(secret, lane.secret); };
+  if (current_ && is_its(*current_)) return true;
+  return std::ranges::any_of(sources_, [&](const GreetedSource& source) { return is_its(source.secret); }) ||
+         std::ranges::any_of(strangers_,
+                             [&](const Stranger& s) { return s.source() && is_its(s.opening.greeting()->secret); });
 }
 
 Duration Greeter::patience_with(const Stranger& stranger) const noexcept {

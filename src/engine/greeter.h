@@ -38,7 +38,7 @@ struct GreetedLane {
   std::unique_ptr<Channel> channel;
 };
 
-/// await_...() and refuse_sources() from one thread, interrupt() from any.
+/// await_...() and refuse_others() from one thread, interrupt() from any.
 class Greeter {
  public:
   /// `on_note` is called from the greeter's thread. All outlive this.
@@ -62,7 +62,9 @@ class Greeter {
     Instant came;
     wire::Opening opening;
     bool leaving = false;  ///< has been told why, and may read it
-    bool source() const noexcept { return opening.greeting().has_value() && !leaving; }
+    bool source() const noexcept {
+      return !leaving && opening.greeting() && opening.greeting()->role == wire::Role::kControl;
+    }
   };
   struct ParkedLane {
     GreetedLane lane;
@@ -87,6 +89,7 @@ class Greeter {
   // With the mutex.
   Status waiting_may_go_on() const;
   Status collect_lanes(const wire::Secret& secret, unsigned count, std::vector<GreetedLane>& have);
+  bool is_expected(const ParkedLane& lane) const;
   void wake() noexcept;
 
   Listener& listener_;
@@ -104,6 +107,7 @@ class Greeter {
   std::condition_variable changed_;
   std::deque<GreetedSource> sources_;
   std::vector<ParkedLane> lanes_;
+  std::optional<wire::Secret> current_;  ///< of the source that was handed over last
   std::optional<std::string> refusal_;
   std::optional<Error> ended_;
   bool interrupted_ = false;

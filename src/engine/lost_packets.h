@@ -28,7 +28,9 @@ inline bool stuck_at_the_first_large_one(Channel& channel, const Error& error) n
   constexpr std::uint64_t kMuch = 1 << 20;
   constexpr Duration kNoRoom = std::chrono::seconds(2);
   const std::uint64_t sent = channel.bytes_sent();
-  const std::uint64_t unconfirmed = channel.send_queue().bytes;
+  const SendQueue queue = channel.send_queue();
+  if (queue.round_trip == Duration::zero()) return false;  // a Unix socket, which has no packets
+  const std::uint64_t unconfirmed = queue.bytes;
   return unconfirmed > kSmall && sent <= unconfirmed + kMuch && channel.send_waits().for_receiver < kNoRoom;
 }
 

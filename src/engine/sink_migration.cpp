@@ -54,6 +54,7 @@ SinkMigration::~SinkMigration() {
 
 SinkReport SinkMigration::run() {
   std::stop_callback on_cancel(parts_.cancelled, [this] {
+    const std::lock_guard telling(telling_);
     {
       // Whoever has said that it is prepared does what the source decides.
       std::lock_guard lock(prepared_mutex_);
@@ -390,6 +391,8 @@ void SinkMigration::warm_up() {
 /// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The
 /// connection is not cut from here: a cut can overtake the message.
 void SinkMigration::fail_with(Error error) {
+  // Whoever comes second, and closes the connection then, waits until the first has said why.
+  const std::lock_guard telling(telling_);
   if (error_.report(std::move(error))) tell_failure();
 }
 

@@ -55,6 +55,7 @@ class SinkMigration {
   Greeter& greeter_;
   Instant began_{};
   FirstError error_;
+  std::mutex telling_;  ///< held from when an error is reported until the source has been told
   std::string source_version_;
   unsigned lane_count_ = 0;
   bool stays_paused_ = false;               ///< the guest was paused at the source, and is not let run here

@@ -144,10 +144,8 @@ Status SocketChannel::wait_for_room() {
   const int ready = ::poll(&waiting, 1, send_timeout_ > Duration::zero() ? poll_milliseconds(send_timeout_) : -1);
   if (ready < 0 && errno != EINTR) return failed("wait to send to", errno);
   if (ready == 0) {
-    return fail(ErrorKind::kPeerLost,
-                fmt::format("send to {}: it took nothing for {:.3g} s", peer_,
-                            std::chrono::duration<double>(send_timeout_).count()),
-                ETIMEDOUT);
+    return fail(ErrorKind::kPeerLost, fmt::format("send to {}: it took nothing for {:.3g} s", peer_,
+                                                  std::chrono::duration<double>(send_timeout_).count()));
   }
   const Duration waited = std::chrono::steady_clock::now() - began;
   const Duration held_back = held_back_by_receiver(socket_.get());

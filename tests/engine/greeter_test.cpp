@@ -220,6 +220,21 @@ TEST_F(GreeterTest, LanesThatAreLostOnTheWayAreNotWaitedForLong) {
   EXPECT_NE(not_all.error().message.find("1 of"), std::string::npos) << not_all.error().message;
 }
 
+TEST_F(GreeterTest, LanesOfNobodyTakeNoRoomFromOthers) {
+  const auto source = connect();
+  greet(*source, 1);
+  const auto first = lane(1, 0);
+  std::vector<Connection> false_lanes;
+  for (int i = 0; i < 200; ++i) false_lanes.push_back(lane(2, 0));
+  EXPECT_TRUE(noted("wrong session secret"));
+  const auto second = lane(1, 1);
+  ASSERT_TRUE(wire::ControlConnection(*source).send(hello()));
+  ASSERT_TRUE(greeter_->await_source({}));
+  const auto lanes = greeter_->await_lanes(secret(1), 2, true);
+  ASSERT_TRUE(lanes) << lanes.error().message;
+  EXPECT_EQ(lanes->size(), 2U);
+}
+
 TEST_F(GreeterTest, ALaneThatComesTwiceIsAnError) {
   const auto one = lane(1, 0);
   const auto same = lane(1, 0);

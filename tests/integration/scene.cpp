@@ -145,7 +145,8 @@ Status Scene::expect_receiver_ends() {
     const auto last = errors.rfind('\n', errors.size() < 2 ? 0 : errors.size() - 2);
     return says(errors.substr(last == std::string::npos ? 0 : last), "waiting for a source again|was turned away");
   };
-  if (wait_until([&] { return waits() || !receiver_->process().alive(); }, kEndLimit) && waits()) {
+  const auto ended_or_waits = [&] { return !receiver_->process().alive() || waits(); };
+  if (wait_until(ended_or_waits, kEndLimit) && receiver_->process().alive()) {
     if (sink().alive() && TRY(sink().status()) != "inmigrate") return otherwise("the sink's QEMU waits no more");
     TRY(receiver_->process().send_signal(SIGINT));
   }

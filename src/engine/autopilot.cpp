@@ -45,7 +45,8 @@ double expected_harvest(const Sample& s) {
   const double interval = std::max(seconds(s.last_interval), 1e-6);
   const double ratio = seconds(s.since_harvest) / interval;
   const double growth = ratio < 1 ? std::sqrt(ratio) : ratio;
-  return static_cast<double>(s.last_harvest) * growth + static_cast<double>(s.deferred);
+  const double written = static_cast<double>(s.last_harvest) * growth + static_cast<double>(s.deferred);
+  return s.ram_pages == 0 ? written : std::min(written, static_cast<double>(s.ram_pages));
 }
 
 /// A harvest now leaves for the pause only what is written while its pages drain. Where that is at most half of the
@@ -127,12 +128,15 @@ Verdict decide(const Goals& goals, const Sample& s) {
     return GiveUp{"it did not converge within --timeout " + format_duration(goals.timeout) + ": " +
                   why_not_yet(goals, s)};
   }
-  if (!s.drained) return s.since_harvest >= kHarvestEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
-  if (const auto predicted = predict_pause(s)) {
-    const Duration pages = *predicted - kDevicePause - looks(s);
-    const bool fits = pages <= room_for_pages(goals, s) && looks(s) <= goals.max_downtime;
-    if (fits) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
+  const auto predicted = predict_pause(s);
+  const Duration pages = predicted ? *predicted - kDevicePause - looks(s) : Duration{};
+  const bool fits = predicted && pages <= room_for_pages(goals, s) && looks(s) <= goals.max_downtime;
+  if (!s.drained) {
+    // What is written again and again under a wide bound would never drain: where it fits, no more is posted.
+    const bool let_it_drain = s.first_pass_over && fits;
+    return s.since_harvest >= kHarvestEvery && !let_it_drain ? Verdict{Harvest{}} : Verdict{GoOn{}};
   }
+  if (fits) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
   const bool first = s.harvests == 0;
   return first || s.since_harvest >= kHarvestAtMostEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
 }

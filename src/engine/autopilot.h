@@ -24,6 +24,7 @@ struct Sample {
   double wire_bytes_per_page = 0;    ///< of pages with data, compressed as they go
   Duration scan{};                   ///< what looking for written pages took: lies in the pause once more
   Duration rechecks{};               ///< likewise, looking for pages that were given back or are not free any more
+  std::uint64_t ram_pages = 0;       ///< of the guest: no harvest finds more; 0: not known
   bool first_pass_over = false;      ///< what waits now has all been sent before
   bool handing_over = false;         ///< the hypervisor has been asked to stop the guest
   Duration since_handover{};         ///< how long ago that was

@@ -41,6 +41,7 @@ Sample SourceMigration::sample() const {
       .wire_bytes_per_page = wire_bytes_per_page(round_, totals),
       .scan = last_harvest_.took,
       .rechecks = given_back_took_ + free_pages_.look_takes(),
+      .ram_pages = parts_.vm.memory().layout().bytes() / kPageSize,
       .first_pass_over = first_pass_over_,
       .handing_over = handing_over_,
       .since_handover = handing_over_ ? at - handover_began_ : Duration{},

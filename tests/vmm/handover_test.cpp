@@ -478,7 +478,9 @@ TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
   ASSERT_TRUE(settings) << settings.error().message;
   for (const bool paused : {true, false}) {
     // On the second round it stands; on the first it runs, and is expected to stand.
-    if (!paused) ASSERT_TRUE(source_.qemu->stop());
+    if (!paused) {
+      ASSERT_TRUE(source_.qemu->stop());
+    }
     HandoverOptions options;
     for (const auto& block : source_.vm.inspection.blocks) options.dropped_blocks.insert(block.name);
     options.paused = paused;
@@ -493,7 +495,9 @@ TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
     EXPECT_EQ((*handover)->run_state().value_or("?"), paused ? "running" : "paused");
     handover->reset();
     ASSERT_TRUE(settle_migration(*source_.vm.qmp, seconds(30)));
-    if (paused) ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(30)));
+    if (paused) {
+      ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(30)));
+    }
   }
   EXPECT_TRUE((*settings)->restore());
 }

@@ -22,6 +22,9 @@ namespace {
 constexpr std::string_view kSocketName = "godwit-stream";
 // QEMU writes 64 pages at once; larger reads save system calls, and this still fits in L2.
 constexpr std::size_t kPiece = std::size_t{1} << 20;
+// A QEMU whose main loop turns answers within milliseconds, on a host that is far too busy within a second or two.
+constexpr Duration kSilence = std::chrono::seconds(4);
+constexpr int kLookAroundMs = 500;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
 constexpr Duration kSettlePatience = std::chrono::seconds(10);
 constexpr Duration kForEver = std::chrono::hours(24 * 365);
@@ -59,15 +62,15 @@ Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOption
       return fail(std::move(unchanged).error());
     }
   }
-  handover->asked_ = clock.now();
+  handover->migrate_asked_ = clock.now();
   auto begun = qmp.execute("migrate", Json{{"uri", fmt::format("fd:{}", kSocketName)}});
-  handover->answered_ = clock.now();
+  handover->migrate_answered_ = clock.now();
   if (!begun) {
     withdraw_stream_socket(qmp, kSocketName);
     return fail(std::move(begun).error());
   }
   handover->reader_ = std::jthread([raw = handover.get()] { raw->run_reader(); });
-  handover->pusher_ = std::jthread([raw = handover.get()](const std::stop_token& stop) { raw->push(stop); });
+  handover->attendant_ = std::jthread([raw = handover.get()](const std::stop_token& stop) { raw->attend(stop); });
   return handover;
 }
 
@@ -77,11 +80,11 @@ Handover::~Handover() {
 
 void Handover::end() noexcept {
   ending_ = true;
-  pusher_.request_stop();
+  attendant_.request_stop();
   if (watch_) watch_->interrupt();
   if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
   if (reader_.joinable()) reader_.join();
-  if (pusher_.joinable()) pusher_.join();
+  if (attendant_.joinable()) attendant_.join();
   watch_.reset();
 }
 
@@ -112,8 +115,8 @@ Status Handover::ram_ends() {
 Status Handover::mark_stop() {
   const PageRecords records = filter_->page_records();
   marked_all_ = records.all;
-  return record_.guest_stands(mark_of(SeenStop{.asked = asked_,
-                                               .answered = answered_,
+  return record_.guest_stands(mark_of(SeenStop{.asked = migrate_asked_,
+                                               .answered = migrate_answered_,
                                                .stopped = watch_->look().stopped,
                                                .stood = stood_at_,
                                                .pages = records.pages,
@@ -187,7 +190,8 @@ Status Handover::read_stream() {
     } else if (errno == EAGAIN) {
       std::array<pollfd, 2> wait{pollfd{socket_.get(), POLLIN, 0}, pollfd{watch_->wake_descriptor(), POLLIN, 0}};
       if (watch_->look().lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
-      ::poll(wait.data(), wait.size(), -1);
+      ::poll(wait.data(), wait.size(), kLookAroundMs);
+      tell_if_silent();
     } else if (errno != EINTR) {
       return fail_os("read QEMU's stream");
     }
@@ -207,20 +211,42 @@ Status Handover::conclude() {
               fmt::format("QEMU's migration ended as '{}'{}{}", seen.status, reason.empty() ? "" : ": ", reason));
 }
 
-/// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest. First it is given the part of the
-/// pause that leaves the engine its own; if that does not do, all of it, and never more.
-void Handover::push(const std::stop_token& stop) {
+/// While the guest has not been stopped.
+void Handover::attend(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any never;
   std::unique_lock lock(mutex);
-  while (downtime_limit_ms_ < highest_limit_ms_) {
+  while (true) {
     never.wait_for(lock, stop, push_every_, [] { return false; });
     const auto seen = watch_->look();
     if (stop.stop_requested() || stopped_ || seen.settled() || seen.lost) return;
-    if (seen.pass < 2) continue;  // its first pass over all of RAM takes as long as it takes
-    downtime_limit_ms_ = std::min(downtime_limit_ms_ * 2, highest_limit_ms_);
-    if (!qmp_.execute("migrate-set-parameters", Json{{"downtime-limit", downtime_limit_ms_}})) return;
+    ask_whether_it_answers();
+    // Its first pass over all of RAM takes as long as it takes.
+    if (seen.pass >= 2 && !push()) return;
   }
+}
+
+void Handover::ask_whether_it_answers() {
+  asked_at_ = clock_.now();
+  (void)qmp_.execute("query-status");
+  asked_at_ = Instant{};
+}
+
+/// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest. First it is given the part of the
+/// pause that leaves the engine its own; if that does not do, all of it, and never more.
+bool Handover::push() {
+  if (stopped_ || downtime_limit_ms_ >= highest_limit_ms_) return true;
+  downtime_limit_ms_ = std::min(downtime_limit_ms_ * 2, highest_limit_ms_);
+  return qmp_.execute("migrate-set-parameters", Json{{"downtime-limit", downtime_limit_ms_}}).has_value();
+}
+
+/// From the reader's thread. QEMU 10 waits for a disk that hangs before it says that the guest has been stopped: all
+/// that can be noticed is that it does not answer any more.
+void Handover::tell_if_silent() {
+  const Instant asked = asked_at_;
+  if (told_silent_ || stopped_ || asked == Instant{} || clock_.now() - asked < kSilence) return;
+  told_silent_ = true;
+  observer_.guest_stopping(asked);
 }
 
 }  // namespace godwit::qemu

@@ -2,7 +2,8 @@
 //
 //   QEMU --fd:godwit--> socket --> [reader thread] --> StreamFilter --> observer: device_bytes, guest_stopped, ...
 //   QEMU --events-----> [monitor's thread] ----------> observer: guest_stopping
-//                       [pusher thread] --downtime-limit--> QEMU, if it does not stop by itself
+//                       [attendant thread] --downtime-limit--> QEMU, if it does not stop by itself
+//                                          --are you there?--> QEMU: one that is silent waits for its disks
 //
 // QEMU is never asked for anything from the reader thread while the migration is under way: it may be blocked in a
 // write to this very socket with its main lock held, and would not answer.
@@ -66,7 +67,10 @@ class Handover final : private FilterOutput {
   void mark_end();
   Status conclude();
   Status check_run_state();
-  void push(const std::stop_token& stop);
+  void attend(const std::stop_token& stop);
+  void ask_whether_it_answers();
+  bool push();
+  void tell_if_silent();
 
   Qmp& qmp_;
   HandoverObserver& observer_;
@@ -79,16 +83,18 @@ class Handover final : private FilterOutput {
   std::unique_ptr<StreamFilter> filter_;
   GlobalState global_state_;
   UniqueFd socket_;
-  Instant asked_{};
-  Instant answered_{};
-  Instant stood_at_{};       ///< of the reader thread, like the next
-  bool marked_all_ = false;  ///< the mark knows of all pages
+  Instant migrate_asked_{};  ///< `migrate`, and when QEMU answered
+  Instant migrate_answered_{};
+  Instant stood_at_{};               ///< of the reader thread, like the next
+  bool marked_all_ = false;          ///< the mark knows of all pages
+  std::atomic<Instant> asked_at_{};  ///< when QEMU was asked what it has not answered yet; zero: nothing
+  bool told_silent_ = false;         ///< the reader's
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ending_{false};
   std::atomic<bool> complete_{false};
   std::unique_ptr<MigrationWatch> watch_;
   std::jthread reader_;
-  std::jthread pusher_;
+  std::jthread attendant_;
 };
 
 }  // namespace godwit::qemu

@@ -59,7 +59,7 @@ Configuration read(ScriptedQmp qmp) {
 TEST(Configuration, IsRead) {
   const auto found = read(vm());
   ASSERT_EQ(found.plugged.disks.size(), 3u);
-  const Disk& disk = found.plugged.disks.at("d0");
+  const Drive& disk = found.plugged.disks.at("d0");
   EXPECT_THAT(disk.images, ElementsAre("/snap.qcow2", "/base.raw"));
   EXPECT_EQ(disk.node, "#block641");
   EXPECT_EQ(disk.size, 67108864u);
@@ -117,8 +117,8 @@ struct Case {
 };
 
 TEST(Configuration, ChangesAreNamed) {
-  const auto disk = [](Configuration& c) -> Disk& { return c.plugged.disks.at("d0"); };
-  const auto cd = [](Configuration& c) -> Disk& { return c.plugged.disks.at("cd"); };
+  const auto disk = [](Configuration& c) -> Drive& { return c.plugged.disks.at("d0"); };
+  const auto cd = [](Configuration& c) -> Drive& { return c.plugged.disks.at("cd"); };
   const std::vector<Case> cases = {
       {"disk 'd0' has been given a snapshot: it was on /snap.qcow2 (on /base.raw), it is on /new.qcow2 (on "
        "/snap.qcow2 on /base.raw)",

@@ -25,8 +25,8 @@ std::string short_name(std::string_view path) {
   return std::string(path);
 }
 
-Disk describe(const Json& drive) {
-  Disk disk;
+Drive describe(const Json& drive) {
+  Drive disk;
   disk.removable = bool_at(drive, "removable");
   const Json& inserted = member(drive, "inserted");
   if (inserted.is_null()) return disk;
@@ -42,9 +42,9 @@ Disk describe(const Json& drive) {
   return disk;
 }
 
-Result<std::map<std::string, Disk>> read_disks(Qmp& qmp) {
+Result<std::map<std::string, Drive>> read_disks(Qmp& qmp) {
   const Json drives = TRY(query_array(qmp, "query-block"));
-  std::map<std::string, Disk> disks;
+  std::map<std::string, Drive> disks;
   for (const Json& drive : drives) {
     std::string name = text_at(drive, "device");
     if (name.empty()) name = short_name(text_at(drive, "qdev"));

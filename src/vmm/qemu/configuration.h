@@ -16,14 +16,14 @@
 namespace godwit::qemu {
 
 /// A drive of the guest and what is in it.
-struct Disk {
+struct Drive {
   std::vector<std::string> images;  ///< file names, from the one that is written down to the base; empty: no medium
   std::string node;                 ///< the block node that the guest's device uses
   std::uint64_t size = 0;           ///< that the guest sees, bytes
   bool removable = false;           ///< a floppy or CD drive
   bool read_only = false;
   bool direct = false;  ///< past the page cache (cache.direct=on)
-  bool operator==(const Disk&) const = default;
+  bool operator==(const Drive&) const = default;
 };
 
 /// Names, each with what it is.
@@ -31,7 +31,7 @@ using Parts = std::map<std::string, std::string>;
 
 /// What QEMU tells in about a millisecond.
 struct Plugged {
-  std::map<std::string, Disk> disks;
+  std::map<std::string, Drive> disks;
   Parts devices;  ///< of the command line and plugged since: QOM type
 };
 

@@ -12,7 +12,7 @@ namespace {
 using Changes = std::vector<std::string>;
 
 /// "b.qcow2 (on a.raw)": the image that is written, and what lies under it.
-std::string chain_of(const Disk& disk) {
+std::string chain_of(const Drive& disk) {
   if (disk.images.size() < 2) return disk.images.empty() ? "nothing" : disk.images.front();
   return fmt::format("{} (on {})", disk.images.front(), fmt::join(disk.images.begin() + 1, disk.images.end(), " on "));
 }
@@ -22,7 +22,7 @@ bool has_grown(const std::vector<std::string>& before, const std::vector<std::st
   return now.size() > before.size() && std::equal(before.rbegin(), before.rend(), now.rbegin());
 }
 
-std::string change_of_medium(const std::string& name, const Disk& before, const Disk& now) {
+std::string change_of_medium(const std::string& name, const Drive& before, const Drive& now) {
   if (before.images.empty()) return fmt::format("a medium has been inserted into drive '{}': {}", name, chain_of(now));
   if (now.images.empty()) {
     return fmt::format("the medium of drive '{}' has been taken out: it was {}", name, chain_of(before));
@@ -31,7 +31,7 @@ std::string change_of_medium(const std::string& name, const Disk& before, const 
                      chain_of(now));
 }
 
-std::string change_of_images(const std::string& name, const Disk& before, const Disk& now) {
+std::string change_of_images(const std::string& name, const Drive& before, const Drive& now) {
   if (before.images.empty() || now.images.empty() || (before.removable && !has_grown(before.images, now.images))) {
     return change_of_medium(name, before, now);
   }
@@ -40,7 +40,7 @@ std::string change_of_images(const std::string& name, const Disk& before, const 
                      chain_of(before), chain_of(now));
 }
 
-void compare_disk(const std::string& name, const Disk& before, const Disk& now, Changes& out) {
+void compare_disk(const std::string& name, const Drive& before, const Drive& now, Changes& out) {
   if (before.images != now.images) {
     out.push_back(change_of_images(name, before, now));
     return;  // the rest is the new image's
@@ -99,13 +99,13 @@ std::vector<std::string> find_changes(const Plugged& before, const Plugged& now)
   Changes out;
   compare(
       before.disks, now.disks,
-      [&](const auto& name, const Disk& disk) {
+      [&](const auto& name, const Drive& disk) {
         out.push_back(fmt::format("disk '{}' has been added, on {}", name, chain_of(disk)));
       },
-      [&](const auto& name, const Disk& disk) {
+      [&](const auto& name, const Drive& disk) {
         out.push_back(fmt::format("disk '{}' has been removed, it was on {}", name, chain_of(disk)));
       },
-      [&](const auto& name, const Disk& was, const Disk& is) { compare_disk(name, was, is, out); });
+      [&](const auto& name, const Drive& was, const Drive& is) { compare_disk(name, was, is, out); });
   compare_parts("device", before.devices, now.devices, out);
   return out;
 }

@@ -118,8 +118,9 @@ class SinkVm {
   /// After resume(): these pages were filled by this engine and may be mapped ahead of the guest's first touch. Best
   /// effort, microseconds a chunk.
   virtual void warm_up(ChunkIndex chunk, PageWord pages) noexcept = 0;
-  /// Ends an incoming migration that was not committed. A hypervisor that has loaded part of a stream ends itself (QEMU
-  /// does); one that has not waits for another, with its settings put back. Never lets the guest run.
+  /// Ends an incoming migration that was not committed. A hypervisor that has loaded part of a stream ends itself, or
+  /// stays and takes in no other VM (QEMU from 9.1 on): its error has said so. One that has not waits for another.
+  /// Settings are put back. Never lets the guest run.
   virtual void give_up() noexcept = 0;
   /// kHypervisor if the hypervisor has ended. Asks nobody; any thread.
   virtual Status check_alive() const = 0;

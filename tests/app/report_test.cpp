@@ -49,6 +49,7 @@ Report moved() {
   r.bytes_lanes = 912 * kMiB;
   r.bytes_control = 113 * kKiB;
   r.bytes_devices = 110 * kKiB;
+  r.bytes_devices_in_pause = 100 * kKiB;
   r.harvests = 12;
   r.hypervisor_ram_bytes = 108;
   r.source_cpu = 3200ms;
@@ -148,13 +149,15 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("bytes_lanes"), 912 * kMiB);
   EXPECT_EQ(json.at("bytes_control"), 113 * kKiB);
   EXPECT_EQ(json.at("bytes_devices"), 110 * kKiB);
+  EXPECT_EQ(json.at("bytes_devices_in_pause"), 100 * kKiB);
+  EXPECT_EQ(json.at("paused"), false);
   EXPECT_EQ(json.at("harvests"), 12);
   EXPECT_EQ(json.at("hypervisor_ram_bytes"), 108);
   EXPECT_EQ(json.at("source_cpu_us"), 3'200'000);
   EXPECT_EQ(json.at("sink_cpu_us"), 1'100'000);
   EXPECT_EQ(json.at("source_peak_memory"), 34 * kMiB);
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
-  EXPECT_EQ(json.size(), 39U) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 41U) << "a field that this test does not know";
 }
 
 TEST(ReportJson, CarriesTheErrorAndSurvivesBytesThatAreNoText) {

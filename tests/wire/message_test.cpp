@@ -144,6 +144,26 @@ TEST(Json, LanesFitSixteenBits) {
   expect_protocol_error(hello("65536"), "'lanes' is 65536");
 }
 
+/// Keys of later programs: absent they are false, and then nothing of them is sent.
+TEST(Json, FlagsHaveADefault) {
+  Hello hello{sample_fingerprint(), 2, "godwit"};
+  Welcome welcome{sample_fingerprint(), "godwit"};
+  for (const bool set : {false, true}) {
+    hello.paused = welcome.keeps_paused = set;
+    for (const Message& message : {Message(hello), Message(welcome)}) {
+      const Encoded encoded = encode(message);
+      EXPECT_EQ(text_of(encoded.body).find("paused") != std::string_view::npos, set);
+      const auto decoded = decode(encoded.type, encoded.body);
+      ASSERT_TRUE(decoded) << decoded.error().message;
+      EXPECT_TRUE(*decoded == message);
+    }
+  }
+  const Encoded encoded = encode(hello);
+  std::string wrong(text_of(encoded.body));
+  wrong.replace(wrong.find("\"paused\":true"), 13, "\"paused\":1");
+  expect_protocol_error(decode_text(MessageType::kHello, wrong), "paused");
+}
+
 TEST(Json, DeepNestingIsRefusedBeforeItIsBuilt) {
   const std::size_t limit = body_limit(number_of(MessageType::kHello));
   expect_protocol_error(decode_text(MessageType::kHello, std::string(limit, '[')), "nested");

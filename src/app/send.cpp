@@ -106,7 +106,6 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .on_milestone = milestone,
       .on_note = note,
       .on_moved = show,
-      .on_note = note,
       .cancelled = cancelled,
       .program = std::string(kProgram),
   });

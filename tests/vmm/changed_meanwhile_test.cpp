@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/kept_record.h"
 #include "tests/support/qemu_vm.h"
 #include "tests/vmm/handover_observer.h"
 #include "vmm/qemu/qemu_vm.h"
@@ -35,7 +36,7 @@ class ChangedMeanwhile : public ::testing::TestWithParam<QemuVersion> {
     auto vm = attach(qemu_->qmp_path().string(), 0, clock_);
     ASSERT_TRUE(vm) << vm.error().message;
     vm_ = std::move(*vm);
-    source_vm_ = make_source_vm(vm_, clock_);
+    source_vm_ = make_source_vm(vm_, record_, clock_);
   }
   void pull_out() {
     const auto pulled = qemu_->monitor().execute("device_del", {{"id", "tab"}});
@@ -48,6 +49,7 @@ class ChangedMeanwhile : public ::testing::TestWithParam<QemuVersion> {
   }
 
   SteadyClock clock_;
+  godwit::testing::KeptRecord record_;
   std::unique_ptr<TestQemu> qemu_;
   QemuVm vm_;
   RecordingObserver observer_;

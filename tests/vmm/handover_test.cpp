@@ -474,7 +474,7 @@ TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
 TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
   source_vm_ = nullptr;  // it would look at the state itself
   auto settings = MigrationSettings::apply(*source_.vm.qmp, {"x-ignore-shared", "events"},
-                                           Json{{"max-bandwidth", std::uint64_t{1} << 40}});
+                                           Json{{"max-bandwidth", std::uint64_t{1} << 40}}, source_.record);
   ASSERT_TRUE(settings) << settings.error().message;
   for (const bool paused : {true, false}) {
     // On the second round it stands; on the first it runs, and is expected to stand.
@@ -485,7 +485,7 @@ TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
     for (const auto& block : source_.vm.inspection.blocks) options.dropped_blocks.insert(block.name);
     options.paused = paused;
     RecordingObserver observer;
-    auto handover = Handover::start(*source_.vm.qmp, options, observer, clock_);
+    auto handover = Handover::start(*source_.vm.qmp, options, observer, source_.record, clock_);
     ASSERT_TRUE(handover) << handover.error().message;
     ASSERT_TRUE(observer.await_end());
     EXPECT_FALSE(observer.ended);

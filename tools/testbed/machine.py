@@ -90,7 +90,7 @@ class Machine:
         cleanup.add(network.remove_tap, host, self._tap)
         observer = place.file(f"{self.name}.observer")
         arguments = hardware.arguments(self.ram_file) + [
-            "-name", f"{self.name},debug-threads=on",
+            "-name", "guest,debug-threads=on",  # the same at both ends: it is one VM
             "-netdev", f"tap,id=net,ifname={self._tap},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=net,mac={_MAC},romfile=",
             "-serial", f"file:{self.console}",

@@ -231,7 +231,7 @@ TEST(Help, ExplainsEveryExitCode) {
 
 TEST(Version, IsTheOneOfTheBuild) {
   EXPECT_EQ(shown({"--version"}), std::string(kProgram) + "\n");
-  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "../../CMakeLists.txt");
+  std::ifstream file(std::filesystem::path(GODWIT_SOURCE_FOLDER) / "CMakeLists.txt");
   const std::string text(std::istreambuf_iterator<char>(file), {});
   const std::string program(kProgram);
   expect_contains(text, "VERSION " + program.substr(program.find(' ') + 1) + " ");

@@ -42,7 +42,7 @@ TEST(ErrorText, IsThreeShortLines) {
 TEST(ErrorText, SaysWhereTheVmIs) {
   const Error error{ErrorKind::kPeerLost, "the connection is gone", 0};
   expect_contains(explain(Side::kSource, Outcome::kSourceRuns, error).state, "on this host as it was");
-  expect_contains(explain(Side::kSource, Outcome::kSourceStopped, error).state, "stands still on this host");
+  expect_contains(explain(Side::kSource, Outcome::kSourceStopped, error).state, "paused on this host");
   expect_contains(explain(Side::kSource, Outcome::kInDoubt, error).state, "must not run here unless");
   expect_contains(explain(Side::kDestination, Outcome::kSourceRuns, error).state, "not started here");
   expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state, "in the QEMU here if that still lives");
@@ -131,7 +131,7 @@ TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
 }
 
 TEST(ErrorDocument, ListsEveryStateAndAdvice) {
-  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "../../docs/errors.md");
+  std::ifstream file(std::filesystem::path(GODWIT_SOURCE_FOLDER) / "docs/errors.md");
   const std::string document(std::istreambuf_iterator<char>(file), {});
   ASSERT_FALSE(document.empty());
   for (const Side side : {Side::kSource, Side::kDestination}) {

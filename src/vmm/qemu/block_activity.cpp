@@ -83,7 +83,39 @@ Status look_at_exports(Qmp& qmp, std::vector<Obstacle>& out) {
   return {};
 }
 
+/// Whether this QEMU can leave inactive what is inactive already: those that can say so.
+bool tells_of_activity(const Json& nodes) {
+  return std::any_of(nodes.begin(), nodes.end(), [](const Json& node) { return !member(node, "active").is_null(); });
+}
+
+std::set<std::string> writable_nodes(const Json& nodes) {
+  std::set<std::string> names;
+  for (const Json& node : nodes) {
+    if (!bool_at(node, "ro")) names.insert(text_at(node, "node-name"));
+  }
+  return names;
+}
+
 }  // namespace
+
+Result<std::vector<Obstacle>> find_inactive_disks(Qmp& qmp) {
+  std::vector<Obstacle> out;
+  const Json nodes = TRY(query_array(qmp, "query-named-block-nodes"));
+  if (nodes.empty() || tells_of_activity(nodes)) return out;
+  const Json graph = TRY(qmp.execute("x-debug-query-block-graph"));
+  const auto writable = writable_nodes(nodes);
+  const auto drives = TRY(names_of_drives(qmp));
+  std::map<std::uint64_t, std::string> names;
+  for (const Json& node : member(graph, "nodes")) names[number_at(node, "id")] = text_at(node, "name");
+  for (const Json& edge : member(graph, "edges")) {
+    const std::string drive = names[number_at(edge, "parent")];
+    if (!drives.contains(drive) || !writable.contains(names[number_at(edge, "child")]) || may_write(edge)) continue;
+    out.push_back({fmt::format("disk '{}' of a VM that arrived here paused", drive),
+                   "this QEMU would abort if it were moved on before it has run; type `cont` and `stop` in its monitor "
+                   "first"});
+  }
+  return out;
+}
 
 Result<std::vector<Obstacle>> find_block_activity(Qmp& qmp) {
   std::vector<Obstacle> out;

@@ -6,6 +6,10 @@
 
 namespace godwit::qemu {
 
+/// One obstacle for each disk that is not active although its VM is paused: so it came here by a migration and has not
+/// run since. A QEMU before 10 aborts when such a VM is migrated on ("bdrv_inactivate_recurse: Assertion ... failed").
+Result<std::vector<Obstacle>> find_inactive_disks(Qmp& qmp);
+
 /// One obstacle for each job that has not ended and each writable export. Costs QEMU a command each, and one more where
 /// there are exports.
 Result<std::vector<Obstacle>> find_block_activity(Qmp& qmp);

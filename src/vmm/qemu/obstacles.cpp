@@ -9,6 +9,7 @@
 #include "vmm/qemu/info_network.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/migration_state.h"
+#include "vmm/qemu/run_state.h"
 
 namespace godwit::qemu {
 namespace {
@@ -180,6 +181,10 @@ Result<std::vector<Obstacle>> ask_for_obstacles(Qmp& qmp, const Ram& ram) {
   const auto status = TRY(look_at_state(qmp, out));
   TRY(look_at_migration(qmp, status, out));
   TRY(look_at_parts(qmp, ram, out));
+  if (is_paused(status)) {
+    const auto inactive = TRY(find_inactive_disks(qmp));
+    out.insert(out.end(), inactive.begin(), inactive.end());
+  }
   return out;
 }
 

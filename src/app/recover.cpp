@@ -6,6 +6,7 @@
 
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/revive.h"
+#include "vmm/qemu/run_state.h"
 
 namespace godwit {
 
@@ -18,23 +19,23 @@ constexpr std::string_view kMovedText =
     "destination). Look there; then end this QEMU.";
 constexpr std::string_view kRevivedText =
     "a godwit died while it moved this VM and left its guest paused. The move had not been committed, so the "
-    "destination "
-    "cannot have started it: the guest has been let run on here.";
+    "destination cannot have started it: the guest has been let run on here.";
 constexpr std::string_view kHarmlessText =
     "a godwit died while it moved this VM. It had not stopped the guest; nothing was lost.";
+constexpr std::string_view kPausedText =
+    "a godwit died while it moved this VM, which was paused, and did not commit the move. QEMU calls it 'postmigrate' "
+    "since: if nobody has moved it by other means, `cont` and `stop` in QEMU's monitor make it 'paused' again.";
 constexpr std::string_view kPreparedText =
     "a godwit died while it received a VM into this QEMU, after the VM had been loaded and before the move was "
-    "committed "
-    "here. The guest was not started. If `godwit send` at the source ended with 3 (in doubt), type `cont` in this "
-    "QEMU's "
-    "monitor; if not, the VM is at the source: end this QEMU.";
+    "committed here. The guest was not started. If `godwit send` at the source ended with 3 (in doubt), type `cont` in "
+    "this QEMU's monitor; if it ended with 0, the VM is here, as it is; else it is at the source: end this QEMU.";
 constexpr std::string_view kGivenText =
-    "a godwit died, or gave up, after the move of this VM into this QEMU had been committed and before its guest ran. "
-    "The source has given it up: type `cont` in this QEMU's monitor.";
+    "a godwit died, or gave up, after the move of this VM into this QEMU had been committed, and its guest does not "
+    "run. "
+    "The source has given it up, so it is here alone: type `cont` in this QEMU's monitor if it is to run.";
 constexpr std::string_view kIgnoreSharedText =
     "x-ignore-shared was on in this QEMU: a save or migration of this VM by other means would have had no RAM in it. "
-    "It "
-    "has been turned off (a godwit that died leaves it on).";
+    "It has been turned off (a godwit that died leaves it on).";
 
 class Recovery {
  public:
@@ -73,7 +74,7 @@ class Recovery {
 
  private:
   LeftBehind harmless() {
-    on_note_(kHarmlessText);
+    on_note_(vm_.inspection.status == "postmigrate" ? kPausedText : kHarmlessText);
     return LeftBehind::kHarmless;
   }
 
@@ -120,6 +121,13 @@ class Recovery {
     if (status == "running") {
       on_note_("a godwit died after the VM that it received into this QEMU had been started. It runs here.");
       if (given) announce();
+      return LeftBehind::kHarmless;
+    }
+    if (!qemu::is_paused(status)) {
+      on_note_(
+          fmt::format("a godwit died while or after it received a VM into this QEMU, and QEMU says that the VM is '{}' "
+                      "now: it has been moved on, saved or ended since, and is left alone.",
+                      status));
       return LeftBehind::kHarmless;
     }
     on_note_(given ? kGivenText : kPreparedText);

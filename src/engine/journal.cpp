@@ -189,7 +189,7 @@ void Journal::clear() noexcept {
   if (!fd_) return;
   if (settings_kept_) {
     const bool at_sink = state_ == State::kReceiving || state_ == State::kStarting;
-    state_ = at_sink ? State::kReceiving : State::kMigrating;
+    if (!at_sink) state_ = State::kMigrating;
     mark_.clear();
     (void)write();
   } else {

@@ -21,6 +21,9 @@ constexpr Duration kWarmUp = seconds(1);
 constexpr Duration kFirstRetry = std::chrono::milliseconds(20);
 constexpr Duration kLongestRetry = std::chrono::milliseconds(250);
 constexpr Duration kNoteEvery = seconds(10);
+// The source beats once a second. What had to be waited for was not lying in the socket: it tells of now.
+constexpr Duration kBeatPatience = seconds(3);
+constexpr Duration kAwaited = std::chrono::milliseconds(300);
 
 std::uint64_t microseconds(Duration d) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(d).count());
@@ -182,7 +185,7 @@ Status SinkMigration::serve() {
     }
     TRY(handle(*message));
     // The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor.
-    TRY(vm_->check_alive());
+    if (!runs_) TRY(vm_->check_alive());
   }
   return {};
 }
@@ -322,7 +325,11 @@ Status SinkMigration::resume() {
   committed_ = true;
   (void)parts_.journal.starting();  // it only tells more to who comes after a dead engine
   parts_.on_milestone("committed");
-  if (!stays_paused_) TRY(start_guest());
+  if (!stays_paused_) {
+    TRY(start_guest());
+  } else if (Status stays = vm_->stay_paused(); !stays) {
+    return give_back(std::move(stays).error());
+  }
   runs_ = true;
   commit_to_resume_ = parts_.clock.now() - commit_at;
   // The guest runs: a source that cannot hear it any more is in doubt, but nothing is lost.
@@ -331,12 +338,12 @@ Status SinkMigration::resume() {
                                                 .peak_rss = heartbeat_->peak_memory(),
                                                 .device_load_us = microseconds(loader_->took())});
   parts_.on_milestone("resumed");
-  if (stays_paused_) {
-    if (const Status stays = vm_->stay_paused(); !stays && parts_.on_note) parts_.on_note(stays.error().message);
-  } else if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
-    parts_.on_note("the guest runs, but not all could be done after its start: " + announced.error().message);
+  if (!stays_paused_) {
+    if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
+      parts_.on_note("the guest runs, but not all could be done after its start: " + announced.error().message);
+    }
+    warm_up();
   }
-  if (!stays_paused_) warm_up();
   if (!told && parts_.on_note)
     parts_.on_note("the guest runs here, but the source could not be told: " + told.error().message);
   return {};
@@ -355,7 +362,12 @@ Status SinkMigration::start_guest() {
       return fail(std::move(started).error().in("the guest could not be started after the commit"));
     }
     const auto at = parts_.clock.now();
-    if (at >= deadline) return give_back(std::move(started).error());
+    if (at >= deadline) {
+      started.error().message =
+          fmt::format("QEMU there refused to let the guest run, for {} s ({})",
+                      std::chrono::duration_cast<seconds>(parts_.start_patience).count(), started.error().message);
+      return give_back(std::move(started).error());
+    }
     if (parts_.on_note && (noted.count() == 0 || at - noted >= kNoteEvery)) {
       noted = at;
       parts_.on_note(fmt::format("QEMU does not let the guest run yet ({}); trying again for {} s",
@@ -367,16 +379,30 @@ Status SinkMigration::start_guest() {
   }
 }
 
+/// What is held here may be the only copy: a source that is lost, or whose hypervisor has ended, keeps nothing to take
+/// back. All that it has said meanwhile lies unread in the socket.
+bool SinkMigration::source_can_take_it_back() {
+  control_channel_->set_receive_timeout(kBeatPatience);
+  while (true) {
+    const auto asked = parts_.clock.now();
+    const auto message = control_->receive();
+    if (!message || !std::holds_alternative<wire::Heartbeat>(*message)) return false;
+    if (parts_.clock.now() - asked >= kAwaited) return true;
+  }
+}
+
 /// The source may run the guest again if it is certain that nobody else does or will. An engine that dies in here
 /// leaves the source in doubt, and the guest stopped on both sides.
 tl::unexpected<Error> SinkMigration::give_back(Error refused) {
+  refused.kind = ErrorKind::kHypervisor;
+  if (!source_can_take_it_back()) {
+    refused.message += "; the source cannot be heard or has lost its QEMU, so the guest is kept here";
+    return fail(std::move(refused));
+  }
   const auto ended = vm_->end_unrun();
   never_ran_ = ended.has_value();
-  refused.kind = ErrorKind::kHypervisor;
-  refused.message =
-      fmt::format("QEMU there refused to let the guest run, for {} s ({}); {}",
-                  std::chrono::duration_cast<seconds>(parts_.start_patience).count(), refused.message,
-                  ended ? "the guest never ran there, and that QEMU has been ended" : ended.error().message);
+  refused.message += "; ";
+  refused.message += ended ? "the guest never ran there, and that QEMU has been ended" : ended.error().message;
   return fail(std::move(refused));
 }
 

@@ -43,6 +43,7 @@ class SinkMigration {
   void on_prepared();
   Status resume();
   Status start_guest();
+  bool source_can_take_it_back();
   tl::unexpected<Error> give_back(Error refused);
   void fail_with(Error error);
   void tell_failure();

@@ -40,7 +40,7 @@ constexpr Duration kRemindEvery = seconds(5);
 constexpr Duration kSavePatience = seconds(20);
 // Since the sink was last heard of: it may have to try for a while until its hypervisor lets the guest run.
 constexpr Duration kDonePatience = seconds(30);
-constexpr Duration kLookAgain = seconds(1);
+constexpr Duration kLookAgain = milliseconds(200);
 // The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process stood
 // still.
 constexpr Duration kFreshness = milliseconds(2500);
@@ -511,7 +511,8 @@ Report SourceMigration::commit() {
   const auto begin = now();
   // One moment decides between a failure or the operator's cancelling and the commit.
   bool failed = false;
-  signals_.change([&](SourceSignals& s) { failed = s.failed, s.committing = !s.failed; });
+  // A lane reports its error before it says that there is one.
+  signals_.change([&](SourceSignals& s) { failed = s.failed || error_.get(), s.committing = !failed; });
   if (failed) return roll_back(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"}));
   if (!parts_.vm.stands()) {
     return roll_back(Error{ErrorKind::kRefused, "somebody else let the guest run again at the source"});
@@ -540,8 +541,10 @@ Report SourceMigration::commit() {
     }
     if (signals.never_ran) {
       // On record first: whoever finds this guest from here on may let it run.
-      (void)parts_.journal.take_back();
-      return roll_back(*error_.get());
+      const Status taken_back = parts_.journal.take_back();
+      Error error = *error_.get();
+      if (!taken_back) error.message += "; the journal could not be told: " + taken_back.error().message;
+      return roll_back(std::move(error));
     }
     sent = signals.failed ? Status(fail(error_.get().value_or(Error{ErrorKind::kPeerLost, "the connection is gone"})))
                           : Status(fail(ErrorKind::kTimedOut, "the destination did not answer"));
@@ -552,7 +555,13 @@ Report SourceMigration::commit() {
 }
 
 SourceSignals SourceMigration::await_done(Instant committed) {
+  bool told = false;
   while (true) {
+    if (!told && !parts_.vm.can_take_back()) {
+      told = true;
+      // It cannot undo the commit. It tells a sink that has trouble that what it holds is the only copy.
+      (void)control_->send(wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), "the source's QEMU has ended"});
+    }
     const auto signals = signals_.await([](const SourceSignals& s) { return s.done || s.failed; }, kLookAgain);
     if (signals.done || signals.failed) return signals;
     if (now() - std::max(committed, signals.heard_at) >= kDonePatience) return signals;
@@ -574,7 +583,8 @@ Report SourceMigration::roll_back(Error error) {
   // The guest runs: there is time now to let the sink read why, before the connection is cut.
   signals_.await([](const SourceSignals& s) { return s.closed; }, kGoodbyePatience);
   if (control_channel_) control_channel_->abort();
-  if (const auto halt = parts_.vm.halted()) {
+  // Of a guest that is only paused, the record stays where it is not certain that it was left as it should be.
+  if (const auto halt = parts_.vm.halted(); halt && (rolled_back || halt->kind == Halt::Kind::kEnded)) {
     parts_.journal.clear();
     return report(outcome_of(*halt), caused_by(*halt, std::move(error)));
   }

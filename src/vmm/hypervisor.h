@@ -65,6 +65,8 @@ class SourceVm {
   /// Often asked: asks the hypervisor only where that waits for nobody. After roll_back() it tells how that left the
   /// guest.
   virtual std::optional<Halt> halted() = 0;
+  /// After start_handover(): whether roll_back() could still let the guest run. False once the hypervisor has ended.
+  virtual bool can_take_back() const = 0;
   /// Stops the vCPUs and waits for disk requests to end. kRefused if the guest does not run: somebody else stopped it.
   /// Nothing to do for a guest that is moved paused.
   virtual Status pause() = 0;
@@ -110,7 +112,8 @@ class SinkVm {
   /// After a resume() that was refused: ends the hypervisor, and returns once its process is gone. An error if the
   /// guest may have run, or may still: then nothing is certain.
   virtual Status end_unrun() = 0;
-  /// In place of resume() and announce() for a guest that is moved paused: it stays so. Settings are put back.
+  /// In place of resume() and announce() for a guest that is moved paused: it is there, complete, and stays so.
+  /// Settings are put back as well as can be. Any error: it is not certain that it is there.
   virtual Status stay_paused() = 0;
   /// Tells the network where the guest is now (RARP, gratuitous ARP by the hypervisor). Settings are put back, whether
   /// that fails or not.

@@ -350,6 +350,20 @@ TEST_F(Migration, AGuestThatNeverRanAtTheSinkAndNeverWillRunsAtTheSource) {
   EXPECT_GT(sink_.resumes, 1U);
 }
 
+/// The source's hypervisor ends after the commit: what the sink holds is the only copy, and is not destroyed.
+TEST_F(Migration, ASinkKeepsTheGuestIfTheSourceCannotTakeItBack) {
+  sink_.refuse_resume = ~0U;
+  start_patience_ = 300ms;
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send([&](std::string_view milestone) {
+    if (milestone == "committed") source_.hypervisor_gone = true;
+  });
+  EXPECT_EQ(report.outcome, Outcome::kInDoubt);
+  EXPECT_EQ(sink.get().outcome, Outcome::kInDoubt);
+  EXPECT_FALSE(sink_.ended) << "the only copy of the guest was destroyed";
+  EXPECT_FALSE(source_.runs());
+}
+
 TEST_F(Migration, ASinkThatIsNotCertainLeavesTheSourceInDoubt) {
   sink_.refuse_resume = ~0U;
   sink_.cannot_end = true;

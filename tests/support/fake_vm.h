@@ -44,6 +44,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     const std::lock_guard lock(halt_mutex_);
     return halt_;
   }
+  bool can_take_back() const override { return !hypervisor_gone; }
   Status pause() override {
     called("pause");
     halt();
@@ -192,6 +193,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   unsigned finished = 0;
   HandoverObserver* told = nullptr;  ///< the observer of the hand-over under way
   std::optional<Error> changed;      ///< what check_unchanged() gives; set before a migration or from on_call
+  std::atomic<bool> hypervisor_gone{false};
   bool paused_at_start = false;
 
  private:

@@ -593,6 +593,7 @@ TEST_P(SinkTest, AGuestThatHasShutDownIsNotPrepared) {
 
   options_.more.clear();
   ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  ASSERT_NO_FATAL_FAILURE(copy_ram());  // some devices look into RAM while they are loaded
   ASSERT_TRUE(sink_vm_->open_incoming());
   auto loaded = sink_vm_->load(bytes_of(godwit::testing::read_text(stream)));
   if (loaded) loaded = sink_vm_->finish_load();

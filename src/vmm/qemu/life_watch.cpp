@@ -88,6 +88,7 @@ void LifeWatch::take(const std::string& name, const Json& data) {
     seen_.stopped = true;
   } else if (name == "RESUME" || name == "WAKEUP") {
     seen_.stopped = seen_.suspended = false;
+    seen_.resumed = true;
   }
 }
 
@@ -100,7 +101,6 @@ std::optional<Halt> LifeWatch::halt() const {
   const Seen seen = look();
   if (seen.panicked) return Halt{Halt::Kind::kEnded, "the guest has panicked"};
   if (!seen.shutdown.empty()) return Halt{Halt::Kind::kEnded, shutdown_text(seen.shutdown)};
-  if (seen.lost) return Halt{Halt::Kind::kEnded, "QEMU has ended, and the guest with it"};
   if (seen.suspended) return Halt{Halt::Kind::kPaused, "the guest has suspended itself to RAM"};
   return std::nullopt;
 }

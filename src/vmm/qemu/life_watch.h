@@ -26,7 +26,8 @@ class LifeWatch final : public Qmp {
     bool panicked = false;   ///< and does not go on
     bool suspended = false;  ///< and has not woken up
     bool stopped = false;    ///< STOP without RESUME, whoever did it
-    bool lost = false;       ///< QEMU has closed its monitor
+    bool resumed = false;    ///< at any time
+    bool lost = false;       ///< the monitor has been closed: by QEMU's end, or by whoever stands between
   };
   Seen look() const;
   /// What it says of the guest without asking QEMU; nothing where only a STOP was seen, for that may be the engine's.

@@ -21,7 +21,10 @@ constexpr std::array kMeanings = {
     Meaning{"watchdog", Halt::Kind::kPaused, "the guest's watchdog has paused it"},
     Meaning{"debug", Halt::Kind::kPaused, "a debugger has paused the guest"},
     Meaning{"finish-migrate", Halt::Kind::kPaused, "somebody else is moving or saving this VM"},
-    Meaning{"postmigrate", Halt::Kind::kPaused, "somebody else has moved or saved this VM"},
+    Meaning{"postmigrate", Halt::Kind::kPaused,
+            "somebody else has moved or saved this VM, or a move of it was given up while it was paused (if it is "
+            "certainly nowhere "
+            "else, `cont` and `stop` make it movable)"},
     Meaning{"inmigrate", Halt::Kind::kPaused, "this QEMU waits to take in a VM"},
     Meaning{"colo", Halt::Kind::kPaused, "QEMU is replicating this VM"},
     Meaning{"shutdown", Halt::Kind::kEnded, "the guest has shut down"},

@@ -239,9 +239,15 @@ Status QemuSinkVm::end_unrun() {
     return fail(ErrorKind::kHypervisor, fmt::format("it is not certain that the guest never ran here: {}", why));
   };
   if (may_have_run_) return uncertain("QEMU did not refuse to let it run");
-  const Json state = TRY(vm_.qmp->execute("query-status"));
-  if (bool_at(state, "running") || watch_.look().resumed) return uncertain("somebody else has let it run");
-  TRY(vm_.qmp->execute("quit"));
+  if (vm_.process->alive()) {
+    const auto state = vm_.qmp->execute("query-status");
+    if (watch_.look().resumed || (state && bool_at(*state, "running"))) {
+      return uncertain("somebody else has let it run");
+    }
+    if (!state && vm_.process->alive()) return uncertain(state.error().message);
+    // One that does not answer may do it later all the same: now its end is the only way to be certain.
+    (void)vm_.qmp->execute("quit");
+  }
   if (!await_process_end(kQuitPatience)) {
     ::syscall(SYS_pidfd_send_signal, vm_.process->pidfd(), SIGKILL, nullptr, 0);
     if (!await_process_end(kQuitPatience)) return uncertain("its QEMU does not end");
@@ -255,8 +261,12 @@ Status QemuSinkVm::end_unrun() {
 }
 
 Status QemuSinkVm::stay_paused() {
+  const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
+  if (!is_paused(status)) {
+    return fail(ErrorKind::kHypervisor, fmt::format("the guest was to stay paused here, and is '{}'", status));
+  }
   socket_.reset();
-  if (settings_) TRY(settings_->restore());
+  if (settings_) (void)settings_->restore();  // failing that, they stay on record
   settings_.reset();
   return {};
 }

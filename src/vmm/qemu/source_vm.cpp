@@ -5,6 +5,7 @@
 // destroy a guest that it has handed over: it lets it run again on `cont`. That nobody does so after a commit is the
 // engine's business; finish() never does.
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <atomic>
@@ -30,6 +31,8 @@ using std::chrono::milliseconds;
 
 // Draining slow disks is what can take long; after that it is milliseconds.
 constexpr Duration kRollBackPatience = std::chrono::seconds(30);
+// Between the end of QEMU's sockets and that of its process memory is given back.
+constexpr int kEndAfterMonitorMs = 2000;
 // Its device state and what it has left of video memory are small: more than this only makes a pause longer.
 constexpr milliseconds kMostForQemu(2000);
 // No limit for QEMU's own sending into a local socket: 1 TiB/s (0 means "none" too, but not in every version's code).
@@ -73,12 +76,14 @@ class QemuSourceVm final : public SourceVm {
     // A guest that has been handed over whole does not need this QEMU any more.
     const bool whole = handover_ && handover_->complete();
     if (whole && seen.lost && seen.shutdown.empty() && !seen.panicked) return std::nullopt;
-    halt_ = life_.halt();
+    halt_ = end_or_suspension();
     // Beyond that QEMU would have to be asked, and must not be while it stops the guest.
     if (halt_ || handover_ || stopped_by_us_ || starts_paused_ || !seen.stopped) return halt_;
     halt_ = state_as_halt();
     return halt_;
   }
+
+  bool can_take_back() const override { return vm_.process->alive(); }
 
   Status pause() override {
     if (starts_paused_) return {};
@@ -101,7 +106,12 @@ class QemuSourceVm final : public SourceVm {
 
   Status check_unchanged() override {
     TRY(check_interrupted());
-    if (handover_) return look_again_quickly(vm_);
+    if (handover_) {
+      Status unchanged = look_again_quickly(vm_);
+      // A guest that has been handed over whole does not need this QEMU any more.
+      if (!unchanged && handover_->complete() && !vm_.process->alive()) return {};
+      return unchanged;
+    }
     ram_lengths_ = TRY(look_again(vm_));
     return {};
   }
@@ -155,7 +165,8 @@ class QemuSourceVm final : public SourceVm {
     const Json state = TRY(vm_.qmp->execute("query-status"));
     const std::string status = text_at(state, "status");
     if (starts_paused_) {
-      if (is_paused(status)) return {};
+      // One that ran in between may have written what no harvest was made for.
+      if (is_paused(status) && !life_.look().resumed) return {};
       return fail(ErrorKind::kRefused, "somebody has let the guest run while it was moved paused");
     }
     if (bool_at(state, "running")) return {};
@@ -164,10 +175,28 @@ class QemuSourceVm final : public SourceVm {
     return fail(ErrorKind::kRefused, fmt::format("this VM does not run: QEMU says it is '{}'", status));
   }
 
+  /// What can be told without asking QEMU. A monitor that is lost is not yet a QEMU that has ended: it may have been
+  /// reached by way of another process.
+  std::optional<Halt> end_or_suspension() {
+    const auto halt = life_.halt();
+    if (halt || !life_.look().lost || !process_has_ended()) return halt;
+    return Halt{Halt::Kind::kEnded, "QEMU has ended, and the guest with it"};
+  }
+
+  /// A process that has closed its sockets may take a moment to be gone: waited for once.
+  bool process_has_ended() {
+    if (!end_awaited_) {
+      end_awaited_ = true;
+      pollfd ended{vm_.process->pidfd(), POLLIN, 0};
+      ::poll(&ended, 1, kEndAfterMonitorMs);
+    }
+    return !vm_.process->alive();
+  }
+
   /// Asks QEMU whether the guest runs as it should.
   std::optional<Halt> state_as_halt() {
     const auto state = vm_.qmp->execute("query-status");
-    if (!state) return life_.halt();  // a QEMU that is gone has been noticed there
+    if (!state) return end_or_suspension();  // a QEMU that is gone has been noticed there
     const std::string status = text_at(*state, "status");
     // A hand-over that went wrong leaves a guest that was paused as it was, under another name.
     if (starts_paused_ && (is_paused(status) || status == "postmigrate")) return std::nullopt;
@@ -184,7 +213,8 @@ class QemuSourceVm final : public SourceVm {
     }
     if (handed && *handed != "running") halt_ = halt_of(*handed);
     if (handed || halt_) return {};
-    const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
+    const Json state = TRY(patiently(*vm_.qmp, [&] { return vm_.qmp->execute("query-status"); }));
+    const std::string status = text_at(state, "status");
     if (is_paused(status)) halt_ = halt_of(status);
     return {};
   }
@@ -201,7 +231,7 @@ class QemuSourceVm final : public SourceVm {
       TRY_IN("roll back", patiently(*vm_.qmp, [&] { return settle_migration(*vm_.qmp, kRollBackPatience); }));
       TRY_IN("roll back", see_who_stopped_it(handed));
     }
-    if (!halt_) halt_ = life_.halt();
+    if (!halt_) halt_ = end_or_suspension();
     if (stopped_by_us_ && !halt_) {
       TRY_IN("roll back", patiently(*vm_.qmp, [&] { return let_run(*vm_.qmp, kRollBackPatience); }));
     }
@@ -225,6 +255,7 @@ class QemuSourceVm final : public SourceVm {
   LifeWatch life_;
   std::optional<Halt> halt_;
   bool stopped_by_us_ = false;
+  bool end_awaited_ = false;
   std::atomic<bool> interrupted_{false};
   std::unique_ptr<MigrationSettings> settings_;
   std::unique_ptr<Handover> handover_;

@@ -14,6 +14,9 @@ namespace {
 
 enum class Verdict { kSame, kOther, kUnknown };
 
+// What travels of a file's name (wire/limits.h).
+constexpr std::size_t kLongestFile = 512;
+
 constexpr const char* kOverride = " (`godwit receive --any-disks` takes it all the same)";
 
 // These keep the page caches of their hosts coherent.
@@ -51,7 +54,7 @@ Verdict by_content(const SampleMatch& match) {
 
 /// An address that means another thing at each host.
 bool is_of_one_host(std::string_view file) {
-  for (const std::string_view here : {"unix", "localhost", "127.0.0.1", "::1", "\"path\""}) {
+  for (const std::string_view here : {"unix", "localhost", "127.0.0.1", "::1", "\"path\"", "\"filename\""}) {
     if (file.find(here) != std::string_view::npos) return true;
   }
   return false;
@@ -62,7 +65,8 @@ bool is_address(std::string_view file) {
 }
 
 Verdict by_name(const Disk& a, const Disk& b, bool same_host) {
-  if (!is_address(a.file) || a.file != b.file) return Verdict::kUnknown;
+  const bool whole = a.file.size() < kLongestFile;  // two long ones may differ behind what is told of them
+  if (!whole || !is_address(a.file) || a.file != b.file) return Verdict::kUnknown;
   return same_host || !is_of_one_host(a.file) ? Verdict::kSame : Verdict::kUnknown;
 }
 
@@ -98,6 +102,9 @@ Verdict compare(const Disk& a, const Disk& b, bool same_host, const SampleMatch&
   if (a.read_only && b.read_only && agrees(match)) return Verdict::kSame;
   Verdict verdict = by_name(a, b, same_host);
   if (verdict == Verdict::kUnknown) verdict = same_host ? on_one_host(a, b) : on_two_hosts(a, b);
+  // Names are given by each host: two servers number their files alike, a nested disk has the serial number that
+  // somebody typed. Content that differs tells more.
+  if (!same_host && verdict == Verdict::kSame && contradicts(match)) return Verdict::kOther;
   return verdict == Verdict::kUnknown ? by_content(match) : verdict;
 }
 

@@ -31,6 +31,8 @@ constexpr Duration kShowEvery = milliseconds(100);
 // The sink answers Hello at once; clearing its memory and loading devices may take longer on large VMs.
 constexpr Duration kGreetingPatience = seconds(10);
 constexpr Duration kMapPatience = seconds(120);
+// Memory that was preallocated is looked at page by page, and stale pages are cleared.
+constexpr Duration kMapPatiencePerGiB = milliseconds(500);
 // Beyond what the pause may take.
 constexpr Duration kLoadPatience = seconds(60);
 // A guest that stands because its hypervisor waits for a disk is not kept standing for a move.
@@ -218,7 +220,8 @@ Status SourceMigration::start_tracking() {
   // With the data map the destination's memory changes; up to here it can take in another VM.
   if (auto error = error_.get()) return fail(*error);
   TRY(send_data_map(data));
-  TRY(until([](const SourceSignals& s) { return s.map_applied; }, kMapPatience,
+  const auto gibibytes = static_cast<std::int64_t>(parts_.vm.memory().layout().bytes() / kGiB);
+  TRY(until([](const SourceSignals& s) { return s.map_applied; }, kMapPatience + gibibytes * kMapPatiencePerGiB,
             "the destination to prepare its memory"));
   wire_rate_.add({}, 0);  // lanes may have sent all of a small guest before anybody looks again
   lanes_.start(error_, [this] { signals_.change([](SourceSignals& s) { s.failed = true; }); });

@@ -9,6 +9,7 @@
 #include "vmm/qemu/configuration.h"
 #include "vmm/qemu/obstacles.h"
 #include "vmm/qemu/ram_blocks.h"
+#include "vmm/qemu/unseen_writers.h"
 
 namespace godwit::qemu {
 namespace {
@@ -57,6 +58,8 @@ Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm) {
   ram.blocks = vm.inspection.blocks;
   std::vector<std::string> changes;
   name_obstacles(TRY(find_new_obstacles(*vm.qmp, *vm.process, ram)), changes);
+  // The guest may have become a hypervisor, and QEMU have registered buffers, since the tracker began.
+  name_obstacles(TRY(find_unseen_writers(*vm.qmp, *vm.process, vm.inspection)), changes);
   auto now = TRY(read_configuration(*vm.qmp));
   for (auto& change : find_changes(vm.inspection.configuration, now)) changes.push_back(std::move(change));
   TRY(compare_memory(vm, now, changes));

@@ -254,5 +254,39 @@ TEST_P(LifeCycle, AGuestWithADiskErrorIsRefusedByName) {
 INSTANTIATE_TEST_SUITE_P(Of, LifeCycle, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
 
+/// The engine dies at each milestone while it moves a paused VM: nobody lets that run, neither QEMU nor the next
+/// command.
+class PausedAndKilledLong : public ::testing::TestWithParam<std::tuple<QemuVersion, const char*>> {};
+
+TEST_P(PausedAndKilledLong, StaysPaused) {
+  const auto [version, milestone] = GetParam();
+  SCOPED_TRACE(milestone);
+  QemuOptions options = quiet_vm();
+  options.version = version;
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  ASSERT_OK(scene->source().stop());
+  ASSIGN_OR_FAIL(before, scene->source().monitor().execute("query-migrate-capabilities"));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at(milestone, "kill")));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  ASSERT_EQ(sent.signal, SIGKILL) << scene->sender().errors();
+  EXPECT_NE(scene->source().status().value_or("?"), "running");
+  ASSERT_OK(scene->expect_sink_does_not_run());
+  ASSIGN_OR_FAIL(probe, start_probe(scene->source()));
+  ASSERT_OK(probe->wait(seconds(60)));
+  EXPECT_NE(scene->source().status().value_or("?"), "running") << probe->output() << probe->errors();
+  EXPECT_FALSE(scene->source().monitor().has_seen("RESUME").value_or(true));
+  EXPECT_EQ(scene->source().monitor().execute("query-migrate-capabilities").value_or(Json()), before);
+  scene->receiver().process().kill();
+  ASSERT_OK(scene->source().go_on());
+  ASSERT_OK(expect_guest_works(scene->source()));
+}
+
+INSTANTIATE_TEST_SUITE_P(At, PausedAndKilledLong,
+                         ::testing::Combine(::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
+                                            ::testing::Values("attached", "connected", "welcomed", "tracking", "mapped",
+                                                              "copying", "handing-over", "stopped", "fenced",
+                                                              "devices-sent", "prepared")));
+
 }  // namespace
 }  // namespace godwit::testing

@@ -102,6 +102,26 @@ TEST_P(RefusedStart, AnEngineThatDiesMeanwhileLeavesTheSourceInDoubt) {
   ASSERT_OK(expect_guest_works(scene_->sink()));
 }
 
+/// What the destination holds may be the only copy then: it is kept, and whoever looks is told that it is to be
+/// started.
+TEST_P(RefusedStart, AGuestIsKeptWhereTheSourceIsLostMeanwhile) {
+  for (const bool engine : {true, false}) {
+    SCOPED_TRACE(engine ? "its engine" : "its QEMU");
+    ASSERT_NO_FATAL_FAILURE(commit(false, {"--start-timeout", "3s"}));
+    if (!scene_) return;
+    (engine ? scene_->sender().process() : scene_->source().process()).kill();
+    ASSIGN_OR_FAIL(received, scene_->receiver().wait(seconds(60)));
+    EXPECT_EQ(received.code, 3) << scene_->receiver().errors();
+    ASSERT_TRUE(scene_->sink().alive()) << "the only copy of the guest was destroyed";
+    EXPECT_EQ(scene_->sink().status().value_or("?"), "paused");
+    lock_->release();
+    ASSERT_OK(scene_->sink().go_on());
+    ASSERT_OK(expect_guest_works(scene_->sink()));
+    lock_.reset();
+    scene_.reset();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Qemu, RefusedStart, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& tested) { return tested.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
 

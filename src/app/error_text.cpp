@@ -69,11 +69,11 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
       return {"Not moved", "The VM is paused on this host; the destination cannot run it.",
               "Let it run on: `godwit probe --qmp PATH` here does so, or `cont` in QEMU's monitor."};
     case Outcome::kInDoubt:
-      // A sink that ended with 1 never got the commit and gave the VM up, so here alone it may run. A destination that
-      // is lost may have run it and written its disk: then the memory here is older than the disk.
+      // A sink that ended with 1 never got the commit, or has ended its QEMU before the guest ran, so here alone it may
+      // run. A destination that is lost may have run it and written its disk: then the memory here is older than that.
       return {"In doubt", "The move was committed: the VM must not run here unless the destination never started it.",
-              "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there. "
-              "With 1: `cont` here. Killed, and the QEMU there is gone too: boot the VM from its disk."};
+              "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there, "
+              "or, if that is gone, boot the VM from its disk. With 1: `cont` here."};
     case Outcome::kGuestEnded:
       return {"Not moved", "The VM has ended on this host; the destination does not run it.",
               "Start the VM anew where you want it to run; end the QEMU that waits at the destination."};

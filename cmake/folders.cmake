@@ -40,6 +40,13 @@ function(godwit_folder name)
   add_library(godwit_${name} STATIC ${sources} ${headers})
   set_target_properties(godwit_${name} PROPERTIES LINKER_LANGUAGE CXX)
   target_link_libraries(godwit_${name} PUBLIC godwit_flags ${GODWIT_LIBRARIES_${name}})
+  target_precompile_headers(godwit_${name} REUSE_FROM godwit_common_headers)
+  # Many files compiled as one: what they all parse and instantiate is then parsed and instantiated once.
+  if(GODWIT_UNITY)
+    set_target_properties(godwit_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
+    # GCC 12 warns wrongly where it inlines std::string_view::find() over several functions.
+    target_compile_options(godwit_${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread>)
+  endif()
   foreach(used ${ARGN})
     target_link_libraries(godwit_${name} PUBLIC godwit_${used})
   endforeach()
@@ -57,6 +64,9 @@ endfunction()
 function(godwit_instruction_sets name)
   file(GLOB_RECURSE avx2 CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*_avx2.cpp)
   file(GLOB_RECURSE avx512 CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*_avx512.cpp)
+  # Headers compiled for one instruction set are of no use for another.
+  set_source_files_properties(${avx2} ${avx512} TARGET_DIRECTORY godwit_${name}
+                              PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON)
   if(avx2)
     set_source_files_properties(${avx2} TARGET_DIRECTORY godwit_${name} PROPERTIES COMPILE_OPTIONS "-mavx2")
   endif()

@@ -24,16 +24,12 @@ namespace godwit {
 
 namespace {
 
-void note(std::string_view text) {
-  say(stderr, fmt::format("godwit: {}\n", text));
-}
-
 Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& host, const Clock& clock,
                            std::stop_token cancelled) {
   const auto milestone = TRY(failpoint_from_environment());
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   const auto folder = default_state_folder();
-  const auto left = TRY(recover_if_left_behind(vm, folder, note));
+  const auto left = TRY(recover_if_left_behind(vm, folder, say_note));
   TRY(check_sink_vm(vm.inspection));
   if (left == LeftBehind::kUnclear || left == LeftBehind::kCommitted) {
     return fail(ErrorKind::kRefused,
@@ -67,7 +63,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
       .patience = options.timeout,
       .start_patience = options.start_timeout,
       .on_milestone = milestone,
-      .on_note = note,
+      .on_note = say_note,
       .cancelled = cancelled,
       .program = std::string(kProgram),
   });
@@ -91,7 +87,8 @@ int run_receive(const ReceiveOptions& options) {
   if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
   if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   if (!options.report_file.empty()) {
-    if (const Status written = write_report_json(report, options.report_file); !written) note(written.error().message);
+    if (const Status written = write_report_json(report, options.report_file); !written)
+      say_note(written.error().message);
   }
   return to_int(exit_code_of(report.outcome));
 }

@@ -12,7 +12,7 @@ namespace godwit {
 namespace {
 
 /// "label      text\n"; continuation lines have no label.
-std::string row(std::string_view label, std::string_view text) {
+std::string line(std::string_view label, std::string_view text) {
   return fmt::format("{:<12}{}\n", label, text);
 }
 
@@ -43,40 +43,41 @@ std::string_view meaning_of(Outcome outcome) noexcept {
 }
 
 std::string outcome_row(Outcome outcome, std::string_view meaning) {
-  return row("outcome", fmt::format("{}: {}", name_of(outcome), meaning));
+  return line("outcome", fmt::format("{}: {}", name_of(outcome), meaning));
 }
 
 std::string pause_rows(const Report& report) {
-  if (report.paused) return row("pause", "none: the VM was paused before, and stands so at the destination");
-  std::string out = row("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
-                                             format_duration(report.max_downtime)));
+  if (report.paused) return line("pause", "none: the VM was paused before, and stands so at the destination");
+  std::string out = line("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
+                                              format_duration(report.max_downtime)));
   if (report.ledger.empty()) return out;
   std::size_t width = std::string_view("phase").size();
   for (const LedgerEntry& entry : report.ledger) width = std::max(width, entry.name.size());
-  out += row("", fmt::format("{:<{}} {:>12} {:>12} {:>12}", "phase", width, "from us", "to us", "took us"));
+  out += line("", fmt::format("{:<{}} {:>12} {:>12} {:>12}", "phase", width, "from us", "to us", "took us"));
   for (const LedgerEntry& entry : report.ledger) {
-    out += row("", fmt::format("{:<{}} {:>12} {:>12} {:>12}", printable(entry.name), width, entry.begin_us,
-                               entry.end_us, entry.end_us - entry.begin_us));
+    out += line("", fmt::format("{:<{}} {:>12} {:>12} {:>12}", printable(entry.name), width, entry.begin_us,
+                                entry.end_us, entry.end_us - entry.begin_us));
   }
   return out;
 }
 
 std::string page_rows(const Report& report) {
-  return row("memory", fmt::format("{}: pages {} sent, {} zero, {} never sent", format_size(report.ram_bytes),
-                                   report.pages_data, report.pages_zero, report.pages_skipped)) +
-         row("", report.pages_free > 0 ? fmt::format("{} more never sent: the guest has them free", report.pages_free)
-                                       : "free pages of the guest: " + printable(report.free_pages)) +
-         row("", fmt::format("{} sent only where changed, {} as one value, {} as a copy; {} had not changed",
-                             report.pages_delta, report.pages_same_fill, report.pages_copied, report.pages_unchanged)) +
-         row("", fmt::format("of those {} again, {} in the pause; {} given back by the guest", report.pages_resent,
-                             report.pages_in_pause, report.pages_discarded));
+  return line("memory", fmt::format("{}: pages {} sent, {} zero, {} never sent", format_size(report.ram_bytes),
+                                    report.pages_data, report.pages_zero, report.pages_skipped)) +
+         line("", report.pages_free > 0 ? fmt::format("{} more never sent: the guest has them free", report.pages_free)
+                                        : "free pages of the guest: " + printable(report.free_pages)) +
+         line("",
+              fmt::format("{} sent only where changed, {} as one value, {} as a copy; {} had not changed",
+                          report.pages_delta, report.pages_same_fill, report.pages_copied, report.pages_unchanged)) +
+         line("", fmt::format("of those {} again, {} in the pause; {} given back by the guest", report.pages_resent,
+                              report.pages_in_pause, report.pages_discarded));
 }
 
 std::string byte_rows(const Report& report) {
   std::string out =
-      row("wire", fmt::format("{}: lanes {}, control {} (devices {})",
-                              format_size(report.bytes_lanes + report.bytes_control), format_size(report.bytes_lanes),
-                              format_size(report.bytes_control), format_size(report.bytes_devices)));
+      line("wire", fmt::format("{}: lanes {}, control {} (devices {})",
+                               format_size(report.bytes_lanes + report.bytes_control), format_size(report.bytes_lanes),
+                               format_size(report.bytes_control), format_size(report.bytes_devices)));
   std::string payload =
       fmt::format("payload raw {}, compressed {}", format_size(report.bytes_raw), format_size(report.bytes_compressed));
   if (report.bytes_compressed > 0) {
@@ -84,18 +85,18 @@ std::string byte_rows(const Report& report) {
         " from {} (ratio {:.2f})", format_size(report.bytes_before_compression),
         static_cast<double>(report.bytes_before_compression) / static_cast<double>(report.bytes_compressed));
   }
-  out += row("", payload);
+  out += line("", payload);
   if (report.hypervisor_ram_bytes > 0) {
-    out += row("", fmt::format("{} of RAM that QEMU wrote were dropped before the wire",
-                               format_size(report.hypervisor_ram_bytes)));
+    out += line("", fmt::format("{} of RAM that QEMU wrote were dropped before the wire",
+                                format_size(report.hypervisor_ram_bytes)));
   }
   return out;
 }
 
 std::string engine_row(const Report& report) {
-  return row("engine",
-             fmt::format("{} {}, {}, {} kernels, {} {}", report.lanes, report.lanes == 1 ? "lane" : "lanes",
-                         report.codec, report.kernels, report.harvests, report.harvests == 1 ? "harvest" : "harvests"));
+  return line("engine", fmt::format("{} {}, {}, {} kernels, {} {}", report.lanes, report.lanes == 1 ? "lane" : "lanes",
+                                    report.codec, report.kernels, report.harvests,
+                                    report.harvests == 1 ? "harvest" : "harvests"));
 }
 
 }  // namespace
@@ -104,18 +105,18 @@ std::string render_report(const Report& report) {
   const bool stands = report.paused && report.outcome == Outcome::kDone;
   std::string out =
       outcome_row(report.outcome, stands ? "the VM is at the destination, paused" : meaning_of(report.outcome));
-  out += row("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
-                               version(report.sink_version)));
-  out += row("total", format_duration(report.total));
+  out += line("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
+                                version(report.sink_version)));
+  out += line("total", format_duration(report.total));
   // Without a pause there is nothing to take apart.
   if (report.pause > Duration{} || !report.ledger.empty()) out += pause_rows(report);
   out += page_rows(report);
   out += byte_rows(report);
   if (report.lanes > 0) out += engine_row(report);
-  out += row("cpu time", fmt::format("source {}, destination {}", format_duration(report.source_cpu),
-                                     format_duration(report.sink_cpu)));
-  out += row("peak memory", fmt::format("source {}, destination {}", format_size(report.source_peak_memory),
-                                        format_size(report.sink_peak_memory)));
+  out += line("cpu time", fmt::format("source {}, destination {}", format_duration(report.source_cpu),
+                                      format_duration(report.sink_cpu)));
+  out += line("peak memory", fmt::format("source {}, destination {}", format_size(report.source_peak_memory),
+                                         format_size(report.sink_peak_memory)));
   return out;
 }
 
@@ -126,15 +127,15 @@ std::string render_report(const SinkReport& report) {
                                    : report.outcome == Outcome::kInDoubt ? "committed, but the VM does not run here"
                                                                          : "the VM was not started here";
   std::string out = outcome_row(report.outcome, meaning);
-  out += row("vm", report.source_version.empty()
-                       ? named(report.vm_name)
-                       : fmt::format("{}, from QEMU {}", named(report.vm_name), printable(report.source_version, 40)));
-  out += row("total", format_duration(report.total));
-  out += row("wire", format_size(report.bytes_received) + " received");
-  out += row("devices", "loaded in " + format_duration(report.device_load));
-  out += row("resume", format_duration(report.commit_to_resume) + " after the commit");
-  out += row("cpu time", format_duration(report.cpu));
-  out += row("peak memory", format_size(report.peak_memory));
+  out += line("vm", report.source_version.empty()
+                        ? named(report.vm_name)
+                        : fmt::format("{}, from QEMU {}", named(report.vm_name), printable(report.source_version, 40)));
+  out += line("total", format_duration(report.total));
+  out += line("wire", format_size(report.bytes_received) + " received");
+  out += line("devices", "loaded in " + format_duration(report.device_load));
+  out += line("resume", format_duration(report.commit_to_resume) + " after the commit");
+  out += line("cpu time", format_duration(report.cpu));
+  out += line("peak memory", format_size(report.peak_memory));
   return out;
 }
 

@@ -1,6 +1,8 @@
 // What is said to whoever started the program.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <string_view>
 
@@ -11,6 +13,11 @@ namespace godwit {
 inline void say(std::FILE* file, std::string_view text) noexcept {
   (void)std::fwrite(text.data(), 1, text.size(), file);
   (void)std::fflush(file);
+}
+
+/// One line that does not belong to the result, on standard error.
+inline void say_note(std::string_view text) {
+  say(stderr, fmt::format("godwit: {}\n", text));
 }
 
 }  // namespace godwit

@@ -27,10 +27,6 @@ namespace godwit {
 
 namespace {
 
-void note(std::string_view text) {
-  say(stderr, fmt::format("godwit: {}\n", text));
-}
-
 using ShowReport = std::function<void(const Report&)>;
 
 /// Every channel of the migration goes to one of the addresses that a name has, and through one rate limit, if there is
@@ -53,7 +49,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
 
   auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   const auto folder = default_state_folder();
-  const auto left = TRY(recover_if_left_behind(vm, folder, note));
+  const auto left = TRY(recover_if_left_behind(vm, folder, say_note));
   if (left == LeftBehind::kCommitted) {
     // Nobody here can say more about it than after that move: look at the destination.
     Report moved;
@@ -68,7 +64,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
   }
   TRY(check_source_vm(vm.inspection));
   qemu::sample_disks(*vm.qmp, *vm.process, vm.inspection.fingerprint.disks);
-  for (const auto& warning : unsafe_caches(vm.inspection.fingerprint.disks)) note("warning: " + warning);
+  for (const auto& warning : unsafe_caches(vm.inspection.fingerprint.disks)) say_note("warning: " + warning);
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
@@ -104,7 +100,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
             if (printer) printer->post(progress);
           },
       .on_milestone = milestone,
-      .on_note = note,
+      .on_note = say_note,
       .on_moved = show,
       .cancelled = cancelled,
       .program = std::string(kProgram),
@@ -128,7 +124,7 @@ int run_send(const SendOptions& options) {
     // The file first: whoever reads it may wait for it, and what is shown may find no reader.
     if (!options.report_file.empty()) {
       if (const Status written = write_report_json(report, options.report_file); !written) {
-        note(written.error().message);
+        say_note(written.error().message);
       }
     }
     if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));

@@ -30,20 +30,20 @@ constexpr std::uint64_t kFewRounds = 4;
 constexpr Duration kHandoverIsLong = std::chrono::seconds(15);
 
 constexpr double kPageBytes = 4096;
-constexpr double kMostBytes = 1e18;
+constexpr double kMostShown = 1e18;
 
 // Far above any bound, and far below what a Duration holds.
 constexpr double kLongestPauseSeconds = 24 * 3600;
 
-double seconds(Duration d) {
+double in_seconds(Duration d) {
   return duration_cast<duration<double>>(d).count();
 }
 
 /// Pages that a harvest would find now. What a guest writes in a time t grows slower than t, for it writes some pages
 /// again and again: the square root stands between "the same set every time" and "always new pages".
 double expected_harvest(const Sample& s) {
-  const double interval = std::max(seconds(s.last_interval), 1e-6);
-  const double ratio = seconds(s.since_harvest) / interval;
+  const double interval = std::max(in_seconds(s.last_interval), 1e-6);
+  const double ratio = in_seconds(s.since_harvest) / interval;
   const double growth = ratio < 1 ? std::sqrt(ratio) : ratio;
   const double written = static_cast<double>(s.last_harvest) * growth + static_cast<double>(s.deferred);
   return s.ram_pages == 0 ? written : std::min(written, static_cast<double>(s.ram_pages));
@@ -68,7 +68,7 @@ Duration room_for_pages(const Goals& goals, const Sample& s) {
 }
 
 std::string bytes_a_second(double bytes) {
-  return format_size(static_cast<std::uint64_t>(std::clamp(bytes, 0.0, kMostBytes))) + "/s";
+  return format_size(static_cast<std::uint64_t>(std::clamp(bytes, 0.0, kMostShown))) + "/s";
 }
 
 std::string looks_take_too_long(const Goals& goals, const Sample& s) {
@@ -114,7 +114,7 @@ std::optional<std::string> trouble(const Goals& goals, const Sample& s) {
   if (looks(s) > goals.max_downtime) return looks_take_too_long(goals, s);
   const auto predicted = predict_pause(s);
   if (!predicted || *predicted <= goals.max_downtime || s.wire_bytes_per_page <= 0) return std::nullopt;
-  const double interval = std::max(seconds(s.last_interval), 1e-6);
+  const double interval = std::max(in_seconds(s.last_interval), 1e-6);
   const double written = static_cast<double>(s.last_harvest) * kPageBytes / interval;
   const double sent = s.wire_bytes_per_second / s.wire_bytes_per_page * kPageBytes;
   return "it does not converge so far: the guest writes " + bytes_a_second(written) + ", the link takes " +

@@ -7,7 +7,7 @@ namespace godwit {
 namespace {
 // Devices save some 100 KB, video memory up to some 100 MB; a source that sends more than this is no QEMU.
 constexpr std::size_t kMostBuffered = 1 * kGiB;
-constexpr Duration kLoadPatience = std::chrono::seconds(60);
+constexpr Duration kQemuLoadPatience = std::chrono::seconds(60);
 }  // namespace
 
 DeviceLoader::DeviceLoader(SinkVm& vm, const Clock& clock, std::function<void()> on_prepared,
@@ -94,7 +94,7 @@ Status DeviceLoader::load_all(std::stop_token stop) {
   }
   if (!began) return fail(ErrorKind::kProtocol, "the source sent no device state");
   TRY(vm_.finish_load());
-  TRY(vm_.await_loaded(kLoadPatience));
+  TRY(vm_.await_loaded(kQemuLoadPatience));
   took_ = clock_.now() - tail_began;
   std::unique_lock lock(mutex_);
   if (!changed_.wait(lock, stop, [&] { return ram_complete_; })) return fail(ErrorKind::kCancelled, "stopped");

@@ -12,8 +12,8 @@ namespace {
 constexpr std::uint64_t kWorthALook = 1024;
 constexpr std::uint64_t kPagesPerMillisecond = 256;
 // Looks that find much follow each other, with more time between than they take.
-constexpr Duration kLookEvery = std::chrono::milliseconds(500);
-constexpr Duration kLookAgain = std::chrono::milliseconds(50);
+constexpr Duration kLookSeldomEvery = std::chrono::milliseconds(500);
+constexpr Duration kLookSoonAgain = std::chrono::milliseconds(50);
 constexpr int kLookPart = 5;
 // A page for which it takes longer to be looked into might as well be sent, at 1 GB/s.
 constexpr Duration kWorthLookingInto = std::chrono::microseconds(4);
@@ -68,7 +68,7 @@ void FreePageFilter::withdraw(bool just_harvested) {
   const Instant end = clock_.now();
   look_took_ = end - begin;
   shortest_look_ = std::min(shortest_look_.value_or(look_took_), look_took_);
-  next_look_ = end + std::max(taken_off >= kWorthALook ? kLookAgain : kLookEvery, kLookPart * look_took_);
+  next_look_ = end + std::max(taken_off >= kWorthALook ? kLookSoonAgain : kLookSeldomEvery, kLookPart * look_took_);
 }
 
 bool FreePageFilter::looked() const noexcept {

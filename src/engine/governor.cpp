@@ -86,18 +86,18 @@ constexpr double kFirstTrust = 0.95;
 constexpr double kMostTrust = 0.99;
 
 constexpr auto kLongest = std::chrono::hours(1);
-constexpr double kMostBytes = 1e12;
+constexpr double kMostBytesCounted = 1e12;
 
 double ns(Duration d) {
   return static_cast<double>(std::clamp<Duration>(d, Duration::zero(), kLongest).count());
 }
 
 double queue(std::size_t n) {
-  return std::min(static_cast<double>(n), kMostBytes);
+  return std::min(static_cast<double>(n), kMostBytesCounted);
 }
 
 double bytes(std::size_t n) {
-  return std::clamp(static_cast<double>(n), 1.0, kMostBytes);
+  return std::clamp(static_cast<double>(n), 1.0, kMostBytesCounted);
 }
 
 }  // namespace

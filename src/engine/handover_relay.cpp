@@ -11,7 +11,7 @@ constexpr std::size_t kPiece = 256 * 1024;
 // and makes the link look faster to the hypervisor than it is, which then stops the guest with more left to send than
 // fits.
 constexpr std::uint64_t kMostUnderWay = 256 * 1024;
-constexpr auto kLookEvery = std::chrono::milliseconds(1);
+constexpr auto kAskEvery = std::chrono::milliseconds(1);
 }  // namespace
 
 Status HandoverRelay::device_bytes(Bytes bytes) {
@@ -30,7 +30,7 @@ Status HandoverRelay::device_bytes(Bytes bytes) {
 void HandoverRelay::wait_for_the_link() {
   if (stopped_) return;
   while (control_.unconfirmed() > kMostUnderWay) {
-    const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.closed; }, kLookEvery);
+    const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.closed; }, kAskEvery);
     if (signals.failed || signals.closed) return;
   }
 }

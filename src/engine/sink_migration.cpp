@@ -23,7 +23,7 @@ constexpr Duration kLongestRetry = std::chrono::milliseconds(250);
 constexpr Duration kNoteEvery = seconds(10);
 // The source beats once a second. What had to be waited for was not lying in the socket: it tells of now.
 constexpr Duration kBeatPatience = seconds(3);
-constexpr Duration kAwaited = std::chrono::milliseconds(300);
+constexpr Duration kBeatAwaited = std::chrono::milliseconds(300);
 
 std::uint64_t microseconds(Duration d) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(d).count());
@@ -387,7 +387,7 @@ bool SinkMigration::source_can_take_it_back() {
     const auto asked = parts_.clock.now();
     const auto message = control_->receive();
     if (!message || !std::holds_alternative<wire::Heartbeat>(*message)) return false;
-    if (parts_.clock.now() - asked >= kAwaited) return true;
+    if (parts_.clock.now() - asked >= kBeatAwaited) return true;
   }
 }
 

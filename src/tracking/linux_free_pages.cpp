@@ -34,7 +34,7 @@ constexpr std::uint64_t kMissingPages = 1024;
 constexpr std::uint64_t kMissingPart = 64;
 
 // A vCPU that could not be asked well is not asked again at once: others use the monitor too.
-constexpr auto kBetweenTries = std::chrono::milliseconds(2);
+constexpr auto kBetweenSearches = std::chrono::milliseconds(2);
 
 Status drop_holes(const GuestMemory& memory, ChunkIndex first, std::span<PageWord> pages) {
   std::vector<PageWord> holes(pages.begin(), pages.end());
@@ -78,7 +78,7 @@ Status LinuxFreePages::look_live(const Vmcoreinfo& info) {
     const auto roots = TRY_IN("registers of the guest's vCPUs", roots_());
     status = check_live(info, physical_, roots);
     if (status) break;
-    std::this_thread::sleep_for(kBetweenTries);
+    std::this_thread::sleep_for(kBetweenSearches);
   }
   return status;
 }

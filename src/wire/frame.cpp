@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kTypeAt = 0;
 constexpr std::size_t kCodecAt = 1;
-constexpr std::size_t kReservedAt = 2;
+constexpr std::size_t kFrameReservedAt = 2;
 constexpr std::size_t kChunkAt = 4;
 constexpr std::size_t kDataAt = 8;
 constexpr std::size_t kZeroAt = 16;
@@ -77,7 +77,7 @@ Result<FrameHeader> decode_frame_header(Bytes bytes) {
                 fmt::format("a frame header has {} bytes, not {}", bytes.size(), kFrameHeaderSize));
   }
   const std::byte* at = bytes.data();
-  if (get<std::uint16_t>(at + kReservedAt) != 0) {
+  if (get<std::uint16_t>(at + kFrameReservedAt) != 0) {
     return fail(ErrorKind::kProtocol, "a frame's reserved bytes are not zero");
   }
   FrameHeader header;

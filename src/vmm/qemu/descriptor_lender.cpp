@@ -5,21 +5,21 @@
 namespace godwit::qemu {
 namespace {
 
-constexpr const char* kName = "godwit-lent";
+constexpr const char* kLentName = "godwit-lent";
 
 class MonitorLender final : public DescriptorLender {
  public:
   MonitorLender(Qmp& qmp, const RemoteProcess& process) : qmp_(qmp), process_(process) {}
 
   Result<int> lend(int fd) override {
-    TRY_IN("lend QEMU a descriptor", qmp_.give_descriptor(kName, fd));
+    TRY_IN("lend QEMU a descriptor", qmp_.give_descriptor(kLentName, fd));
     // QEMU does not tell under which number it has it.
     auto number = process_.find_descriptor(fd);
     if (!number) take_back();
     return number;
   }
 
-  void take_back() noexcept override { (void)qmp_.execute("closefd", Json{{"fdname", kName}}); }
+  void take_back() noexcept override { (void)qmp_.execute("closefd", Json{{"fdname", kLentName}}); }
 
  private:
   Qmp& qmp_;

@@ -7,10 +7,10 @@ namespace {
 
 // Behind the section's number (4 bytes): the length of its name, and the name. Then instance, version and the size of
 // the state, 4 bytes each, and 100 bytes that begin with the state's name and a NUL.
-constexpr std::string_view kName("\x0bglobalstate", 12);
+constexpr std::string_view kSectionName("\x0bglobalstate", 12);
 constexpr std::size_t kNumbers = 12;
 constexpr std::size_t kLongestState = 100;
-constexpr std::size_t kWhole = kName.size() + kNumbers + kLongestState;
+constexpr std::size_t kWhole = kSectionName.size() + kNumbers + kLongestState;
 // The section lies within the first few KiB; a device's megabytes are not searched for it.
 constexpr std::size_t kSearched = std::size_t{1} << 20;
 
@@ -19,9 +19,9 @@ constexpr std::size_t kSearched = std::size_t{1} << 20;
 void GlobalState::feed(Bytes bytes) {
   if (run_state_ || tail_.size() >= kSearched) return;
   tail_ += text_of(bytes.first(std::min(bytes.size(), kSearched)));
-  const auto at = tail_.find(kName);
+  const auto at = tail_.find(kSectionName);
   if (at == std::string::npos || tail_.size() - at < kWhole) return;
-  const std::string_view state = std::string_view(tail_).substr(at + kName.size() + kNumbers, kLongestState);
+  const std::string_view state = std::string_view(tail_).substr(at + kSectionName.size() + kNumbers, kLongestState);
   run_state_ = std::string(state.substr(0, state.find('\0')));
   tail_.clear();
 }

@@ -19,7 +19,6 @@
 namespace godwit::qemu {
 namespace {
 
-constexpr std::string_view kSocketName = "godwit-stream";
 // QEMU writes 64 pages at once; larger reads save system calls, and this still fits in L2.
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 // A QEMU whose main loop turns answers within milliseconds, on a host that is far too busy within a second or two.
@@ -54,19 +53,19 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
 Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
                                                   VmRecord& record, const Clock& clock) {
   std::unique_ptr<Handover> handover(new Handover(qmp, options, observer, record, clock));
-  handover->socket_ = TRY(give_stream_socket(qmp, kSocketName));
+  handover->socket_ = TRY(give_stream_socket(qmp, kStreamSocketName));
   handover->watch_ = std::make_unique<MigrationWatch>(qmp, [&observer](Instant at) { observer.guest_stopping(at); });
   if (options.look_again) {
     if (Status unchanged = options.look_again(); !unchanged) {
-      withdraw_stream_socket(qmp, kSocketName);
+      withdraw_stream_socket(qmp, kStreamSocketName);
       return fail(std::move(unchanged).error());
     }
   }
   handover->migrate_asked_ = clock.now();
-  auto begun = qmp.execute("migrate", Json{{"uri", fmt::format("fd:{}", kSocketName)}});
+  auto begun = qmp.execute("migrate", Json{{"uri", fmt::format("fd:{}", kStreamSocketName)}});
   handover->migrate_answered_ = clock.now();
   if (!begun) {
-    withdraw_stream_socket(qmp, kSocketName);
+    withdraw_stream_socket(qmp, kStreamSocketName);
     return fail(std::move(begun).error());
   }
   handover->reader_ = std::jthread([raw = handover.get()] { raw->run_reader(); });

@@ -23,7 +23,7 @@
 namespace godwit::qemu {
 namespace {
 
-constexpr std::size_t kPiece = 4096;
+constexpr std::size_t kSampleBytes = 4096;
 
 struct FileSystem {
   std::uint64_t magic;
@@ -108,16 +108,16 @@ std::uint64_t hash_of(std::span<const std::byte> piece, std::uint64_t key) {
 }
 
 /// For O_DIRECT.
-struct alignas(kPiece) Piece {
-  std::array<std::byte, kPiece> bytes{};
+struct alignas(kSampleBytes) Piece {
+  std::array<std::byte, kSampleBytes> bytes{};
 };
 
 /// The piece at `offset`, zeros behind the end of the file; whether any of it could be read.
 bool read_piece(int fd, std::uint64_t offset, Piece& piece) {
   piece.bytes.fill(std::byte{0});
-  const ssize_t length = ::pread(fd, piece.bytes.data(), kPiece, static_cast<off_t>(offset));
+  const ssize_t length = ::pread(fd, piece.bytes.data(), kSampleBytes, static_cast<off_t>(offset));
   // Without O_DIRECT it lies in the page cache now: of a disk that others write too it must not be found there later.
-  (void)::posix_fadvise(fd, static_cast<off_t>(offset), kPiece, POSIX_FADV_DONTNEED);
+  (void)::posix_fadvise(fd, static_cast<off_t>(offset), kSampleBytes, POSIX_FADV_DONTNEED);
   return length > 0;
 }
 
@@ -179,10 +179,10 @@ Status take_samples(int fd, std::uint64_t parts, Disk& disk) {
   const auto size = static_cast<std::uint64_t>(end);
   Piece piece;
   for (std::uint64_t part = 0; part < parts; ++part) {
-    const std::uint64_t from = size / parts * part / kPiece * kPiece;
-    const std::uint64_t to = part + 1 == parts ? size : size / parts * (part + 1) / kPiece * kPiece;
+    const std::uint64_t from = size / parts * part / kSampleBytes * kSampleBytes;
+    const std::uint64_t to = part + 1 == parts ? size : size / parts * (part + 1) / kSampleBytes * kSampleBytes;
     const off_t data = ::lseek(fd, static_cast<off_t>(from), SEEK_DATA);
-    const std::uint64_t at = data < 0 ? from : static_cast<std::uint64_t>(data) / kPiece * kPiece;
+    const std::uint64_t at = data < 0 ? from : static_cast<std::uint64_t>(data) / kSampleBytes * kSampleBytes;
     if ((data < 0 && errno == ENXIO) || at >= to) continue;
     if (read_piece(fd, at, piece) && !is_zero(piece))
       disk.samples.push_back({at, hash_of(piece.bytes, disk.sample_key)});
@@ -194,7 +194,7 @@ SampleMatch match_samples(int fd, const Disk& source) {
   SampleMatch match;
   Piece piece;
   for (const ImageSample& sample : source.samples) {
-    if (sample.offset % kPiece != 0 || sample.offset > (std::uint64_t{1} << 62)) continue;
+    if (sample.offset % kSampleBytes != 0 || sample.offset > (std::uint64_t{1} << 62)) continue;
     // What lies behind the end of a shorter file is other than what the source has there.
     (void)read_piece(fd, sample.offset, piece);
     ++match.read;

@@ -15,7 +15,7 @@ namespace {
 // A guest in its firmware moves windows about while it is asked; it settles at once.
 constexpr int kAttempts = 5;
 // Backends and their pieces number dozens; the limits bound what a strange answer can make us do.
-constexpr std::size_t kMaxBlocks = 4096;
+constexpr std::size_t kMostBackends = 4096;
 constexpr std::size_t kMaxStretches = 65536;
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
@@ -151,7 +151,7 @@ Result<Ram> find_once(Qmp& qmp, const RemoteProcess& process) {
   const auto lines = parse_ram_blocks(TRY(qmp.human("info ramblock")));
   const auto view = parse_flat_view(TRY(qmp.human("info mtree -f")));
   const auto mappings = TRY(process.mappings());
-  if (backends.size() > kMaxBlocks || view.size() > kMaxStretches) {
+  if (backends.size() > kMostBackends || view.size() > kMaxStretches) {
     return fail(ErrorKind::kUnsupported, "QEMU lists more RAM blocks than any VM has");
   }
   std::vector<std::pair<std::uint64_t, BlockInfo>> found;  // with the lowest guest-physical address

@@ -31,7 +31,6 @@
 namespace godwit::qemu {
 namespace {
 
-constexpr std::string_view kSocketName = "godwit-stream";
 constexpr Duration kResumePatience = std::chrono::seconds(30);
 // A QEMU whose stream breaks off says "failed" or ends, in milliseconds.
 constexpr Duration kReasonPatience = std::chrono::seconds(2);
@@ -120,14 +119,14 @@ Status QemuSinkVm::check_exports() {
 /// With the first bytes, not before: from here on a QEMU whose stream breaks off ends itself, or (since 9.1, if it is
 /// told so) stays to say why, and then takes no other VM in.
 Status QemuSinkVm::begin_load() {
-  UniqueFd socket = TRY(give_stream_socket(*vm_.qmp, kSocketName));
-  const std::string uri = fmt::format("fd:{}", kSocketName);
+  UniqueFd socket = TRY(give_stream_socket(*vm_.qmp, kStreamSocketName));
+  const std::string uri = fmt::format("fd:{}", kStreamSocketName);
   auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}, {"exit-on-error", false}});
   // An older one names the argument that it does not know, and has begun nothing.
   const bool older = !begun && begun.error().message.find("exit-on-error") != std::string::npos;
   if (older) begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}});
   if (!begun) {
-    withdraw_stream_socket(*vm_.qmp, kSocketName);
+    withdraw_stream_socket(*vm_.qmp, kStreamSocketName);
     return fail(std::move(begun).error());
   }
   socket_ = std::move(socket);

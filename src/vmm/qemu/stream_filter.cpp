@@ -26,7 +26,7 @@ namespace {
 
 // A VM has one block for each backend, ROM and video memory: dozens. The limit bounds what a broken stream can
 // allocate.
-constexpr std::size_t kMaxBlocks = 4096;
+constexpr std::size_t kMostStreamBlocks = 4096;
 // Blocks that the lanes leave to QEMU are ROMs and video memory. The limit bounds the bits that say which of their
 // pages have been sent: 2 MiB of them.
 constexpr std::uint64_t kMaxPassed = std::uint64_t{64} << 30;
@@ -445,7 +445,7 @@ Result<Filter::Fate> Filter::parse_block_entry(Bytes item) {
   std::string name(text_of(item.subspan(1, length)));
   const auto size = load_big_endian<std::uint64_t>(item.subspan(1 + length));
   if (size > sizes_left_) return broken(fmt::format("block '{}' of {} bytes exceeds the RAM declared", name, size));
-  if (blocks_.size() >= kMaxBlocks) return broken(fmt::format("more than {} RAM blocks", kMaxBlocks));
+  if (blocks_.size() >= kMostStreamBlocks) return broken(fmt::format("more than {} RAM blocks", kMostStreamBlocks));
   TRY(check_length(name, size));
   sizes_left_ -= size;
   const bool dropped = options_.dropped_blocks.contains(name);

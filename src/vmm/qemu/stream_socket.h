@@ -5,6 +5,9 @@
 
 namespace godwit::qemu {
 
+/// What QEMU knows it by.
+inline constexpr std::string_view kStreamSocketName = "godwit-stream";
+
 /// A socket pair with a large buffer in both directions, whose other end QEMU has got under `name`: migrate to or from
 /// "fd:NAME". Gives our end.
 Result<UniqueFd> give_stream_socket(Qmp& qmp, std::string_view name);

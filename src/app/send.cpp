@@ -61,6 +61,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
     moved.error = Error{ErrorKind::kRefused, "this VM has been moved already"};
     return moved;
   }
+  vm.inspection.allow_nested = options.allow_nested;
   TRY(add_tracking_obstacles(vm));
   if (left == LeftBehind::kUnclear) {
     return fail(ErrorKind::kRefused,

@@ -60,6 +60,7 @@ struct SharedTexts {
 
 struct SendTexts : SharedTexts {
   Text to, lanes, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, progress, kernels;
+  bool allow_nested = false;
 };
 
 struct ReceiveTexts : SharedTexts {
@@ -100,6 +101,8 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
       fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
+  send->add_flag("--allow-nested", texts.allow_nested,
+                 "move a guest that has run VMs of its own: only if none runs until the move is over");
   add_shared(*send, texts);
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
@@ -164,6 +167,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
   if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
+  options.allow_nested = texts.allow_nested;
   if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.kernels) options.kernels = *texts.kernels;
   return options;

@@ -30,7 +30,8 @@ struct SendOptions {
   ProgressMode progress = ProgressMode::kAuto;
   std::string report_file;  ///< the report as JSON goes there; empty: nowhere
   bool skip_free_pages = true;
-  std::string kernels;  ///< SIMD table by name; empty: the fastest
+  bool allow_nested = false;  ///< the operator says that no VM runs inside the guest until the move is over
+  std::string kernels;        ///< SIMD table by name; empty: the fastest
 };
 
 struct ReceiveOptions {

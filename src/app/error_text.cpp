@@ -2,13 +2,15 @@
 
 #include <fmt/format.h>
 
+#include "app/own_rights.h"
 #include "app/printable.h"
 
 namespace godwit {
 
 namespace {
 
-constexpr std::string_view kNeedsRoot = "Run godwit as root (it traces QEMU's process and reads its memory).";
+constexpr std::string_view kWhyRootAtSource = "it traces QEMU's process and reads its memory";
+constexpr std::string_view kWhyRootAtDestination = "it opens QEMU's memory";
 
 /// What to do after a failure before the commit, by what a caller can do about it. Sending again is always safe then.
 std::string_view next_at_source(ErrorKind kind) noexcept {
@@ -20,7 +22,7 @@ std::string_view next_at_source(ErrorKind kind) noexcept {
     case ErrorKind::kUnsupported:
       return "`godwit probe --qmp PATH` lists what this host and this VM lack.";
     case ErrorKind::kNoPermission:
-      return kNeedsRoot;
+      break;  // depends on what this process may do
     case ErrorKind::kNotFound:
       return "Check that what is named above exists, and that QEMU runs.";
     case ErrorKind::kIo:
@@ -47,7 +49,7 @@ std::string_view next_at_destination(ErrorKind kind) noexcept {
     case ErrorKind::kIo:
       return "Mend what is named above, and start `godwit receive` again.";
     case ErrorKind::kNoPermission:
-      return "Run godwit as root (it opens QEMU's memory).";
+      break;  // depends on what this process may do
     case ErrorKind::kUnsupported:
       return "`godwit probe --qmp PATH` lists what this host lacks.";
     case ErrorKind::kRefused:
@@ -63,7 +65,7 @@ std::string_view next_at_destination(ErrorKind kind) noexcept {
   return "Start `godwit receive` again.";
 }
 
-Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
+Explanation explain_at_source(Outcome outcome, ErrorKind kind, const OwnRights& rights) {
   switch (outcome) {
     case Outcome::kSourceStopped:
       return {"Not moved", "The VM is paused on this host; the destination cannot run it.",
@@ -87,10 +89,11 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind) {
       break;
   }
   return {"Not moved", "The VM is on this host as it was; the destination does not run it.",
-          std::string(next_at_source(kind))};
+          kind == ErrorKind::kNoPermission ? advice_on_denial(rights, kWhyRootAtSource)
+                                           : std::string(next_at_source(kind))};
 }
 
-Explanation explain_at_destination(Outcome outcome, ErrorKind kind) {
+Explanation explain_at_destination(Outcome outcome, ErrorKind kind, const OwnRights& rights) {
   if (outcome == Outcome::kInDoubt) {
     return {"In doubt",
             "The source has given the VM up for good; it stands, complete, in the QEMU here if that still lives.",
@@ -101,7 +104,9 @@ Explanation explain_at_destination(Outcome outcome, ErrorKind kind) {
     return {"Not received", "The VM was not started here.",
             "For another try start QEMU here anew with -S -incoming defer, and then `godwit receive`."};
   }
-  return {"Not received", "The VM was not started here; the source has it.", std::string(next_at_destination(kind))};
+  return {"Not received", "The VM was not started here; the source has it.",
+          kind == ErrorKind::kNoPermission ? advice_on_denial(rights, kWhyRootAtDestination)
+                                           : std::string(next_at_destination(kind))};
 }
 
 /// "Message." with one full stop.
@@ -114,8 +119,12 @@ std::string sentence(std::string text) {
 }  // namespace
 
 Explanation explain(Side side, Outcome outcome, const Error& error) {
-  Explanation said =
-      side == Side::kSource ? explain_at_source(outcome, error.kind) : explain_at_destination(outcome, error.kind);
+  return explain(side, outcome, error, own_rights());
+}
+
+Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRights& rights) {
+  Explanation said = side == Side::kSource ? explain_at_source(outcome, error.kind, rights)
+                                           : explain_at_destination(outcome, error.kind, rights);
   said.happened = fmt::format("{}: {}", said.happened, sentence(printable(error.message)));
   return said;
 }
@@ -140,8 +149,8 @@ std::string describe_failure(const SinkReport& report) {
 }
 
 std::string describe_failed_probe(const Error& error) {
-  const std::string_view next =
-      error.kind == ErrorKind::kNoPermission ? kNeedsRoot : "Mend what is named above, and probe again.";
+  const std::string next = error.kind == ErrorKind::kNoPermission ? advice_on_denial(own_rights(), kWhyRootAtSource)
+                                                                  : "Mend what is named above, and probe again.";
   return fmt::format("Could not look at the VM: {}\nNo VM was moved.\n{}", sentence(printable(error.message)), next);
 }
 

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "app/own_rights.h"
 #include "base/result.h"
 #include "engine/report.h"
 #include "engine/sink.h"
@@ -20,8 +21,10 @@ struct Explanation {
   std::string next;
 };
 
-/// For any outcome but kDone.
+/// For any outcome but kDone. What to do about a denied permission depends on what this process may do; `rights` are
+/// for tests.
 Explanation explain(Side side, Outcome outcome, const Error& error);
+Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRights& rights);
 
 /// The three lines, without a line end after the last. Nothing a peer said can do harm on a terminal.
 std::string describe_failure(Side side, Outcome outcome, const Error& error);

@@ -57,13 +57,14 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
     moved.error = Error{ErrorKind::kRefused, "this VM has been moved already"};
     return moved;
   }
+  vm.inspection.allow_nested = options.allow_nested;
   TRY(add_tracking_obstacles(vm));
   if (left == LeftBehind::kUnclear) {
     return fail(ErrorKind::kRefused,
                 "this VM is not moved before it is clear what a godwit that died has left (above)");
   }
   TRY(check_source_vm(vm.inspection));
-  qemu::sample_disks(*vm.qmp, *vm.process, vm.inspection.fingerprint.disks);
+  TRY(qemu::sample_disks(*vm.qmp, *vm.process, vm.inspection.fingerprint.disks));
   for (const auto& warning : unsafe_caches(vm.inspection.fingerprint.disks)) say_note("warning: " + warning);
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");

@@ -37,6 +37,14 @@ bool same_file(const Mapping& mapping, const struct stat& status) {
   return status.st_ino == mapping.inode && status.st_dev == mapping.device && S_ISREG(status.st_mode);
 }
 
+/// What a symbolic link says; empty if it is none.
+std::string link_of(const std::string& path) {
+  std::string target(4096, '\0');
+  const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+  target.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+  return target;
+}
+
 }  // namespace
 
 Result<std::vector<pid_t>> list_processes() {
@@ -84,6 +92,8 @@ Result<UniqueFd> RemoteProcess::open_backing_file(const Mapping& mapping) const 
   UniqueFd file;
   TRY(for_each_number(folder, [&](int number) {
     const std::string path = fmt::format("{}/{}", folder, number);
+    // Its name asks no server, which may be gone; what is called otherwise is found by its address below.
+    if (link_of(path) != mapping.path) return true;
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0 || !same_file(mapping, status)) return true;
     UniqueFd candidate(::open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -120,10 +130,14 @@ Result<std::vector<int>> RemoteProcess::descriptors() const {
 Result<int> RemoteProcess::find_descriptor(int fd) const {
   struct stat wanted {};
   if (::fstat(fd, &wanted) != 0) return fail_os("look at a descriptor");
+  // One file that was opened once is called alike in every process. Files of other names are not even looked at: one on
+  // a server that is gone would never answer.
+  const std::string called = link_of(fmt::format("/proc/self/fd/{}", fd));
   std::optional<int> found;
   TRY(for_each_number(fmt::format("/proc/{}/fd", pid_), [&](int number) {
+    const std::string path = fmt::format("/proc/{}/fd/{}", pid_, number);
     struct stat status {};
-    if (::stat(fmt::format("/proc/{}/fd/{}", pid_, number).c_str(), &status) != 0) return true;
+    if (link_of(path) != called || ::stat(path.c_str(), &status) != 0) return true;
     if (status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino) found = number;
     return !found;
   }));

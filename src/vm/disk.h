@@ -44,6 +44,11 @@ struct Disk {
   std::vector<ImageSample> samples;  ///< of the source only
   bool direct = false;               ///< cache.direct
   bool no_flush = false;             ///< cache.no-flush
+  bool silent = false;               ///< its storage did not answer in time: the file was not looked at
+  bool layers_told = false;          ///< an older side does not tell of `layers`
+  /// The images under an overlay, from the one that it stands on to the base: `format`, `file`, `size` and what the
+  /// file is; always read-only, and without layers of their own.
+  std::vector<Disk> layers;
   bool operator==(const Disk&) const = default;
 };
 
@@ -59,10 +64,16 @@ struct DiskFit {
   std::vector<std::string> warnings;  ///< cannot be told
 };
 
+/// Of a disk's image, and of each of its layers.
+struct DiskMatch {
+  SampleMatch image;
+  std::vector<SampleMatch> layers;
+};
+
 /// `same_host`: both sides run under one kernel. `matches[i]` belongs to source[i] and the sink's disk at the same
 /// place.
 DiskFit compare_disks(const std::vector<Disk>& source, const std::vector<Disk>& sink, bool same_host,
-                      const std::vector<SampleMatch>& matches);
+                      const std::vector<DiskMatch>& matches);
 
 /// The sink's disk for this one: at the same place, else of the same name; null if there is none.
 const Disk* disk_for(const Disk& source, const std::vector<Disk>& sink);

@@ -54,7 +54,8 @@ struct Fingerprint {
 
 /// Why a guest of `source` cannot go on at `sink`; empty if it can. Each a sentence that names both values. Compared:
 /// hypervisor, machine type, accelerator, CPU model, CPU features (the sink must have every bit that the source has),
-/// number of CPUs, where they sit and how many there may be, width of physical addresses, properties of the machine,
+/// number of CPUs, where they sit and how many there may be, width of physical addresses (the sink must have as many
+/// bits), properties of the machine,
 /// all memory blocks by name and size (in any order), devices. Not compared: QEMU version, page sizes, and what one
 /// side does not know. Name, uuid and disks are other questions: see vm/fit.h.
 std::vector<std::string> differences(const Fingerprint& source, const Fingerprint& sink);

@@ -9,6 +9,7 @@ namespace {
 std::vector<Disk> without_hosts(std::vector<Disk> disks) {
   for (Disk& disk : disks) {
     if (disk.storage == Storage::kLocal) disk.storage = Storage::kUnknown;
+    disk.layers = without_hosts(std::move(disk.layers));
   }
   return disks;
 }
@@ -41,10 +42,10 @@ Fit fit(const Fingerprint& source, const Fingerprint& sink, const Lenience& leni
   const bool hosts_known = !source.boot_id.empty() && !sink.boot_id.empty();
   const auto here = hosts_known ? source.disks : without_hosts(source.disks);
   const auto there_all = hosts_known ? sink.disks : without_hosts(sink.disks);
-  std::vector<SampleMatch> matches;
+  std::vector<DiskMatch> matches;
   for (const Disk& disk : here) {
     const Disk* there = disk_for(disk, there_all);
-    matches.push_back(there != nullptr && match ? match(disk, *there) : SampleMatch{});
+    matches.push_back(there != nullptr && match ? match(disk, *there) : DiskMatch{});
   }
   const DiskFit disks = compare_disks(here, there_all, hosts_known && source.boot_id == sink.boot_id, matches);
   add(lenience.any_disks ? answer.warnings : answer.refusals, disks.refusals);

@@ -21,7 +21,7 @@ struct Fit {
 };
 
 /// Reads at the sink what the source's samples of a disk are to be compared with.
-using MatchSamples = std::function<SampleMatch(const Disk& source, const Disk& sink)>;
+using MatchSamples = std::function<DiskMatch(const Disk& source, const Disk& sink)>;
 
 Fit fit(const Fingerprint& source, const Fingerprint& sink, const Lenience& lenience, const MatchSamples& match);
 

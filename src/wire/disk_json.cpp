@@ -38,13 +38,21 @@ json json_of(const Disk& disk) {
   flag("firmware", disk.firmware, false);
   flag("direct", disk.direct, false);
   flag("no_flush", disk.no_flush, false);
+  flag("silent", disk.silent, false);
   for (const auto& sample : disk.samples) {
     one["samples"].push_back({{"offset", sample.offset}, {"hash", sample.hash}});
   }
+  if (!disk.layers_told) return one;
+  one["layers"] = json::array();
+  for (const Disk& layer : disk.layers) one["layers"].push_back(json_of(layer));
   return one;
 }
 
-Result<Disk> disk_of(const json& one) {
+enum class With { kLayers, kNoLayers };
+
+Status read_layers(const json& one, Disk& disk);
+
+Result<Disk> disk_of(const json& one, With with) {
   const auto text = [&](const char* key, std::size_t limit) { return text_field_or(one, key, limit, ""); };
   const auto number = [&](const char* key) { return number_field_or(one, key, kAnyNumber, 0); };
   Disk disk;
@@ -65,6 +73,8 @@ Result<Disk> disk_of(const json& one) {
   disk.firmware = TRY(flag_field_or(one, "firmware", false));
   disk.direct = TRY(flag_field_or(one, "direct", false));
   disk.no_flush = TRY(flag_field_or(one, "no_flush", false));
+  disk.silent = TRY(flag_field_or(one, "silent", false));
+  if (with == With::kLayers) TRY(read_layers(one, disk));
   const json* samples = TRY(array_field_if(one, "samples", kMaxSamples));
   if (samples == nullptr) return disk;
   for (const json& each : *samples) {
@@ -74,6 +84,18 @@ Result<Disk> disk_of(const json& one) {
     sample.hash = TRY_IN("samples", number_field<std::uint64_t>(each, "hash"));
   }
   return disk;
+}
+
+/// Layers of a layer are none: what a peer nests has no end.
+Status read_layers(const json& one, Disk& disk) {
+  const json* layers = TRY(array_field_if(one, "layers", kMaxLayers));
+  if (layers == nullptr) return {};
+  disk.layers_told = true;
+  for (const json& each : *layers) {
+    if (!each.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a layer is no object");
+    disk.layers.push_back(TRY_IN("layers", disk_of(each, With::kNoLayers)));
+  }
+  return {};
 }
 
 }  // namespace
@@ -88,7 +110,7 @@ Result<std::vector<Disk>> read_disks(const json& object) {
   if (found == nullptr) return disks;
   for (const json& one : *found) {
     if (!one.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a disk is no object");
-    disks.push_back(TRY_IN("disks", disk_of(one)));
+    disks.push_back(TRY_IN("disks", disk_of(one, With::kLayers)));
   }
   return disks;
 }

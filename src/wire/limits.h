@@ -24,6 +24,8 @@ inline constexpr std::size_t kMaxDisks = 256;
 /// A disk's file name or address, longer ones are cut by the sender.
 inline constexpr std::size_t kMaxFileBytes = 512;
 inline constexpr std::size_t kMaxSamples = 64;
+/// Images under one overlay.
+inline constexpr std::size_t kMaxLayers = 64;
 inline constexpr std::size_t kMaxWarnings = 64;
 inline constexpr std::size_t kMaxProgramBytes = 256;
 inline constexpr std::size_t kMaxKindBytes = 64;

@@ -109,6 +109,8 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(plain.qmp, "/run/b.qmp");
   EXPECT_EQ(plain.listen.port, 4444);
   EXPECT_EQ(plain.timeout, Duration(1h));
+  EXPECT_FALSE(parsed<SendOptions>({"send", "--qmp", "/run/a.qmp", "--to", "tcp://h:1"}).allow_nested);
+  EXPECT_TRUE(parsed<SendOptions>({"send", "--qmp", "/run/a.qmp", "--to", "tcp://h:1", "--allow-nested"}).allow_nested);
   EXPECT_FALSE(plain.lenience.any_vm || plain.lenience.any_disks);
   const auto lenient =
       parsed<ReceiveOptions>({"receive", "--qmp", "/run/b.qmp", "--listen", "tcp://:1", "--any-vm", "--any-disks"});

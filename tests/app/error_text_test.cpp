@@ -80,10 +80,39 @@ TEST(ErrorText, AdvisesByTheKindOfError) {
   const auto next = [](ErrorKind kind) {
     return explain(Side::kSource, Outcome::kSourceRuns, Error{kind, "x", 0}).next;
   };
-  expect_contains(next(ErrorKind::kNoPermission), "as root");
   expect_contains(next(ErrorKind::kUnsupported), "godwit probe");
   expect_contains(next(ErrorKind::kPeerLost), "destination host");
   expect_contains(next(ErrorKind::kTimedOut), "--timeout");
+}
+
+/// Whoever is root already is not told to become it, but what may have denied it to root.
+TEST(ErrorText, SaysToBecomeRootOnlyToWhoIsNot) {
+  const Error denied{ErrorKind::kNoPermission, "process 4711: attach to process 4711: Permission denied", 0};
+  const auto next = [&](const OwnRights& rights, Side side = Side::kSource) {
+    return explain(side, Outcome::kSourceRuns, denied, rights).next;
+  };
+  OwnRights user;
+  user.root = false;
+  EXPECT_EQ(next(user), "Run godwit as root (it traces QEMU's process and reads its memory).");
+  EXPECT_EQ(next(user, Side::kDestination), "Run godwit as root (it opens QEMU's memory).");
+  const struct {
+    OwnRights rights;
+    const char* named;
+  } cases[] = {{{}, "look in the kernel's and the audit log"},
+               {{.lacks = {"CAP_SYS_PTRACE"}}, "without CAP_SYS_PTRACE"},
+               {{.in_user_namespace = true}, "in a user namespace"},
+               {{.ptrace_off = true}, "with kernel.yama.ptrace_scope=3"},
+               {{.seccomp = true}, "under a seccomp filter"},
+               {{.module_profile = true}, "under an AppArmor or SELinux profile"}};
+  for (const auto& one : cases) {
+    for (const Side side : {Side::kSource, Side::kDestination}) {
+      expect_contains(next(one.rights, side), one.named);
+      EXPECT_EQ(next(one.rights, side).find("as root"), std::string::npos) << next(one.rights, side);
+    }
+  }
+  const OwnRights all{true, {"CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE"}, true, true, true, true};
+  EXPECT_LE(next(all).size(), 260U) << next(all);
+  EXPECT_EQ(describe_failed_probe(denied).find("as root") == std::string::npos, own_rights().root);
 }
 
 TEST(ErrorText, EndsTheFirstLineWithOneFullStop) {
@@ -127,7 +156,6 @@ TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
   const std::string text = describe_failed_probe(Error{ErrorKind::kNotFound, "no monitor", 0});
   EXPECT_EQ(text,
             "Could not look at the VM: no monitor.\nNo VM was moved.\nMend what is named above, and probe again.");
-  expect_contains(describe_failed_probe(Error{ErrorKind::kNoPermission, "no", 0}), "as root");
 }
 
 TEST(ErrorDocument, ListsEveryStateAndAdvice) {
@@ -137,9 +165,11 @@ TEST(ErrorDocument, ListsEveryStateAndAdvice) {
   for (const Side side : {Side::kSource, Side::kDestination}) {
     for (const Outcome outcome : kFailures) {
       for (const ErrorKind kind : all_kinds()) {
-        const Explanation said = explain(side, outcome, Error{kind, "x", 0});
-        expect_contains(document, said.state);
-        expect_contains(document, said.next);
+        for (const OwnRights& rights : {OwnRights{.root = false}, OwnRights{}}) {
+          const Explanation said = explain(side, outcome, Error{kind, "x", 0}, rights);
+          expect_contains(document, said.state);
+          expect_contains(document, said.next);
+        }
       }
     }
   }

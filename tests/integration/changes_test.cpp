@@ -331,6 +331,26 @@ void change_while_copying(const Change& change, QemuVersion version) {
   ASSERT_OK(scene->expect_next_migration_succeeds());
 }
 
+class ChangedDestination : public ::testing::TestWithParam<QemuVersion> {};
+
+/// What was compared with the source must still be there when the destination says that it is prepared.
+TEST_P(ChangedDestination, IsRefusedByNameAndTheSourceGoesOn) {
+  QemuOptions options = quiet_vm();
+  options.version = GetParam();
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(failing_at("copying", "stop")));
+  ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_OK(run(scene->sink(), "device_add", {{"driver", "e1000"}, {"id", "nic1"}, {"addr", "0x10"}, {"romfile", ""}}));
+  ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
+  ASSERT_OK(
+      scene->expect_source_runs({"the destination's QEMU has been changed", "device 'nic1' (e1000) has been added"}));
+  ASSERT_OK(scene->expect_next_migration_succeeds());
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, ChangedDestination, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
+                         [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
 struct Case {
   Change (*change)();
   QemuVersion version;

@@ -2,7 +2,9 @@
 // as they were; what differs only in what backs it is moved.
 //
 // The guest is SeaBIOS, which finds nothing to boot: what is refused never gets to the guest's memory.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mount.h>
 
 #include <fstream>
 #include <functional>
@@ -195,6 +197,71 @@ TEST_P(MachineFit, OtherBackendsAreMoved) {
   Machine source;
   source.netdev = "socket,id=n0,udp=127.0.0.1:9,localaddr=127.0.0.1:0";
   expect_moved(options(source), sink);
+}
+
+/// An overlay that both sides open, on a base that is another file at the sink.
+TEST_P(MachineFit, OverlaysAreComparedDownToTheirBase) {
+  const auto at = [&](const char* name) { return (folder_.path() / name).string(); };
+  write_image(at("other.img"), 8 * kMiB, 'o');
+  {
+    // QEMU itself makes the overlay.
+    ASSIGN_OR_SKIP(maker, TestQemu::start(options(Machine{})));
+    ASSERT_OK(
+        maker->monitor().execute("blockdev-snapshot-sync", {{"device", "d0"}, {"snapshot-file", at("over.qcow2")}}));
+  }
+  const auto with_base = [&](const std::string& base) {
+    Machine machine;
+    machine.first = "virtio-blk-pci,id=system,drive=o0,addr=05.0,serial=s0";
+    machine.first_image = "copy.img";  // of a drive that no device uses: it would lock the base
+    machine.more = {"-blockdev", "driver=file,node-name=of,filename=" + at("over.qcow2"),
+                    "-blockdev", "driver=file,node-name=bf,read-only=on,filename=" + base,
+                    "-blockdev", "driver=raw,node-name=b0,read-only=on,file=bf",
+                    "-blockdev", "driver=qcow2,node-name=o0,file=of,backing=b0"};
+    return machine;
+  };
+  ASSIGN_OR_SKIP(source, TestQemu::start(options(with_base(at("system.img")))));
+  ASSERT_NO_FATAL_FAILURE(expect_refused(
+      *source, {"another base",
+                [&](Machine& m) { m = with_base(at("other.img")); },
+                {"backing image 1 of 1 of disk 'system' at PCI 05.0", "system.img", "other.img", "--any-disks"}}));
+}
+
+/// A server that is gone: whoever asks for a file there waits for ever. Both QEMUs have had theirs open before.
+TEST_P(MachineFit, SilentStorageIsNamedAndRefusesNothing) {
+  const auto with_guest = [&](bool incoming) {
+    QemuOptions o = options(Machine{});
+    o.size = 128 * kMiB;
+    o.guest = guest_image();
+    o.guest_line = quiet_vm().guest_line;
+    o.incoming = incoming;
+    return o;
+  };
+  ASSIGN_OR_SKIP(source, TestQemu::start(with_guest(false)));
+  ASSIGN_OR_SKIP(sink, TestQemu::start(with_guest(true)));
+  UniqueFd fuse(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  const auto served = fmt::format("fd={},rootmode=40000,user_id=0,group_id=0", fuse.get());
+  if (!fuse || ::mount("dead", folder_.path().c_str(), "fuse", 0, served.c_str()) != 0) {
+    GTEST_SKIP() << "no FUSE file system can be mounted here";
+  }
+  // The images are out of reach; the guests and their QEMUs need them no more than they have them.
+  const auto moved = [&]() -> Status {
+    const auto receiver = TRY(start_receive(*sink));
+    const auto sender = TRY(start_send(*source, TRY(receiver->listening_at(seconds(60)))));
+    const auto sent = TRY(sender->wait(seconds(120)));
+    const auto received = TRY(receiver->wait(seconds(120)));
+    for (const auto& text : {sender->errors(), receiver->errors()}) {
+      if (!says(text, "disk 'system' at PCI 05.0: whether it is the same disk on both sides cannot be told") ||
+          !says(text, "does not answer")) {
+        return fail(ErrorKind::kProtocol, "no warning in: " + text);
+      }
+    }
+    if (sent.code == 0 && received.code == 0) return {};
+    return fail(ErrorKind::kProtocol, sender->errors() + receiver->errors());
+  }();
+  fuse.reset();
+  ::umount2(folder_.path().c_str(), MNT_DETACH);
+  ASSERT_OK(moved);
+  EXPECT_EQ(sink->status().value_or("gone"), "running");
 }
 
 TEST_P(MachineFit, AnyVmAndAnyDisksAreTaken) {

@@ -49,6 +49,11 @@ Disk read_only(Disk disk) {
   return disk;
 }
 
+Disk of_format(const std::string& format, Disk disk) {
+  disk.format = format;
+  return disk;
+}
+
 enum class Says { kNothing, kWarning, kRefusal };
 
 struct Case {
@@ -60,7 +65,7 @@ struct Case {
 };
 
 TEST(Disks, WhatIsTheSameAndWhatIsNot) {
-  const SampleMatch none, all{16, 16}, most{13, 16}, few{1, 16};
+  const SampleMatch none, all{16, 16}, most{13, 16}, few{1, 16}, nearly_empty{0, 3};
   const Case cases[] = {
       {"one host, the file itself", local(5), local(5), true, all, Says::kNothing},
       {"one host, its guest writes meanwhile", local(5), local(5), true, few, Says::kNothing},
@@ -88,6 +93,26 @@ TEST(Disks, WhatIsTheSameAndWhatIsNot) {
       {"two hosts, one world-wide name", block("naa.5", 7), block("naa.5", 9), false, all, Says::kNothing},
       {"two hosts, two names", block("naa.5", 7), block("naa.6", 7), false, all, Says::kRefusal},
       {"two hosts, no names", block("", 7), block("", 7), false, all, Says::kWarning},
+      {"two hosts, one tells a world-wide name, the other a serial number", block("naa.5", 7), block("QM1", 7), false,
+       all, Says::kWarning},
+      {"two hosts, one by multipath, one by a path, one name", block("mpath-3500a0b", 7), block("naa.500a0b", 9), false,
+       all, Says::kNothing},
+      {"two hosts, one by multipath, one by a path, two names", block("mpath-3500a0b", 7), block("naa.500a0c", 9),
+       false, all, Says::kRefusal},
+      {"two hosts, a logical volume and a SCSI disk", block("LVM-abc", 7), block("naa.5", 7), false, all,
+       Says::kWarning},
+      {"two hosts, two logical volumes", block("LVM-abc", 7), block("LVM-abd", 7), false, all, Says::kRefusal},
+      {"two hosts, one encrypted disk that each calls otherwise", block("CRYPT-LUKS2-1f-vm1", 7),
+       block("CRYPT-LUKS2-1f-root", 7), false, all, Says::kNothing},
+      {"two hosts, a name and none", block("naa.5", 7), block("", 7), false, all, Says::kWarning},
+      {"two hosts, no names, a nearly empty disk that its guest writes", block("", 7), block("", 7), false,
+       nearly_empty, Says::kWarning},
+      {"two hosts, NFS, a nearly empty disk that its guest writes", nfs(5), nfs(5), false, nearly_empty,
+       Says::kNothing},
+      {"two hosts, CIFS that does not number its files", file_on(Storage::kUnknown, "cifs", 5),
+       file_on(Storage::kUnknown, "cifs", 6), false, all, Says::kWarning},
+      {"two hosts, one node with a raw layer and one without", nfs(5), of_format("file", nfs(5)), false, all,
+       Says::kNothing},
       {"two hosts, no names, other content", block("", 7), block("", 7), false, few, Says::kRefusal},
       {"two hosts, one address", address("nbd://store/vm1"), address("nbd://store/vm1"), false, none, Says::kNothing},
       {"two hosts, each its own", address("nbd://localhost/vm1"), address("nbd://localhost/vm1"), false, none,
@@ -98,7 +123,7 @@ TEST(Disks, WhatIsTheSameAndWhatIsNot) {
        Says::kWarning},
   };
   for (const auto& one : cases) {
-    const auto found = compare_disks({one.source}, {one.sink}, one.same_host, {one.match});
+    const auto found = compare_disks({one.source}, {one.sink}, one.same_host, {DiskMatch{one.match, {}}});
     EXPECT_THAT(found.refusals, SizeIs(one.says == Says::kRefusal ? 1 : 0)) << one.name;
     EXPECT_THAT(found.warnings, SizeIs(one.says == Says::kWarning ? 1 : 0)) << one.name;
   }
@@ -139,6 +164,76 @@ TEST(Disks, TwoThatAreSwappedAreNamed) {
   sink = source;
   std::swap(sink[0].file, sink[1].file);
   EXPECT_THAT(compare_disks(source, sink, false, {}).refusals, SizeIs(2));
+}
+
+/// An overlay on NFS that both hosts open, on base images that may be anywhere.
+Disk overlay(std::vector<Disk> layers) {
+  Disk disk = nfs(9);
+  disk.format = "qcow2";
+  disk.layers_told = true;
+  for (Disk& layer : layers) layer.read_only = true;
+  disk.layers = std::move(layers);
+  return disk;
+}
+
+TEST(Disks, WhatLiesUnderAnOverlayIsComparedToo) {
+  const SampleMatch none, all{16, 16}, most{13, 16}, one_of_two{1, 2};
+  Disk smaller = nfs(5);
+  smaller.size = 1 << 20;
+  Disk silent = file_on(Storage::kUnknown, "", 0);
+  silent.silent = true;
+  const struct {
+    const char* name;
+    std::vector<Disk> source, sink;
+    bool same_host;
+    SampleMatch match;
+    Says says;
+  } cases[] = {
+      {"no layers", {}, {}, false, none, Says::kNothing},
+      {"one base", {nfs(5)}, {nfs(5)}, false, all, Says::kNothing},
+      {"one base that nobody read", {nfs(5)}, {nfs(5)}, false, none, Says::kNothing},
+      {"the same base on one host", {local(5)}, {local(5)}, true, none, Says::kNothing},
+      {"a copy of the base at each host", {local(5)}, {local(6)}, false, all, Says::kNothing},
+      {"a copy that nobody could read", {local(5)}, {local(6)}, false, none, Says::kWarning},
+      {"another base", {local(5)}, {local(6)}, false, most, Says::kRefusal},
+      {"another base of which little can be seen", {local(5)}, {local(6)}, false, one_of_two, Says::kRefusal},
+      {"another base on one host", {local(5)}, {local(6)}, true, most, Says::kRefusal},
+      {"a base of another size", {nfs(5)}, {smaller}, false, all, Says::kRefusal},
+      {"a base in another format", {nfs(5)}, {of_format("qcow2", nfs(5))}, false, all, Says::kRefusal},
+      {"a base less", {nfs(5), nfs(6)}, {nfs(5)}, false, all, Says::kRefusal},
+      {"no base", {nfs(5)}, {}, false, all, Says::kRefusal},
+      {"a base on storage that does not answer", {nfs(5)}, {silent}, false, none, Says::kWarning},
+  };
+  for (const auto& one : cases) {
+    const std::vector<SampleMatch> matches(one.source.size(), one.match);
+    const auto found =
+        compare_disks({overlay(one.source)}, {overlay(one.sink)}, one.same_host, {DiskMatch{{16, 16}, matches}});
+    EXPECT_THAT(found.refusals, SizeIs(one.says == Says::kRefusal ? 1 : 0)) << one.name;
+    EXPECT_THAT(found.warnings, SizeIs(one.says == Says::kWarning ? 1 : 0)) << one.name;
+  }
+  // A side that does not tell is not contradicted.
+  Disk older = overlay({});
+  older.layers_told = false;
+  EXPECT_THAT(compare_disks({older}, {overlay({nfs(5)})}, false, {}).refusals, IsEmpty());
+}
+
+TEST(Disks, AnImageUnderAnOverlayIsNamed) {
+  const auto found = compare_disks({overlay({nfs(5), local(7)})}, {overlay({nfs(5), local(8)})}, false,
+                                   {DiskMatch{{}, {{16, 16}, {2, 16}}}});
+  EXPECT_THAT(found.refusals,
+              ElementsAre(AllOf(HasSubstr("backing image 2 of 2 of disk 'vb' at PCI 03.0"), HasSubstr("inode 7"),
+                                HasSubstr("inode 8"), HasSubstr("2 of 16"), HasSubstr("--any-disks"))));
+  const auto shorter = compare_disks({overlay({nfs(5), local(7)})}, {overlay({nfs(5)})}, false, {});
+  EXPECT_THAT(shorter.refusals, ElementsAre(AllOf(HasSubstr("2 backing images at the source"),
+                                                  HasSubstr("1 at the sink"), HasSubstr("--any-disks"))));
+}
+
+TEST(Disks, StorageThatDoesNotAnswerIsSaidAndRefusesNothing) {
+  Disk silent = file_on(Storage::kUnknown, "", 0);
+  silent.silent = true;
+  const auto found = compare_disks({silent}, {nfs(5)}, false, {});
+  EXPECT_THAT(found.refusals, IsEmpty());
+  EXPECT_THAT(found.warnings, ElementsAre(AllOf(HasSubstr("disk 'vb'"), HasSubstr("does not answer"))));
 }
 
 TEST(Disks, FirmwareFilesMayBeOthersAndEmptyDrivesFit) {

@@ -69,7 +69,7 @@ TEST(Fit, ContentIsReadForTheDiskAtTheSamePlace) {
   const auto answer = [](unsigned equal) {
     return [equal](const Disk& a, const Disk& b) {
       EXPECT_EQ(a.name, b.name);
-      return SampleMatch{equal, 16};
+      return DiskMatch{{equal, 16}, {}};
     };
   };
   EXPECT_THAT(fit(source, sink, {}, answer(0)).refusals, ElementsAre(HasSubstr("0 of 16")));

@@ -93,6 +93,52 @@ TEST(DeviceTree, PropertiesAreThoseOfTheGuest) {
   EXPECT_THAT(find(devices, "PCI 09.0 / USB 1")->properties, Not(Contains(Key("port"))));
 }
 
+/// What only says how the host works for a device may differ between the sides; what a guest's driver is told may not.
+TEST(DeviceTree, PropertiesOfTheHostAreNotCompared) {
+  const struct {
+    const char* line;
+    bool compared;
+    const char* why;
+  } cases[] = {
+      {"prealloc = true", false, "how virtio-mem gets its memory"},
+      {"dynamic-memslots = true", false, "how KVM maps it"},
+      {"stats = true", false, "virtio-gpu counts frames for its operator"},
+      {"ioeventfd = true", false, "how the host is notified"},
+      {"iothread = \"io0\"", false, "which of the host's threads works"},
+      {"iothread-vq-mapping = <null>", false, "which of the host's threads works"},
+      {"request-merging = true", false, "how the host reads its disk"},
+      {"share-rw = true", false, "who else may open the image"},
+      {"account-failed = true", false, "what QEMU counts"},
+      {"backend_defaults = \"on\"", false, "where limits come from; the limits themselves are compared"},
+      {"write-cache = \"on\"", false, "the guest sets it, and it is in the stream"},
+      {"x-txtimer = 150000", false, "how long the host collects packets"},
+      {"x-txburst = 256", false, "how many packets the host sends at once"},
+      {"tx = \"bh\"", false, "by what the host sends packets"},
+      {"x-disable-legacy-check = true", false, "follows the machine type"},
+      {"guest-stats-polling-interval = 2", false, "how often the host asks the balloon"},
+      {"max-bytes = 1024", false, "how much randomness the host gives"},
+      {"drive = \"d0\"", false, "what backs it"},
+      {"netdev = \"n0\"", false, "what backs it"},
+      {"queue-size = 256", true, "the driver is told the length of its rings"},
+      {"rx_queue_size = 256", true, "the driver is told the length of its rings"},
+      {"tx_queue_size = 256", true, "the driver is told it; QEMU prints what it uses"},
+      {"num-queues = 4", true, "the driver is told it"},
+      {"event_idx = true", true, "a feature"},
+      {"discard = true", true, "a feature"},
+      {"free-page-reporting = true", true, "a feature"},
+      {"seg-max-adjust = true", true, "the driver is told how long a request may be"},
+  };
+  for (const auto& one : cases) {
+    const std::string tree = std::string("bus: pci.0\n  type PCI\n  dev: virtio-x-pci, id \"v\"\n    addr = 03.0\n") +
+                             "    bus: virtio-bus\n      type virtio-pci-bus\n      dev: virtio-x-device, id \"\"\n" +
+                             "        " + one.line + "\n";
+    const std::string name = std::string(one.line).substr(0, std::string_view(one.line).find(" = "));
+    const auto devices = comparable_devices(parse_device_tree(tree));
+    ASSERT_EQ(devices.size(), 1u);
+    EXPECT_EQ(devices[0].properties.contains(name), one.compared) << one.line << ": " << one.why;
+  }
+}
+
 TEST(DeviceTree, AnythingIsSurvived) {
   EXPECT_TRUE(parse_device_tree("").empty());
   EXPECT_TRUE(parse_device_tree("unknown command: 'info qtree'\n").empty());

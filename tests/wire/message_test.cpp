@@ -250,16 +250,25 @@ TEST(FingerprintJson, KeepsTheLimitsOfTheMachine) {
     for (std::size_t i = 0; i <= kMaxProperties; ++i) f.machine_properties[std::to_string(i)] = "";
   }));
   EXPECT_FALSE(is_read([](F& f) { f.disks.resize(1), f.disks[0].samples.resize(kMaxSamples + 1); }));
+  const auto with_layers = [](F& f, std::size_t count) {
+    f.disks.resize(1);
+    f.disks[0].layers_told = true;
+    f.disks[0].layers.resize(count);
+  };
+  EXPECT_TRUE(is_read([&](F& f) { with_layers(f, kMaxLayers); }));
+  EXPECT_FALSE(is_read([&](F& f) { with_layers(f, kMaxLayers + 1); }));
 }
 
 TEST(FingerprintJson, OptionalKeysOfAWrongTypeAreRefused) {
   const std::string rest = fingerprint_to_json(sample_fingerprint()).substr(1);
   ASSERT_TRUE(fingerprint_from_json("{" + rest));
-  for (const char* key : {R"("uuid":1)", R"("physical_bits":"40")", R"("topology":[])", R"("topology":{"maxcpus":-1})",
-                          R"("cpu_places":[1])", R"("memory":[{"name":"x"}])", R"("memory":[1])", R"("devices":{})",
-                          R"("devices":[{"place":"x"}])", R"("devices":[{"place":"x","type":"y","properties":[]}])",
-                          R"("disks":[{"name":"x"}])", R"("disks":[{"name":"x","size":1,"inserted":1}])",
-                          R"("disks":[{"name":"x","size":1,"samples":[0]}])"}) {
+  for (const char* key :
+       {R"("uuid":1)", R"("physical_bits":"40")", R"("topology":[])", R"("topology":{"maxcpus":-1})",
+        R"("cpu_places":[1])", R"("memory":[{"name":"x"}])", R"("memory":[1])", R"("devices":{})",
+        R"("devices":[{"place":"x"}])", R"("devices":[{"place":"x","type":"y","properties":[]}])",
+        R"("disks":[{"name":"x"}])", R"("disks":[{"name":"x","size":1,"inserted":1}])",
+        R"("disks":[{"name":"x","size":1,"samples":[0]}])", R"("disks":[{"name":"x","size":1,"layers":[0]}])",
+        R"("disks":[{"name":"x","size":1,"layers":[{"name":"y"}]}])"}) {
     const auto read = fingerprint_from_json("{" + std::string(key) + "," + rest);
     ASSERT_FALSE(read) << key;
     EXPECT_EQ(read.error().kind, ErrorKind::kProtocol);

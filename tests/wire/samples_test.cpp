@@ -93,7 +93,7 @@ void fill_machine(Fingerprint& fingerprint, std::mt19937_64& random) {
   fingerprint.machine_properties = random_texts(random);
 }
 
-Disk random_disk(std::mt19937_64& random) {
+Disk random_disk(std::mt19937_64& random, bool with_layers = true) {
   Disk disk;
   for (std::string* text :
        {&disk.place, &disk.name, &disk.node, &disk.format, &disk.file, &disk.file_system, &disk.block_id}) {
@@ -101,11 +101,13 @@ Disk random_disk(std::mt19937_64& random) {
   }
   for (std::uint64_t* number : {&disk.size, &disk.device, &disk.inode, &disk.sample_key})
     *number = random_number(random);
-  for (bool* flag : {&disk.inserted, &disk.read_only, &disk.firmware, &disk.direct, &disk.no_flush}) {
+  for (bool* flag : {&disk.inserted, &disk.read_only, &disk.firmware, &disk.direct, &disk.no_flush, &disk.silent}) {
     *flag = random() % 2 == 0;
   }
   disk.storage = static_cast<Storage>(random() % 4);
   for (auto n = random() % 64; n > 0; --n) disk.samples.push_back({random_number(random), random_number(random)});
+  disk.layers_told = with_layers && random() % 2 == 0;
+  for (auto n = disk.layers_told ? random() % 4 : 0; n > 0; --n) disk.layers.push_back(random_disk(random, false));
   return disk;
 }
 

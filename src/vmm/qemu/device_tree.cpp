@@ -184,7 +184,9 @@ bool is_seen_by_guests(const std::string& name) {
 bool is_virtio_feature(const std::string& name, const std::string& value) {
   static constexpr auto kOthers = std::to_array<std::string_view>(
       {"use-started", "use-disabled-flag", "request-merging", "report-discard-granularity", "share-rw", "ioeventfd",
-       "account-invalid", "account-failed", "write-cache", "qemu-4-0-config-size", "legacy-iothread"});
+       "account-invalid", "account-failed", "write-cache", "qemu-4-0-config-size", "legacy-iothread",
+       // how the host gets memory for it, whether QEMU counts for its operator, where limits come from
+       "prealloc", "dynamic-memslots", "stats", "backend_defaults"});
   return is_switch(value) && !name.starts_with("x-") &&
          std::find(kOthers.begin(), kOthers.end(), name) == kOthers.end();
 }

@@ -1,8 +1,13 @@
 #include "vmm/qemu/disk_images.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
 
+#include "base/random.h"
 #include "vmm/qemu/device_tree.h"
 #include "vmm/qemu/image_file.h"
 #include "vmm/qemu/json_access.h"
@@ -18,6 +23,9 @@ constexpr std::size_t kMaxFile = 512;
 constexpr std::size_t kMostParts = 16;
 constexpr std::size_t kFewestParts = 4;
 constexpr std::size_t kMostSamples = 256;
+// Of one overlay (wire/limits.h), and of all together: far more than anybody has, and few enough for one message.
+constexpr std::size_t kMostLayersOfOne = 64;
+constexpr std::size_t kMostLayers = 512;
 
 /// "/machine/peripheral/vb/virtio-backend" and "vb" are of the device with the id vb.
 std::string id_in(std::string qdev) {
@@ -74,9 +82,44 @@ std::string name_for_people(const std::string& id, const Json& block) {
   return "without a name";
 }
 
-Disk describe(const Json& block, const TreeDevice* device, const std::string& id) {
+/// What a filter shows is what lies under it, and filters are the host's affair: a throttled disk is the same disk.
+bool is_filter(const Json& image) {
+  static constexpr auto kFilters = std::to_array<std::string_view>(
+      {"throttle", "copy-on-read", "preallocate", "copy-before-write", "snapshot-access", "blkdebug", "blklogwrites"});
+  return std::find(kFilters.begin(), kFilters.end(), text_at(image, "format")) != kFilters.end();
+}
+
+const Json* without_filters(const Json* image) {
+  while (is_filter(*image) && member(*image, "backing-image").is_object()) image = &member(*image, "backing-image");
+  return image;
+}
+
+void describe_image(const Json& image, Disk& disk) {
+  disk.format = text_at(image, "format").substr(0, kMaxName);
+  disk.size = number_at(image, "virtual-size");
+  disk.file = without_credentials(text_at(image, "filename")).substr(0, kMaxFile);
+}
+
+/// `room`: how many may still be told of. A chain that is not told whole is not told at all.
+void describe_layers(const Json& image, std::size_t& room, Disk& disk) {
+  std::vector<Disk> layers;
+  const Json* under = &member(image, "backing-image");
+  while (under->is_object()) {
+    under = without_filters(under);
+    if (layers.size() == kMostLayersOfOne || layers.size() == room) return;
+    Disk& layer = layers.emplace_back();
+    layer.read_only = true;
+    describe_image(*under, layer);
+    under = &member(*under, "backing-image");
+  }
+  room -= layers.size();
+  disk.layers_told = true;
+  disk.layers = std::move(layers);
+}
+
+Disk describe(const Json& block, const TreeDevice* device, const std::string& id, std::size_t& room) {
   const Json& inserted = member(block, "inserted");
-  const Json& image = member(inserted, "image");
+  const Json& image = *without_filters(&member(inserted, "image"));
   const Json& cache = member(inserted, "cache");
   Disk disk;
   disk.place = device == nullptr ? std::string() : device->place;
@@ -84,13 +127,62 @@ Disk describe(const Json& block, const TreeDevice* device, const std::string& id
   disk.name = name_for_people(id, block);
   disk.inserted = !inserted.is_null();
   disk.node = text_at(inserted, "node-name").substr(0, kMaxName);
-  disk.format = text_at(image, "format").substr(0, kMaxName);
-  disk.size = number_at(image, "virtual-size");
   disk.read_only = bool_at(inserted, "ro");
   disk.direct = bool_at(cache, "direct");
   disk.no_flush = bool_at(cache, "no-flush");
-  disk.file = without_credentials(text_at(image, "filename")).substr(0, kMaxFile);
+  describe_image(image, disk);
+  if (disk.inserted && !disk.firmware) describe_layers(image, room, disk);
   return disk;
+}
+
+/// Images that can be looked at, and what is asked of each.
+class Questions {
+ public:
+  Questions(Qmp& qmp, const RemoteProcess& process) : qmp_(qmp), process_(process) {}
+
+  void add(Disk& image, ImageQuestion question) {
+    auto path = path_of_image(qmp_, process_, image.file);
+    if (!path) return;
+    question.path = *std::move(path);
+    images_.push_back(&image);
+    questions_.push_back(std::move(question));
+  }
+
+  template <typename Take>
+  void ask(Take take) {
+    const auto answers = look_at_images(process_, questions_);
+    for (std::size_t i = 0; i < answers.size(); ++i) take(*images_[i], answers[i]);
+  }
+
+ private:
+  Qmp& qmp_;
+  const RemoteProcess& process_;
+  std::vector<Disk*> images_;
+  std::vector<ImageQuestion> questions_;
+};
+
+SampleMatch matches_of(const Disk& source, const ImageAnswer& found) {
+  SampleMatch match;
+  if (found.state != ImageAnswer::State::kLookedAt) return match;
+  for (const ImageSample& here : found.samples) {
+    const auto there = std::find_if(source.samples.begin(), source.samples.end(),
+                                    [&](const ImageSample& sample) { return sample.offset == here.offset; });
+    if (there == source.samples.end()) continue;
+    ++match.read;
+    if (there->hash == here.hash) ++match.equal;
+  }
+  return match;
+}
+
+ImageQuestion question_about(const Disk& source) {
+  ImageQuestion question;
+  question.key = source.sample_key;
+  for (const ImageSample& sample : source.samples) {
+    if (sample.offset % 4096 == 0 && sample.offset <= (std::uint64_t{1} << 62)) {
+      question.offsets.push_back(sample.offset);
+    }
+  }
+  return question;
 }
 
 }  // namespace
@@ -100,31 +192,63 @@ Result<std::vector<Disk>> list_disks(Qmp& qmp, const RemoteProcess& process) {
   const Json blocks = TRY(query_array(qmp, "query-block"));
   if (blocks.empty()) return disks;
   const auto tree = parse_device_tree(TRY(qmp.human("info qtree")));
+  std::size_t room = kMostLayers;
   for (const Json& block : blocks) {
     const TreeDevice* device = find_device(tree, block);
     if ((device == nullptr && text_at(block, "qdev").empty()) || disks.size() == kMaxDisks) continue;
-    Disk disk = describe(block, device, id_of(tree, device));
-    if (disk.inserted) {
-      if (const auto file = open_image(qmp, process, disk.file)) identify_image(file->get(), disk);
-    }
-    disks.push_back(std::move(disk));
+    disks.push_back(describe(block, device, id_of(tree, device), room));
   }
+  Questions questions(qmp, process);
+  for (Disk& disk : disks) {
+    if (disk.inserted) questions.add(disk, {});
+    for (Disk& layer : disk.layers) questions.add(layer, {});
+  }
+  questions.ask([&](Disk& image, const ImageAnswer& found) { identify_image(process, found, image); });
   return disks;
 }
 
-void sample_disks(Qmp& qmp, const RemoteProcess& process, std::vector<Disk>& disks) {
-  if (disks.empty()) return;
-  const auto parts = std::clamp(kMostSamples / disks.size(), kFewestParts, kMostParts);
+Status sample_disks(Qmp& qmp, const RemoteProcess& process, std::vector<Disk>& disks) {
+  std::vector<Disk*> images;
   for (Disk& disk : disks) {
     if (!disk.inserted || disk.firmware) continue;
-    if (const auto file = open_image(qmp, process, disk.file)) (void)take_samples(file->get(), parts, disk);
+    images.push_back(&disk);
+    for (Disk& layer : disk.layers) images.push_back(&layer);
   }
+  if (images.empty()) return {};
+  const auto parts = std::clamp(kMostSamples / images.size(), kFewestParts, kMostParts);
+  Questions questions(qmp, process);
+  for (Disk* image : images) {
+    TRY(fill_with_random(std::as_writable_bytes(std::span(&image->sample_key, 1))));
+    if (!image->silent) questions.add(*image, {.path = {}, .parts = parts, .offsets = {}, .key = image->sample_key});
+  }
+  questions.ask([](Disk& image, const ImageAnswer& found) {
+    if (found.state == ImageAnswer::State::kSilent) image.silent = true;
+    image.samples = found.samples;
+  });
+  return {};
 }
 
-SampleMatch match_disk(Qmp& qmp, const RemoteProcess& process, const Disk& source, const Disk& sink) {
-  if (source.samples.empty() || !sink.inserted) return {};
-  const auto file = open_image(qmp, process, sink.file);
-  return file ? match_samples(file->get(), source) : SampleMatch{};
+DiskMatch match_disk(Qmp& qmp, const RemoteProcess& process, const Disk& source, const Disk& sink) {
+  DiskMatch match;
+  match.layers.resize(source.layers.size());
+  if (!sink.inserted) return match;
+  Questions questions(qmp, process);
+  std::map<const Disk*, std::pair<const Disk*, SampleMatch*>> pairs;
+  Disk image = sink;
+  const auto add = [&](Disk& here, const Disk& there, SampleMatch& into) {
+    if (there.samples.empty() || here.silent) return;
+    pairs[&here] = {&there, &into};
+    questions.add(here, question_about(there));
+  };
+  add(image, source, match.image);
+  for (std::size_t i = 0; i < std::min(image.layers.size(), source.layers.size()); ++i) {
+    add(image.layers[i], source.layers[i], match.layers[i]);
+  }
+  questions.ask([&](Disk& here, const ImageAnswer& found) {
+    const auto& [there, into] = pairs.at(&here);
+    *into = matches_of(*there, found);
+  });
+  return match;
 }
 
 }  // namespace godwit::qemu

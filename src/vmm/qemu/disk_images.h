@@ -12,10 +12,11 @@ namespace godwit::qemu {
 /// Disks that a device of the guest uses. What cannot be opened or looked into is told as far as QEMU tells it.
 Result<std::vector<Disk>> list_disks(Qmp& qmp, const RemoteProcess& process);
 
-/// Takes samples of the content, for the sink to compare. Best effort: a disk that cannot be read gets none.
-void sample_disks(Qmp& qmp, const RemoteProcess& process, std::vector<Disk>& disks);
+/// Takes samples of the content, of backing images too, for the sink to compare. Best effort: a disk that cannot be
+/// read gets none. An error only if there is no random key.
+Status sample_disks(Qmp& qmp, const RemoteProcess& process, std::vector<Disk>& disks);
 
 /// Whether the sink's image has what the source's samples say; nothing read where it cannot be.
-SampleMatch match_disk(Qmp& qmp, const RemoteProcess& process, const Disk& source, const Disk& sink);
+DiskMatch match_disk(Qmp& qmp, const RemoteProcess& process, const Disk& source, const Disk& sink);
 
 }  // namespace godwit::qemu

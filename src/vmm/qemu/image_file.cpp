@@ -1,29 +1,23 @@
 #include "vmm/qemu/image_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "base/random.h"
+#include "attach/proc_files.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
 namespace {
 
-constexpr std::size_t kSampleBytes = 4096;
+// Hosts with thousands of containers have some MiB of it.
+constexpr std::size_t kMaxMountBytes = std::size_t{16} << 20;
 
 struct FileSystem {
   std::uint64_t magic;
@@ -62,19 +56,6 @@ Result<std::string> path_of_set(Qmp& qmp, const RemoteProcess& process, std::str
   return fail(ErrorKind::kNotFound, "QEMU does not list this descriptor set");
 }
 
-/// Whether the process holds this very file: its name may have been given to another one since.
-bool has_open(pid_t pid, int fd) {
-  struct stat wanted {};
-  if (::fstat(fd, &wanted) != 0) return false;
-  std::error_code ignored;
-  for (const auto& each : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), ignored)) {
-    struct stat found {};
-    if (::stat(each.path().c_str(), &found) != 0) continue;
-    if (found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino) return true;
-  }
-  return false;
-}
-
 std::string first_line(const std::string& path) {
   std::ifstream file(path);
   std::string line;
@@ -95,112 +76,56 @@ std::string block_id_of(dev_t device) {
   return {};
 }
 
-/// Not for secrets: so that no two different pieces look alike by chance, and no prepared ones can.
-std::uint64_t hash_of(std::span<const std::byte> piece, std::uint64_t key) {
-  std::uint64_t hash = key ^ (piece.size() * 0x9e3779b97f4a7c15);
-  for (std::size_t i = 0; i + 8 <= piece.size(); i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, piece.data() + i, sizeof word);
-    hash = (std::rotl(hash ^ word, 29) * 0xbf58476d1ce4e5b9) + key;
-  }
-  hash = (hash ^ (hash >> 30)) * 0x94d049bb133111eb;
-  return hash ^ (hash >> 31);
-}
-
-/// For O_DIRECT.
-struct alignas(kSampleBytes) Piece {
-  std::array<std::byte, kSampleBytes> bytes{};
-};
-
-/// The piece at `offset`, zeros behind the end of the file; whether any of it could be read.
-bool read_piece(int fd, std::uint64_t offset, Piece& piece) {
-  piece.bytes.fill(std::byte{0});
-  const ssize_t length = ::pread(fd, piece.bytes.data(), kSampleBytes, static_cast<off_t>(offset));
-  // Without O_DIRECT it lies in the page cache now: of a disk that others write too it must not be found there later.
-  (void)::posix_fadvise(fd, static_cast<off_t>(offset), kSampleBytes, POSIX_FADV_DONTNEED);
-  return length > 0;
-}
-
-bool is_zero(const Piece& piece) {
-  return std::all_of(piece.bytes.begin(), piece.bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+/// A server may leave it to its clients to number its files (mount option noserverino): then two clients number one
+/// file differently, and two files alike.
+bool numbers_its_files(const RemoteProcess& process, std::uint64_t device) {
+  const auto mounts = read_whole_file(fmt::format("/proc/{}/mountinfo", process.pid()), kMaxMountBytes);
+  return mounts && server_numbers_files(*mounts, device);
 }
 
 }  // namespace
 
-Result<UniqueFd> open_image(Qmp& qmp, const RemoteProcess& process, const std::string& name) {
+Result<std::string> path_of_image(Qmp& qmp, const RemoteProcess& process, const std::string& name) {
   constexpr std::string_view kSet = "/dev/fdset/";
-  std::string path;
-  if (name.starts_with(kSet)) {
-    path = TRY(path_of_set(qmp, process, std::string_view(name).substr(kSet.size())));
-  } else if (name.starts_with('/')) {
-    path = fmt::format("/proc/{}/root{}", process.pid(), name);
-  } else if (name.empty() || name.find(':') != std::string::npos) {
-    return fail(ErrorKind::kUnsupported, "no file");
-  } else {
-    path = fmt::format("/proc/{}/cwd/{}", process.pid(), name);
-  }
-  constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  UniqueFd fd(::open(path.c_str(), kFlags | O_DIRECT));
-  if (!fd) fd = UniqueFd(::open(path.c_str(), kFlags));
-  if (!fd) return fail_os("open " + path);
-  if (!has_open(process.pid(), fd.get())) {
-    return fail(ErrorKind::kNotFound, fmt::format("what is called '{}' now is not what QEMU has open", name));
-  }
-  return fd;
+  if (name.starts_with(kSet)) return path_of_set(qmp, process, std::string_view(name).substr(kSet.size()));
+  if (name.starts_with('/')) return fmt::format("/proc/{}/root{}", process.pid(), name);
+  if (name.empty() || name.find(':') != std::string::npos) return fail(ErrorKind::kUnsupported, "no file");
+  return fmt::format("/proc/{}/cwd/{}", process.pid(), name);
 }
 
-void identify_image(int fd, Disk& disk) {
-  struct stat found {};
-  if (::fstat(fd, &found) != 0) return;
-  if (S_ISBLK(found.st_mode)) {
+bool server_numbers_files(std::string_view mountinfo, std::uint64_t device) {
+  const std::string number = fmt::format(" {}:{} ", major(device), minor(device));
+  while (!mountinfo.empty()) {
+    const auto end = std::min(mountinfo.find('\n'), mountinfo.size());
+    const auto line = mountinfo.substr(0, end);
+    mountinfo.remove_prefix(std::min(end + 1, mountinfo.size()));
+    if (line.find(number) == line.npos) continue;
+    const std::string options = fmt::format(",{},", line.substr(line.rfind(' ') + 1));
+    return options.find(",serverino,") != std::string::npos;
+  }
+  return false;
+}
+
+void identify_image(const RemoteProcess& process, const ImageAnswer& found, Disk& disk) {
+  disk.silent = found.state == ImageAnswer::State::kSilent;
+  if (found.state != ImageAnswer::State::kLookedAt) return;
+  if (S_ISBLK(found.mode)) {
     disk.storage = Storage::kBlock;
-    disk.device = found.st_rdev;
-    disk.block_id = block_id_of(found.st_rdev);
+    disk.device = found.special;
+    disk.block_id = block_id_of(found.special);
     return;
   }
-  if (!S_ISREG(found.st_mode)) return;
-  disk.device = found.st_dev;
-  disk.inode = found.st_ino;
-  struct statfs system {};
-  if (::fstatfs(fd, &system) != 0) return;
-  const auto magic = static_cast<std::uint64_t>(system.f_type) & 0xffffffff;
-  disk.file_system = fmt::format("file system {:#x}", magic);
+  if (!S_ISREG(found.mode)) return;
+  disk.device = found.device;
+  disk.inode = found.inode;
+  if (found.file_system == 0) return;
+  disk.file_system = fmt::format("file system {:#x}", found.file_system);
   for (const auto& known : kFileSystems) {
-    if (known.magic != magic) continue;
+    if (known.magic != found.file_system) continue;
     disk.file_system = known.name;
     disk.storage = known.storage;
   }
-}
-
-Status take_samples(int fd, std::uint64_t parts, Disk& disk) {
-  TRY(fill_with_random(std::as_writable_bytes(std::span(&disk.sample_key, 1))));
-  const off_t end = ::lseek(fd, 0, SEEK_END);
-  if (end < 0) return fail_os("find the size of " + disk.file);
-  const auto size = static_cast<std::uint64_t>(end);
-  Piece piece;
-  for (std::uint64_t part = 0; part < parts; ++part) {
-    const std::uint64_t from = size / parts * part / kSampleBytes * kSampleBytes;
-    const std::uint64_t to = part + 1 == parts ? size : size / parts * (part + 1) / kSampleBytes * kSampleBytes;
-    const off_t data = ::lseek(fd, static_cast<off_t>(from), SEEK_DATA);
-    const std::uint64_t at = data < 0 ? from : static_cast<std::uint64_t>(data) / kSampleBytes * kSampleBytes;
-    if ((data < 0 && errno == ENXIO) || at >= to) continue;
-    if (read_piece(fd, at, piece) && !is_zero(piece))
-      disk.samples.push_back({at, hash_of(piece.bytes, disk.sample_key)});
-  }
-  return {};
-}
-
-SampleMatch match_samples(int fd, const Disk& source) {
-  SampleMatch match;
-  Piece piece;
-  for (const ImageSample& sample : source.samples) {
-    if (sample.offset % kSampleBytes != 0 || sample.offset > (std::uint64_t{1} << 62)) continue;
-    // What lies behind the end of a shorter file is other than what the source has there.
-    (void)read_piece(fd, sample.offset, piece);
-    ++match.read;
-    if (hash_of(piece.bytes, source.sample_key) == sample.hash) ++match.equal;
-  }
-  return match;
+  if (disk.file_system == "cifs" && !numbers_its_files(process, found.device)) disk.storage = Storage::kUnknown;
 }
 
 }  // namespace godwit::qemu

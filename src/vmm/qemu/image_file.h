@@ -1,24 +1,23 @@
-// The file or block device behind a disk of QEMU's, opened from outside for reading: never locked, never written, and
-// read past the page cache where that is possible, so that no old data stays behind in it.
+// The file or block device behind a disk of QEMU's: where it is to be found, and what it is. It is looked at from
+// outside for reading (image_look.h): never locked, never written.
 #pragma once
 
-#include "attach/remote_process.h"
+#include <string_view>
+
 #include "vm/disk.h"
+#include "vmm/qemu/image_look.h"
 #include "vmm/qemu/qmp.h"
 
 namespace godwit::qemu {
 
-/// As QEMU itself sees the name: in its root folder, from its working folder, or by a descriptor that it was given
-/// (/dev/fdset/N). kUnsupported for what is no file ("nbd://..."), else as open(2) fails.
-Result<UniqueFd> open_image(Qmp& qmp, const RemoteProcess& process, const std::string& name);
+/// Where this process finds what QEMU calls so: in QEMU's root folder, from its working folder, or by a descriptor that
+/// it was given (/dev/fdset/N). kUnsupported for what is no file ("nbd://...").
+Result<std::string> path_of_image(Qmp& qmp, const RemoteProcess& process, const std::string& name);
 
 /// What it is: storage, file system, inode, names of a block device.
-void identify_image(int fd, Disk& disk);
+void identify_image(const RemoteProcess& process, const ImageAnswer& found, Disk& disk);
 
-/// A piece with data in each of `parts` equal parts of the image; hashed with `disk.sample_key`, which is drawn here.
-Status take_samples(int fd, std::uint64_t parts, Disk& disk);
-
-/// Reads where `source` has samples.
-SampleMatch match_samples(int fd, const Disk& source);
+/// Whether the mount with this device number says that its server numbers the files; `mountinfo` as in /proc.
+bool server_numbers_files(std::string_view mountinfo, std::uint64_t device);
 
 }  // namespace godwit::qemu

@@ -7,6 +7,7 @@
 
 #include "vmm/qemu/block_activity.h"
 #include "vmm/qemu/configuration.h"
+#include "vmm/qemu/nested_vms.h"
 #include "vmm/qemu/obstacles.h"
 #include "vmm/qemu/ram_blocks.h"
 #include "vmm/qemu/unseen_writers.h"
@@ -41,13 +42,21 @@ Status compare_memory(const QemuVm& vm, const Configuration& now, std::vector<st
   return {};
 }
 
+/// Drives, devices, jobs, exports.
+Result<std::vector<std::string>> find_quick_changes(QemuVm& vm) {
+  std::vector<std::string> changes;
+  name_obstacles(TRY(find_block_activity(*vm.qmp)), changes);
+  const auto now = TRY(read_plugged(*vm.qmp));
+  for (auto& change : find_changes(vm.inspection.configuration.plugged, now)) changes.push_back(std::move(change));
+  return changes;
+}
+
 }  // namespace
 
-Error changed_meanwhile(const std::vector<std::string>& changes) {
+Error changed_meanwhile(const std::vector<std::string>& changes, std::string_view what) {
   const auto named = std::min(changes.size(), kNamed);
-  std::string text =
-      fmt::format("this VM has been changed since the move began: {}",
-                  fmt::join(changes.begin(), changes.begin() + static_cast<std::ptrdiff_t>(named), "; "));
+  std::string text = fmt::format(
+      "{}: {}", what, fmt::join(changes.begin(), changes.begin() + static_cast<std::ptrdiff_t>(named), "; "));
   if (changes.size() > named) text += fmt::format("; and {} more", changes.size() - named);
   return Error{ErrorKind::kRefused, std::move(text)};
 }
@@ -69,11 +78,17 @@ Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm) {
 }
 
 Status look_again_quickly(QemuVm& vm) {
-  std::vector<std::string> changes;
-  name_obstacles(TRY(find_block_activity(*vm.qmp)), changes);
-  const auto now = TRY(read_plugged(*vm.qmp));
-  for (auto& change : find_changes(vm.inspection.configuration.plugged, now)) changes.push_back(std::move(change));
+  auto changes = TRY(find_quick_changes(vm));
+  if (vm.inspection.may_nest && TRY(may_have_run_nested_vms(*vm.qmp))) {
+    name_obstacles({nested_vms_obstacle()}, changes);
+  }
   return changes.empty() ? Status{} : fail(changed_meanwhile(changes));
+}
+
+Status look_again_at_sink(QemuVm& vm) {
+  const auto changes = TRY(find_quick_changes(vm));
+  if (changes.empty()) return {};
+  return fail(changed_meanwhile(changes, "the destination's QEMU has been changed since `godwit receive` began"));
 }
 
 }  // namespace godwit::qemu

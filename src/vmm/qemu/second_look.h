@@ -2,6 +2,8 @@
 // what a migration relies on, and may take a snapshot, plug a disk or begin a backup while memory is copied.
 #pragma once
 
+#include <string_view>
+
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit::qemu {
@@ -13,7 +15,11 @@ Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm);
 /// At disks, devices, jobs and exports: about a millisecond. The guest may stand.
 Status look_again_quickly(QemuVm& vm);
 
+/// The same at a QEMU that waits for a VM, or has just loaded one: what was compared with the source is still there.
+Status look_again_at_sink(QemuVm& vm);
+
 /// The error that says so.
-Error changed_meanwhile(const std::vector<std::string>& changes);
+Error changed_meanwhile(const std::vector<std::string>& changes,
+                        std::string_view what = "this VM has been changed since the move began");
 
 }  // namespace godwit::qemu

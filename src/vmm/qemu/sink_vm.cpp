@@ -24,6 +24,7 @@
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/run_state.h"
+#include "vmm/qemu/second_look.h"
 #include "vmm/qemu/settle.h"
 #include "vmm/qemu/stream_socket.h"
 #include "vmm/qemu/warm_up.h"
@@ -96,6 +97,7 @@ Status QemuSinkVm::open_incoming() {
                 fmt::format("this QEMU does not wait for a VM (-incoming defer): it is '{}'", status));
   }
   TRY(check_exports());
+  TRY(look_again_at_sink(vm_));
   TRY(vm_.qmp->execute("stop"));
   settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events", "late-block-activate"},
                                            Json{{"tls-creds", ""}}, record_));
@@ -195,7 +197,8 @@ std::string QemuSinkVm::in_its_words() const {
 /// source gives it up.
 Status QemuSinkVm::check_run_state() {
   const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
-  if (is_paused(status)) return {};
+  // Somebody may have plugged something in here while memory was copied; the source still has its guest.
+  if (is_paused(status)) return look_again_at_sink(vm_);
   const auto halt = halt_of(status);
   return fail(ErrorKind::kHypervisor, fmt::format("the VM arrived in a state in which it cannot be let run: {} ('{}')",
                                                   halt ? halt->what : "it runs already", status));

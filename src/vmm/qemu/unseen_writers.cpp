@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "attach/registered_buffers.h"
+#include "vmm/qemu/nested_vms.h"
 #include "vmm/qemu/vcpu_registers.h"
 
 namespace godwit::qemu {
@@ -11,11 +12,15 @@ namespace {
 /// Pages of a nested VM's control structures (its virtual APIC page, its descriptor of posted interrupts) stay mapped
 /// in KVM while that VM runs and are written by physical address. Which pages these are, nobody outside KVM knows, so
 /// they cannot be sent again each time instead. AMD's KVM maps such a page anew for each exit, which counts as a write.
-Status look_for_nested_vms(Qmp& qmp, const Inspection& inspection, std::vector<Obstacle>& out) {
-  if (inspection.fingerprint.accelerator != "kvm" || !TRY(uses_vmx(qmp))) return {};
-  out.push_back(
-      {"VMs inside the guest (CR4.VMXE is set)",
-       "KVM writes pages of theirs past every page table; unload kvm_intel in the guest, or shut its VMs down"});
+///
+/// A guest that only could run VMs is let pass while KVM says that it has run none.
+Status look_for_nested_vms(Qmp& qmp, Inspection& inspection, std::vector<Obstacle>& out) {
+  if (inspection.fingerprint.accelerator != "kvm" || inspection.allow_nested || !TRY(uses_vmx(qmp))) return {};
+  if (!TRY(may_have_run_nested_vms(qmp))) {
+    inspection.may_nest = true;
+    return {};
+  }
+  out.push_back(nested_vms_obstacle());
   return {};
 }
 
@@ -35,8 +40,14 @@ Status look_for_registered_buffers(const RemoteProcess& process, const Inspectio
 
 }  // namespace
 
-Result<std::vector<Obstacle>> find_unseen_writers(Qmp& qmp, const RemoteProcess& process,
-                                                  const Inspection& inspection) {
+Obstacle nested_vms_obstacle() {
+  return {
+      "VMs inside the guest (CR4.VMXE is set)",
+      "it has run some, or QEMU cannot tell, and KVM writes pages of theirs past every page table; unload kvm_intel "
+      "in the guest, or, if none runs until the move is over, use `godwit send --allow-nested`"};
+}
+
+Result<std::vector<Obstacle>> find_unseen_writers(Qmp& qmp, const RemoteProcess& process, Inspection& inspection) {
   std::vector<Obstacle> found;
   TRY(look_for_nested_vms(qmp, inspection, found));
   TRY(look_for_registered_buffers(process, inspection, found));

@@ -8,7 +8,11 @@
 
 namespace godwit::qemu {
 
-/// `inspection` has the blocks and the accelerator. Takes about a millisecond, and what vcpu_registers.h says.
-Result<std::vector<Obstacle>> find_unseen_writers(Qmp& qmp, const RemoteProcess& process, const Inspection& inspection);
+/// `inspection` has the blocks, the accelerator and `allow_nested`, and is told whether the guest `may_nest`. Takes
+/// about a millisecond, and what vcpu_registers.h says.
+Result<std::vector<Obstacle>> find_unseen_writers(Qmp& qmp, const RemoteProcess& process, Inspection& inspection);
+
+/// What is said of a guest that has, or may have, run VMs of its own.
+Obstacle nested_vms_obstacle();
 
 }  // namespace godwit::qemu

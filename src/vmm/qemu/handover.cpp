@@ -54,7 +54,9 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
 Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
                                                   VmRecord& record, const Clock& clock) {
   std::unique_ptr<Handover> handover(new Handover(qmp, options, observer, record, clock));
-  handover->socket_ = TRY(give_stream_socket(qmp, kSocketName));
+  auto sockets = TRY(give_stream_socket(qmp, kSocketName));
+  handover->socket_ = std::move(sockets.ours);
+  handover->qemus_end_ = std::move(sockets.theirs);
   handover->watch_ = std::make_unique<MigrationWatch>(qmp, [&observer](Instant at) { observer.guest_stopping(at); });
   if (options.look_again) {
     if (Status unchanged = options.look_again(); !unchanged) {
@@ -107,6 +109,7 @@ Status Handover::check_run_state() {
 Status Handover::ram_ends() {
   stopped_ = true;
   stood_at_ = clock_.now();
+  widen(qemus_end_);
   // Before anybody acts on it: an engine that dies from here on leaves a guest that can be known to be its own.
   TRY(mark_stop());
   return observer_.guest_stopped(stood_at_);

@@ -83,6 +83,7 @@ class Handover final : private FilterOutput {
   std::unique_ptr<StreamFilter> filter_;
   GlobalState global_state_;
   UniqueFd socket_;
+  UniqueFd qemus_end_;       ///< until the guest has been stopped
   Instant migrate_asked_{};  ///< `migrate`, and when QEMU answered
   Instant migrate_answered_{};
   Instant stood_at_{};               ///< of the reader thread, like the next

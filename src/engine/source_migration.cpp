@@ -320,15 +320,15 @@ Status SourceMigration::pilot() {
     }
     return start_handover();
   }
-  // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
-  // stops the guest: that would get in QEMU's way.
+  // While QEMU gets ready to stop, harvests go on, so that little is left for the pause.
   const bool due = handing_over_ ? now_is.since_harvest >= kHarvestInHandover
                                  : once_more || std::holds_alternative<Harvest>(verdict);
   if (due) {
     leave_out_ = !once_more;
     posted_again_ = false;
   }
-  if (due && !(handing_over_ && parts_.quiesce_harvests)) TRY(harvest());
+  if (due && handing_over_) TRY(harvest_near_stop());
+  if (due && !handing_over_) TRY(harvest());
   if (!handing_over_ && leave_out_) free_pages_.withdraw(due);
   if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);
   return due ? Status{} : settle();
@@ -397,6 +397,17 @@ Status SourceMigration::harvest() {
   if (quiesce) TRY(go_on());
   const auto stats = TRY_IN("dirty tracking", std::move(harvested));
   return note_harvest(stats);
+}
+
+/// Not where a harvest itself stops the guest: that would get in QEMU's way.
+Status SourceMigration::harvest_near_stop() {
+  if (parts_.quiesce_harvests) return {};
+  round_ = lanes_.totals();
+  const auto stopping = [this] {
+    const auto signals = signals_.look();
+    return signals.stopping || signals.stopped || signals.failed;
+  };
+  return note_harvest(TRY_IN("dirty tracking", parts_.tracker.harvest_near_stop(board_, stopping)));
 }
 
 Status SourceMigration::note_harvest(const HarvestStats& stats) {

@@ -90,6 +90,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     called("harvest");
     return collect(board);
   }
+  Result<HarvestStats> harvest_near_stop(Board& board, const std::function<bool()>&) override {
+    called("harvest_near_stop");
+    harvested_near_stop = true;
+    return collect(board);
+  }
   Result<HarvestStats> harvest_last(Board& board) override {
     called("harvest_last");
     return collect(board);
@@ -187,6 +192,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::function<Status(std::stop_token)> on_likely;
   /// Hears what the engine asks of the VM and the tracker, before it is done, on the coordinator's thread.
   std::function<void(std::string_view)> on_call;
+  std::atomic<bool> harvested_near_stop{false};
+  bool stops_late = false;  ///< the hand-over stops the guest only after a harvest of its own
   bool fail_start = false;
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
@@ -240,6 +247,9 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   void hand_over(HandoverObserver& observer) {
     const SteadyClock clock;
     if (!observer.device_bytes(bytes_of("setup"))) return;
+    for (int i = 0; stops_late && !harvested_near_stop && i < 5000; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     observer.guest_stopping(clock.now());
     halt();
     if (!observer.guest_stopped(clock.now())) return;

@@ -51,6 +51,8 @@ constexpr Duration kFreshness = milliseconds(2500);
 constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
+// So long a look at the VM's disks and devices, which takes a millisecond, is good enough for a commit.
+constexpr Duration kLookIsFresh = milliseconds(20);
 // So many are sent within a millisecond or two.
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
@@ -491,7 +493,11 @@ Status SourceMigration::await_prepared() {
   parts_.on_milestone("devices-sent");
   // While the destination loads them: this costs no time of the pause.
   TRY(parts_.vm.check_unchanged());
+  const auto looked = now();
   TRY(until([](const SourceSignals& s) { return s.prepared; }, load_patience(), "the destination to load the devices"));
+  // A pause that has been long already leaves an operator more time for changes, and a millisecond more is little of
+  // it.
+  if (now() - looked > kLookIsFresh) TRY(parts_.vm.check_unchanged());
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
   ledger_.enter("devices loaded", std::max(*signals.stream_ended, *signals.devices_fenced_at), signals.prepared_at);
@@ -531,6 +537,8 @@ Report SourceMigration::commit() {
   if (!parts_.vm.stands()) {
     return roll_back(Error{ErrorKind::kRefused, "somebody else let the guest run again at the source"});
   }
+  // The hypervisor's word of it may not have reached the relay yet.
+  if (Status unchanged = parts_.vm.told_of_no_change(); !unchanged) return roll_back(std::move(unchanged).error());
   if (Status journaled = parts_.journal.commit(); !journaled) {
     return roll_back(std::move(journaled).error().in("the commit could not be journaled"));
   }

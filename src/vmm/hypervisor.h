@@ -75,6 +75,9 @@ class SourceVm {
   /// on them besides the guest. kRefused names what has changed. Before start_handover() at everything, which costs the
   /// hypervisor some milliseconds; after it only at what takes about one.
   virtual Status check_unchanged() = 0;
+  /// kRefused names the change if the hypervisor has told of one since start_handover(). Asks nobody and waits for
+  /// nobody: for the last moment before a commit.
+  virtual Status told_of_no_change() const = 0;
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
   virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;

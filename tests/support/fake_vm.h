@@ -59,6 +59,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     called("check_unchanged");
     return changed ? Status(fail(*changed)) : Status{};
   }
+  Status told_of_no_change() const override { return told_changed ? Status(fail(*told_changed)) : Status{}; }
   Status start_handover(HandoverObserver& observer, Duration) override {
     called("start_handover");
     told = &observer;
@@ -198,8 +199,9 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
-  HandoverObserver* told = nullptr;  ///< the observer of the hand-over under way
-  std::optional<Error> changed;      ///< what check_unchanged() gives; set before a migration or from on_call
+  HandoverObserver* told = nullptr;   ///< the observer of the hand-over under way
+  std::optional<Error> changed;       ///< what check_unchanged() gives; set before a migration or from on_call
+  std::optional<Error> told_changed;  ///< what told_of_no_change() gives; likewise
   std::atomic<bool> hypervisor_gone{false};
   bool paused_at_start = false;
 
@@ -285,6 +287,7 @@ class FakeSinkVm final : public SinkVm {
   }
   Status finish_load() override { return {}; }
   Status await_loaded(Duration) override {
+    std::this_thread::sleep_for(load_takes);
     if (fail_load) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot load this");
     return {};
   }
@@ -328,6 +331,7 @@ class FakeSinkVm final : public SinkVm {
   std::string loaded;
   std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
+  std::chrono::milliseconds load_takes{0};
   bool fail_resume = false;
   unsigned refuse_resume = 0;  ///< so many times
   unsigned resumes = 0;        ///< calls

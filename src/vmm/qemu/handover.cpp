@@ -171,6 +171,12 @@ void Handover::run_reader() {
   observer_.handover_failed(std::move(status).error());
 }
 
+Status Handover::told_of_no_change() const {
+  if (!watch_) return {};
+  const auto seen = watch_->look();
+  return seen.change.empty() ? Status{} : Status(fail(changed_meanwhile({seen.change})));
+}
+
 /// QEMU has done its part, but until the caller commits or rolls back a change of the VM is a reason not to commit.
 void Handover::await_changes() {
   const auto seen = watch_->await([](const auto& s) { return s.interrupted || s.lost || !s.change.empty(); }, kForEver);

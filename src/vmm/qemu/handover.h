@@ -47,6 +47,8 @@ class Handover final : private FilterOutput {
 
   /// The guest has been let run again since the hand-over began.
   bool resumed() const { return watch_ && watch_->look().resumed; }
+  /// kRefused if an event has told of a change of the VM.
+  Status told_of_no_change() const;
   /// The whole stream has been passed on: what becomes of this QEMU does not matter to it any more.
   bool complete() const noexcept { return complete_; }
   /// In which run state QEMU hands the guest over, if that is known yet. After end().

@@ -116,6 +116,8 @@ class QemuSourceVm final : public SourceVm {
     return {};
   }
 
+  Status told_of_no_change() const override { return handover_ ? handover_->told_of_no_change() : Status{}; }
+
   Status start_handover(HandoverObserver& observer, Duration max_downtime) override {
     TRY(check_interrupted());
     if (handover_) return fail(ErrorKind::kInvalidArgument, "a hand-over is under way already");

@@ -47,6 +47,7 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
   FilterOptions filter;
   filter.dropped_blocks = options.dropped_blocks;
   filter.lengths = options.lengths;
+  filter.limits = options.limits;
   filter.ignore_shared = true;
   filter_ = make_stream_filter(std::move(filter), *this);
 }

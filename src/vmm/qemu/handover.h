@@ -26,6 +26,7 @@ namespace godwit::qemu {
 struct HandoverOptions {
   std::set<std::string> dropped_blocks;
   std::map<std::string, std::uint64_t> lengths;  ///< of all RAM blocks that the VM has, bytes; empty: not known
+  std::map<std::string, std::uint64_t> limits;   ///< the lengths that they may have
   /// Asked once QEMU's events are followed and before it is asked to migrate: from then on no change is missed that an
   /// event tells of.
   std::function<Status()> look_again;

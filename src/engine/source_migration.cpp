@@ -371,7 +371,7 @@ Status SourceMigration::start_handover() {
   handover_began_ = now();
   free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
-  relay_.emplace(*control_, signals_, error_);
+  relay_.emplace(*control_, signals_, error_, parts_.clock, parts_.goals.max_downtime);
   // A guest that was paused before is none that the next engine should let run if this one dies.
   if (!parts_.vm.starts_paused()) TRY(parts_.journal.handing_over());
   parts_.on_milestone("handing-over");

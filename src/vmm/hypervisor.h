@@ -43,6 +43,9 @@ class HandoverObserver {
   /// vCPUs stand and disk requests have ended: RAM does not change any more. Device bytes after this need all of RAM in
   /// place at the sink before they are loaded.
   virtual Status guest_stopped(Instant at) = 0;
+  /// So many bytes of RAM that the hypervisor sends itself fit into the pause, as fast as the link has been seen to
+  /// take them; the largest number where nothing was seen. Any thread.
+  virtual std::uint64_t fits_into_pause() const = 0;
   /// The device stream is complete. `dropped`: bytes of RAM that the hypervisor sent too and that were not passed on.
   virtual Status stream_ended(Instant at, std::uint64_t dropped) = 0;
   /// No more calls will come. The guest may stand: roll_back() makes it run. May come after stream_ended() as well,

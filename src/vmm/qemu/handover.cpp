@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/units.h"
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/run_state.h"
@@ -92,6 +93,7 @@ void Handover::end() noexcept {
 }
 
 Status Handover::pass(Bytes bytes) {
+  if (stopped_ && !filter_->page_records().all) TRY(check_own_ram(bytes.size()));
   if (stopped_ && !global_state_.run_state()) {
     global_state_.feed(bytes);
     if (global_state_.run_state()) TRY(check_run_state());
@@ -105,6 +107,18 @@ Status Handover::check_run_state() {
   if (paused_ ? is_paused(state) : state == "running") return {};
   const auto halt = halt_of(state);
   return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
+}
+
+/// QEMU stops a guest by what it measured before. One that repaints all of its video memory in that moment would stand
+/// for as long as the link takes for it.
+Status Handover::check_own_ram(std::size_t more) {
+  own_in_pause_ += more;
+  const std::uint64_t fits = observer_.fits_into_pause();
+  if (own_in_pause_ <= fits) return {};
+  return fail(ErrorKind::kTimedOut,
+              fmt::format("the guest wrote more video memory just before it was stopped than the link takes within "
+                          "--max-downtime: more than {}",
+                          format_size(fits)));
 }
 
 Status Handover::ram_ends() {

@@ -70,6 +70,7 @@ class Handover final : private FilterOutput {
   void mark_end();
   Status conclude();
   Status check_run_state();
+  Status check_own_ram(std::size_t more);
   void attend(const std::stop_token& stop);
   void ask_whether_it_answers();
   bool push();
@@ -90,6 +91,7 @@ class Handover final : private FilterOutput {
   Instant migrate_asked_{};  ///< `migrate`, and when QEMU answered
   Instant migrate_answered_{};
   Instant stood_at_{};               ///< of the reader thread, like the next
+  std::uint64_t own_in_pause_ = 0;   ///< bytes of RAM that were passed on since the stop
   bool marked_all_ = false;          ///< the mark knows of all pages
   std::atomic<Instant> asked_at_{};  ///< when QEMU was asked what it has not answered yet; zero: nothing
   bool told_silent_ = false;         ///< the reader's

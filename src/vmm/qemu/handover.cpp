@@ -169,9 +169,11 @@ Status Handover::feed(Bytes bytes) {
 void Handover::run_reader() {
   Status status = read_stream();
   if (ending_) return;
-  // A guest that runs may be taken for one; that one stands must be certain, for it would be left standing there.
-  if (status && paused_ && !global_state_.run_state()) {
-    status = fail(ErrorKind::kUnsupported, "QEMU does not say in its stream that the guest is paused");
+  // The guest may have been paused, have shut down or crashed just before QEMU stopped it.
+  if (status && !global_state_.run_state()) {
+    status = fail(ErrorKind::kUnsupported,
+                  "QEMU's stream does not tell in which state the guest was when it was stopped (machine types before "
+                  "2.4 do not)");
   }
   complete_ = status.has_value();
   if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());

@@ -11,6 +11,11 @@ constexpr std::size_t kPiece = 256 * 1024;
 // and makes the link look faster to the hypervisor than it is, which then stops the guest with more left to send than
 // fits.
 constexpr std::uint64_t kMostUnderWay = 256 * 1024;
+// What takes less tells more about this thread's turns on its CPU than about the link.
+constexpr Duration kWorthMeasuring = std::chrono::milliseconds(20);
+// A page or two of a text screen pass on any link.
+constexpr double kAlwaysFits = 64 * 1024;
+constexpr double kMostThatFits = 1e18;
 constexpr auto kAskEvery = std::chrono::milliseconds(1);
 }  // namespace
 
@@ -21,6 +26,7 @@ Status HandoverRelay::device_bytes(Bytes bytes) {
     const Bytes piece = bytes.first(std::min(bytes.size(), kPiece));
     TRY(control_.send(wire::DeviceBytes{{piece.begin(), piece.end()}}));
     bytes = bytes.subspan(piece.size());
+    given_ += piece.size();
     wait_for_the_link();
   }
   return {};
@@ -29,10 +35,31 @@ Status HandoverRelay::device_bytes(Bytes bytes) {
 /// While the guest runs. Its stop cannot be told of while this holds the hypervisor back.
 void HandoverRelay::wait_for_the_link() {
   if (stopped_) return;
+  if (control_.unconfirmed() <= kMostUnderWay) return full_since_.reset();
   while (control_.unconfirmed() > kMostUnderWay) {
     const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.closed; }, kAskEvery);
     if (signals.failed || signals.closed) return;
   }
+  measure();
+}
+
+/// Between two such moments the link was never without work, and as much lies in the kernel at both.
+void HandoverRelay::measure() {
+  const Instant at = clock_.now();
+  if (full_since_ && at - *full_since_ < kWorthMeasuring) return;
+  if (full_since_) {
+    const auto took = std::chrono::duration<double>(at - *full_since_).count();
+    rate_ = static_cast<double>(given_ - given_then_) / took;
+  }
+  full_since_ = at;
+  given_then_ = given_;
+}
+
+std::uint64_t HandoverRelay::fits_into_pause() const {
+  const double rate = rate_;
+  if (rate <= 0) return ~std::uint64_t{0};
+  const double fits = rate * std::chrono::duration<double>(max_downtime_).count();
+  return static_cast<std::uint64_t>(std::clamp(fits, kAlwaysFits, kMostThatFits));
 }
 
 Status HandoverRelay::guest_stopped(Instant at) {

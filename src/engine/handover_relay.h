@@ -36,14 +36,16 @@ struct SourceSignals {
 
 class HandoverRelay final : public HandoverObserver {
  public:
-  HandoverRelay(wire::ControlConnection& control, Mailbox<SourceSignals>& signals, FirstError& error)
-      : control_(control), signals_(signals), error_(error) {}
+  HandoverRelay(wire::ControlConnection& control, Mailbox<SourceSignals>& signals, FirstError& error,
+                const Clock& clock, Duration max_downtime)
+      : control_(control), signals_(signals), error_(error), clock_(clock), max_downtime_(max_downtime) {}
 
   void guest_stopping(Instant at) override {
     signals_.change([&](SourceSignals& s) { s.stopping = at; });
   }
   Status device_bytes(Bytes bytes) override;
   Status guest_stopped(Instant at) override;
+  std::uint64_t fits_into_pause() const override;
   Status stream_ended(Instant at, std::uint64_t dropped) override;
   void handover_failed(Error error) override;
   std::uint64_t bytes() const noexcept { return bytes_; }
@@ -52,9 +54,16 @@ class HandoverRelay final : public HandoverObserver {
 
  private:
   void wait_for_the_link();
+  void measure();
   wire::ControlConnection& control_;
   Mailbox<SourceSignals>& signals_;
   FirstError& error_;
+  const Clock& clock_;
+  const Duration max_downtime_;
+  std::uint64_t given_ = 0;            ///< bytes given to the connection
+  std::optional<Instant> full_since_;  ///< the link has had something to send since then, and what was given by then
+  std::uint64_t given_then_ = 0;
+  std::atomic<double> rate_{0};  ///< bytes a second that the link took when it was full; 0: it never was
   std::atomic<std::uint64_t> bytes_{0};
   std::atomic<std::uint64_t> bytes_in_pause_{0};
   std::atomic<std::uint64_t> dropped_{0};

@@ -51,6 +51,9 @@ constexpr Duration kFreshness = milliseconds(2500);
 constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
+// So long a look at the VM's disks and devices, which takes a millisecond, is good enough for a commit.
+constexpr Duration kLookIsFresh = milliseconds(20);
+constexpr Duration kLookIsCheap = milliseconds(5);
 // So many are sent within a millisecond or two.
 constexpr std::uint64_t kFewPages = 1024;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
@@ -320,15 +323,15 @@ Status SourceMigration::pilot() {
     }
     return start_handover();
   }
-  // While QEMU gets ready to stop, harvests go on, so that little is left for the pause. Not where a harvest itself
-  // stops the guest: that would get in QEMU's way.
+  // While QEMU gets ready to stop, harvests go on, so that little is left for the pause.
   const bool due = handing_over_ ? now_is.since_harvest >= kHarvestInHandover
                                  : once_more || std::holds_alternative<Harvest>(verdict);
   if (due) {
     leave_out_ = !once_more;
     posted_again_ = false;
   }
-  if (due && !(handing_over_ && parts_.quiesce_harvests)) TRY(harvest());
+  if (due && handing_over_) TRY(harvest_near_stop());
+  if (due && !handing_over_) TRY(harvest());
   if (!handing_over_ && leave_out_) free_pages_.withdraw(due);
   if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);
   return due ? Status{} : settle();
@@ -369,7 +372,7 @@ Status SourceMigration::start_handover() {
   handover_began_ = now();
   free_pages_.give_up_locating();
   if (parts_.lift_rate_limit) parts_.lift_rate_limit();
-  relay_.emplace(*control_, signals_, error_);
+  relay_.emplace(*control_, signals_, error_, parts_.clock, parts_.goals.max_downtime);
   // A guest that was paused before is none that the next engine should let run if this one dies.
   if (!parts_.vm.starts_paused()) TRY(parts_.journal.handing_over());
   parts_.on_milestone("handing-over");
@@ -397,6 +400,17 @@ Status SourceMigration::harvest() {
   if (quiesce) TRY(go_on());
   const auto stats = TRY_IN("dirty tracking", std::move(harvested));
   return note_harvest(stats);
+}
+
+/// Not where a harvest itself stops the guest: that would get in QEMU's way.
+Status SourceMigration::harvest_near_stop() {
+  if (parts_.quiesce_harvests) return {};
+  round_ = lanes_.totals();
+  const auto stopping = [this] {
+    const auto signals = signals_.look();
+    return signals.stopping || signals.stopped || signals.failed;
+  };
+  return note_harvest(TRY_IN("dirty tracking", parts_.tracker.harvest_near_stop(board_, stopping)));
 }
 
 Status SourceMigration::note_harvest(const HarvestStats& stats) {
@@ -479,8 +493,13 @@ Status SourceMigration::await_prepared() {
             "the source's QEMU to save its devices and flush its disks"));
   parts_.on_milestone("devices-sent");
   // While the destination loads them: this costs no time of the pause.
+  const auto looking = now();
   TRY(parts_.vm.check_unchanged());
+  const auto looked = now();
   TRY(until([](const SourceSignals& s) { return s.prepared; }, load_patience(), "the destination to load the devices"));
+  // A pause that has been long already leaves an operator more time for changes, and a millisecond more is little of
+  // it. Where the hypervisor hardly gets a CPU a look would take a hundred.
+  if (now() - looked > kLookIsFresh && looked - looking < kLookIsCheap) TRY(parts_.vm.check_unchanged());
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
   ledger_.enter("devices loaded", std::max(*signals.stream_ended, *signals.devices_fenced_at), signals.prepared_at);
@@ -520,6 +539,8 @@ Report SourceMigration::commit() {
   if (!parts_.vm.stands()) {
     return roll_back(Error{ErrorKind::kRefused, "somebody else let the guest run again at the source"});
   }
+  // The hypervisor's word of it may not have reached the relay yet.
+  if (Status unchanged = parts_.vm.told_of_no_change(); !unchanged) return roll_back(std::move(unchanged).error());
   if (Status journaled = parts_.journal.commit(); !journaled) {
     return roll_back(std::move(journaled).error().in("the commit could not be journaled"));
   }

@@ -36,6 +36,7 @@ class SourceMigration {
   Report roll_back(Error error);
 
   Status harvest();
+  Status harvest_near_stop();
   bool all_applied();
   void watch_fence(std::uint64_t bytes_sent);
   Status check_guest();

@@ -33,6 +33,9 @@ namespace {
 // A call to the kernel costs about what a scan of so many chunks costs.
 constexpr std::size_t kGapWorthSkipping = 16;
 
+// Some milliseconds of scanning, and a multiple of every huge page's size.
+constexpr std::uint64_t kSlice = std::uint64_t{1} << 30;
+
 class UffdTracker final : public DirtyTracker {
  public:
   UffdTracker(const RemoteProcess& process, std::vector<TrackedRange> ranges, std::unique_ptr<DiskWrites> disk_writes,
@@ -65,6 +68,26 @@ class UffdTracker final : public DirtyTracker {
   }
 
   Result<HarvestStats> harvest(Board& board) override { return collect_and_post(board, disk_writes_.get()); }
+
+  Result<HarvestStats> harvest_near_stop(Board& board, const std::function<bool()>& stopping) override {
+    TRY(check_works());
+    const Instant begin = clock_.now();
+    broken_ = true;  // until it has gone well
+    TRY(scan(stopping));
+    HarvestStats stats;
+    stats.pages = count_pages(found_);
+    TRY(post(board, found_));
+    board.announce();
+    if (disk_writes_) {
+      // Any of these pages may be one of a request in flight, and so may those of the last look.
+      deferred_.insert(deferred_.end(), found_.begin(), found_.end());
+      normalise(deferred_);
+      stats.deferred = count_pages(deferred_);
+    }
+    broken_ = false;
+    stats.took = clock_.now() - begin;
+    return stats;
+  }
 
   Result<HarvestStats> harvest_last(Board& board) override { return collect_and_post(board, nullptr); }
 
@@ -105,10 +128,15 @@ class UffdTracker final : public DirtyTracker {
   }
 
  private:
-  /// `disk_writes` is null where nothing can be in flight.
-  Result<HarvestStats> collect_and_post(Board& board, DiskWrites* disk_writes) {
+  Status check_works() const {
     if (!protection_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
     if (broken_) return fail(ErrorKind::kIo, "the tracker has failed before and may have lost pages");
+    return {};
+  }
+
+  /// `disk_writes` is null where nothing can be in flight.
+  Result<HarvestStats> collect_and_post(Board& board, DiskWrites* disk_writes) {
+    TRY(check_works());
     const Instant begin = clock_.now();
     broken_ = true;  // until it has gone well
     TRY(scan());
@@ -157,12 +185,18 @@ class UffdTracker final : public DirtyTracker {
     return {};
   }
 
-  Status scan() {
+  /// What is written while `enough` says so stays for the next scan.
+  Status scan(const std::function<bool()>& enough = {}) {
     found_.clear();
     for (const TrackedRange& range : ranges_) {
-      TRY(scanner_->collect(range.address, range.length, [&](std::uint64_t start, std::uint64_t end) {
-        append_run(found_, range.first_chunk, (start - range.address) / kPageSize, (end - start) / kPageSize);
-      }));
+      const std::uint64_t slice = enough ? kSlice : range.length;
+      for (std::uint64_t at = 0; at < range.length; at += slice) {
+        if (enough && enough()) break;
+        const std::uint64_t length = std::min(slice, range.length - at);
+        TRY(scanner_->collect(range.address + at, length, [&](std::uint64_t start, std::uint64_t end) {
+          append_run(found_, range.first_chunk, (start - range.address) / kPageSize, (end - start) / kPageSize);
+        }));
+      }
     }
     // A process that has ended has no memory, so its scan finds nothing: that must not look like a quiet guest.
     if (!process_.alive()) return fail(ErrorKind::kPeerLost, fmt::format("process {} has ended", process_.pid()));

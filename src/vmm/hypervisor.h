@@ -43,6 +43,9 @@ class HandoverObserver {
   /// vCPUs stand and disk requests have ended: RAM does not change any more. Device bytes after this need all of RAM in
   /// place at the sink before they are loaded.
   virtual Status guest_stopped(Instant at) = 0;
+  /// So many bytes of RAM that the hypervisor sends itself fit into the pause, as fast as the link has been seen to
+  /// take them; the largest number where nothing was seen. Any thread.
+  virtual std::uint64_t fits_into_pause() const = 0;
   /// The device stream is complete. `dropped`: bytes of RAM that the hypervisor sent too and that were not passed on.
   virtual Status stream_ended(Instant at, std::uint64_t dropped) = 0;
   /// No more calls will come. The guest may stand: roll_back() makes it run. May come after stream_ended() as well,
@@ -75,6 +78,9 @@ class SourceVm {
   /// on them besides the guest. kRefused names what has changed. Before start_handover() at everything, which costs the
   /// hypervisor some milliseconds; after it only at what takes about one.
   virtual Status check_unchanged() = 0;
+  /// kRefused names the change if the hypervisor has told of one since start_handover(). Asks nobody and waits for
+  /// nobody: for the last moment before a commit.
+  virtual Status told_of_no_change() const = 0;
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
   virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;

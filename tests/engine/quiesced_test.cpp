@@ -1,5 +1,6 @@
 // Where a disk writes past the page tables and its requests cannot be read, the guest stands while pages are armed: for
 // the first time and at every harvest. A request in flight at an arming would be reported by nobody.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,22 @@ TEST_F(Quiesced, TheGuestIsLetRunWhereArmingFails) {
   listener_->abort();  // the sink would wait for another source
   sink.get();
   expect_guest_stood_at("start");
+}
+
+/// The stop waits for no harvest that asks the hypervisor: it may not answer before the guest stands.
+TEST_F(Quiesced, NoHarvestThatAsksIsMadeOnceTheHypervisorIsToStopTheGuest) {
+  quiesce_ = false;
+  source_.stops_late = true;
+  std::vector<std::string> asked;
+  source_.on_call = [&](std::string_view what) { asked.emplace_back(what); };
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send(steady_);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(sink.get().outcome, Outcome::kDone);
+  const auto begun = std::ranges::find(asked, "start_handover");
+  EXPECT_EQ(std::count(begun, asked.end(), "harvest"), 0);
+  EXPECT_GT(std::count(begun, asked.end(), "harvest_near_stop"), 0);
+  source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
 }
 
 TEST_F(Quiesced, ArrivesWhole) {

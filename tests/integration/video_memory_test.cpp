@@ -36,6 +36,18 @@ TEST_P(VideoMemory, IsSentBeforeTheGuestIsStopped) {
   EXPECT_LT(report.value("bytes_devices_in_pause", std::uint64_t{0}), 2 * kMiB);
 }
 
+/// So little that the kernel's buffers take all of it at once: a QEMU that writes into them sees no link at all.
+TEST_P(VideoMemory, ThatFitsIntoBuffersIsNotLeftForThePause) {
+  ASSIGN_OR_SKIP(lab, NetLab::make(BitRate{100'000'000}));
+  ASSIGN_OR_SKIP(scene, Scene::make(painter(GetParam(), "3M", 0)));
+  scene->use(*lab);
+  ASSERT_OK(scene->receive());
+  GodwitOptions options;
+  options.arguments = {"--timeout", "10s", "--max-downtime", "50ms"};
+  ASSERT_OK(scene->send(options));
+  ASSERT_OK(scene->expect_source_runs({"did not converge", "video memory"}));
+}
+
 class VideoMemoryLong : public ::testing::TestWithParam<QemuVersion> {};
 
 TEST_P(VideoMemoryLong, ThatIsRepaintedFasterThanTheLinkIsSaidNotToConverge) {

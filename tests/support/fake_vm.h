@@ -59,6 +59,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     called("check_unchanged");
     return changed ? Status(fail(*changed)) : Status{};
   }
+  Status told_of_no_change() const override { return told_changed ? Status(fail(*told_changed)) : Status{}; }
   Status start_handover(HandoverObserver& observer, Duration) override {
     called("start_handover");
     told = &observer;
@@ -88,6 +89,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Result<HarvestStats> harvest(Board& board) override {
     called("harvest");
+    return collect(board);
+  }
+  Result<HarvestStats> harvest_near_stop(Board& board, const std::function<bool()>&) override {
+    called("harvest_near_stop");
+    harvested_near_stop = true;
     return collect(board);
   }
   Result<HarvestStats> harvest_last(Board& board) override {
@@ -187,12 +193,15 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::function<Status(std::stop_token)> on_likely;
   /// Hears what the engine asks of the VM and the tracker, before it is done, on the coordinator's thread.
   std::function<void(std::string_view)> on_call;
+  std::atomic<bool> harvested_near_stop{false};
+  bool stops_late = false;  ///< the hand-over stops the guest only after a harvest of its own
   bool fail_start = false;
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
-  HandoverObserver* told = nullptr;  ///< the observer of the hand-over under way
-  std::optional<Error> changed;      ///< what check_unchanged() gives; set before a migration or from on_call
+  HandoverObserver* told = nullptr;   ///< the observer of the hand-over under way
+  std::optional<Error> changed;       ///< what check_unchanged() gives; set before a migration or from on_call
+  std::optional<Error> told_changed;  ///< what told_of_no_change() gives; likewise
   std::atomic<bool> hypervisor_gone{false};
   bool paused_at_start = false;
 
@@ -240,6 +249,9 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   void hand_over(HandoverObserver& observer) {
     const SteadyClock clock;
     if (!observer.device_bytes(bytes_of("setup"))) return;
+    for (int i = 0; stops_late && !harvested_near_stop && i < 5000; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     observer.guest_stopping(clock.now());
     halt();
     if (!observer.guest_stopped(clock.now())) return;
@@ -275,6 +287,7 @@ class FakeSinkVm final : public SinkVm {
   }
   Status finish_load() override { return {}; }
   Status await_loaded(Duration) override {
+    std::this_thread::sleep_for(load_takes);
     if (fail_load) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot load this");
     return {};
   }
@@ -318,6 +331,7 @@ class FakeSinkVm final : public SinkVm {
   std::string loaded;
   std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
+  std::chrono::milliseconds load_takes{0};
   bool fail_resume = false;
   unsigned refuse_resume = 0;  ///< so many times
   unsigned resumes = 0;        ///< calls

@@ -395,6 +395,35 @@ TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
   EXPECT_EQ(claim_all(board_), (Pages{64}));
 }
 
+TEST_F(UffdTrackerDisks, AHarvestNearTheStopAsksNobodyAndForgetsNoRequest) {
+  ASSERT_TRUE(tracker_->start());
+  look_ = [] { return pages(0b1); };
+  ASSERT_TRUE(tracker_->harvest(board_));
+  look_ = [] {
+    ADD_FAILURE() << "QEMU may not answer before the guest stands";
+    return std::vector<PagesOfChunk>{};
+  };
+  ASSERT_TRUE(child_.write(3));
+  const auto stats = tracker_->harvest_near_stop(board_, [] { return false; });
+  ASSERT_TRUE(stats);
+  EXPECT_EQ(stats->pages, 1U);
+  EXPECT_EQ(claim_all(board_), (Pages{3})) << "posted at once";
+  // It may be the page of a request that was in flight, and so may the one of the look.
+  ASSERT_TRUE(tracker_->harvest_last(board_));
+  EXPECT_EQ(claim_all(board_), (Pages{3, 64}));
+}
+
+TEST_F(UffdTrackerDisks, AHarvestThatMeetsTheStopLeavesTheRestForTheLast) {
+  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(child_.write(3));
+  const auto stats = tracker_->harvest_near_stop(board_, [] { return true; });
+  ASSERT_TRUE(stats);
+  EXPECT_EQ(stats->pages, 0U);
+  EXPECT_EQ(claim_all(board_), Pages{});
+  ASSERT_TRUE(tracker_->harvest_last(board_));
+  EXPECT_EQ(claim_all(board_), (Pages{3}));
+}
+
 TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
   for (std::uint32_t page = 0; page < 2 * kPagesPerChunk; ++page) ASSERT_TRUE(child_.write(page));
   ASSERT_TRUE(tracker_->start());

@@ -35,6 +35,7 @@ class RecordingObserver final : public HandoverObserver {
     changed_.notify_all();
     return stand_at(Point::kGuestStopped, lock);
   }
+  std::uint64_t fits_into_pause() const override { return fits; }
   Status stream_ended(Instant at, std::uint64_t) override {
     const std::lock_guard lock(mutex_);
     ++calls;
@@ -75,6 +76,8 @@ class RecordingObserver final : public HandoverObserver {
     const std::lock_guard lock(mutex_);
     return bytes_;
   }
+
+  std::uint64_t fits = ~std::uint64_t{0};  ///< bytes; set before the hand-over
 
   // Read when no call is under way any more.
   std::optional<Instant> stopping;

@@ -335,6 +335,30 @@ TEST(StreamFilter, OnlyBlocksThatAreKnownWithTheirLengths) {
   EXPECT_THAT(outcome.error->message, HasSubstr("RAM block 'vga.vram' of 16384 bytes has been added"));
 }
 
+/// A guest that reboots has its firmware tables built anew, which may then be longer or shorter.
+TEST(StreamFilter, BlocksThatPassMayHaveBeenResizedWithinTheirLimits) {
+  FilterOptions options;
+  options.dropped_blocks = {"pc.ram"};
+  options.lengths = {{"pc.ram", 0x8000}, {"vga.vram", 0x4000}, {"pc.bios", 0x1000}};
+  options.limits = {{"pc.ram", 0x8000}, {"vga.vram", 0x4000}, {"pc.bios", 0x2000}};
+  auto stream = setup();
+  stream.end();
+  send_rest(stream).eos().footer();
+  const auto longer = run_every_way(stream.str(), options);
+  EXPECT_FALSE(longer.error) << longer.error->message;
+  options.lengths["pc.bios"] = 0x3000;
+  options.limits["pc.bios"] = 0x4000;
+  EXPECT_FALSE(run_every_way(stream.str(), options).error) << "it is shorter now";
+
+  options.limits["pc.bios"] = 0x1000;
+  EXPECT_TRUE(run_every_way(stream.str(), options).error) << "longer than it may be";
+  options.limits["pc.bios"] = 0x2000;
+  options.lengths["pc.ram"] = 0x7000;
+  const auto dropped = run_every_way(stream.str(), options);
+  ASSERT_TRUE(dropped.error) << "the lanes have moved less than there is";
+  EXPECT_THAT(dropped.error->message, HasSubstr("'pc.ram'"));
+}
+
 TEST(StreamFilter, BoundsWhatAStreamCanMakeItRemember) {
   auto stream = opening();
   stream.start().sizes({{"x", std::uint64_t{1} << 50}}).zero("x", (std::uint64_t{1} << 50) - 0x1000);

@@ -107,6 +107,7 @@ Result<Configuration> read_configuration(Qmp& qmp) {
   }
   found.cpus = TRY(read_cpus(qmp));
   for (auto& line : parse_ram_blocks(TRY(qmp.human("info ramblock")))) {
+    found.ram_limits.emplace(line.name, line.most);
     found.ram_blocks.emplace(std::move(line.name), line.size);
   }
   return found;

@@ -43,6 +43,7 @@ struct Configuration {
   Parts networks;                                   ///< type
   Parts cpus;                                       ///< QOM path
   std::map<std::string, std::uint64_t> ram_blocks;  ///< all of them, with their lengths in use, bytes
+  std::map<std::string, std::uint64_t> ram_limits;  ///< the lengths that they may have
 };
 
 Result<Plugged> read_plugged(Qmp& qmp);

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/units.h"
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/run_state.h"
@@ -46,6 +47,7 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
   FilterOptions filter;
   filter.dropped_blocks = options.dropped_blocks;
   filter.lengths = options.lengths;
+  filter.limits = options.limits;
   filter.ignore_shared = true;
   filter_ = make_stream_filter(std::move(filter), *this);
 }
@@ -53,7 +55,9 @@ Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& o
 Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
                                                   VmRecord& record, const Clock& clock) {
   std::unique_ptr<Handover> handover(new Handover(qmp, options, observer, record, clock));
-  handover->socket_ = TRY(give_stream_socket(qmp, kStreamSocketName));
+  auto sockets = TRY(give_stream_socket(qmp, kStreamSocketName));
+  handover->socket_ = std::move(sockets.ours);
+  handover->qemus_end_ = std::move(sockets.theirs);
   handover->watch_ = std::make_unique<MigrationWatch>(qmp, [&observer](Instant at) { observer.guest_stopping(at); });
   if (options.look_again) {
     if (Status unchanged = options.look_again(); !unchanged) {
@@ -88,6 +92,7 @@ void Handover::end() noexcept {
 }
 
 Status Handover::pass(Bytes bytes) {
+  if (stopped_ && !filter_->page_records().all) TRY(check_own_ram(bytes.size()));
   if (stopped_ && !global_state_.run_state()) {
     global_state_.feed(bytes);
     if (global_state_.run_state()) TRY(check_run_state());
@@ -103,9 +108,22 @@ Status Handover::check_run_state() {
   return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
 }
 
+/// QEMU stops a guest by what it measured before. One that repaints all of its video memory in that moment would stand
+/// for as long as the link takes for it.
+Status Handover::check_own_ram(std::size_t more) {
+  own_in_pause_ += more;
+  const std::uint64_t fits = observer_.fits_into_pause();
+  if (own_in_pause_ <= fits) return {};
+  return fail(ErrorKind::kTimedOut,
+              fmt::format("the guest wrote more video memory just before it was stopped than the link takes within "
+                          "--max-downtime: more than {}",
+                          format_size(fits)));
+}
+
 Status Handover::ram_ends() {
   stopped_ = true;
   stood_at_ = clock_.now();
+  widen(qemus_end_);
   // Before anybody acts on it: an engine that dies from here on leaves a guest that can be known to be its own.
   TRY(mark_stop());
   return observer_.guest_stopped(stood_at_);
@@ -150,9 +168,11 @@ Status Handover::feed(Bytes bytes) {
 void Handover::run_reader() {
   Status status = read_stream();
   if (ending_) return;
-  // A guest that runs may be taken for one; that one stands must be certain, for it would be left standing there.
-  if (status && paused_ && !global_state_.run_state()) {
-    status = fail(ErrorKind::kUnsupported, "QEMU does not say in its stream that the guest is paused");
+  // The guest may have been paused, have shut down or crashed just before QEMU stopped it.
+  if (status && !global_state_.run_state()) {
+    status = fail(ErrorKind::kUnsupported,
+                  "QEMU's stream does not tell in which state the guest was when it was stopped (machine types before "
+                  "2.4 do not)");
   }
   complete_ = status.has_value();
   if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());
@@ -165,6 +185,12 @@ void Handover::run_reader() {
   // breaks.
   ::shutdown(socket_.get(), SHUT_RDWR);
   observer_.handover_failed(std::move(status).error());
+}
+
+Status Handover::told_of_no_change() const {
+  if (!watch_) return {};
+  const auto seen = watch_->look();
+  return seen.change.empty() ? Status{} : Status(fail(changed_meanwhile({seen.change})));
 }
 
 /// QEMU has done its part, but until the caller commits or rolls back a change of the VM is a reason not to commit.

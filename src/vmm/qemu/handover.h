@@ -26,6 +26,7 @@ namespace godwit::qemu {
 struct HandoverOptions {
   std::set<std::string> dropped_blocks;
   std::map<std::string, std::uint64_t> lengths;  ///< of all RAM blocks that the VM has, bytes; empty: not known
+  std::map<std::string, std::uint64_t> limits;   ///< the lengths that they may have
   /// Asked once QEMU's events are followed and before it is asked to migrate: from then on no change is missed that an
   /// event tells of.
   std::function<Status()> look_again;
@@ -47,6 +48,8 @@ class Handover final : private FilterOutput {
 
   /// The guest has been let run again since the hand-over began.
   bool resumed() const { return watch_ && watch_->look().resumed; }
+  /// kRefused if an event has told of a change of the VM.
+  Status told_of_no_change() const;
   /// The whole stream has been passed on: what becomes of this QEMU does not matter to it any more.
   bool complete() const noexcept { return complete_; }
   /// In which run state QEMU hands the guest over, if that is known yet. After end().
@@ -67,6 +70,7 @@ class Handover final : private FilterOutput {
   void mark_end();
   Status conclude();
   Status check_run_state();
+  Status check_own_ram(std::size_t more);
   void attend(const std::stop_token& stop);
   void ask_whether_it_answers();
   bool push();
@@ -83,9 +87,11 @@ class Handover final : private FilterOutput {
   std::unique_ptr<StreamFilter> filter_;
   GlobalState global_state_;
   UniqueFd socket_;
+  UniqueFd qemus_end_;       ///< until the guest has been stopped
   Instant migrate_asked_{};  ///< `migrate`, and when QEMU answered
   Instant migrate_answered_{};
   Instant stood_at_{};               ///< of the reader thread, like the next
+  std::uint64_t own_in_pause_ = 0;   ///< bytes of RAM that were passed on since the stop
   bool marked_all_ = false;          ///< the mark knows of all pages
   std::atomic<Instant> asked_at_{};  ///< when QEMU was asked what it has not answered yet; zero: nothing
   bool told_silent_ = false;         ///< the reader's

@@ -30,7 +30,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::size_t kPiece = 4096;
+constexpr std::size_t kSampleBytes = 4096;
 constexpr std::size_t kMostPieces = 64;
 constexpr std::size_t kLongestPath = 4096;
 constexpr std::size_t kMostDescriptors = 4096;
@@ -81,8 +81,8 @@ std::uint64_t hash_of(std::span<const std::byte> piece, std::uint64_t key) {
 }
 
 /// For O_DIRECT.
-struct alignas(kPiece) Piece {
-  std::array<std::byte, kPiece> bytes{};
+struct alignas(kSampleBytes) Piece {
+  std::array<std::byte, kSampleBytes> bytes{};
 };
 
 /// The child's work.
@@ -171,9 +171,9 @@ class Look {
   /// The piece at `offset`, zeros behind the end of the file; whether any of it could be read.
   bool read_piece(std::uint64_t offset) {
     piece_.bytes.fill(std::byte{0});
-    const ssize_t length = ::pread(fd_, piece_.bytes.data(), kPiece, static_cast<off_t>(offset));
+    const ssize_t length = ::pread(fd_, piece_.bytes.data(), kSampleBytes, static_cast<off_t>(offset));
     // Without O_DIRECT it lies in the page cache now: of a disk that others write too it must not be found there later.
-    (void)::posix_fadvise(fd_, static_cast<off_t>(offset), kPiece, POSIX_FADV_DONTNEED);
+    (void)::posix_fadvise(fd_, static_cast<off_t>(offset), kSampleBytes, POSIX_FADV_DONTNEED);
     step();
     return length > 0;
   }
@@ -187,10 +187,11 @@ class Look {
     if (end < 0) return;
     const auto size = static_cast<std::uint64_t>(end);
     for (std::uint64_t part = 0; part < file.parts; ++part) {
-      const std::uint64_t from = size / file.parts * part / kPiece * kPiece;
-      const std::uint64_t to = part + 1 == file.parts ? size : size / file.parts * (part + 1) / kPiece * kPiece;
+      const std::uint64_t from = size / file.parts * part / kSampleBytes * kSampleBytes;
+      const std::uint64_t to =
+          part + 1 == file.parts ? size : size / file.parts * (part + 1) / kSampleBytes * kSampleBytes;
       const off_t data = ::lseek(fd_, static_cast<off_t>(from), SEEK_DATA);
-      const std::uint64_t at = data < 0 ? from : static_cast<std::uint64_t>(data) / kPiece * kPiece;
+      const std::uint64_t at = data < 0 ? from : static_cast<std::uint64_t>(data) / kSampleBytes * kSampleBytes;
       if ((data < 0 && errno == ENXIO) || at >= to) continue;
       if (read_piece(at) && !is_zero()) file.samples[file.sample_count++] = {at, hash_of(piece_.bytes, file.key)};
     }

@@ -61,7 +61,7 @@ Error changed_meanwhile(const std::vector<std::string>& changes, std::string_vie
   return Error{ErrorKind::kRefused, std::move(text)};
 }
 
-Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm) {
+Result<Configuration> look_again(QemuVm& vm) {
   // What has no name of its own any more cannot be asked for; the blocks of the beginning are what the tracker watches.
   Ram ram;
   ram.blocks = vm.inspection.blocks;
@@ -74,7 +74,7 @@ Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm) {
   TRY(compare_memory(vm, now, changes));
   if (changes.empty()) changes = find_node_changes(vm.inspection.configuration, now);
   if (!changes.empty()) return fail(changed_meanwhile(changes));
-  return std::move(now.ram_blocks);
+  return now;
 }
 
 Status look_again_quickly(QemuVm& vm) {

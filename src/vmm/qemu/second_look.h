@@ -9,8 +9,8 @@
 namespace godwit::qemu {
 
 /// At everything, while the guest runs: some milliseconds of QEMU's main loop. kRefused names what has changed. Gives
-/// the RAM blocks of now, with their lengths.
-Result<std::map<std::string, std::uint64_t>> look_again(QemuVm& vm);
+/// what it found.
+Result<Configuration> look_again(QemuVm& vm);
 
 /// At disks, devices, jobs and exports: about a millisecond. The guest may stand.
 Status look_again_quickly(QemuVm& vm);

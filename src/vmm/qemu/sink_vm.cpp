@@ -121,7 +121,7 @@ Status QemuSinkVm::check_exports() {
 /// With the first bytes, not before: from here on a QEMU whose stream breaks off ends itself, or (since 9.1, if it is
 /// told so) stays to say why, and then takes no other VM in.
 Status QemuSinkVm::begin_load() {
-  UniqueFd socket = TRY(give_stream_socket(*vm_.qmp, kStreamSocketName));
+  UniqueFd socket = std::move(TRY(give_stream_socket(*vm_.qmp, kStreamSocketName)).ours);
   const std::string uri = fmt::format("fd:{}", kStreamSocketName);
   auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}, {"exit-on-error", false}});
   // An older one names the argument that it does not know, and has begun nothing.

@@ -112,9 +112,13 @@ class QemuSourceVm final : public SourceVm {
       if (!unchanged && handover_->complete() && !vm_.process->alive()) return {};
       return unchanged;
     }
-    ram_lengths_ = TRY(look_again(vm_));
+    auto now = TRY(look_again(vm_));
+    ram_lengths_ = std::move(now.ram_blocks);
+    ram_limits_ = std::move(now.ram_limits);
     return {};
   }
+
+  Status told_of_no_change() const override { return handover_ ? handover_->told_of_no_change() : Status{}; }
 
   Status start_handover(HandoverObserver& observer, Duration max_downtime) override {
     TRY(check_interrupted());
@@ -122,6 +126,7 @@ class QemuSourceVm final : public SourceVm {
     HandoverOptions options;
     for (const auto& block : vm_.inspection.blocks) options.dropped_blocks.insert(block.name);
     options.lengths = ram_lengths_;
+    options.limits = ram_limits_;
     options.look_again = [this] { return look_again_quickly(vm_); };
     options.downtime_limit_ms = downtime_limit_ms(max_downtime);
     options.highest_limit_ms =
@@ -250,6 +255,7 @@ class QemuSourceVm final : public SourceVm {
   VmRecord& record_;
   const Clock& clock_;
   std::map<std::string, std::uint64_t> ram_lengths_;  ///< of all RAM blocks when last looked at; empty: never
+  std::map<std::string, std::uint64_t> ram_limits_;
   std::vector<pid_t> vcpus_;
   const bool starts_paused_;
   LifeWatch life_;

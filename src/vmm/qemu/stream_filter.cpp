@@ -468,6 +468,8 @@ Status Filter::check_length(const std::string& name, std::uint64_t size) const {
     return fail(ErrorKind::kRefused, fmt::format("RAM block '{}' of {} bytes has been added to this VM", name, size));
   }
   if (known->second == size) return {};
+  const auto limit = options_.limits.find(name);
+  if (limit != options_.limits.end() && size <= limit->second && !options_.dropped_blocks.contains(name)) return {};
   return fail(ErrorKind::kRefused, fmt::format("RAM block '{}' of this VM has been resized: it had {} bytes, it has {}",
                                                name, known->second, size));
 }

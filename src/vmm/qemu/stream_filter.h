@@ -36,6 +36,9 @@ struct FilterOptions {
   /// All RAM blocks that the VM is known to have, with their lengths in bytes: any other block or length is refused.
   /// Empty: not known.
   std::map<std::string, std::uint64_t> lengths;
+  /// To what length each may be resized: firmware tables are, when the guest reboots, and QEMU takes that in. Those
+  /// that are dropped must have the length above.
+  std::map<std::string, std::uint64_t> limits;
   bool ignore_shared = false;  ///< x-ignore-shared is set: MEM_SIZE entries carry an address
 };
 

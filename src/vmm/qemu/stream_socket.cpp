@@ -10,6 +10,8 @@ namespace {
 
 // The tail of a stream, some 100 KB of devices, should fit: QEMU then ends its part without waiting for this process.
 constexpr int kBufferSize = 4 << 20;
+// While the guest runs. QEMU sends RAM no slower so (64 pages a write, and the buffer stays in the cache).
+constexpr int kSmallBufferSize = 64 << 10;
 
 void enlarge(int fd) {
   // FORCE needs CAP_NET_ADMIN; without it the system's limit holds, which is only slower.
@@ -19,15 +21,21 @@ void enlarge(int fd) {
 
 }  // namespace
 
-Result<UniqueFd> give_stream_socket(Qmp& qmp, std::string_view name) {
+Result<StreamSocket> give_stream_socket(Qmp& qmp, std::string_view name) {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return fail_os("socketpair");
   UniqueFd ours(ends[0]);
-  const UniqueFd theirs(ends[1]);
+  UniqueFd theirs(ends[1]);
   enlarge(ours.get());
-  enlarge(theirs.get());
+  ::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kSmallBufferSize, sizeof kSmallBufferSize);
   TRY(qmp.give_descriptor(name, theirs.get()));
-  return ours;
+  return StreamSocket{std::move(ours), std::move(theirs)};
+}
+
+void widen(UniqueFd& theirs) noexcept {
+  if (!theirs) return;
+  enlarge(theirs.get());
+  theirs.reset();
 }
 
 void withdraw_stream_socket(Qmp& qmp, std::string_view name) noexcept {

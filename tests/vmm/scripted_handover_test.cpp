@@ -1,0 +1,171 @@
+// A hand-over from a QEMU that the test plays: its stream, its events and its answers, in any order.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "base/units.h"
+#include "tests/support/kept_record.h"
+#include "tests/vmm/handover_observer.h"
+#include "tests/vmm/stream_builder.h"
+#include "vmm/qemu/handover.h"
+
+namespace godwit::qemu {
+namespace {
+
+using godwit::testing::KeptRecord;
+using godwit::testing::RecordingObserver;
+using godwit::testing::StreamBuilder;
+using std::chrono::milliseconds;
+using ::testing::HasSubstr;
+
+class PlayedQemu final : public Qmp {
+ public:
+  using Qmp::execute;
+  Result<Json> execute(std::string_view command, const Json&) override {
+    if (on_command) on_command(command);
+    if (command == "query-status") return Json{{"status", "postmigrate"}, {"running", false}};
+    if (command == "query-migrate") return Json{{"status", "completed"}, {"ram", Json::object()}};
+    return Json::object();
+  }
+  Status give_descriptor(std::string_view, int fd) override {
+    stream_.reset(::dup(fd));
+    return {};
+  }
+  void on_event(OnEvent handler) override { on_event_ = std::move(handler); }
+  void on_lost(std::function<void()>) override {}
+  pid_t peer_pid() const noexcept override { return 0; }
+
+  void tell(const std::string& event, const Json& data) {
+    if (on_event_) on_event_(event, data, SteadyClock().now());
+  }
+  void write(Bytes bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(stream_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return;  // the hand-over has ended
+      bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    }
+  }
+  void complete() {
+    stream_.reset();
+    tell("MIGRATION", {{"status", "completed"}});
+  }
+
+  std::function<void(std::string_view)> on_command;  ///< set before a command may come
+
+ private:
+  UniqueFd stream_;
+  OnEvent on_event_;
+};
+
+/// Up to the end of main memory, which the lanes move, with pages of video memory in the last part.
+StreamBuilder memory(unsigned video_pages) {
+  const std::uint64_t length = std::max(1U, video_pages) * kPageSize;
+  StreamBuilder stream;
+  stream.header().configuration("pc").ignore_shared().start().sizes({{"ram", kPageSize}, {"vga.vram", length}}, true);
+  stream.eos().footer();
+  stream.part();
+  for (std::uint64_t at = 0; at < length; at += kPageSize) stream.zero("vga.vram", at);
+  stream.eos().footer();
+  stream.end();
+  for (unsigned page = 0; page < video_pages; ++page) stream.page("vga.vram", page * kPageSize, 'v');
+  stream.eos().footer();
+  return stream;
+}
+
+StreamBuilder& add_global_state(StreamBuilder& stream, std::string_view state) {
+  stream.be(4, 1).be(5, 4).text("globalstate").be(0, 4).be(1, 4).be(100, 4);
+  return stream.raw(state).raw(std::string(100 - state.size(), '\0')).be(0x7e, 1).be(5, 4);
+}
+
+class ScriptedHandover : public ::testing::Test {
+ protected:
+  void begin() {
+    HandoverOptions options;
+    options.dropped_blocks = {"ram"};
+    auto handover = Handover::start(qemu_, options, observer_, record_, clock_);
+    ASSERT_TRUE(handover) << handover.error().message;
+    handover_ = std::move(*handover);
+    qemu_.tell("MIGRATION", {{"status", "active"}});
+  }
+  void expect_failed(const std::string& words) {
+    ASSERT_TRUE(observer_.await_end());
+    EXPECT_FALSE(observer_.ended);
+    ASSERT_TRUE(observer_.failed);
+    EXPECT_THAT(observer_.failed->message, HasSubstr(words));
+  }
+
+  SteadyClock clock_;
+  PlayedQemu qemu_;
+  KeptRecord record_;
+  RecordingObserver observer_;
+  std::unique_ptr<Handover> handover_;
+};
+
+TEST_F(ScriptedHandover, IsCompleteWithTheStateOfTheGuest) {
+  begin();
+  auto stream = memory(3);
+  qemu_.write(add_global_state(stream, "running").raw("devices").bytes());
+  qemu_.complete();
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_FALSE(observer_.failed) << observer_.failed->message;
+  EXPECT_TRUE(handover_->complete());
+}
+
+/// QEMU says that it has completed; whether the guest ran when it was stopped nobody has read.
+TEST_F(ScriptedHandover, IsNotCompleteWithoutTheStateOfTheGuest) {
+  begin();
+  qemu_.write(memory(0).raw("devices").bytes());
+  qemu_.complete();
+  expect_failed("in which state the guest was");
+  EXPECT_FALSE(handover_->complete());
+}
+
+TEST_F(ScriptedHandover, AGuestThatShutDownJustBeforeTheStopIsNotHandedOver) {
+  begin();
+  auto stream = memory(0);
+  qemu_.write(add_global_state(stream, "shutdown").bytes());
+  qemu_.complete();
+  expect_failed("the guest has shut down");
+}
+
+/// By QEMU's measure little was left; then the guest repainted its screen.
+TEST_F(ScriptedHandover, VideoMemoryThatDoesNotFitIntoThePauseIsNotWaitedFor) {
+  constexpr unsigned kPages = 1024;
+  observer_.fits = 256 * kKiB;
+  begin();
+  auto stream = memory(kPages);
+  qemu_.write(add_global_state(stream, "running").bytes());
+  qemu_.complete();
+  expect_failed("more video memory just before it was stopped");
+  EXPECT_LT(observer_.take_bytes().size() - observer_.before_stop, kPages * kPageSize / 2)
+      << "it was sent all the same";
+}
+
+/// While the end of the migration is written down nobody waits for events; they are known all the same.
+TEST_F(ScriptedHandover, AnEventThatComesWhileTheEndIsWrittenDownIsKnownAtOnce) {
+  std::promise<void> asked;
+  std::promise<void> answer;
+  qemu_.on_command = [&, first = true](std::string_view command) mutable {
+    if (command != "query-status" || !std::exchange(first, false)) return;
+    asked.set_value();
+    answer.get_future().wait();
+  };
+  begin();
+  auto stream = memory(0);
+  qemu_.write(add_global_state(stream, "running").bytes());
+  qemu_.complete();
+  asked.get_future().wait();
+  EXPECT_TRUE(handover_->told_of_no_change());
+  qemu_.tell("DEVICE_DELETED", {{"device", "tab"}});
+  const Status told = handover_->told_of_no_change();
+  answer.set_value();
+  ASSERT_FALSE(told);
+  EXPECT_EQ(told.error().kind, ErrorKind::kRefused);
+  EXPECT_THAT(told.error().message, HasSubstr("device 'tab'"));
+}
+
+}  // namespace
+}  // namespace godwit::qemu

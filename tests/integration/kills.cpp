@@ -123,14 +123,17 @@ Status kill_engine(Scene& scene, const Kill& kill) {
   return engine_of(scene, kill.side).process().send_signal(SIGKILL);
 }
 
-Result<Said> settle(Scene& scene, const Kill& kill, const SettingsOfBoth& before) {
+Result<Settled> settle(Scene& scene, const Kill& kill, const SettingsOfBoth& before) {
   const Ended killed = TRY(engine_of(scene, kill.side).wait(kEndLimit));
   if (killed.signal != SIGKILL) {
     return otherwise(fmt::format("the engine was to be killed, but ended with {}: {}", killed.code,
                                  engine_of(scene, kill.side).errors()));
   }
   TRY(other_engine_ends(scene, kill));
-  Said said;
+  Settled said{home_after(kill), {}, {}};
+  if (kill.side == Side::kSink && kill.milestone == "prepared" && TRY(scene.sender().wait(kEndLimit)).code == 3) {
+    said.home = Home::kAwaitsCont;
+  }
   // The other one has ended by itself, and needs nobody to tidy up.
   if (kill.side == Side::kSink && scene.source().alive()) {
     TRY_IN("before any probe", has_settings(scene.source(), before.source, "source"));

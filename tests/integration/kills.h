@@ -34,6 +34,7 @@ enum class Home {
   kAwaitsCont,  ///< it is paused at the sink, whose probe says what to type
   kInDoubt,     ///< it is paused at the source, which has committed and cannot know
 };
+/// A sink that was killed when it had said that it is prepared may have been believed: its source tells (settle()).
 Home home_after(const Kill& kill);
 
 /// QEMU's migration capabilities and parameters.
@@ -53,13 +54,14 @@ Status start_until_killed(Scene& scene, const Kill& kill, const std::vector<std:
 Status stop_engine(Scene& scene, const Kill& kill);
 Status kill_engine(Scene& scene, const Kill& kill);
 
-/// What both QEMUs' probes said.
-struct Said {
+/// Where the guest is, and what both QEMUs' probes said.
+struct Settled {
+  Home home = Home::kSource;
   std::string source;
   std::string sink;
 };
 /// Both engines have ended, each QEMU that is left has been looked at by a probe, and has its settings back. Not both
 /// run.
-Result<Said> settle(Scene& scene, const Kill& kill, const SettingsOfBoth& before);
+Result<Settled> settle(Scene& scene, const Kill& kill, const SettingsOfBoth& before);
 
 }  // namespace godwit::testing

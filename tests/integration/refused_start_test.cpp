@@ -160,8 +160,7 @@ TEST_P(RefusedAndKilledLong, OneVmIsLeftAndHasItsDisk) {
   const SettingsOfBoth before = settings_of(*scene_);
   lock_.emplace(image_);
   ASSERT_OK(start_until_killed(*scene_, kill, {"--start-timeout", "60s"}));
-  const Home home = home_after(kill);
-  if (home == Home::kSink) {
+  if (home_after(kill) == Home::kSink) {
     ASSERT_OK(scene_->receiver().process().wait_for_error_line("does not let the guest run yet", seconds(60)));
     EXPECT_NE(scene_->source().status().value_or("?"), "running");
     lock_->release();
@@ -169,7 +168,7 @@ TEST_P(RefusedAndKilledLong, OneVmIsLeftAndHasItsDisk) {
   ASSIGN_OR_FAIL(said, settle(*scene_, kill, before));
   lock_->release();
   TestQemu& source = scene_->source();
-  switch (home) {
+  switch (said.home) {
     case Home::kSource:
       EXPECT_EQ(source.status().value_or("?"), "running") << said.source;
       ASSERT_OK(expect_guest_works(source));

@@ -1,7 +1,7 @@
 // Failpoints: a test makes the engine die, fail or stand still at a named milestone.
 //
 // GODWIT_FAILPOINT=MILESTONE:kill raises SIGKILL there, MILESTONE:stop raises SIGSTOP (a test looks at both sides and
-// sends SIGCONT). Read once at the start; without the variable nothing happens.
+// sends SIGCONT). Several are separated by commas. Read once at the start; without the variable nothing happens.
 #pragma once
 
 #include <string>

@@ -69,7 +69,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   milestone("attached");
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
-  auto wired = TRY(wire_tracker(vm, host, clock, releaser));
+  auto wired = TRY(wire_tracker(vm, host, clock, releaser, cancelled));
   const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;
   const auto source_vm = qemu::make_source_vm(vm, journal, clock);
 

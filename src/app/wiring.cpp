@@ -87,7 +87,8 @@ Status add_tracking_obstacles(qemu::QemuVm& vm) {
   return {};
 }
 
-Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser) {
+Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser,
+                                  std::stop_token cancelled) {
   TRY(check_source_host(host));
   const auto& disks = vm.inspection.direct_disks;
   const bool all_readable =
@@ -99,8 +100,9 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
   WiredTracker wired;
   wired.quiesce = !all_readable && !ignores_disk_writes();
   wired.lender = qemu::make_descriptor_lender(*vm.qmp, *vm.process);
-  wired.tracker = TRY(make_uffd_tracker(*vm.process, tracked_ranges(vm.inspection, vm.memory->layout()),
-                                        std::move(disk_writes), clock, {wired.lender.get(), releaser}));
+  wired.tracker =
+      TRY(make_uffd_tracker(*vm.process, tracked_ranges(vm.inspection, vm.memory->layout()), std::move(disk_writes),
+                            clock, {wired.lender.get(), releaser, std::move(cancelled)}));
   return wired;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <vector>
 
 #include "base/clock.h"
@@ -31,7 +32,8 @@ struct WiredTracker {
   std::unique_ptr<DirtyTracker> tracker;
   bool quiesce = false;
 };
-Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser);
+Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser,
+                                  std::stop_token cancelled);
 
 /// Finds what the guest has free, if it is a Linux whose books can be read. `vm` outlives it, with its memory.
 std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm);

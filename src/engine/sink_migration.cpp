@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/units.h"
 #include "engine/fence.h"
 #include "engine/lost_packets.h"
 #include "wire/limits.h"
@@ -14,6 +15,10 @@ namespace {
 using std::chrono::seconds;
 constexpr Duration kCommitPatience = seconds(60);
 constexpr Duration kClosePatience = seconds(2);
+// From Welcome to the data map a source begins to track, for which it may have to wait until a dead engine's process
+// has let go of its guest (60 s), and looks for data. One that beats and sends no map would keep all others out.
+constexpr Duration kMapPatience = seconds(120);
+constexpr Duration kMapPatiencePerGiB = std::chrono::milliseconds(500);
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = seconds(1);
 // Between two tries to let the guest run, which stands meanwhile: longer and longer, for storage that errs is not
@@ -45,7 +50,10 @@ SinkReport run_sink(SinkParts parts) {
     SinkReport report = migration.run();
     if (!migration.another_may_come()) return report;
     if (!parts.on_note) continue;
-    parts.on_note(fmt::format("a move broke off before it had changed anything here: {}; waiting for a source again",
+    const bool refused = report.error->kind == ErrorKind::kRefused;
+    parts.on_note(fmt::format("{}: {}; waiting for a source again",
+                              refused ? "a source was turned away, and nothing was changed here"
+                                      : "a move broke off before it had changed anything here",
                               report.error->message));
   }
 }
@@ -80,7 +88,7 @@ SinkReport SinkMigration::run() {
 
 bool SinkMigration::another_may_come() const {
   const auto error = error_.get();
-  const bool lost = control_ready_ && !touched_ && error && error->kind != ErrorKind::kRefused;
+  const bool lost = control_ready_ && !touched_ && error && (refused_ || error->kind != ErrorKind::kRefused);
   return lost && !parts_.cancelled.stop_requested() && (vm_ == nullptr || vm_->check_alive());
 }
 
@@ -117,6 +125,7 @@ Status SinkMigration::greet(const wire::Hello& hello) {
   if (hello.lanes < 1 || hello.lanes > wire::kMaxLanes) {
     reasons.push_back(fmt::format("it asks for {} lanes, 1 to {} are possible", hello.lanes, wire::kMaxLanes));
   }
+  refused_ = !reasons.empty();
   if (reasons.empty()) {
     auto vm = parts_.open_vm(hello.fingerprint);
     if (vm) {
@@ -151,6 +160,7 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
     for (const GreetedLane& lane : lanes) welcome.lanes->push_back(lane.number);
   }
   TRY(control_->send(welcome));
+  expect_map();
   control_channel_->set_receive_timeout(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   if (!open) lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, true));
@@ -160,6 +170,17 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
     parts_.on_note(fmt::format("{} of {} lanes have come; the move goes on with these", lane_count_, hello.lanes));
   }
   return {};
+}
+
+/// From here on the source has all others wait for it.
+void SinkMigration::expect_map() {
+  std::uint64_t bytes = 0;
+  for (const auto& block : parts_.fingerprint.blocks) bytes += block.size;
+  const Duration patience = kMapPatience + static_cast<std::int64_t>(bytes / kGiB) * kMapPatiencePerGiB;
+  map_is_late_.emplace(parts_.clock, patience, [this] {
+    fail_with(Error{ErrorKind::kTimedOut, "timed out waiting for the source's data map"});
+  });
+  peer_stays_.emplace(parts_.clock, patience + kClosePatience, [this] { control_channel_->abort(); });
 }
 
 Status SinkMigration::serve() {
@@ -212,12 +233,16 @@ Status SinkMigration::handle(wire::Message& message) {
 }
 
 /// From here on something changes here: no other source may come.
-void SinkMigration::touch() {
-  if (touched_) return;
+Status SinkMigration::touch() {
+  if (touched_) return {};
+  map_is_late_.reset();
+  peer_stays_.reset();
+  if (auto error = error_.get()) return fail(*error);
   touched_ = true;
   greeter_.refuse_others("another VM is just being moved to this QEMU");
   loader_.emplace(
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
+  return {};
 }
 
 void SinkMigration::hear_why(const wire::Abort& abort) {
@@ -228,7 +253,7 @@ void SinkMigration::hear_why(const wire::Abort& abort) {
 }
 
 Status SinkMigration::apply_map(const wire::DataMap& map) {
-  touch();
+  TRY(touch());
   const auto& layout = vm_->memory().layout();
   if (map_applied_ || map.first.value != mapped_chunks_ || map.words.size() > layout.chunk_count() - mapped_chunks_) {
     return fail(ErrorKind::kProtocol, "the source's data map is out of order or too long");
@@ -251,7 +276,7 @@ Status SinkMigration::apply_map(const wire::DataMap& map) {
 }
 
 Status SinkMigration::finish_map() {
-  touch();
+  TRY(touch());
   if (map_applied_ || mapped_chunks_ != map_.size())
     return fail(ErrorKind::kProtocol, "the source's data map has gaps");
   map_applied_ = true;
@@ -436,6 +461,8 @@ void SinkMigration::await_close() {
   (void)control_channel_->finish_sending();
   control_channel_->set_receive_timeout(kClosePatience);
   const auto deadline = parts_.clock.now() + kClosePatience;
+  // A message that comes byte by byte would keep us for as long as its sender likes.
+  const Alarm late(parts_.clock, 2 * kClosePatience, [this] { control_channel_->abort(); });
   while (parts_.clock.now() < deadline) {
     const auto message = control_->receive();
     if (!message) return;

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/alarm.h"
 #include "engine/device_loader.h"
 #include "engine/first_error.h"
 #include "engine/greeter.h"
@@ -23,7 +24,8 @@ class SinkMigration {
   SinkMigration(const SinkParts& parts, Greeter& greeter) : parts_(parts), greeter_(greeter) {}
   ~SinkMigration();
   SinkReport run();
-  /// After run(): a source had come and is lost, and the hypervisor here waits as it did before: another may come.
+  /// After run(): a source had come and is lost or was refused, and the hypervisor here waits as it did before: another
+  /// may come.
   bool another_may_come() const;
 
  private:
@@ -32,7 +34,8 @@ class SinkMigration {
   Status await_lanes(const wire::Hello& hello, std::vector<std::string> warnings);
   Status serve();
   Status handle(wire::Message& message);
-  void touch();
+  void expect_map();
+  Status touch();
   void hear_why(const wire::Abort& abort);
   Status apply_map(const wire::DataMap& map);
   Status finish_map();
@@ -64,6 +67,7 @@ class SinkMigration {
   std::optional<Error> source_gave_up_;     ///< in its words
   wire::Secret secret_{};
   SinkVm* vm_ = nullptr;
+  bool refused_ = false;  ///< the source's VM does not fit
   bool touched_ = false;  ///< memory or settings of the hypervisor have been changed
 
   std::unique_ptr<Channel> control_channel_;
@@ -88,6 +92,8 @@ class SinkMigration {
   Duration device_load_{};
 
   std::optional<Heartbeat> heartbeat_;
+  std::optional<Alarm> map_is_late_;
+  std::optional<Alarm> peer_stays_;  ///< though it was told that its map is late
   std::optional<DeviceLoader> loader_;
   std::jthread populator_;
   std::vector<std::jthread> lane_threads_;

@@ -1,6 +1,7 @@
 #include "memory/paying_process.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -22,7 +23,14 @@ std::string read_groups(const std::string& path) {
 
 }  // namespace
 
+bool PayingProcess::ended() const noexcept {
+  if (pidfd == nullptr) return false;
+  pollfd at_its_end{.fd = pidfd->get(), .events = POLLIN, .revents = 0};
+  return ::poll(&at_its_end, 1, 0) != 0;
+}
+
 std::size_t PayingProcess::fill(std::uint64_t offset, Bytes in) const noexcept {
+  if (ended()) return 0;
   std::size_t done = 0;
   while (done < in.size()) {
     const iovec here{const_cast<std::byte*>(in.data() + done), in.size() - done};
@@ -37,6 +45,7 @@ std::size_t PayingProcess::fill(std::uint64_t offset, Bytes in) const noexcept {
 }
 
 void PayingProcess::touch(std::uint64_t offset, std::size_t length) const noexcept {
+  if (ended()) return;
   std::array<std::byte, kPagesPerChunk> bytes;
   std::array<iovec, kPagesPerChunk> there;
   for (std::size_t at = 0; at < length;) {

@@ -10,10 +10,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/unique_fd.h"
 
 namespace godwit {
 
@@ -21,11 +23,15 @@ namespace godwit {
 struct PayingProcess {
   pid_t pid = 0;
   std::uint64_t address = 0;
+  /// A pidfd of it: once it has ended its number may be another process's. Null: nobody asks, for processes of our own.
+  std::shared_ptr<const UniqueFd> pidfd = nullptr;
 
   /// The bytes that it took, from the front on; fewer if it could not have them all.
   std::size_t fill(std::uint64_t offset, Bytes in) const noexcept;
   /// As far as it goes.
   void touch(std::uint64_t offset, std::size_t length) const noexcept;
+  /// For certain: neither fill() nor touch() goes anywhere then.
+  bool ended() const noexcept;
 };
 
 /// Whether memory that the process touches is charged to another control group than ours.

@@ -54,7 +54,7 @@ class UffdTracker final : public DirtyTracker {
     TRY(check_mapped());
     PageScanner scanner = TRY(PageScanner::open(process_));
     WriteProtection protection = TRY(WriteProtection::create(process_, helpers_.lender));
-    for (const TrackedRange& range : ranges_) TRY(protection.cover(range.address, range.length));
+    for (const TrackedRange& range : ranges_) TRY(protection.cover(range.address, range.length, helpers_.cancelled));
     // Armed pages are what takes long to let go. Without its help our death is only less gentle.
     if (helpers_.releaser != nullptr) (void)helpers_.releaser->hold(protection.descriptor(), protection.covered());
     for (const TrackedRange& range : ranges_) TRY(scanner.arm(range.address, range.length));

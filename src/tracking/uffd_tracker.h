@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <vector>
 
 #include "attach/remote_process.h"
@@ -24,6 +25,7 @@ struct TrackedRange {
 struct TrackerHelpers {
   DescriptorLender* lender = nullptr;  ///< where the process may not call userfaultfd itself
   Releaser* releaser = nullptr;        ///< lets go slowly if this process dies
+  std::stop_token cancelled = {};      ///< ends start()'s waiting for a dead engine's releaser
 };
 
 /// `process` outlives the tracker. `disk_writes` may be null: no disk can write past the page tables. kUnsupported

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint64_t kNeeded = kWriteProtectShared | kWriteProtectUnpopulated | kWriteProtectAsync;
 // What an engine that died left behind is released at some 15 GiB a second (releaser.h).
-constexpr Duration kReleasePatience = std::chrono::seconds(60);
+constexpr Duration kReleasePatience = std::chrono::seconds(100);
 constexpr Duration kBetweenTries = std::chrono::milliseconds(20);
 Status check_features() {
   constexpr int kUserModeOnly = 1;  // always allowed, and enough to ask
@@ -75,7 +75,7 @@ Result<WriteProtection> WriteProtection::create(const RemoteProcess& process, De
   return WriteProtection(std::move(made.fd));
 }
 
-Status WriteProtection::cover(std::uint64_t address, std::uint64_t length) {
+Status WriteProtection::cover(std::uint64_t address, std::uint64_t length, const std::stop_token& cancelled) {
   const SteadyClock clock;
   uffdio_register wanted{};
   wanted.range = {address, length};
@@ -83,6 +83,9 @@ Status WriteProtection::cover(std::uint64_t address, std::uint64_t length) {
   const Instant deadline = clock.now() + kReleasePatience;
   while (::ioctl(fd_.get(), UFFDIO_REGISTER, &wanted) != 0) {
     const int number = errno;
+    if (number == EBUSY && cancelled.stop_requested()) {
+      return fail(ErrorKind::kCancelled, "cancelled by the operator");
+    }
     if (number == EBUSY && clock.now() < deadline && somebody_releases()) {
       std::this_thread::sleep_for(kBetweenTries);
       continue;

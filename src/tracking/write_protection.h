@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stop_token>
 
 #include "attach/remote_process.h"
 #include "attach/remote_userfaultfd.h"
@@ -20,7 +21,8 @@ class WriteProtection {
   static Result<WriteProtection> create(const RemoteProcess& process, DescriptorLender* lender);
 
   /// From here on pages can be armed (PAGEMAP_SCAN). Page aligned; all of it must be mapped.
-  Status cover(std::uint64_t address, std::uint64_t length);
+  /// While a dead engine's process lets go of it, that is waited for: kCancelled as soon as `cancelled`.
+  Status cover(std::uint64_t address, std::uint64_t length, const std::stop_token& cancelled = {});
   /// For whoever releases it if we die.
   int descriptor() const noexcept { return fd_.get(); }
   std::span<const ProtectedStretch> covered() const noexcept { return covered_; }

@@ -288,8 +288,14 @@ INSTANTIATE_TEST_SUITE_P(Finder, FreePagesMigration, ::testing::Values(false, tr
 
 TEST_F(Migration, ASinkThatDoesNotFitIsRefusedBeforeAnythingMoves) {
   FakeSinkVm other(RamLayout::make({{.name = "ram0", .size = kChunkSize}}).value());
-  auto sink = std::async(std::launch::async, [&] { return run_sink(sink_parts(other)); });
+  std::stop_source stop;
+  auto sink = std::async(std::launch::async, [&] {
+    auto parts = sink_parts(other);
+    parts.cancelled = stop.get_token();
+    return run_sink(std::move(parts));
+  });
   const auto report = send();
+  stop.request_stop();  // it waits for another source
   expect_source_runs_alone(report);
   EXPECT_EQ(report.error->kind, ErrorKind::kRefused);
   EXPECT_NE(report.error->message.find("ram1"), std::string::npos) << report.error->message;

@@ -10,7 +10,7 @@
 #include <functional>
 #include <vector>
 
-#include "tests/integration/scene.h"
+#include "tests/integration/kills.h"
 
 namespace godwit::testing {
 namespace {
@@ -462,6 +462,52 @@ TEST_P(BeforeTheMove, AJobIsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Qemu, BeforeTheMove, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
+/// The engine at either end stands still at a milestone, the operator changes the VM, and the engine is killed. Once
+/// the guest is about to be stopped QEMU takes no snapshot any more, but a medium can still be inserted.
+class ChangedAndKilledLong : public ::testing::TestWithParam<std::pair<Kill, Change (*)()>> {};
+
+TEST_P(ChangedAndKilledLong, TheGuestRunsOnAsItsOperatorMadeIt) {
+  const Kill& kill = GetParam().first;
+  const Change change = GetParam().second();
+  ASSIGN_OR_SKIP(folder, TempFolder::make("/tmp"));
+  const Images images{folder.path()};
+  QemuOptions options = quiet_vm();
+  options.version = kill.version;
+  options.more = change.parts(images);
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  const SettingsOfBoth before = settings_of(*scene);
+  ASSERT_OK(stop_engine(*scene, kill));
+  ASSERT_OK(scene->change_source([&](TestQemu& qemu) { return change.make(qemu, images); }));
+  ASSERT_OK(kill_engine(*scene, kill));
+  ASSIGN_OR_FAIL(said, settle(*scene, kill, before));
+  EXPECT_EQ(scene->source().status().value_or("?"), "running") << said.source;
+  ASSERT_OK(scene->expect_sink_does_not_run());
+  ASSERT_OK(change.holds(scene->source()));
+  ASSERT_OK(expect_guest_works(scene->source()));
+  ASSIGN_OR_FAIL(next, change.next(scene->source(), images));
+  options.more = *next;
+  scene->next_sink(options);
+  ASSERT_OK(scene->expect_next_migration_succeeds());
+  ASSERT_OK(change.holds(scene->sink()));
+}
+
+std::vector<std::pair<Kill, Change (*)()>> changes_and_kills() {
+  std::vector<std::pair<Kill, Change (*)()>> all;
+  const auto add = [&](const std::vector<Kill>& kills, Change (*change)()) {
+    for (const Kill& kill : kills) all.emplace_back(kill, change);
+  };
+  add(kills_of(Side::kSource, "attached", "handing-over"), snapshot);
+  add(kills_of(Side::kSource, "attached", "handing-over"), card);
+  add(kills_of(Side::kSource, "stopped", "prepared"), medium);
+  add(kills_of(Side::kSink, "greeted", "mapped"), snapshot);
+  // A source whose sink is prepared has committed while the operator is still typing.
+  add(kills_of(Side::kSink, "last-fence", "loaded"), medium);
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(At, ChangedAndKilledLong, ::testing::ValuesIn(changes_and_kills()), [](const auto& tested) {
+  return std::string(tested.param.second().name) + "_" + name_of(tested.param.first);
+});
 
 }  // namespace
 }  // namespace godwit::testing

@@ -49,6 +49,29 @@ TEST(KilledSourceThenSend, MovesTheGuest) {
   ASSERT_OK(scene->expect_next_migration_succeeds());
 }
 
+/// As when a service manager kills the whole control group: what would have let go gently is dead too, and the kernel
+/// does it all at once.
+TEST(KilledSourceAndItsReleaser, LeaveAGuestThatRunsAndCanBeMoved) {
+  for (const char* milestone : {"copying", "prepared"}) {
+    SCOPED_TRACE(milestone);
+    ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+    ASSERT_OK(scene->receive());
+    ASSERT_OK(scene->send(failing_at(milestone, "stop")));
+    ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
+    const pid_t engine = scene->sender().process().pid();
+    unsigned releasers = 0;
+    for (const pid_t pid : processes_marked(kMark, test_mark())) {
+      if (pid == engine || pid == scene->receiver().process().pid()) continue;
+      ASSERT_EQ(::kill(pid, SIGKILL), 0);
+      ++releasers;
+    }
+    EXPECT_EQ(releasers, 1U);
+    ASSERT_OK(scene->sender().process().send_signal(SIGKILL));
+    ASSERT_OK(scene->expect_probe_revives());
+    ASSERT_OK(scene->expect_next_migration_succeeds());
+  }
+}
+
 /// The commit is on record and was never sent: the guest may run nowhere, but never here again.
 TEST(KilledSourceAfterCommit, NeverRunsHereAgain) {
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));

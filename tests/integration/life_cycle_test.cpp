@@ -1,6 +1,6 @@
 // The guest lives its own life while it is moved: it powers off, reboots, panics, suspends itself; its QEMU ends; an
 // operator pauses it, or had paused it before. Each is noticed at once and told in words of its own.
-#include "tests/integration/scene.h"
+#include "tests/integration/kills.h"
 
 namespace godwit::testing {
 namespace {
@@ -256,37 +256,125 @@ INSTANTIATE_TEST_SUITE_P(Of, LifeCycle, ::testing::Values(QemuVersion::k7_2, Qem
 
 /// The engine dies at each milestone while it moves a paused VM: nobody lets that run, neither QEMU nor the next
 /// command.
-class PausedAndKilledLong : public ::testing::TestWithParam<std::tuple<QemuVersion, const char*>> {};
+class PausedAndKilledLong : public ::testing::TestWithParam<Kill> {};
 
 TEST_P(PausedAndKilledLong, StaysPaused) {
-  const auto [version, milestone] = GetParam();
-  SCOPED_TRACE(milestone);
   QemuOptions options = quiet_vm();
-  options.version = version;
+  options.version = GetParam().version;
   ASSIGN_OR_SKIP(scene, Scene::make(options));
   ASSERT_OK(scene->source().stop());
-  ASSIGN_OR_FAIL(before, scene->source().monitor().execute("query-migrate-capabilities"));
-  ASSERT_OK(scene->receive());
-  ASSERT_OK(scene->send(failing_at(milestone, "kill")));
-  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
-  ASSERT_EQ(sent.signal, SIGKILL) << scene->sender().errors();
-  EXPECT_NE(scene->source().status().value_or("?"), "running");
-  ASSERT_OK(scene->expect_sink_does_not_run());
-  ASSIGN_OR_FAIL(probe, start_probe(scene->source()));
-  ASSERT_OK(probe->wait(seconds(60)));
-  EXPECT_NE(scene->source().status().value_or("?"), "running") << probe->output() << probe->errors();
+  const SettingsOfBoth before = settings_of(*scene);
+  ASSERT_OK(start_until_killed(*scene, GetParam()));
+  ASSIGN_OR_FAIL(said, settle(*scene, GetParam(), before));
+  EXPECT_NE(scene->source().status().value_or("?"), "running") << said.source;
   EXPECT_FALSE(scene->source().monitor().has_seen("RESUME").value_or(true));
-  EXPECT_EQ(scene->source().monitor().execute("query-migrate-capabilities").value_or(Json()), before);
-  scene->receiver().process().kill();
+  ASSERT_OK(scene->expect_sink_does_not_run());
   ASSERT_OK(scene->source().go_on());
   ASSERT_OK(expect_guest_works(scene->source()));
 }
 
-INSTANTIATE_TEST_SUITE_P(At, PausedAndKilledLong,
-                         ::testing::Combine(::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
-                                            ::testing::Values("attached", "connected", "welcomed", "tracking", "mapped",
-                                                              "copying", "handing-over", "stopped", "fenced",
-                                                              "devices-sent", "prepared")));
+INSTANTIATE_TEST_SUITE_P(At, PausedAndKilledLong, ::testing::ValuesIn(kills_of(Side::kSource, "attached", "prepared")),
+                         [](const auto& tested) { return name_of(tested.param); });
+
+/// What happens to the guest while the engine stands still, and what QEMU calls it then.
+struct Fate {
+  const char* name;
+  Status (*comes)(TestQemu&);
+  const char* status;
+};
+
+Status human(TestQemu& qemu, const char* line) {
+  TRY(qemu.monitor().human(line));
+  return {};
+}
+
+const std::vector<Fate> kFates = {
+    {"paused", [](TestQemu& qemu) { return qemu.stop(); }, "paused"},
+    {"shut_down", [](TestQemu& qemu) { return human(qemu, kPowerOff); }, "shutdown"},
+    {"panicked", [](TestQemu& qemu) { return human(qemu, kPanic); }, "guest-panicked"},
+};
+
+class EndedAndKilledLong : public ::testing::TestWithParam<std::tuple<Fate, Kill>> {
+ protected:
+  void make_scene() {
+    const auto& [fate, kill] = GetParam();
+    QemuOptions options = quiet_vm();
+    options.version = kill.version;
+    options.more = {"-no-shutdown", "-device", "pvpanic", "-action", "panic=pause"};
+    ASSIGN_OR_SKIP(scene, Scene::make(options));
+    scene_ = std::move(scene);
+    before_ = settings_of(*scene_);
+  }
+  void meet_its_fate() {
+    const Fate& fate = std::get<0>(GetParam());
+    TestQemu& source = scene_->source();
+    ASSERT_OK(fate.comes(source));
+    ASSERT_TRUE(wait_until([&] { return source.status().value_or("") == fate.status; }, seconds(30)));
+  }
+  /// Neither QEMU nor any command has let it run, anywhere.
+  void expect_at_rest(const std::string& text) {
+    EXPECT_NE(scene_->source().status().value_or("?"), "running") << text;
+    EXPECT_FALSE(scene_->source().monitor().has_seen("RESUME").value_or(true)) << text;
+    ASSERT_OK(scene_->expect_sink_does_not_run());
+    ASSERT_OK(scene_->expect_nothing_left());
+    if (std::string(std::get<0>(GetParam()).name) != "paused") return;
+    ASSERT_OK(scene_->source().go_on());
+    ASSERT_OK(expect_guest_works(scene_->source()));
+  }
+  std::unique_ptr<Scene> scene_;
+  SettingsOfBoth before_;
+};
+
+TEST_P(EndedAndKilledLong, StaysAsItIs) {
+  const auto& [fate, kill] = GetParam();
+  make_scene();
+  if (!scene_) return;
+  ASSERT_OK(stop_engine(*scene_, kill));
+  ASSERT_NO_FATAL_FAILURE(meet_its_fate());
+  ASSERT_OK(kill_engine(*scene_, kill));
+  ASSIGN_OR_FAIL(said, settle(*scene_, kill, before_));
+  EXPECT_EQ(scene_->source().status().value_or("?"), fate.status) << said.source;
+  ASSERT_NO_FATAL_FAILURE(expect_at_rest(said.source));
+}
+
+const auto fate_and_kill = [](const auto& tested) {
+  return std::string(std::get<0>(tested.param).name) + "_" + name_of(std::get<1>(tested.param));
+};
+INSTANTIATE_TEST_SUITE_P(Source, EndedAndKilledLong,
+                         ::testing::Combine(::testing::ValuesIn(kFates),
+                                            ::testing::ValuesIn(kills_of(Side::kSource, "attached", "handing-over"))),
+                         fate_and_kill);
+INSTANTIATE_TEST_SUITE_P(Sink, EndedAndKilledLong,
+                         ::testing::Combine(::testing::ValuesIn(kFates),
+                                            ::testing::ValuesIn(kills_of(Side::kSink, "greeted", "mapped"))),
+                         fate_and_kill);
+
+/// It has ended when the engine is about to ask QEMU to migrate, and the engine is killed on its way from there. It may
+/// have noticed before it comes to the milestone; then it ends by itself.
+class EndedInTheHandOverLong : public EndedAndKilledLong {};
+
+TEST_P(EndedInTheHandOverLong, StaysAsItIs) {
+  const auto& [fate, kill] = GetParam();
+  make_scene();
+  if (!scene_) return;
+  ASSERT_OK(scene_->receive());
+  ASSERT_OK(scene_->send(failing_at("handing-over", "stop," + kill.milestone + ":kill")));
+  ASSERT_OK(scene_->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_NO_FATAL_FAILURE(meet_its_fate());
+  ASSERT_OK(scene_->sender().process().send_signal(SIGCONT));
+  ASSIGN_OR_FAIL(ended, scene_->sender().wait(seconds(60)));
+  RecordProperty("killed", ended.signal == SIGKILL);
+  EXPECT_TRUE(ended.signal == SIGKILL || ended.code == 5 || ended.code == 6) << scene_->sender().errors();
+  ASSERT_OK(scene_->expect_receiver_ends());
+  ASSIGN_OR_FAIL(text, probe(scene_->source()));
+  EXPECT_EQ(settings_of(scene_->source()), before_.source) << text;
+  ASSERT_NO_FATAL_FAILURE(expect_at_rest(text));
+}
+
+INSTANTIATE_TEST_SUITE_P(Source, EndedInTheHandOverLong,
+                         ::testing::Combine(::testing::ValuesIn(kFates),
+                                            ::testing::ValuesIn(kills_of(Side::kSource, "stopped", "prepared"))),
+                         fate_and_kill);
 
 }  // namespace
 }  // namespace godwit::testing

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <fstream>
+#include <iostream>
 #include <thread>
 
 #include "net/channel.h"
@@ -177,6 +178,87 @@ TEST(SmallMtu, IsNotBlamedForALinkThatIsCut) {
   EXPECT_FALSE(says(scene->sender().errors(), "MTU")) << scene->sender().errors();
   EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
 }
+
+/// `ssh -N -L` from the source's host to a port of the sink's, with an sshd of its own and keys that are thrown away.
+class SshTunnel {
+ public:
+  static constexpr const char* kNear = "127.0.0.1:4444";
+  static Result<std::unique_ptr<SshTunnel>> make(const NetLab& lab, const std::string& far) {
+    auto tunnel = std::unique_ptr<SshTunnel>(new SshTunnel);
+    if (::geteuid() != 0 || !std::filesystem::exists(kServer)) {
+      return fail(ErrorKind::kUnsupported, "an sshd needs root and openssh-server , which is not installed");
+    }
+    tunnel->folder_ = TRY(TempFolder::make("/tmp"));
+    const auto at = [&](const char* name) { return (tunnel->folder_.path() / name).string(); };
+    for (const char* key : {"host", "user"}) {
+      TRY(run_program({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", at(key)}));
+    }
+    std::filesystem::create_directories("/run/sshd");  // into which sshd locks a part of itself
+    std::ofstream(at("config")) << "ListenAddress " << NetLab::sink_address() << ":2222\nHostKey " << at("host")
+                                << "\nAuthorizedKeysFile " << at("user.pub")
+                                << "\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\n";
+    tunnel->server_ = TRY(tunnel->start({kServer, "-D", "-e", "-f", at("config")}, "server", lab.sink()));
+    TRY(tunnel->server_->wait_for_error_line("Server listening", seconds(20)));
+    tunnel->client_ = TRY(tunnel->start(
+        {"ssh", "-v", "-N", "-F", "none", "-p", "2222", "-i", at("user"), "-o", "StrictHostKeyChecking=no", "-o",
+         "UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", "-L", std::string(kNear) + ":" + far,
+         "root@" + NetLab::sink_address()},
+        "client", lab.source()));
+    TRY_IN(tunnel->server_->errors(),
+           tunnel->client_->wait_for_error_line("Entering interactive session", seconds(20)));
+    return tunnel;
+  }
+
+ private:
+  static constexpr const char* kServer = "/usr/sbin/sshd";
+  Result<std::unique_ptr<ChildProcess>> start(std::vector<std::string> command, const char* name, int where) {
+    return ChildProcess::start({.command = std::move(command),
+                                .output = folder_.path() / (std::string(name) + ".out"),
+                                .errors = folder_.path() / (std::string(name) + ".err"),
+                                .network_namespace = where});
+  }
+  TempFolder folder_;
+  std::unique_ptr<ChildProcess> server_;
+  std::unique_ptr<ChildProcess> client_;
+};
+
+/// Control and lanes by way of a tunnel whose near socket takes all at once; the link behind it is slow.
+class SshTunnelLong : public ::testing::TestWithParam<QemuVersion> {
+ protected:
+  void move(const std::string& codec, Json& report) {
+    ASSIGN_OR_SKIP(lab, NetLab::make(BitRate{100'000'000}));
+    QemuOptions options = quiet_vm();
+    options.version = GetParam();
+    options.guest_line = "work=256K cold=64M:40M stride=64 rate=500";  // compresses well
+    ASSIGN_OR_SKIP(scene, Scene::make(options));
+    scene->use(*lab);
+    ASSERT_OK(scene->receive());
+    ASSIGN_OR_SKIP(tunnel, SshTunnel::make(*lab, scene->address().substr(std::string("tcp://").size())));
+    GodwitOptions godwit;
+    godwit.arguments = {"--codec", codec, "--lanes", "2"};
+    ASSERT_OK(scene->send_to(std::string("tcp://") + SshTunnel::kNear, godwit));
+    ASSERT_OK(scene->expect_moved());
+    ASSIGN_OR_FAIL(found, scene->sender().report());
+    report = found;
+  }
+};
+
+TEST_P(SshTunnelLong, CarriesAMoveAndTheSlowLinkBehindItIsSeen) {
+  Json raw;
+  ASSERT_NO_FATAL_FAILURE(move("raw", raw));
+  if (raw.empty()) return;
+  Json chosen;
+  ASSERT_NO_FATAL_FAILURE(move("auto", chosen));
+  const auto bytes = [](const Json& report) { return report.value("bytes_lanes", std::uint64_t{0}); };
+  EXPECT_GT(bytes(raw), 0U) << raw;
+  std::cout << "lanes: raw " << bytes(raw) << " bytes, auto " << bytes(chosen) << "; codecs "
+            << chosen.value("codecs", Json()) << "\n";
+  // To a link that takes everything at once blocks would go raw.
+  EXPECT_LT(bytes(chosen), bytes(raw) * 9 / 10) << chosen;
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, SshTunnelLong, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
+                         [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
 
 }  // namespace
 }  // namespace godwit::testing

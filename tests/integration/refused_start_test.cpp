@@ -5,7 +5,7 @@
 
 #include <fstream>
 
-#include "tests/integration/scene.h"
+#include "tests/integration/kills.h"
 #include "tests/support/godwit_temp_folder.h"
 
 namespace godwit::testing {
@@ -29,29 +29,21 @@ class ImageLock {
   UniqueFd fd_;
 };
 
-class RefusedStart : public ::testing::TestWithParam<QemuVersion> {
+/// A pair of QEMUs with one disk.
+class LockedDisk {
  protected:
-  /// A pair with one disk, and a receiver that stands when it has read the commit. `source_locks`: the source's QEMU
-  /// minds locks on the image too.
-  void commit(bool source_locks, std::vector<std::string> receive = {}) {
+  /// `source_locks`: the source's QEMU minds locks on the image too.
+  void make_scene(QemuVersion version, bool source_locks) {
     ASSIGN_OR_FAIL(folder, TempFolder::make("/tmp"));
     folder_ = std::move(folder);
     image_ = folder_.path() / "disk";
     { std::ofstream(image_, std::ios::binary) << std::string(1 << 20, '\0'); }
-    ASSIGN_OR_SKIP(scene, Scene::make(vm(source_locks), vm(true)));
+    ASSIGN_OR_SKIP(scene, Scene::make(vm(version, source_locks), vm(version, true)));
     scene_ = std::move(scene);
-    GodwitOptions options = failing_at("committed", "stop");
-    options.arguments = std::move(receive);
-    ASSERT_OK(scene_->receive(options));
-    ASSERT_OK(scene_->send());
-    ASSERT_OK(scene_->receiver().process().wait_until_stopped(seconds(60)));
-    lock_.emplace(image_);
-    ASSERT_OK(scene_->receiver().process().send_signal(SIGCONT));
-    ASSERT_OK(scene_->receiver().process().wait_for_error_line("does not let the guest run yet", seconds(30)));
   }
-  QemuOptions vm(bool locks) const {
+  QemuOptions vm(QemuVersion version, bool locks) const {
     QemuOptions options = quiet_vm();
-    options.version = GetParam();
+    options.version = version;
     options.more = {"-drive",
                     fmt::format("if=none,id=d,format=raw,file.driver=file,file.filename={},file.locking={}",
                                 image_.string(), locks ? "on" : "off"),
@@ -63,6 +55,23 @@ class RefusedStart : public ::testing::TestWithParam<QemuVersion> {
   std::filesystem::path image_;
   std::unique_ptr<Scene> scene_;
   std::optional<ImageLock> lock_;
+};
+
+class RefusedStart : public ::testing::TestWithParam<QemuVersion>, protected LockedDisk {
+ protected:
+  /// A receiver that stood still when it had read the commit, and is refused to start the guest now.
+  void commit(bool source_locks, std::vector<std::string> receive = {}) {
+    make_scene(GetParam(), source_locks);
+    if (!scene_) return;
+    GodwitOptions options = failing_at("committed", "stop");
+    options.arguments = std::move(receive);
+    ASSERT_OK(scene_->receive(options));
+    ASSERT_OK(scene_->send());
+    ASSERT_OK(scene_->receiver().process().wait_until_stopped(seconds(60)));
+    lock_.emplace(image_);
+    ASSERT_OK(scene_->receiver().process().send_signal(SIGCONT));
+    ASSERT_OK(scene_->receiver().process().wait_for_error_line("does not let the guest run yet", seconds(30)));
+  }
 };
 
 TEST_P(RefusedStart, ALockThatIsHeldForAWhileIsWaitedFor) {
@@ -124,6 +133,69 @@ TEST_P(RefusedStart, AGuestIsKeptWhereTheSourceIsLostMeanwhile) {
 
 INSTANTIATE_TEST_SUITE_P(Qemu, RefusedStart, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& tested) { return tested.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
+/// An engine dies at each milestone while the destination may not start the guest. The lock is held until the next
+/// commands have done their work, but for milestones that only a guest that has been started comes by.
+class RefusedAndKilledLong : public ::testing::TestWithParam<Kill>, protected LockedDisk {
+ protected:
+  static Status in_guest_disk(TestQemu& qemu, const std::string& command) {
+    const auto said = TRY(qemu.monitor().human("qemu-io d \"" + command + "\""));
+    const bool failed = said.find("rror") != std::string::npos || said.find("ailed") != std::string::npos;
+    return failed ? fail(ErrorKind::kIo, command + ": " + said) : Status{};
+  }
+  /// It has what was written before the move, and what it is given now goes into the one image.
+  void expect_disk_followed(TestQemu& qemu) {
+    ASSERT_OK(in_guest_disk(qemu, "read -P 0x5a 0 4096"));
+    ASSERT_OK(in_guest_disk(qemu, "write -P 0x3c 4096 4096"));
+    ASSERT_OK(in_guest_disk(qemu, "flush"));
+    EXPECT_EQ(read_text(image_).substr(4096, 4096), std::string(4096, '\x3c'));
+  }
+};
+
+TEST_P(RefusedAndKilledLong, OneVmIsLeftAndHasItsDisk) {
+  const Kill& kill = GetParam();
+  make_scene(kill.version, false);
+  if (!scene_) return;
+  ASSERT_OK(in_guest_disk(scene_->source(), "write -P 0x5a 0 4096"));
+  const SettingsOfBoth before = settings_of(*scene_);
+  lock_.emplace(image_);
+  ASSERT_OK(start_until_killed(*scene_, kill, {"--start-timeout", "60s"}));
+  if (home_after(kill) == Home::kSink) {
+    ASSERT_OK(scene_->receiver().process().wait_for_error_line("does not let the guest run yet", seconds(60)));
+    EXPECT_NE(scene_->source().status().value_or("?"), "running");
+    lock_->release();
+  }
+  ASSIGN_OR_FAIL(said, settle(*scene_, kill, before));
+  lock_->release();
+  TestQemu& source = scene_->source();
+  switch (said.home) {
+    case Home::kSource:
+      EXPECT_EQ(source.status().value_or("?"), "running") << said.source;
+      ASSERT_OK(expect_guest_works(source));
+      ASSERT_NO_FATAL_FAILURE(expect_disk_followed(source));
+      ASSERT_OK(scene_->expect_next_migration_succeeds());
+      ASSERT_NO_FATAL_FAILURE(expect_disk_followed(scene_->sink()));
+      break;
+    case Home::kInDoubt:
+      EXPECT_TRUE(says(said.source, "committed")) << said.source;
+      EXPECT_NE(source.status().value_or("?"), "running");
+      ASSERT_OK(scene_->expect_sink_does_not_run());
+      break;
+    case Home::kAwaitsCont:
+      EXPECT_TRUE(says(said.sink, "type `cont`")) << said.sink;
+      ASSERT_OK(scene_->sink().go_on());
+      [[fallthrough]];
+    case Home::kSink:
+      EXPECT_NE(source.status().value_or("?"), "running");
+      EXPECT_EQ(scene_->sink().status().value_or("?"), "running") << said.sink;
+      ASSERT_OK(expect_guest_works(scene_->sink()));
+      ASSERT_NO_FATAL_FAILURE(expect_disk_followed(scene_->sink()));
+      break;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(At, RefusedAndKilledLong, ::testing::ValuesIn(every_kill()),
+                         [](const auto& tested) { return name_of(tested.param); });
 
 }  // namespace
 }  // namespace godwit::testing

@@ -58,6 +58,8 @@ class Scene {
   /// The sender is dead (SIGKILL). `godwit probe` lets the guest run if it stood and says so; then as above. Gives
   /// whether the guest stood.
   Result<bool> expect_probe_revives();
+  /// `godwit receive` ends without success, or is waiting for the next source and ends when it is told to.
+  Status expect_receiver_ends();
   /// No guest runs at the sink: its QEMU is gone, or stands.
   Status expect_sink_does_not_run();
   /// The last report's number of this name is not 0: the move did what it was meant to put to the test.
@@ -69,7 +71,6 @@ class Scene {
 
  private:
   Scene() = default;
-  Status expect_receiver_ends();
   Status expect_report(const std::string& outcome);
   Status expect_small_engines(const Json& report);
   QemuOptions sink_options_;

@@ -110,6 +110,35 @@ TEST(Strangers, ThatBreakOffDoNotEndTheWaiting) {
   EXPECT_TRUE(says(scene->receiver().errors(), "turned away")) << scene->receiver().errors();
 }
 
+/// One that says a whole Hello, with a VM that does not fit.
+void move_after_a_misfit(QemuVersion version) {
+  QemuOptions options = quiet_vm();
+  options.version = version;
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  ASSERT_OK(scene->receive());
+  ASSIGN_OR_FAIL(address, parse_address(scene->address()));
+  {
+    ASSIGN_OR_FAIL(stranger, connect_to(address));
+    ASSERT_OK(send_bytes(*stranger, opening_bytes()));
+    stranger->set_receive_timeout(seconds(20));
+    const auto answer = wire::ControlConnection(*stranger).receive();
+    ASSERT_OK(answer);
+    EXPECT_TRUE(std::holds_alternative<wire::Refusal>(*answer));
+  }
+  ASSERT_OK(scene->send());
+  ASSERT_OK(scene->expect_moved());
+  EXPECT_TRUE(says(scene->receiver().errors(), "does not fit")) << scene->receiver().errors();
+  EXPECT_TRUE(says(scene->receiver().errors(), "waiting for a source again")) << scene->receiver().errors();
+}
+
+TEST(Strangers, AVmThatDoesNotFitDoesNotEndTheWaiting) {
+  move_after_a_misfit(QemuVersion::k7_2);
+}
+
+TEST(Strangers, AVmThatDoesNotFitDoesNotEndTheWaitingOfQemu10) {
+  move_after_a_misfit(QemuVersion::k10_0);
+}
+
 /// A second source, while the first one's VM is on its way.
 TEST(Strangers, ASecondSourceIsToldThatAnotherIsServed) {
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "attach/proc_files.h"
 #include "tests/tracking/writing_process.h"
@@ -134,6 +136,35 @@ TEST(Releaser, IsWaitedForByTheNextEngine) {
   EXPECT_TRUE(seen) << "it has let go all at once";
   const auto covered = next->cover(child.address(), kMuch);
   EXPECT_TRUE(covered) << covered.error().message;
+}
+
+/// By an operator who does not want to wait for it.
+TEST(Releaser, IsNotWaitedForOnceThatIsCancelled) {
+  if (const auto can = check_write_protection(); !can) GTEST_SKIP() << can.error().message;
+  WritingProcess child(Kind::kMemfd, kBytes);
+  ASSERT_TRUE(child.ok());
+  const auto process = RemoteProcess::open(child.pid());
+  ASSERT_TRUE(process);
+  auto holds = WriteProtection::create(*process, nullptr);
+  ASSERT_TRUE(holds);
+  ASSERT_TRUE(holds->cover(child.address(), kBytes));
+  // Somebody who seems to be at it and never ends.
+  ForkedProcess releasing([] {
+    ::prctl(PR_SET_NAME, "godwit-release");
+    while (true) ::pause();
+  });
+  ASSERT_TRUE(eventually([] { return somebody_releases(); }));
+  auto next = WriteProtection::create(*process, nullptr);
+  ASSERT_TRUE(next);
+  std::stop_source stop;
+  std::jthread operators([&] {
+    ::usleep(200'000);
+    stop.request_stop();
+  });
+  const auto covered = next->cover(child.address(), kBytes, stop.get_token());
+  ASSERT_FALSE(covered);
+  EXPECT_EQ(covered.error().kind, ErrorKind::kCancelled);
+  releasing.end();
 }
 
 /// After a normal stop it has nothing to hold: the userfaultfd is closed for good.

@@ -1,6 +1,7 @@
 // Puts together what the other files of this folder find out, and opens the RAM that was found.
 #include "vmm/qemu/inspection.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <fstream>
@@ -32,7 +33,11 @@ Result<std::unique_ptr<BlockAccess>> open_block(const RemoteProcess& process, co
   UniqueFd file = TRY(process.open_backing_file(block.mapping));
   const std::uint64_t offset = block.mapping.offset + (block.address - block.mapping.start);
   std::optional<PayingProcess> payer;
-  if (charged_elsewhere(process.pid())) payer = PayingProcess{process.pid(), block.address};
+  if (charged_elsewhere(process.pid())) {
+    UniqueFd pidfd(::fcntl(process.pidfd(), F_DUPFD_CLOEXEC, 0));
+    if (!pidfd) return fail_os("copy the pidfd of QEMU");
+    payer = PayingProcess{process.pid(), block.address, std::make_shared<const UniqueFd>(std::move(pidfd))};
+  }
   return open_file_block(std::move(file), offset, block.size, block.page_size, payer);
 }
 

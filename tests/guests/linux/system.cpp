@@ -142,7 +142,7 @@ bool wait_for_file(const std::string& path) {
     }
     std::this_thread::sleep_for(kDeviceTryEvery);
   }
-  return complain("waited in vain for " + path);
+  return complain("timed out waiting for " + path);
 }
 
 bool bring_up_network(const std::string& address) {

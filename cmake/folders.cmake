@@ -45,7 +45,8 @@ function(godwit_folder name)
   if(GODWIT_UNITY)
     set_target_properties(godwit_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
     # GCC 12 warns wrongly where it inlines over many functions.
-    target_compile_options(godwit_${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread -Wno-array-bounds>)
+    target_compile_options(godwit_${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread -Wno-stringop-overflow
+                           -Wno-array-bounds>)
   endif()
   foreach(used ${ARGN})
     target_link_libraries(godwit_${name} PUBLIC godwit_${used})

@@ -102,7 +102,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
-                 "move a guest that has run VMs of its own: only if none runs until the move is over");
+                 "move a guest that has run VMs of its own: none may run until the move is over");
   add_shared(*send, texts);
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");

@@ -16,9 +16,9 @@ using std::chrono::seconds;
 constexpr Duration kCommitPatience = seconds(60);
 constexpr Duration kClosePatience = seconds(2);
 // From Welcome to the data map a source begins to track, for which it may have to wait until a dead engine's process
-// has let go of its guest (60 s), and looks for data. One that beats and sends no map would keep all others out.
-constexpr Duration kMapPatience = seconds(120);
-constexpr Duration kMapPatiencePerGiB = std::chrono::milliseconds(500);
+// has let go of its guest (100 s), and looks for data. One that beats and sends no map would keep all others out.
+constexpr Duration kDataMapPatience = seconds(120);
+constexpr Duration kDataMapPatiencePerGiB = std::chrono::milliseconds(500);
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = seconds(1);
 // Between two tries to let the guest run, which stands meanwhile: longer and longer, for storage that errs is not
@@ -176,7 +176,7 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
 void SinkMigration::expect_map() {
   std::uint64_t bytes = 0;
   for (const auto& block : parts_.fingerprint.blocks) bytes += block.size;
-  const Duration patience = kMapPatience + static_cast<std::int64_t>(bytes / kGiB) * kMapPatiencePerGiB;
+  const Duration patience = kDataMapPatience + static_cast<std::int64_t>(bytes / kGiB) * kDataMapPatiencePerGiB;
   map_is_late_.emplace(parts_.clock, patience, [this] {
     fail_with(Error{ErrorKind::kTimedOut, "timed out waiting for the source's data map"});
   });

@@ -246,7 +246,8 @@ TEST_P(MachineFit, SilentStorageIsNamedAndRefusesNothing) {
   // The images are out of reach; the guests and their QEMUs need them no more than they have them.
   const auto moved = [&]() -> Status {
     const auto receiver = TRY(start_receive(*sink));
-    const auto sender = TRY(start_send(*source, TRY(receiver->listening_at(seconds(60)))));
+    const std::string address = TRY(receiver->listening_at(seconds(60)));
+    const auto sender = TRY(start_send(*source, address));
     const auto sent = TRY(sender->wait(seconds(120)));
     const auto received = TRY(receiver->wait(seconds(120)));
     for (const auto& text : {sender->errors(), receiver->errors()}) {

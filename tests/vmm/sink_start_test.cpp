@@ -1,0 +1,79 @@
+// The guest's start at the sink, at a QEMU that the test plays.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "attach/remote_process.h"
+#include "tests/support/kept_record.h"
+#include "vmm/qemu/qemu_vm.h"
+
+namespace godwit::qemu {
+namespace {
+
+/// Tells of the guest's start at once, and answers `cont` only when the test says so.
+class SlowToAnswer final : public Qmp {
+ public:
+  using Qmp::execute;
+  Result<Json> execute(std::string_view command, const Json&) override {
+    if (command != "cont") return Json::object();
+    if (refuses) return fail(ErrorKind::kHypervisor, "the disk is locked");
+    on_event_("RESUME", Json::object(), SteadyClock().now());
+    answered.wait();
+    return Json::object();
+  }
+  Status give_descriptor(std::string_view, int) override { return {}; }
+  void on_event(OnEvent handler) override { on_event_ = std::move(handler); }
+  void on_lost(std::function<void()>) override {}
+  pid_t peer_pid() const noexcept override { return 0; }
+
+  std::shared_future<void> answered;
+  bool refuses = false;
+
+ private:
+  OnEvent on_event_;
+};
+
+class SinkStart : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto qmp = std::make_unique<SlowToAnswer>();
+    qmp->answered = answer_.get_future().share();
+    played_ = qmp.get();
+    vm_.qmp = std::move(qmp);
+    auto process = RemoteProcess::open(::getpid());
+    ASSERT_TRUE(process) << process.error().message;
+    vm_.process = std::make_unique<RemoteProcess>(std::move(*process));
+    sink_ = make_sink_vm(vm_, record_, clock_);
+  }
+
+  std::promise<void> answer_;
+  SlowToAnswer* played_ = nullptr;
+  QemuVm vm_;
+  testing::KeptRecord record_;
+  SteadyClock clock_;
+  std::unique_ptr<SinkVm> sink_;
+};
+
+TEST_F(SinkStart, IsOverWhenTheGuestRunsNotWhenQemuAnswers) {
+  auto started = std::async(std::launch::async, [&] { return sink_->resume(); });
+  const bool in_time = started.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+  answer_.set_value();
+  EXPECT_TRUE(in_time) << "it waits for the answer";
+  EXPECT_TRUE(started.get());
+  EXPECT_FALSE(sink_->end_unrun()) << "a guest that runs was taken for one that never did";
+}
+
+TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {
+  played_->refuses = true;
+  const Status refused = sink_->resume();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kRefused) << refused.error().message;
+  played_->refuses = false;
+  answer_.set_value();
+  EXPECT_TRUE(sink_->resume());
+}
+
+}  // namespace
+}  // namespace godwit::qemu

@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "engine/delta_memory.h"
 #include "engine/fence.h"
+#include "engine/gave_up.h"
 #include "engine/lost_packets.h"
 
 namespace godwit {
@@ -148,10 +149,7 @@ Status SourceMigration::connect() {
   if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
   }
-  if (auto* abort = std::get_if<wire::Abort>(&answer)) {
-    const bool lost = abort->kind == name_of(ErrorKind::kPeerLost);  // it, too, misses something on the link
-    return fail(lost ? ErrorKind::kPeerLost : ErrorKind::kRefused, "the destination gave up: " + abort->reason);
-  }
+  if (auto* abort = std::get_if<wire::Abort>(&answer)) return fail(why_the_sink_gave_up(*abort));
   auto* welcome = std::get_if<wire::Welcome>(&answer);
   if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
   if (parts_.vm.starts_paused() && !welcome->keeps_paused) {
@@ -695,7 +693,7 @@ void SourceMigration::read_messages() {
     } else if (auto* abort = std::get_if<wire::Abort>(&*message)) {
       // Before a commit nobody asked, and it means nothing more than any Abort.
       if (abort->never_ran && before.committing) signals_.change([](SourceSignals& s) { s.never_ran = true; });
-      return fail_with(Error{ErrorKind::kRefused, "the destination gave up: " + abort->reason});
+      return fail_with(why_the_sink_gave_up(*abort));
     } else if (!std::holds_alternative<wire::Heartbeat>(*message)) {
       return fail_with(Error{ErrorKind::kProtocol, "the destination sent a message that only a source sends"});
     }

@@ -42,6 +42,12 @@ class Migration : public testing::FakeMigration {
     return run_source(std::move(parts));
   }
 
+  static void expect_told_by_the_sink(const Report& report, ErrorKind kind) {
+    EXPECT_EQ(report.error->kind, kind) << report.error->message;
+    EXPECT_TRUE(report.error->at_peer);
+    EXPECT_NE(report.error->message.find("the destination gave up: "), std::string::npos) << report.error->message;
+  }
+
   std::stop_source cancel_, sink_cancel_;
   Duration start_patience_ = 20s;
   std::string notes_;
@@ -310,6 +316,7 @@ TEST_F(Migration, ASinkThatCannotLoadLeavesTheSourceRunning) {
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("cannot load this"), std::string::npos) << report.error->message;
+  expect_told_by_the_sink(report, ErrorKind::kHypervisor);
   sink.get();
   EXPECT_TRUE(sink_.gave_up);
 }
@@ -320,6 +327,7 @@ TEST_F(Migration, ASinkWithoutMemoryLeavesTheSourceRunning) {
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("no memory"), std::string::npos) << report.error->message;
+  expect_told_by_the_sink(report, ErrorKind::kIo);
   sink.get();
 }
 
@@ -532,19 +540,26 @@ TEST_F(Migration, ASinkWhoseHypervisorEndsTellsTheSource) {
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("has ended"), std::string::npos) << report.error->message;
+  expect_told_by_the_sink(report, ErrorKind::kHypervisor);
   sink.get();
 }
 
+/// Before Welcome and after it.
 TEST_F(Migration, CancelledSinkTellsTheSource) {
-  auto sink = std::async(std::launch::async, [&] {
-    return receive([&](Milestone milestone) {
-      if (milestone == Milestone::kMapped) sink_cancel_.request_stop();
+  for (const Milestone at : {Milestone::kGreeted, Milestone::kMapped}) {
+    SCOPED_TRACE(name_of(at));
+    sink_cancel_ = {};
+    auto sink = std::async(std::launch::async, [&] {
+      return receive([&](Milestone milestone) {
+        if (milestone == at) sink_cancel_.request_stop();
+      });
     });
-  });
-  const auto report = send();
-  expect_source_runs_alone(report);
-  EXPECT_NE(report.error->message.find("cancelled"), std::string::npos) << report.error->message;
-  EXPECT_EQ(sink.get().error->kind, ErrorKind::kCancelled);
+    const auto report = send();
+    expect_source_runs_alone(report);
+    EXPECT_NE(report.error->message.find("cancelled"), std::string::npos) << report.error->message;
+    expect_told_by_the_sink(report, ErrorKind::kCancelled);
+    EXPECT_EQ(sink.get().error->kind, ErrorKind::kCancelled);
+  }
 }
 
 TEST_F(Migration, AGuestThatWritesTooFastEndsAtTheTimeout) {

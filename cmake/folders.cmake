@@ -24,8 +24,8 @@ if(GODWIT_SANITIZE)
   target_link_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE})
 endif()
 
-# Libraries that only one folder may use.
-set(GODWIT_LIBRARIES_base fmt::fmt tl::expected Threads::Threads)
+# Libraries that every folder may use, and those that only one may.
+set(GODWIT_LIBRARIES fmt::fmt tl::expected Threads::Threads)
 set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD PkgConfig::ISAL)
 set(GODWIT_LIBRARIES_wire nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_vmm nlohmann_json::nlohmann_json)
@@ -43,7 +43,7 @@ function(godwit_folder name)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.h)
   add_library(godwit_${name} STATIC ${sources} ${headers})
   set_target_properties(godwit_${name} PROPERTIES LINKER_LANGUAGE CXX)
-  target_link_libraries(godwit_${name} PUBLIC godwit_flags ${GODWIT_LIBRARIES_${name}})
+  target_link_libraries(godwit_${name} PUBLIC godwit_flags ${GODWIT_LIBRARIES} ${GODWIT_LIBRARIES_${name}})
   target_precompile_headers(godwit_${name} REUSE_FROM godwit_common_headers)
   # Many files compiled as one: what they all parse and instantiate is then parsed and instantiated once.
   if(GODWIT_UNITY)
@@ -51,7 +51,7 @@ function(godwit_folder name)
     target_compile_options(godwit_${name} PRIVATE ${GODWIT_FALSE_ALARMS})
   endif()
   foreach(used ${ARGN})
-    target_link_libraries(godwit_${name} PUBLIC godwit_${used})
+    target_link_libraries(godwit_${name} PRIVATE godwit_${used})
   endforeach()
 endfunction()
 

@@ -13,6 +13,7 @@
 #include "app/exit_code.h"
 #include "app/option_values.h"
 #include "app/version.h"
+#include "wire/limits.h"
 
 namespace godwit {
 
@@ -98,7 +99,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
       "to send only what has changed; 0: whole pages [48MiB + RAM/128, at most 4GiB]");
   add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");
   add(*send, "--lanes", texts.lanes, "N",
-      fmt::format("connections and threads, 1 to {} [{}]", kMostLanes, default_lanes(cpus)));
+      fmt::format("connections and threads, 1 to {} [{}]", wire::kMaxLanes, default_lanes(cpus)));
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,

@@ -58,7 +58,6 @@ struct ShowText {
 
 using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, ShowText>;
 
-inline constexpr unsigned kMostLanes = 64;
 /// Lanes when none are asked for: more than four connections gain nothing on the links measured, and a lane without a
 /// CPU of its own only costs memory.
 constexpr unsigned default_lanes(unsigned cpus) noexcept {

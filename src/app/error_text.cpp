@@ -42,6 +42,30 @@ std::string_view next_at_source(ErrorKind kind) noexcept {
   return "Send again.";
 }
 
+/// The same where it is the destination that has failed, and has told so.
+std::string_view next_there(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+    case ErrorKind::kNotFound:
+    case ErrorKind::kIo:
+    case ErrorKind::kTimedOut:
+      return "Fix what is named above at the destination, start QEMU and `godwit receive` there anew, and send again.";
+    case ErrorKind::kUnsupported:
+      return "`godwit probe --qmp PATH` at the destination lists what that host lacks.";
+    case ErrorKind::kNoPermission:
+      return "What `godwit receive` says tells why this was denied; start QEMU and it at the destination anew, and "
+             "send "
+             "again.";
+    case ErrorKind::kRefused:
+    case ErrorKind::kPeerLost:
+    case ErrorKind::kProtocol:
+    case ErrorKind::kCancelled:
+    case ErrorKind::kHypervisor:
+      break;  // names both ends
+  }
+  return next_at_source(kind);
+}
+
 std::string_view next_at_destination(ErrorKind kind) noexcept {
   switch (kind) {
     case ErrorKind::kInvalidArgument:
@@ -65,7 +89,13 @@ std::string_view next_at_destination(ErrorKind kind) noexcept {
   return "Start `godwit receive` again.";
 }
 
-Explanation explain_at_source(Outcome outcome, ErrorKind kind, const OwnRights& rights) {
+std::string next_after_a_failure(const Error& error, const OwnRights& rights) {
+  if (error.at_peer) return std::string(next_there(error.kind));
+  if (error.kind == ErrorKind::kNoPermission) return advice_on_denial(rights, kWhyRootAtSource);
+  return std::string(next_at_source(error.kind));
+}
+
+Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRights& rights) {
   switch (outcome) {
     case Outcome::kSourceStopped:
       return {"Not moved", "The VM is paused on this host; the destination cannot run it.",
@@ -89,8 +119,7 @@ Explanation explain_at_source(Outcome outcome, ErrorKind kind, const OwnRights& 
       break;
   }
   return {"Not moved", "The VM is on this host as it was; the destination does not run it.",
-          kind == ErrorKind::kNoPermission ? advice_on_denial(rights, kWhyRootAtSource)
-                                           : std::string(next_at_source(kind))};
+          next_after_a_failure(error, rights)};
 }
 
 Explanation explain_at_destination(Outcome outcome, ErrorKind kind, const OwnRights& rights) {
@@ -123,7 +152,7 @@ Explanation explain(Side side, Outcome outcome, const Error& error) {
 }
 
 Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRights& rights) {
-  Explanation said = side == Side::kSource ? explain_at_source(outcome, error.kind, rights)
+  Explanation said = side == Side::kSource ? explain_at_source(outcome, error, rights)
                                            : explain_at_destination(outcome, error.kind, rights);
   said.happened = fmt::format("{}: {}", said.happened, sentence(printable(error.message)));
   return said;

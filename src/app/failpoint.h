@@ -1,10 +1,9 @@
-// Failpoints: a test makes the engine die, fail or stand still at a named milestone.
+// Failpoints: a test makes the engine die or stop at a named milestone.
 //
 // GODWIT_FAILPOINT=MILESTONE:kill raises SIGKILL there, MILESTONE:stop raises SIGSTOP (a test looks at both sides and
 // sends SIGCONT). Several are separated by commas. Read once at the start; without the variable nothing happens.
 #pragma once
 
-#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -14,5 +13,7 @@ namespace godwit {
 
 /// The failpoint that the environment asks for, or one that does nothing. kInvalidArgument for text that is none.
 Result<OnMilestone> failpoint_from_environment();
+/// `text` is the variable's.
+Result<OnMilestone> failpoint_from(std::string_view text);
 
 }  // namespace godwit

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <limits>
 
+#include "wire/limits.h"
+
 namespace godwit {
 
 namespace {
@@ -34,7 +36,7 @@ Result<std::uint64_t> whole_number(std::string_view option, std::string_view tex
 }  // namespace
 
 Result<unsigned> lanes_value(std::string_view option, const std::string& text) {
-  return static_cast<unsigned>(TRY(whole_number(option, text, 1, kMostLanes)));
+  return static_cast<unsigned>(TRY(whole_number(option, text, 1, wire::kMaxLanes)));
 }
 
 Result<pid_t> pid_value(std::string_view option, const std::string& text) {

@@ -39,7 +39,7 @@ Result<SinkReport> migrate(const ReceiveOptions& options, const HostProfile& hos
   // Held while this process lives: a second receive on this QEMU would write over the first one's guest.
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
   TRY(journal.receiving());
-  milestone("attached");
+  milestone(Milestone::kAttached);
   const auto listener = TRY(listen_on(options.listen));
   say(stderr, fmt::format("listening on {}\n", format_address(listener->address())));
 

@@ -67,7 +67,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
   TRY(qemu::sample_disks(*vm.qmp, *vm.process, vm.inspection.fingerprint.disks));
   for (const auto& warning : unsafe_caches(vm.inspection.fingerprint.disks)) say_note("warning: " + warning);
   auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
-  milestone("attached");
+  milestone(Milestone::kAttached);
   vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
   auto wired = TRY(wire_tracker(vm, host, clock, releaser, cancelled));
   const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;

@@ -33,6 +33,13 @@ std::string_view name_of(ErrorKind kind) noexcept {
   return "unknown";
 }
 
+std::optional<ErrorKind> error_kind_from(std::string_view name) noexcept {
+  for (int i = 0; i <= static_cast<int>(ErrorKind::kHypervisor); ++i) {
+    if (const auto kind = static_cast<ErrorKind>(i); name_of(kind) == name) return kind;
+  }
+  return std::nullopt;
+}
+
 Error Error::in(std::string_view context) && {
   message = std::string(context) + ": " + message;
   return std::move(*this);

@@ -3,6 +3,7 @@
 // Nothing below app/ throws. Exceptions of libraries are turned into results where they enter.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -28,12 +29,15 @@ enum class ErrorKind {
 
 /// The kind's name as it stands in reports, e.g. "peer-lost".
 std::string_view name_of(ErrorKind kind) noexcept;
+/// The kind of that name, if there is one.
+std::optional<ErrorKind> error_kind_from(std::string_view name) noexcept;
 
 /// What happened. `message` is a sentence for a person; contexts are put in front of it on the way up.
 struct Error {
   ErrorKind kind = ErrorKind::kIo;
   std::string message;
-  int os_error = 0;  ///< errno where the operating system was the cause, else 0
+  int os_error = 0;      ///< errno where the operating system was the cause, else 0
+  bool at_peer = false;  ///< the other side has met and told it: what helps is to be done there
 
   /// "context: message", for a caller that knows more about what was being done.
   Error in(std::string_view context) &&;

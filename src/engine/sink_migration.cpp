@@ -103,7 +103,7 @@ void SinkMigration::end_threads() {
 }
 
 Status SinkMigration::migrate() {
-  parts_.on_milestone("listening");
+  parts_.on_milestone(Milestone::kListening);
   auto source = TRY(greeter_.await_source(parts_.patience));
   began_ = parts_.clock.now();
   control_channel_ = std::move(source.control);
@@ -111,9 +111,9 @@ Status SinkMigration::migrate() {
   control_ready_ = true;
   secret_ = source.secret;
   if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
-  parts_.on_milestone("greeted");
+  parts_.on_milestone(Milestone::kGreeted);
   TRY(greet(source.hello));
-  parts_.on_milestone("welcomed");
+  parts_.on_milestone(Milestone::kWelcomed);
   return serve();
 }
 
@@ -280,7 +280,7 @@ Status SinkMigration::finish_map() {
   if (map_applied_ || mapped_chunks_ != map_.size())
     return fail(ErrorKind::kProtocol, "the source's data map has gaps");
   map_applied_ = true;
-  parts_.on_milestone("mapped");
+  parts_.on_milestone(Milestone::kMapped);
   for (unsigned i = 0; i < lane_count_; ++i) {
     lane_threads_.emplace_back([this, i] {
       Status status = SinkLane(*lane_setting_, i, *lane_channels_[i]).run();
@@ -318,7 +318,7 @@ Status SinkMigration::on_fence(unsigned lane, std::uint32_t fence) {
   TRY(discard_stale());
   // Not before the source can know that all of RAM is in place: Prepared says it too.
   loader_->ram_complete();
-  parts_.on_milestone("last-fence");
+  parts_.on_milestone(Milestone::kLastFencePassed);
   return {};
 }
 
@@ -334,14 +334,14 @@ Status SinkMigration::discard_stale() {
 }
 
 void SinkMigration::on_prepared() {
-  parts_.on_milestone("loaded");
+  parts_.on_milestone(Milestone::kLoaded);
   {
     std::lock_guard lock(prepared_mutex_);
     if (error_.get()) return;
     prepared_ = true;
   }
   if (Status sent = control_->send(wire::Prepared{}); !sent) return fail_with(std::move(sent).error());
-  parts_.on_milestone("prepared");
+  parts_.on_milestone(Milestone::kPrepared);
 }
 
 Status SinkMigration::resume() {
@@ -349,7 +349,7 @@ Status SinkMigration::resume() {
   const auto commit_at = parts_.clock.now();
   committed_ = true;
   (void)parts_.journal.starting();  // it only tells more to who comes after a dead engine
-  parts_.on_milestone("committed");
+  parts_.on_milestone(Milestone::kCommitted);
   if (!stays_paused_) {
     TRY(start_guest());
   } else if (Status stays = vm_->stay_paused(); !stays) {
@@ -362,7 +362,7 @@ Status SinkMigration::resume() {
                                                 .cpu_us = microseconds(cpu_time()),
                                                 .peak_rss = heartbeat_->peak_memory(),
                                                 .device_load_us = microseconds(loader_->took())});
-  parts_.on_milestone("resumed");
+  parts_.on_milestone(Milestone::kResumed);
   if (!stays_paused_) {
     if (const Status announced = vm_->announce(); !announced && parts_.on_note) {
       parts_.on_note("the guest runs, but not all could be done after its start: " + announced.error().message);

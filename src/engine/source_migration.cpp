@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "engine/delta_memory.h"
 #include "engine/fence.h"
+#include "engine/gave_up.h"
 #include "engine/lost_packets.h"
 
 namespace godwit {
@@ -135,7 +136,7 @@ Status SourceMigration::connect() {
   wire::Greeting greeting{.role = wire::Role::kControl, .secret = TRY(wire::random_secret())};
   TRY(wire::send_greeting(*control_channel_, greeting));
   control_.emplace(*control_channel_);
-  parts_.on_milestone("connected");
+  parts_.on_milestone(Milestone::kConnected);
   auto lanes = TRY(open_lanes(parts_.connect, greeting.secret, parts_.goals.lanes));
   if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
@@ -148,10 +149,7 @@ Status SourceMigration::connect() {
   if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
   }
-  if (auto* abort = std::get_if<wire::Abort>(&answer)) {
-    const bool lost = abort->kind == name_of(ErrorKind::kPeerLost);  // it, too, misses something on the link
-    return fail(lost ? ErrorKind::kPeerLost : ErrorKind::kRefused, "the destination gave up: " + abort->reason);
-  }
+  if (auto* abort = std::get_if<wire::Abort>(&answer)) return fail(why_the_sink_gave_up(*abort));
   auto* welcome = std::get_if<wire::Welcome>(&answer);
   if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
   if (parts_.vm.starts_paused() && !welcome->keeps_paused) {
@@ -166,7 +164,7 @@ Status SourceMigration::connect() {
   heartbeat_.emplace(*control_);
   control_reader_ = std::jthread([this] { read_control(); });
   TRY(take_lanes(std::move(lanes), welcome->lanes));
-  parts_.on_milestone("welcomed");
+  parts_.on_milestone(Milestone::kWelcomed);
   return {};
 }
 
@@ -214,7 +212,7 @@ Status SourceMigration::start_tracking() {
   if (parts_.quiesce_harvests) TRY(go_on());
   if (!tracking) return fail(Error(tracking.error()).in("dirty tracking"));
   harvested_at_ = now();
-  parts_.on_milestone("tracking");
+  parts_.on_milestone(Milestone::kTracking);
   free_pages_.locate();
 
   // Tracking first, then the look for data: whatever is written after the look is seen.
@@ -228,7 +226,7 @@ Status SourceMigration::start_tracking() {
             "the destination to prepare its memory"));
   wire_rate_.add({}, 0);  // lanes may have sent all of a small guest before anybody looks again
   lanes_.start(error_, [this] { signals_.change([](SourceSignals& s) { s.failed = true; }); });
-  parts_.on_milestone("mapped");
+  parts_.on_milestone(Milestone::kMapped);
   const auto& layout = parts_.vm.memory().layout();
   for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
     board_.post(ChunkIndex{c}, data[c]);
@@ -250,7 +248,7 @@ Status SourceMigration::send_data_map(std::vector<PageWord>& data) {
 
 Status SourceMigration::copy_until_stopped() {
   enter(Phase::kCopying);
-  parts_.on_milestone("copying");
+  parts_.on_milestone(Milestone::kCopying);
   while (true) {
     const auto signals = signals_.await([](const SourceSignals& s) { return s.failed || s.stopped; }, kTick);
     if (auto error = error_.get()) return fail(*error);
@@ -375,7 +373,7 @@ Status SourceMigration::start_handover() {
   relay_.emplace(*control_, signals_, error_, parts_.clock, parts_.goals.max_downtime);
   // A guest that was paused before is none that the next engine should let run if this one dies.
   if (!parts_.vm.starts_paused()) TRY(parts_.journal.handing_over());
-  parts_.on_milestone("handing-over");
+  parts_.on_milestone(Milestone::kHandingOver);
   return parts_.vm.start_handover(*relay_, parts_.goals.max_downtime);
 }
 
@@ -461,7 +459,7 @@ Result<std::uint64_t> SourceMigration::post_given_back() {
 Status SourceMigration::last_pages() {
   enter(Phase::kPaused);
   pages_before_pause_ = lanes_.totals().pages_data + lanes_.totals().pages_zero;
-  parts_.on_milestone("stopped");
+  parts_.on_milestone(Milestone::kStopped);
   const auto begin = now();
   const auto last = TRY_IN("dirty tracking", parts_.tracker.harvest_last(board_));
   TRY(note_harvest(last));
@@ -483,7 +481,7 @@ Status SourceMigration::last_pages() {
   TRY(until([](const SourceSignals& s) { return s.last_fence; }, load_patience(),
             "the destination to apply the last pages"));
   ledger_.enter("last pages", harvested, signals_.look().fenced_at);
-  parts_.on_milestone("fenced");
+  parts_.on_milestone(Milestone::kFenced);
   return {};
 }
 
@@ -491,7 +489,7 @@ Status SourceMigration::await_prepared() {
   TRY(until([](const SourceSignals& s) { return s.stream_ended.has_value(); },
             kSavePatience + 2 * parts_.goals.max_downtime,
             "the source's QEMU to save its devices and flush its disks"));
-  parts_.on_milestone("devices-sent");
+  parts_.on_milestone(Milestone::kDevicesSent);
   // While the destination loads them: this costs no time of the pause.
   const auto looking = now();
   TRY(parts_.vm.check_unchanged());
@@ -503,7 +501,7 @@ Status SourceMigration::await_prepared() {
   const auto signals = signals_.look();
   ledger_.enter("devices saved", *signals.stopped, *signals.stream_ended);
   ledger_.enter("devices loaded", std::max(*signals.stream_ended, *signals.devices_fenced_at), signals.prepared_at);
-  parts_.on_milestone("prepared");
+  parts_.on_milestone(Milestone::kPrepared);
   return {};
 }
 
@@ -545,7 +543,7 @@ Report SourceMigration::commit() {
     return roll_back(std::move(journaled).error().in("the commit could not be journaled"));
   }
   // From here on the source VM never runs again, unless the sink is certain that it never ran there and never will.
-  parts_.on_milestone("committed");
+  parts_.on_milestone(Milestone::kCommitted);
   const auto committed = now();
   ledger_.enter("journaled", begin, committed);
   Status sent = control_->send(wire::Commit{});
@@ -555,7 +553,7 @@ Report SourceMigration::commit() {
     if (signals.done) {
       ledger_.enter("resumed", committed, signals.done_at);
       if (!parts_.vm.starts_paused()) pause_ = signals.done_at - signals.pause_began();
-      parts_.on_milestone("done");
+      parts_.on_milestone(Milestone::kDone);
       enter(Phase::kDone);
       Report moved = report(Outcome::kDone, std::nullopt);
       if (parts_.on_moved) parts_.on_moved(moved);
@@ -695,7 +693,7 @@ void SourceMigration::read_messages() {
     } else if (auto* abort = std::get_if<wire::Abort>(&*message)) {
       // Before a commit nobody asked, and it means nothing more than any Abort.
       if (abort->never_ran && before.committing) signals_.change([](SourceSignals& s) { s.never_ran = true; });
-      return fail_with(Error{ErrorKind::kRefused, "the destination gave up: " + abort->reason});
+      return fail_with(why_the_sink_gave_up(*abort));
     } else if (!std::holds_alternative<wire::Heartbeat>(*message)) {
       return fail_with(Error{ErrorKind::kProtocol, "the destination sent a message that only a source sends"});
     }

@@ -34,7 +34,7 @@ class Channel {
  public:
   virtual ~Channel() = default;
   /// Sends everything or fails. Blocks. kCancelled after abort(), kPeerLost, also if the peer takes nothing for
-  /// Liveness::dead_after.
+  /// Liveness::dead_after: a peer that takes a little now and then may keep it here for longer.
   virtual Status send(std::span<const iovec> parts) = 0;
   /// Fills `exactly` or fails. kPeerLost on an early end ("the peer closed the connection"), kCancelled after abort(),
   /// kTimedOut if nothing came for the receive timeout.
@@ -89,6 +89,6 @@ class Listener {
 Result<std::unique_ptr<Listener>> listen_on(const Address& address, const Liveness& liveness = {});
 
 /// A connected pair inside this process, over socketpair(2).
-Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> make_channel_pair();
+Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> make_channel_pair(const Liveness& liveness = {});
 
 }  // namespace godwit

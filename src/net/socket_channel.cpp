@@ -229,13 +229,13 @@ Status send_bytes(Channel& channel, Bytes bytes) {
   return channel.send({&part, 1});
 }
 
-Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> make_channel_pair() {
+Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> make_channel_pair(const Liveness& liveness) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return fail_os("socketpair");
   UniqueFd left(ends[0]);
   UniqueFd right(ends[1]);
-  return std::pair(make_socket_channel(std::move(left), "the other end of a pair"),
-                   make_socket_channel(std::move(right), "the other end of a pair"));
+  return std::pair(make_socket_channel(std::move(left), "the other end of a pair", liveness),
+                   make_socket_channel(std::move(right), "the other end of a pair", liveness));
 }
 
 }  // namespace godwit

@@ -97,7 +97,8 @@ std::string encode_json(const Done& done) {
                {"cpu_us", done.cpu_us},
                {"peak_rss", done.peak_rss},
                {"device_load_us", done.device_load_us},
-               {"last_fence_to_prepared_us", done.last_fence_to_prepared_us}});
+               // Reserved: sources of this version may insist on it.
+               {"last_fence_to_prepared_us", 0}});
 }
 
 Result<Done> decode_done(Bytes body) {
@@ -108,7 +109,6 @@ Result<Done> decode_done(Bytes body) {
   done.cpu_us = TRY(number("cpu_us"));
   done.peak_rss = TRY(number("peak_rss"));
   done.device_load_us = TRY(number("device_load_us"));
-  done.last_fence_to_prepared_us = TRY(number("last_fence_to_prepared_us"));
   return done;
 }
 

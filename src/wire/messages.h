@@ -90,7 +90,6 @@ struct Done {  ///< the guest runs here
   std::uint64_t cpu_us = 0;    ///< CPU time of the sink engine
   std::uint64_t peak_rss = 0;  ///< bytes, without guest RAM mappings
   std::uint64_t device_load_us = 0;
-  std::uint64_t last_fence_to_prepared_us = 0;
   bool operator==(const Done&) const = default;
 };
 // ---- both

@@ -85,6 +85,21 @@ TEST(ErrorText, AdvisesByTheKindOfError) {
   expect_contains(next(ErrorKind::kTimedOut), "--timeout");
 }
 
+/// What the destination has met is not looked for at the source.
+TEST(ErrorText, SendsWhoeverHearsFromTheDestinationThere) {
+  OwnRights user;
+  user.root = false;
+  for (const ErrorKind kind : all_kinds()) {
+    const Error error{.kind = kind, .message = "the destination gave up: x", .at_peer = true};
+    const std::string next = explain(Side::kSource, Outcome::kSourceRuns, error, user).next;
+    EXPECT_EQ(next.find("as root"), std::string::npos) << next;
+    EXPECT_EQ(next.find("this host"), std::string::npos) << next;
+    EXPECT_LE(next.size(), 200U) << next;
+    // A refusal names its side, and a cause on either side.
+    if (kind != ErrorKind::kRefused && kind != ErrorKind::kProtocol) expect_contains(next, "destination");
+  }
+}
+
 /// Whoever is root already is not told to become it, but what may have denied it to root.
 TEST(ErrorText, SaysToBecomeRootOnlyToWhoIsNot) {
   const Error denied{ErrorKind::kNoPermission, "process 4711: attach to process 4711: Permission denied", 0};
@@ -166,9 +181,12 @@ TEST(ErrorDocument, ListsEveryStateAndAdvice) {
     for (const Outcome outcome : kFailures) {
       for (const ErrorKind kind : all_kinds()) {
         for (const OwnRights& rights : {OwnRights{.root = false}, OwnRights{}}) {
-          const Explanation said = explain(side, outcome, Error{kind, "x", 0}, rights);
-          expect_contains(document, said.state);
-          expect_contains(document, said.next);
+          for (const bool at_peer : {false, true}) {
+            const Error error{.kind = kind, .message = "x", .at_peer = at_peer && side == Side::kSource};
+            const Explanation said = explain(side, outcome, error, rights);
+            expect_contains(document, said.state);
+            expect_contains(document, said.next);
+          }
         }
       }
     }

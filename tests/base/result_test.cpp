@@ -15,6 +15,14 @@ TEST(ErrorKind, EveryKindHasANameOfItsOwn) {
     const auto name = name_of(static_cast<ErrorKind>(i));
     EXPECT_NE(name, "unknown") << i;
     EXPECT_TRUE(names.insert(name).second) << name;
+    EXPECT_EQ(error_kind_from(name), static_cast<ErrorKind>(i)) << name;
+  }
+  EXPECT_EQ(name_of(static_cast<ErrorKind>(names.size())), "unknown") << "the last kind is another one";
+}
+
+TEST(ErrorKind, OtherNamesAreOfNoKind) {
+  for (const char* name : {"", "unknown", "IO", "peer-lost ", "guest-ended"}) {
+    EXPECT_EQ(error_kind_from(name), std::nullopt) << name;
   }
 }
 

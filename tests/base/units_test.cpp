@@ -108,7 +108,9 @@ TEST(ParseUnits, RefusesWhatDoesNotFit) {
 }
 
 TEST(ParseUnits, KeepsTheMessageAtOneShortLine) {
-  const auto result = parse_duration(std::string(1000, 'x') + "\n");
+  std::string many(1000, 'x');
+  many += '\n';
+  const auto result = parse_duration(many);
   ASSERT_FALSE(result.has_value());
   EXPECT_LT(result.error().message.size(), 200U);
   const auto control = parse_duration("5\x1b[2Jms");

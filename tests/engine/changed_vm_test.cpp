@@ -20,7 +20,7 @@ class ChangedVm : public testing::FakeMigration {
     EXPECT_NE(report.error->message.find("changed since the move began: a disk"), std::string::npos)
         << report.error->message;
   }
-  Report run(const OnMilestone& on_milestone = [](std::string_view) {}) {
+  Report run(const OnMilestone& on_milestone = [](Milestone) {}) {
     auto sink = std::async(std::launch::async, [&] { return receive(); });
     const auto report = send(steady_, on_milestone);
     sink_report_ = sink.get();
@@ -39,22 +39,22 @@ TEST_F(ChangedVm, IsNotHandedOver) {
 }
 
 TEST_F(ChangedVm, IsNotCommittedIfItChangedWhileItStood) {
-  expect_named(run([&](std::string_view milestone) {
-    if (milestone == "devices-sent") source_.changed = kChanged;
+  expect_named(run([&](Milestone milestone) {
+    if (milestone == Milestone::kDevicesSent) source_.changed = kChanged;
   }));
   EXPECT_EQ(source_.rolled_back, 1U);
 }
 
 TEST_F(ChangedVm, IsNotCommittedIfTheHypervisorTellsOfAChangeInTheLastMoment) {
-  expect_named(run([&](std::string_view milestone) {
-    if (milestone == "prepared") source_.told->handover_failed(kChanged);
+  expect_named(run([&](Milestone milestone) {
+    if (milestone == Milestone::kPrepared) source_.told->handover_failed(kChanged);
   }));
 }
 
 /// Its event has come, and whoever tells the engine of it is busy with something else.
 TEST_F(ChangedVm, IsNotCommittedIfAnEventIsKnownThatNobodyHasToldOf) {
-  expect_named(run([&](std::string_view milestone) {
-    if (milestone == "prepared") source_.told_changed = kChanged;
+  expect_named(run([&](Milestone milestone) {
+    if (milestone == Milestone::kPrepared) source_.told_changed = kChanged;
   }));
   EXPECT_EQ(source_.rolled_back, 1U);
 }
@@ -70,8 +70,8 @@ TEST_F(ChangedVm, IsLookedAtAgainIfTheDestinationTakesLongToLoadIt) {
 }
 
 TEST_F(ChangedVm, IsAsItMayBeAfterTheCommit) {
-  const auto report = run([&](std::string_view milestone) {
-    if (milestone == "committed") source_.told->handover_failed(kChanged);
+  const auto report = run([&](Milestone milestone) {
+    if (milestone == Milestone::kCommitted) source_.told->handover_failed(kChanged);
   });
   EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
   EXPECT_EQ(sink_report_.outcome, Outcome::kDone);

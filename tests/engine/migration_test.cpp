@@ -24,7 +24,7 @@ class Migration : public testing::FakeMigration {
  protected:
   Migration() : FakeMigration(two_blocks()) {}
 
-  SinkReport receive(OnMilestone on_milestone = [](std::string_view) {}) {
+  SinkReport receive(OnMilestone on_milestone = [](Milestone) {}) {
     auto parts = sink_parts(sink_);
     parts.on_milestone = std::move(on_milestone);
     parts.on_note = [&](std::string_view note) { notes_ += note; };
@@ -32,7 +32,7 @@ class Migration : public testing::FakeMigration {
     parts.start_patience = start_patience_;
     return run_sink(std::move(parts));
   }
-  Report send(OnMilestone on_milestone = [](std::string_view) {}) {
+  Report send(OnMilestone on_milestone = [](Milestone) {}) {
     auto journal = begun_journal();
     auto parts = source_parts(source_, source_, journal, steady_);
     parts.free_pages = &source_;
@@ -40,6 +40,12 @@ class Migration : public testing::FakeMigration {
     parts.on_milestone = std::move(on_milestone);
     parts.cancelled = cancel_.get_token();
     return run_source(std::move(parts));
+  }
+
+  static void expect_told_by_the_sink(const Report& report, ErrorKind kind) {
+    EXPECT_EQ(report.error->kind, kind) << report.error->message;
+    EXPECT_TRUE(report.error->at_peer);
+    EXPECT_NE(report.error->message.find("the destination gave up: "), std::string::npos) << report.error->message;
   }
 
   std::stop_source cancel_, sink_cancel_;
@@ -76,15 +82,16 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
 
 /// At any moment before the commit; nothing that a peer says can be told from it afterwards.
 TEST_F(Migration, AGuestThatEndsIsNotMovedNorLetRun) {
-  for (const char* milestone : {"copying", "stopped", "fenced", "prepared"}) {
+  for (const Milestone milestone :
+       {Milestone::kCopying, Milestone::kStopped, Milestone::kFenced, Milestone::kPrepared}) {
     for (const auto kind : {Halt::Kind::kEnded, Halt::Kind::kPaused}) {
-      SCOPED_TRACE(milestone);
+      SCOPED_TRACE(name_of(milestone));
       FakeSourceVm source(two_blocks(), 20);
       FakeSinkVm sink(two_blocks());
       auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
       auto journal = begun_journal();
       auto parts = source_parts(source, source, journal, steady_);
-      parts.on_milestone = [&](std::string_view reached) {
+      parts.on_milestone = [&](Milestone reached) {
         if (reached == milestone) source.halt_by_others({kind, "the guest has shut down"});
       };
       const auto report = run_source(std::move(parts));
@@ -103,8 +110,8 @@ TEST_F(Migration, AGuestThatWasPausedArrivesPaused) {
   source_.start_paused();
   auto received = std::async(std::launch::async, [&] { return receive(); });
   std::string record;
-  const auto report = send([&](std::string_view milestone) {
-    if (milestone == "stopped") record = journal_record();
+  const auto report = send([&](Milestone milestone) {
+    if (milestone == Milestone::kStopped) record = journal_record();
   });
   EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
   EXPECT_TRUE(report.paused);
@@ -120,9 +127,9 @@ TEST_F(Migration, AGuestThatWasPausedArrivesPaused) {
 
 TEST_F(Migration, IsInPlaceBeforeTheSinkIsPrepared) {
   auto sink = std::async(std::launch::async, [&] {
-    return receive([&](std::string_view milestone) {
+    return receive([&](Milestone milestone) {
       // Devices touch guest RAM while they load: all of it must be there.
-      if (milestone != "loaded") return;
+      if (milestone != Milestone::kLoaded) return;
       source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
     });
   });
@@ -201,8 +208,8 @@ class LikelyFreePages : public Migration {
     auto sink_report = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink_vm_)); });
     auto parts = source_parts(source_vm_, source_vm_, journal, steady_);
     parts.free_pages = &source_vm_;
-    parts.on_milestone = [this](std::string_view milestone) {
-      if (milestone == "handing-over") searching_at_handover_ = searching_.load();
+    parts.on_milestone = [this](Milestone milestone) {
+      if (milestone == Milestone::kHandingOver) searching_at_handover_ = searching_.load();
     };
     auto report = run_source(std::move(parts));
     EXPECT_EQ(sink_report.get().outcome, Outcome::kDone);
@@ -309,6 +316,7 @@ TEST_F(Migration, ASinkThatCannotLoadLeavesTheSourceRunning) {
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("cannot load this"), std::string::npos) << report.error->message;
+  expect_told_by_the_sink(report, ErrorKind::kHypervisor);
   sink.get();
   EXPECT_TRUE(sink_.gave_up);
 }
@@ -319,6 +327,7 @@ TEST_F(Migration, ASinkWithoutMemoryLeavesTheSourceRunning) {
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("no memory"), std::string::npos) << report.error->message;
+  expect_told_by_the_sink(report, ErrorKind::kIo);
   sink.get();
 }
 
@@ -361,8 +370,8 @@ TEST_F(Migration, ASinkKeepsTheGuestIfTheSourceCannotTakeItBack) {
   sink_.refuse_resume = ~0U;
   start_patience_ = 300ms;
   auto sink = std::async(std::launch::async, [&] { return receive(); });
-  const auto report = send([&](std::string_view milestone) {
-    if (milestone == "committed") source_.hypervisor_gone = true;
+  const auto report = send([&](Milestone milestone) {
+    if (milestone == Milestone::kCommitted) source_.hypervisor_gone = true;
   });
   EXPECT_EQ(report.outcome, Outcome::kInDoubt);
   EXPECT_EQ(sink.get().outcome, Outcome::kInDoubt);
@@ -382,13 +391,14 @@ TEST_F(Migration, ASinkThatIsNotCertainLeavesTheSourceInDoubt) {
 }
 
 TEST_F(Migration, CancelledAtEachMilestoneTheSourceRunsOn) {
-  for (const std::string at : {"connected", "welcomed", "tracking", "mapped", "copying", "handing-over", "stopped",
-                               "fenced", "devices-sent", "prepared"}) {
-    SCOPED_TRACE(at);
+  for (const Milestone at : {Milestone::kConnected, Milestone::kWelcomed, Milestone::kTracking, Milestone::kMapped,
+                             Milestone::kCopying, Milestone::kHandingOver, Milestone::kStopped, Milestone::kFenced,
+                             Milestone::kDevicesSent, Milestone::kPrepared}) {
+    SCOPED_TRACE(name_of(at));
     cancel_ = {};
     sink_cancel_ = {};
     auto sink = std::async(std::launch::async, [&] { return receive(); });
-    const auto report = send([&](std::string_view milestone) {
+    const auto report = send([&](Milestone milestone) {
       if (milestone == at) cancel_.request_stop();
     });
     expect_source_runs_alone(report);
@@ -406,8 +416,8 @@ TEST_F(Migration, ASourceThatIsLostBeforeItsDataMapLetsAnotherCome) {
   expect_source_runs_alone(send());
   EXPECT_FALSE(sink_.gave_up && sink.wait_for(0s) == std::future_status::ready);
   source_.fail_start = false;
-  EXPECT_EQ(send([&](std::string_view milestone) {
-              if (milestone == "welcomed") cancel_.request_stop();
+  EXPECT_EQ(send([&](Milestone milestone) {
+              if (milestone == Milestone::kWelcomed) cancel_.request_stop();
             }).outcome,
             Outcome::kSourceRuns);
   cancel_ = {};
@@ -422,8 +432,8 @@ TEST_F(Migration, ASourceThatIsLostBeforeItsDataMapLetsAnotherCome) {
 
 TEST_F(Migration, ASourceThatIsLostAfterItsDataMapDoesNot) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
-  (void)send([&](std::string_view milestone) {
-    if (milestone == "mapped") cancel_.request_stop();
+  (void)send([&](Milestone milestone) {
+    if (milestone == Milestone::kMapped) cancel_.request_stop();
   });
   EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
 }
@@ -452,8 +462,8 @@ TEST_F(Migration, LanesThatAreRefusedAreDoneWithout) {
 
 TEST_F(Migration, CancelledAfterTheCommitIsTooLate) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
-  const auto report = send([&](std::string_view milestone) {
-    if (milestone == "committed") cancel_.request_stop();
+  const auto report = send([&](Milestone milestone) {
+    if (milestone == Milestone::kCommitted) cancel_.request_stop();
   });
   EXPECT_EQ(report.outcome, Outcome::kDone);
   EXPECT_TRUE(sink_.runs());
@@ -463,8 +473,8 @@ TEST_F(Migration, CancelledAfterTheCommitIsTooLate) {
 
 TEST_F(Migration, ASourceThatSomebodyLetRunAgainIsNotCommitted) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
-  const auto report = send([&](std::string_view milestone) {
-    if (milestone == "prepared") source_.let_run_by_others = true;
+  const auto report = send([&](Milestone milestone) {
+    if (milestone == Milestone::kPrepared) source_.let_run_by_others = true;
   });
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("somebody else"), std::string::npos) << report.error->message;
@@ -491,14 +501,14 @@ TEST_F(Migration, ASinkThatClaimsToRunAnUncommittedGuestIsNotBelieved) {
 
 TEST_F(Migration, TheJournalTellsWhoStoppedTheGuest) {
   // What an engine that died at each milestone would leave: only one that was about to stop the guest may have.
-  for (const auto& [at, state] : {std::pair<std::string, Journal::State>{"copying", Journal::State::kMigrating},
-                                  {"handing-over", Journal::State::kHandingOver},
-                                  {"prepared", Journal::State::kHandingOver}}) {
-    SCOPED_TRACE(at);
+  for (const auto& [at, state] : {std::pair<Milestone, Journal::State>{Milestone::kCopying, Journal::State::kMigrating},
+                                  {Milestone::kHandingOver, Journal::State::kHandingOver},
+                                  {Milestone::kPrepared, Journal::State::kHandingOver}}) {
+    SCOPED_TRACE(name_of(at));
     cancel_ = {};
     auto sink = std::async(std::launch::async, [&] { return receive(); });
     std::string record;
-    (void)send([&, at = at](std::string_view milestone) {
+    (void)send([&, at = at](Milestone milestone) {
       if (milestone != at) return;
       record = journal_record();
       cancel_.request_stop();
@@ -510,8 +520,8 @@ TEST_F(Migration, TheJournalTellsWhoStoppedTheGuest) {
 
 TEST_F(Migration, APreparedSinkObeysTheSourceRatherThanItsOperator) {
   auto sink = std::async(std::launch::async, [&] {
-    return receive([&](std::string_view milestone) {
-      if (milestone == "prepared") sink_cancel_.request_stop();
+    return receive([&](Milestone milestone) {
+      if (milestone == Milestone::kPrepared) sink_cancel_.request_stop();
     });
   });
   EXPECT_EQ(send().outcome, Outcome::kDone);
@@ -523,26 +533,33 @@ TEST_F(Migration, APreparedSinkObeysTheSourceRatherThanItsOperator) {
 TEST_F(Migration, ASinkWhoseHypervisorEndsTellsTheSource) {
   goals_.max_downtime = 1ns;  // it would copy for ever
   auto sink = std::async(std::launch::async, [&] {
-    return receive([&](std::string_view milestone) {
-      if (milestone == "mapped") sink_.dead = true;
+    return receive([&](Milestone milestone) {
+      if (milestone == Milestone::kMapped) sink_.dead = true;
     });
   });
   const auto report = send();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("has ended"), std::string::npos) << report.error->message;
+  expect_told_by_the_sink(report, ErrorKind::kHypervisor);
   sink.get();
 }
 
+/// Before Welcome and after it.
 TEST_F(Migration, CancelledSinkTellsTheSource) {
-  auto sink = std::async(std::launch::async, [&] {
-    return receive([&](std::string_view milestone) {
-      if (milestone == "mapped") sink_cancel_.request_stop();
+  for (const Milestone at : {Milestone::kGreeted, Milestone::kMapped}) {
+    SCOPED_TRACE(name_of(at));
+    sink_cancel_ = {};
+    auto sink = std::async(std::launch::async, [&] {
+      return receive([&](Milestone milestone) {
+        if (milestone == at) sink_cancel_.request_stop();
+      });
     });
-  });
-  const auto report = send();
-  expect_source_runs_alone(report);
-  EXPECT_NE(report.error->message.find("cancelled"), std::string::npos) << report.error->message;
-  EXPECT_EQ(sink.get().error->kind, ErrorKind::kCancelled);
+    const auto report = send();
+    expect_source_runs_alone(report);
+    EXPECT_NE(report.error->message.find("cancelled"), std::string::npos) << report.error->message;
+    expect_told_by_the_sink(report, ErrorKind::kCancelled);
+    EXPECT_EQ(sink.get().error->kind, ErrorKind::kCancelled);
+  }
 }
 
 TEST_F(Migration, AGuestThatWritesTooFastEndsAtTheTimeout) {
@@ -561,8 +578,8 @@ TEST_F(Migration, StrangersAreTurnedAwayAndDisturbNothing) {
   ASSERT_TRUE(send_bytes(*stranger, bytes_of("GET / HTTP/1.1\r\nHost: a-name-that-is-long-enough.example\r\n\r\n")));
   auto false_lane = connect_to(listener_->address()).value();
   ASSERT_TRUE(wire::send_greeting(*false_lane, {.role = wire::Role::kLane}));
-  EXPECT_EQ(send([&](std::string_view milestone) {
-              if (milestone != "connected") return;
+  EXPECT_EQ(send([&](Milestone milestone) {
+              if (milestone != Milestone::kConnected) return;
               auto wrong_secret = connect_to(listener_->address()).value();
               EXPECT_TRUE(wire::send_greeting(*wrong_secret, {.role = wire::Role::kLane}));
             }).outcome,

@@ -92,9 +92,9 @@ class StoodStill : public testing::FakeMigration {
   /// Moves the fake VM; at a milestone the source stands still for a minute, in which `meanwhile` happens elsewhere.
   /// Its coordinator goes on first, its reader `later` and in small steps: the worst that a scheduler can do.
   template <typename Meanwhile>
-  Report send_standing_still(const std::string& at, Meanwhile meanwhile, Duration later = 30ms) {
+  Report send_standing_still(Milestone at, Meanwhile meanwhile, Duration later = 30ms) {
     std::jthread opener;
-    return send(clock_, [&](std::string_view milestone) {
+    return send(clock_, [&](Milestone milestone) {
       if (milestone != at) return;
       gate_.shut();
       meanwhile();
@@ -124,7 +124,7 @@ class StoodStill : public testing::FakeMigration {
 
 TEST_F(StoodStill, ASinkThatGaveUpMeanwhileIsNotCommitted) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
-  const auto report = send_standing_still("prepared", [&] { let_the_sink_end(sink); });
+  const auto report = send_standing_still(Milestone::kPrepared, [&] { let_the_sink_end(sink); });
   expect_not_committed(report, sink);
 }
 
@@ -135,7 +135,7 @@ TEST_F(StoodStill, OldHeartbeatsAreNoSignOfLife) {
     std::this_thread::sleep_for(1500ms);  // one heartbeat at least
     let_the_sink_end(sink);
   };
-  const auto report = send_standing_still("prepared", wait_and_end, 400ms);
+  const auto report = send_standing_still(Milestone::kPrepared, wait_and_end, 400ms);
   expect_not_committed(report, sink);
 }
 
@@ -143,18 +143,18 @@ TEST_F(StoodStill, OldHeartbeatsAreNoSignOfLife) {
 TEST_F(StoodStill, AnOldPreparedIsNoSignOfLife) {
   std::promise<void> prepared;
   auto sink = std::async(std::launch::async, [&] {
-    return receive([&](std::string_view milestone) {
-      if (milestone == "prepared") prepared.set_value();
+    return receive([&](Milestone milestone) {
+      if (milestone == Milestone::kPrepared) prepared.set_value();
     });
   });
-  const auto report = send_standing_still("devices-sent", [&] {
+  const auto report = send_standing_still(Milestone::kDevicesSent, [&] {
     EXPECT_EQ(prepared.get_future().wait_for(20s), std::future_status::ready);
     let_the_sink_end(sink);
   });
   expect_not_committed(report, sink);
 }
 
-class StoodStillAt : public StoodStill, public ::testing::WithParamInterface<const char*> {};
+class StoodStillAt : public StoodStill, public ::testing::WithParamInterface<Milestone> {};
 
 TEST_P(StoodStillAt, ASinkThatStillWaitsIsCommitted) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
@@ -165,9 +165,9 @@ TEST_P(StoodStillAt, ASinkThatStillWaitsIsCommitted) {
   EXPECT_TRUE(sink_.runs());
 }
 
-INSTANTIATE_TEST_SUITE_P(Milestone, StoodStillAt, ::testing::Values("devices-sent", "prepared"),
+INSTANTIATE_TEST_SUITE_P(At, StoodStillAt, ::testing::Values(Milestone::kDevicesSent, Milestone::kPrepared),
                          [](const auto& tested) {
-                           std::string name = tested.param;
+                           std::string name(name_of(tested.param));
                            std::erase(name, '-');
                            return name;
                          });

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <future>
 #include <random>
 #include <thread>
 
@@ -48,7 +49,7 @@ class ChannelConformance : public ::testing::TestWithParam<ChannelKind> {
  protected:
   void SetUp() override {
     if (GetParam().needs_ipv6 && !has_ipv6_loopback()) GTEST_SKIP() << "this host has no ::1";
-    auto pair = GetParam().make();
+    auto pair = GetParam().make({});
     ASSERT_TRUE(pair) << pair.error().message;
     near_ = std::move(pair->first);
     far_ = std::move(pair->second);
@@ -171,6 +172,27 @@ TEST_P(ChannelConformance, AbortWakesASenderThatBlocks) {
   EXPECT_EQ(sent.error().kind, ErrorKind::kCancelled) << sent.error().message;
 }
 
+/// Whoever sends a commit to a peer that hangs must not wait for ever.
+TEST_P(ChannelConformance, SendingToAPeerThatReadsNothingFails) {
+  constexpr milliseconds kDeadAfter(200);
+  const std::vector<std::byte> much(64 << 20);  // more than socket buffers hold
+  for (const bool connector : {true, false}) {
+    auto pair = GetParam().make({.dead_after = kDeadAfter});
+    ASSERT_TRUE(pair) << pair.error().message;
+    Channel& sender = connector ? *pair->first : *pair->second;
+    const auto before = std::chrono::steady_clock::now();
+    auto sending = std::async(std::launch::async, [&] { return send_bytes(sender, much); });
+    if (sending.wait_for(std::chrono::seconds(60)) != std::future_status::ready) sender.abort();
+    const Status sent = sending.get();
+    ASSERT_FALSE(sent);
+    EXPECT_EQ(sent.error().kind, ErrorKind::kPeerLost) << sent.error().message;
+    if (!GetParam().is_tcp) {  // the kernel's own timer otherwise, and its words
+      EXPECT_GE(std::chrono::steady_clock::now() - before, kDeadAfter);
+      EXPECT_THAT(sent.error().message, ::testing::HasSubstr("took nothing for 0.2 s"));
+    }
+  }
+}
+
 TEST_P(ChannelConformance, CountsTheTimeInWhichItsBytesWereNotTaken) {
   EXPECT_EQ(near_->send_waits().total, Duration::zero());
   const auto bytes = random_bytes(16 << 20, 14);  // more than socket buffers hold
@@ -207,7 +229,7 @@ TEST_P(ChannelConformance, TellsWhatThePeerHasNotConfirmed) {
 
 TEST_P(ChannelConformance, AbortWakesAReceiverThatBlocks) {
   for (const Duration timeout : {Duration::zero(), Duration(std::chrono::hours(1))}) {
-    auto pair = GetParam().make();
+    auto pair = GetParam().make({});
     ASSERT_TRUE(pair) << pair.error().message;
     pair->first->set_receive_timeout(timeout);
     Status got;

@@ -15,7 +15,7 @@ using ChannelPair = std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>
 
 struct ChannelKind {
   std::string name;
-  std::function<Result<ChannelPair>()> make;
+  std::function<Result<ChannelPair>(const Liveness&)> make;
   bool needs_ipv6 = false;
   bool is_tcp = false;  ///< the kernel tells why a sender waits, and the round trip
 };
@@ -34,7 +34,7 @@ class TemporaryFolder {
 };
 
 /// Listens, connects and accepts, one after the other.
-Result<ChannelPair> connect_through(const Address& address);
+Result<ChannelPair> connect_through(const Address& address, const Liveness& liveness = {});
 bool has_ipv6_loopback();
 std::vector<ChannelKind> channel_kinds();
 

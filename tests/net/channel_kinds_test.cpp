@@ -22,9 +22,9 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-Result<ChannelPair> connect_through(const Address& address) {
-  const auto listener = TRY(listen_on(address));
-  auto near = TRY(connect_to(listener->address()));
+Result<ChannelPair> connect_through(const Address& address, const Liveness& liveness) {
+  const auto listener = TRY(listen_on(address, liveness));
+  auto near = TRY(connect_to(listener->address(), liveness));
   auto far = TRY(listener->accept(std::chrono::seconds(10)));
   return ChannelPair(std::move(near), std::move(far));
 }
@@ -40,26 +40,29 @@ bool has_ipv6_loopback() {
 namespace {
 
 ChannelKind limited(ChannelKind kind) {
-  const auto make = [inner = kind.make]() -> Result<ChannelPair> {
+  const auto make = [inner = kind.make](const Liveness& liveness) -> Result<ChannelPair> {
     static const SteadyClock clock;
     // Fast enough to cost no test time, slow enough that sends have to wait now and then.
     const auto limit = std::make_shared<RateLimit>(BitRate{8'000'000'000}, clock, std::chrono::milliseconds(1));
-    auto pair = TRY(inner());
+    auto pair = TRY(inner(liveness));
     return ChannelPair(limit_rate(std::move(pair.first), limit), limit_rate(std::move(pair.second), limit));
   };
   return {.name = kind.name + "Limited", .make = make, .needs_ipv6 = kind.needs_ipv6, .is_tcp = kind.is_tcp};
 }
 
-Result<ChannelPair> through_unix() {
+Result<ChannelPair> through_unix(const Liveness& liveness) {
   const TemporaryFolder folder;
-  return connect_through({.kind = Address::Kind::kUnix, .host = {}, .port = 0, .path = folder.path("socket")});
+  return connect_through({.kind = Address::Kind::kUnix, .host = {}, .port = 0, .path = folder.path("socket")},
+                         liveness);
 }
 
 }  // namespace
 
 std::vector<ChannelKind> channel_kinds() {
   const auto tcp = [](const char* host) {
-    return [host] { return connect_through({.kind = Address::Kind::kTcp, .host = host, .port = 0, .path = {}}); };
+    return [host](const Liveness& liveness) {
+      return connect_through({.kind = Address::Kind::kTcp, .host = host, .port = 0, .path = {}}, liveness);
+    };
   };
   std::vector<ChannelKind> kinds = {
       {.name = "Tcp4", .make = tcp("127.0.0.1"), .is_tcp = true},

@@ -232,24 +232,6 @@ int option(int socket, int level, int name) {
   return value;
 }
 
-TEST(Liveness, AUnixPeerThatReadsNothingCountsAsDead) {
-  const TemporaryFolder folder;
-  const Liveness impatient{.dead_after = milliseconds(200)};
-  auto listener = listen_on(unix_at(folder.path("socket")), impatient);
-  ASSERT_TRUE(listener) << listener.error().message;
-  auto near = connect_to(unix_at(folder.path("socket")), impatient);
-  ASSERT_TRUE(near) << near.error().message;
-  auto far = (*listener)->accept(seconds(10));
-  ASSERT_TRUE(far) << far.error().message;
-  const std::vector<std::byte> much(16 << 20);
-  for (Channel* sender : {near->get(), far->get()}) {
-    const Status sent = send_bytes(*sender, much);
-    ASSERT_FALSE(sent);
-    EXPECT_EQ(sent.error().kind, ErrorKind::kPeerLost);
-    EXPECT_THAT(sent.error().message, HasSubstr("took nothing for 0.2 s"));
-  }
-}
-
 TEST(Liveness, SetsTheTimersOfTcp) {
   const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   struct Case {

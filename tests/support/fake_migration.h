@@ -46,7 +46,7 @@ class FakeMigration : public ::testing::Test {
             .clock = steady_,
             .kernels = best_kernels({}),
             .patience = std::chrono::seconds(20),
-            .on_milestone = [](std::string_view) {},
+            .on_milestone = [](Milestone) {},
             .program = "test"};
   }
   SourceParts source_parts(FakeSourceVm& source, DirtyTracker& tracker, Journal& journal, const Clock& clock) {
@@ -60,7 +60,7 @@ class FakeMigration : public ::testing::Test {
             .goals = goals_,
             .quiesce_harvests = quiesce_,
             .on_progress = on_progress_,
-            .on_milestone = [](std::string_view) {},
+            .on_milestone = [](Milestone) {},
             .program = "test"};
   }
   Journal begun_journal() {
@@ -69,13 +69,13 @@ class FakeMigration : public ::testing::Test {
     return journal;
   }
 
-  SinkReport receive(OnMilestone on_milestone = [](std::string_view) {}) {
+  SinkReport receive(OnMilestone on_milestone = [](Milestone) {}) {
     auto parts = sink_parts(sink_);
     parts.on_milestone = std::move(on_milestone);
     return run_sink(std::move(parts));
   }
   Report send(
-      const Clock& clock, OnMilestone on_milestone = [](std::string_view) {}) {
+      const Clock& clock, OnMilestone on_milestone = [](Milestone) {}) {
     auto journal = begun_journal();
     auto parts = source_parts(source_, source_, journal, clock);
     parts.on_milestone = std::move(on_milestone);

@@ -48,7 +48,7 @@ std::vector<Golden> golden_bodies() {
       {0x44, "ffffffff"},
       {0x45, ""},
       {0x46, text_as_hex(R"({"commit_to_resume_us":412,"cpu_us":1234567,"device_load_us":4600,)"
-                         R"("last_fence_to_prepared_us":5100,"peak_rss":56789012})")},
+                         R"("last_fence_to_prepared_us":0,"peak_rss":56789012})")},
       {0x81, ""},
       {0x82, text_as_hex(R"({"kind":"peer-lost","reason":"lane 1: the peer closed the connection"})")},
   };

@@ -49,11 +49,7 @@ std::vector<Message> sample_messages() {
       MapApplied{},
       Fenced{0xffffffff},
       Prepared{},
-      Done{.commit_to_resume_us = 412,
-           .cpu_us = 1234567,
-           .peak_rss = 56789012,
-           .device_load_us = 4600,
-           .last_fence_to_prepared_us = 5100},
+      Done{.commit_to_resume_us = 412, .cpu_us = 1234567, .peak_rss = 56789012, .device_load_us = 4600},
       Heartbeat{},
       Abort{"peer-lost", "lane 1: the peer closed the connection"},
   };
@@ -170,8 +166,7 @@ void fill(Fenced& m, std::mt19937_64& random) {
   m = {static_cast<std::uint32_t>(random())};
 }
 void fill(Done& m, std::mt19937_64& random) {
-  m = {random_number(random), random_number(random), random_number(random), random_number(random),
-       random_number(random)};
+  m = {random_number(random), random_number(random), random_number(random), random_number(random)};
 }
 void fill(Abort& m, std::mt19937_64& random) {
   m = {random_text(random, 64), random_text(random, 4096), random() % 2 == 0};

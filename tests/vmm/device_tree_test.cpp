@@ -129,9 +129,10 @@ TEST(DeviceTree, PropertiesOfTheHostAreNotCompared) {
       {"seg-max-adjust = true", true, "the driver is told how long a request may be"},
   };
   for (const auto& one : cases) {
-    const std::string tree = std::string("bus: pci.0\n  type PCI\n  dev: virtio-x-pci, id \"v\"\n    addr = 03.0\n") +
-                             "    bus: virtio-bus\n      type virtio-pci-bus\n      dev: virtio-x-device, id \"\"\n" +
-                             "        " + one.line + "\n";
+    std::string tree = "bus: pci.0\n  type PCI\n  dev: virtio-x-pci, id \"v\"\n    addr = 03.0\n";
+    tree += "    bus: virtio-bus\n      type virtio-pci-bus\n      dev: virtio-x-device, id \"\"\n        ";
+    tree += one.line;
+    tree += '\n';
     const std::string name = std::string(one.line).substr(0, std::string_view(one.line).find(" = "));
     const auto devices = comparable_devices(parse_device_tree(tree));
     ASSERT_EQ(devices.size(), 1u);

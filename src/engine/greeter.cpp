@@ -32,7 +32,7 @@ constexpr Duration kNoLanesTimeout = seconds(7);
 constexpr Duration kLeaveTimeout = seconds(2);
 // A source that comes while so many are being greeted is heard nevertheless: the oldest goes.
 constexpr std::size_t kMostStrangers = 256;
-// Each may announce a Hello of 256 KiB.
+// Each may announce a Hello of 2 MiB.
 constexpr std::size_t kMostHellos = 16;
 constexpr std::size_t kMostSources = 4;
 constexpr std::size_t kMostParkedLanes = 2 * wire::kMaxLanes;

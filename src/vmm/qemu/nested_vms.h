@@ -1,7 +1,7 @@
 // Whether a guest has run VMs of its own, by what KVM counts and QEMU passes on.
 //
 // A guest with VMX on (CR4.VMXE) has merely loaded its kvm_intel: since Linux 6.12 that is enough. What KVM writes past
-// the page tables it writes for a VM that runs: see docs/architecture.md, "VMs inside the guest".
+// the page tables it writes for a VM that runs: see docs/safety.md, "VMs inside the guest".
 #pragma once
 
 #include "vmm/qemu/qmp.h"

@@ -49,7 +49,7 @@ struct QmpLimits {
   std::size_t line = std::size_t{64} << 20;     ///< bytes of one answer; a large VM's reach some MiB
 };
 
-/// Connects to a monitor (a Unix socket path), negotiates. kNotFound, kNoPermission, kTimedOut ("another client holds
+/// Connects to a monitor (a Unix socket path), negotiates. kNotFound, kNoPermission, kRefused ("another client holds
 /// this monitor": a QEMU monitor socket serves one client at a time).
 Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock, const QmpLimits& limits = {});
 

@@ -38,7 +38,10 @@ class Qmp:
             request["arguments"] = arguments
         with self._condition:
             self._answers.clear()
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            try:
+                self._socket.sendall(json.dumps(request).encode() + b"\n")
+            except OSError as error:  # a QEMU whose KVM does not work here ends itself at once
+                raise QmpError(f"{name}: the monitor closed ({error})") from error
             if not self._condition.wait_for(lambda: self._answers or self._closed, timeout):
                 raise QmpError(f"{name}: no answer within {timeout} s")
             if not self._answers:

@@ -16,9 +16,9 @@ constexpr std::string_view kWhyRootAtDestination = "it opens QEMU's memory";
 std::string_view next_at_source(ErrorKind kind) noexcept {
   switch (kind) {
     case ErrorKind::kInvalidArgument:
-      return "Mend what is named above and send again.";
+      return "Fix what is named above and send again.";
     case ErrorKind::kRefused:
-      return "Nothing is to be undone. Mend what is named above, on the side that it names, and send again.";
+      return "Nothing needs to be undone. Fix what is named above, on the side that it names, and send again.";
     case ErrorKind::kUnsupported:
       return "`godwit probe --qmp PATH` lists what this host and this VM lack.";
     case ErrorKind::kNoPermission:
@@ -26,7 +26,7 @@ std::string_view next_at_source(ErrorKind kind) noexcept {
     case ErrorKind::kNotFound:
       return "Check that what is named above exists, and that QEMU runs.";
     case ErrorKind::kIo:
-      return "Mend what the operating system says above, and send again.";
+      return "Fix what the operating system says above, and send again.";
     case ErrorKind::kPeerLost:
       return "Check the link and the destination host; start QEMU and `godwit receive` there anew, and send again.";
     case ErrorKind::kProtocol:
@@ -71,7 +71,7 @@ std::string_view next_at_destination(ErrorKind kind) noexcept {
     case ErrorKind::kInvalidArgument:
     case ErrorKind::kNotFound:
     case ErrorKind::kIo:
-      return "Mend what is named above, and start `godwit receive` again.";
+      return "Fix what is named above, and start `godwit receive` again.";
     case ErrorKind::kNoPermission:
       break;  // depends on what this process may do
     case ErrorKind::kUnsupported:
@@ -179,7 +179,7 @@ std::string describe_failure(const SinkReport& report) {
 
 std::string describe_failed_probe(const Error& error) {
   const std::string next = error.kind == ErrorKind::kNoPermission ? advice_on_denial(own_rights(), kWhyRootAtSource)
-                                                                  : "Mend what is named above, and probe again.";
+                                                                  : "Fix what is named above, and probe again.";
   return fmt::format("Could not look at the VM: {}\nNo VM was moved.\n{}", sentence(printable(error.message)), next);
 }
 

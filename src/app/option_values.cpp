@@ -20,7 +20,7 @@ constexpr BitRate kLeastBandwidth{1'000'000};
 constexpr BitRate kMostBandwidth{10'000'000'000'000};
 
 tl::unexpected<Error> refuse(std::string_view option, std::string_view text, std::string_view what_would_do) {
-  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' will not do; {}", option, text, what_would_do));
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: invalid value '{}'; {}", option, text, what_would_do));
 }
 
 /// A whole number in [least, most].

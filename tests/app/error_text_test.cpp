@@ -170,7 +170,7 @@ TEST(ErrorText, ClaimsNoSourceWhereNoneHasConnected) {
 TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
   const std::string text = describe_failed_probe(Error{ErrorKind::kNotFound, "no monitor", 0});
   EXPECT_EQ(text,
-            "Could not look at the VM: no monitor.\nNo VM was moved.\nMend what is named above, and probe again.");
+            "Could not look at the VM: no monitor.\nNo VM was moved.\nFix what is named above, and probe again.");
 }
 
 TEST(ErrorDocument, ListsEveryStateAndAdvice) {

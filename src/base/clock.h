@@ -2,12 +2,14 @@
 #pragma once
 
 #include <chrono>
+#include <type_traits>
 
 namespace godwit {
 
 using Duration = std::chrono::nanoseconds;
-/// Nanoseconds since an arbitrary start (CLOCK_MONOTONIC for the real clock).
-using Instant = std::chrono::nanoseconds;
+/// A point in time, counted from an arbitrary start (CLOCK_MONOTONIC for the real clock). Instant{}: never.
+using Instant = std::chrono::steady_clock::time_point;
+static_assert(std::is_same_v<Instant::duration, Duration>);
 
 class Clock {
  public:
@@ -19,7 +21,7 @@ class Clock {
 /// CLOCK_MONOTONIC.
 class SteadyClock final : public Clock {
  public:
-  Instant now() const noexcept override { return std::chrono::steady_clock::now().time_since_epoch(); }
+  Instant now() const noexcept override { return std::chrono::steady_clock::now(); }
 };
 
 }  // namespace godwit

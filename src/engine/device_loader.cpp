@@ -73,7 +73,7 @@ void DeviceLoader::run(std::stop_token stop) {
 Status DeviceLoader::load_all(std::stop_token stop) {
   TRY(vm_.open_incoming());
   bool began = false;
-  Instant tail_began{};
+  std::optional<Instant> waited;  ///< until when for RAM
   while (true) {
     Piece piece;
     {
@@ -89,13 +89,13 @@ Status DeviceLoader::load_all(std::stop_token stop) {
       buffered_ -= piece.bytes.size();
     }
     began = true;
-    if (piece.after_stop && tail_began.count() == 0) tail_began = clock_.now();
+    if (piece.after_stop && !waited) waited = clock_.now();
     TRY(vm_.load(piece.bytes));
   }
   if (!began) return fail(ErrorKind::kProtocol, "the source sent no device state");
   TRY(vm_.finish_load());
   TRY(vm_.await_loaded(kQemuLoadPatience));
-  took_ = clock_.now() - tail_began;
+  if (waited) took_ = clock_.now() - *waited;
   std::unique_lock lock(mutex_);
   if (!changed_.wait(lock, stop, [&] { return ram_complete_; })) return fail(ErrorKind::kCancelled, "stopped");
   return {};

@@ -379,7 +379,7 @@ Status SinkMigration::resume() {
 Status SinkMigration::start_guest() {
   const auto deadline = parts_.clock.now() + parts_.start_patience;
   auto pause = kFirstRetry;
-  Instant noted{};
+  std::optional<Instant> noted;
   while (true) {
     Status started = vm_->resume();
     if (started) return started;
@@ -393,7 +393,7 @@ Status SinkMigration::start_guest() {
                       std::chrono::duration_cast<seconds>(parts_.start_patience).count(), started.error().message);
       return give_back(std::move(started).error());
     }
-    if (parts_.on_note && (noted.count() == 0 || at - noted >= kNoteEvery)) {
+    if (parts_.on_note && (!noted || at - *noted >= kNoteEvery)) {
       noted = at;
       parts_.on_note(fmt::format("QEMU does not let the guest run yet ({}); trying again for {} s",
                                  started.error().message,
@@ -487,7 +487,7 @@ SinkReport SinkMigration::report(std::optional<Error> error) {
   r.error = std::move(error);
   r.vm_name = parts_.fingerprint.vm_name;
   r.source_version = source_version_;
-  if (began_.count() != 0) r.total = parts_.clock.now() - began_;
+  if (began_) r.total = parts_.clock.now() - *began_;
   if (control_channel_) r.bytes_received = control_channel_->bytes_received();
   for (const auto& channel : lane_channels_) {
     if (channel) r.bytes_received += channel->bytes_received();

@@ -57,7 +57,7 @@ class SinkMigration {
 
   const SinkParts& parts_;
   Greeter& greeter_;
-  Instant began_{};
+  std::optional<Instant> began_;  ///< a source has come
   FirstError error_;
   std::mutex telling_;  ///< held from when an error is reported until the source has been told
   std::string source_version_;

@@ -38,7 +38,7 @@ TEST(RateLimit, OverTimeTheRateIsKeptHoweverItIsTaken) {
   ManualClock clock;
   RateLimit limit(kMegabytePerSecond, clock, Duration::zero());
   std::uint64_t taken = 0;
-  for (std::uint64_t size = 1; clock.now() < seconds(10); size = size % 65'521 + 4'099) {
+  for (std::uint64_t size = 1; clock.now() < Instant(seconds(10)); size = size % 65'521 + 4'099) {
     clock.advance(limit.take(size));
     taken += size;
   }

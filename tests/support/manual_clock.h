@@ -9,7 +9,7 @@ namespace godwit::testing {
 
 class ManualClock final : public Clock {
  public:
-  Instant now() const noexcept override { return Instant(now_.load()); }
+  Instant now() const noexcept override { return Instant(Duration(now_.load())); }
   void advance(Duration by) noexcept { now_ += by.count(); }
 
  private:

@@ -195,8 +195,8 @@ TEST_F(QmpTest, TellsEventsWithTheirInstant) {
   });
   EXPECT_TRUE(qmp->execute("go"));
   qmp->on_event({});  // after this nothing is called
-  const std::vector<std::pair<std::string, Instant>> wanted = {{"MIGRATION", std::chrono::seconds(7)},
-                                                               {"STOP", std::chrono::seconds(7)}};
+  const std::vector<std::pair<std::string, Instant>> wanted = {{"MIGRATION", Instant(std::chrono::seconds(7))},
+                                                               {"STOP", Instant(std::chrono::seconds(7))}};
   EXPECT_EQ(events, wanted);  // events that came before an answer have been told before it
   EXPECT_EQ(status, "active");
 }
@@ -226,9 +226,9 @@ TEST_F(QmpTest, TakesTheInstantFromQemusTimestamp) {
   ASSERT_TRUE(qmp->execute("go"));
   qmp->on_event({});
   ASSERT_EQ(events.size(), 4u);
-  EXPECT_LE(events["A"], std::chrono::hours(2) - std::chrono::seconds(2));
-  EXPECT_GT(events["A"], std::chrono::hours(2) - std::chrono::seconds(10));
-  for (const char* senseless : {"B", "C", "D"}) EXPECT_EQ(events[senseless], std::chrono::hours(2));
+  EXPECT_LE(events["A"], Instant(std::chrono::hours(2) - std::chrono::seconds(2)));
+  EXPECT_GT(events["A"], Instant(std::chrono::hours(2) - std::chrono::seconds(10)));
+  for (const char* senseless : {"B", "C", "D"}) EXPECT_EQ(events[senseless], Instant(std::chrono::hours(2)));
 }
 
 TEST_F(QmpTest, DropsAnswersThatComeTooLate) {

@@ -159,8 +159,8 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
     welcome.lanes.emplace();
     for (const GreetedLane& lane : lanes) welcome.lanes->push_back(lane.number);
   }
+  expect_map();  // a source that has read Welcome can count on its time running
   TRY(control_->send(welcome));
-  expect_map();
   control_channel_->set_receive_timeout(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   if (!open) lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, true));

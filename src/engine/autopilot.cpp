@@ -21,6 +21,9 @@ constexpr Duration kDevicePause = milliseconds(10);
 constexpr Duration kHarvestEvery = std::chrono::seconds(1);
 constexpr Duration kHarvestAtMostEvery = milliseconds(50);
 
+// Rarer than the hand-over of a VM with shared RAM takes: a harvest that meets the guest's stop lengthens the pause.
+constexpr Duration kHarvestInHandover = milliseconds(250);
+
 // Pages that take no longer than this disappear beside the devices.
 constexpr Duration kNotWorthARound = milliseconds(2);
 
@@ -139,6 +142,19 @@ Verdict decide(const Goals& goals, const Sample& s) {
   if (fits) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
   const bool first = s.harvests == 0;
   return first || s.since_harvest >= kHarvestAtMostEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
+}
+
+Step next_step(const Verdict& verdict, const Round& round, const Sample& s) {
+  if (s.handing_over) return s.since_harvest >= kHarvestInHandover ? Step::kHarvestNearStop : Step::kGoOn;
+  // Pages posted again are mostly of one value: a round in which some went tells too little of what others cost. So one
+  // more follows in which none are left out, and that can end in the hand-over.
+  if (std::holds_alternative<SwitchOver>(verdict)) return round.posted_again ? Step::kHarvestForAll : Step::kHandOver;
+  return std::holds_alternative<Harvest>(verdict) ? Step::kHarvest : Step::kGoOn;
+}
+
+Round round_after(Step step, const Round& round) {
+  if (step == Step::kGoOn || step == Step::kHandOver) return round;
+  return {.leaves_out = step != Step::kHarvestForAll, .posted_again = false};
 }
 
 }  // namespace godwit

@@ -51,4 +51,23 @@ std::optional<std::string> trouble(const Goals& goals, const Sample& sample);
 
 Verdict decide(const Goals& goals, const Sample& sample);
 
+/// What a round of copying is like; a round lasts from one harvest to the next.
+struct Round {
+  bool leaves_out = true;     ///< pages that the guest has free are left out of it
+  bool posted_again = false;  ///< pages that had been left out were posted after all
+};
+
+enum class Step {
+  kGoOn,
+  kHarvest,
+  kHarvestForAll,    ///< begins a round that leaves nothing out
+  kHarvestNearStop,  ///< while the hypervisor gets ready to stop the guest, so that little is left for the pause
+  kHandOver,         ///< unless something else has to wait
+};
+
+/// What a verdict other than GiveUp comes to in this round.
+Step next_step(const Verdict& verdict, const Round& round, const Sample& sample);
+/// The round that a step begins, if it is one of those that harvest; else the same round.
+Round round_after(Step step, const Round& round);
+
 }  // namespace godwit

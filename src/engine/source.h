@@ -14,9 +14,12 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <vector>
 
+#include "engine/commit_authority.h"
 #include "engine/goals.h"
 #include "engine/journal.h"
+#include "engine/load.h"
 #include "engine/milestone.h"
 #include "engine/progress.h"
 #include "engine/report.h"
@@ -38,6 +41,8 @@ struct SourceParts {
   const HashKey& hash_key;                                    ///< random, for this migration only
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink; from any thread
   Goals goals;
+  CommitAuthority* authority = nullptr;   ///< null: nobody else is asked
+  std::vector<Load*> other_loads;         ///< what moves besides RAM
   FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest
   bool quiesce_harvests = false;          ///< stop the guest around each harvest: a disk writes past the page tables
   bool holes_may_appear = false;          ///< a balloon or the like gives memory back on the way

@@ -1,0 +1,363 @@
+#include "engine/ram_copy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/delta_memory.h"
+#include "engine/fence.h"
+
+namespace godwit {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long a step looks into pages that were left out: beside lanes that are at work, and when all else is done.
+constexpr Duration kLookInto = milliseconds(5);
+constexpr Duration kLookIntoInPeace = milliseconds(50);
+// A look at the disks' queues costs QEMU about a millisecond.
+constexpr Duration kSettleEvery = milliseconds(20);
+// Clearing the sink's memory may take long on large VMs. Memory that was preallocated is looked at page by page, and
+// stale pages are cleared.
+constexpr Duration kMapPatience = std::chrono::seconds(120);
+constexpr Duration kMapPatiencePerGiB = milliseconds(500);
+// So many are sent within a millisecond or two.
+constexpr std::uint64_t kFewPages = 1024;
+constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
+
+std::uint64_t delta_memory_of_a_lane(const SourceParts& parts) {
+  const auto lanes = parts.goals.lanes;
+  return parts.goals.delta_memory.value_or(default_delta_memory(parts.vm.memory().layout().bytes(), lanes)) / lanes;
+}
+
+std::uint64_t pages_sent(const LaneTotals& totals) {
+  return totals.pages_data + totals.pages_zero;
+}
+
+/// Since the last harvest, for the next will be like it: what was sent before may have cost far more or less. All pages
+/// that harvests count are counted, those too that did not travel.
+double wire_bytes_per_page(const LaneTotals& since, const LaneTotals& totals) {
+  const auto pages = totals.claimed() - since.claimed();
+  if (pages > 0) return static_cast<double>(totals.bytes_wire - since.bytes_wire) / static_cast<double>(pages);
+  if (totals.claimed() == 0) return static_cast<double>(kPageSize);
+  return static_cast<double>(totals.bytes_wire) / static_cast<double>(totals.claimed());
+}
+
+}  // namespace
+
+RamCopy::RamCopy(SourceContext& context, SinkSession& session)
+    : context_(context),
+      session_(session),
+      board_(context.parts.vm.memory().layout().chunk_count()),
+      sent_(board_.chunk_count()),
+      left_out_(board_.chunk_count()),
+      free_pages_(context.parts.free_pages, board_, left_out_, context.parts.clock),
+      lane_setting_{.memory = context.parts.vm.memory(),
+                    .board = board_,
+                    .sent = sent_,
+                    .left_out = left_out_,
+                    .kernels = context.parts.kernels,
+                    .clock = context.parts.clock,
+                    .lanes = context.parts.goals.lanes,
+                    .codec = context.parts.goals.codec,
+                    .deltas = {.key = context.parts.hash_key, .memory = delta_memory_of_a_lane(context.parts)}},
+      lanes_(lane_setting_) {}
+
+void RamCopy::use(SinkSession::Lanes channels) {
+  context_.parts.goals.lanes = lane_setting_.lanes = static_cast<unsigned>(channels.size());
+  lane_setting_.deltas.memory = delta_memory_of_a_lane(context_.parts);
+  for (auto& channel : channels) lanes_.add(std::move(channel));
+}
+
+Status RamCopy::start() {
+  TRY(start_tracking());
+  // Tracking first, then the look for data: whatever is written after the look is seen.
+  std::vector<PageWord> data(board_.chunk_count());
+  TRY(context_.parts.vm.memory().find_data(ChunkIndex{0}, data));
+  // With the data map the destination's memory changes; up to here it can take in another VM.
+  TRY(context_.no_error_yet());
+  TRY(send_data_map(data));
+  const auto gibibytes = static_cast<std::int64_t>(context_.parts.vm.memory().layout().bytes() / kGiB);
+  TRY(context_.until([](const SourceSignals& s) { return s.map_applied; },
+                     kMapPatience + gibibytes * kMapPatiencePerGiB, "the destination to prepare its memory"));
+  wire_rate_.add({}, 0);  // lanes may have sent all of a small guest before anybody looks again
+  lanes_.start(context_.error, [this] { context_.signals.change([](SourceSignals& s) { s.failed = true; }); });
+  context_.parts.on_milestone(Milestone::kMapped);
+  post_all(data);
+  return {};
+}
+
+Status RamCopy::start_tracking() {
+  auto& parts = context_.parts;
+  // A disk request in flight while pages are armed for the first time would be reported by nobody.
+  if (parts.quiesce_harvests) TRY(stop_for_a_moment());
+  const Status tracking = parts.tracker.start();
+  if (parts.quiesce_harvests) TRY(go_on());
+  if (!tracking) return fail(Error(tracking.error()).in("dirty tracking"));
+  rounds_.harvested_at = now();
+  parts.on_milestone(Milestone::kTracking);
+  free_pages_.locate();
+  return {};
+}
+
+Status RamCopy::send_data_map(const std::vector<PageWord>& data) {
+  auto& control = session_.control();
+  for (std::size_t first = 0; first < data.size(); first += kMapPiece) {
+    const auto count = std::min(kMapPiece, data.size() - first);
+    const auto begin = data.begin() + static_cast<std::ptrdiff_t>(first);
+    TRY(control.send(wire::DataMap{ChunkIndex{static_cast<std::uint32_t>(first)},
+                                   {begin, begin + static_cast<std::ptrdiff_t>(count)}}));
+  }
+  return control.send(wire::DataMapEnd{});
+}
+
+void RamCopy::post_all(const std::vector<PageWord>& data) {
+  const auto& layout = context_.parts.vm.memory().layout();
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) {
+    board_.post(ChunkIndex{c}, data[c]);
+    pages_skipped_ += page_count(layout.valid_pages(ChunkIndex{c}) & ~data[c]);
+  }
+  board_.announce();
+}
+
+Status RamCopy::step() {
+  if (!stop_near_since_ && free_pages_.settle_doubts(rounds_.applied ? kLookIntoInPeace : kLookInto)) {
+    fences_.posted();
+    rounds_.now.posted_again = true;
+  }
+  const auto totals = lanes_.totals();
+  wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+  watch_fence(totals.bytes_wire);
+  const bool applied = all_applied();
+  rounds_.look(applied, board_.waiting(), context_.signals.look().fenced_at, totals.bytes_wire);
+  const Sample now_is = sample();
+  const Verdict verdict = decide(context_.parts.goals, now_is);
+  if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
+  next_ = next_step(verdict, rounds_.now, now_is);
+  return take(next_);
+}
+
+Status RamCopy::take(Step step) {
+  if (step == Step::kHandOver) return {};
+  const bool harvests = step != Step::kGoOn;
+  rounds_.now = round_after(step, rounds_.now);
+  if (step == Step::kHarvestNearStop) TRY(harvest_near_stop());
+  if (step == Step::kHarvest || step == Step::kHarvestForAll) TRY(harvest());
+  if (!stop_near_since_ && rounds_.now.leaves_out) free_pages_.withdraw(harvests);
+  if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);
+  return harvests ? Status{} : settle();
+}
+
+bool RamCopy::all_applied() {
+  if (board_.waiting() != 0 || !lanes_.idle()) return false;
+  if (!stop_near_since_) {
+    if (const auto fence = fences_.due()) {
+      lanes_.fence(*fence);
+      return false;
+    }
+  }
+  return fences_.is_answered(context_.signals.look().fence);
+}
+
+void RamCopy::watch_fence(std::uint64_t bytes_sent) {
+  if (lanes_.have_sent(fences_.asked())) fences_.sent(now(), bytes_sent);
+  const auto signals = context_.signals.look();
+  if (!fences_.answered(signals.fence, signals.fenced_at, rounds_.harvested_at)) return;
+  lane_setting_.way_rate.store(fences_.bytes_per_ns() / context_.parts.goals.lanes, std::memory_order_relaxed);
+}
+
+/// Many pages that were given back go first, while the guest runs: no prediction knows of them.
+Result<bool> RamCopy::ready() {
+  if (!context_.parts.holes_may_appear) return true;
+  const auto begin = now();
+  const auto posted = TRY(post_given_back());
+  given_back_took_ = now() - begin;
+  // Now it is known what that takes in the pause.
+  return posted <= kFewPages && std::holds_alternative<SwitchOver>(decide(context_.parts.goals, sample()));
+}
+
+Status RamCopy::stop_is_near() {
+  stop_near_since_ = now();
+  free_pages_.give_up_locating();
+  return {};
+}
+
+/// An engine that dies in between must leave a note that it was the one who stopped the guest.
+Status RamCopy::stop_for_a_moment() {
+  auto& parts = context_.parts;
+  if (parts.vm.starts_paused()) return {};
+  TRY(parts.journal.pausing());
+  return parts.vm.pause();
+}
+
+Status RamCopy::go_on() {
+  auto& parts = context_.parts;
+  if (parts.vm.starts_paused()) return {};
+  TRY(parts.vm.resume());
+  return parts.journal.begin();
+}
+
+Status RamCopy::harvest() {
+  const bool quiesce = context_.parts.quiesce_harvests;
+  if (quiesce) TRY(stop_for_a_moment());
+  rounds_.begun_with = lanes_.totals();  // before lanes can have sent what this harvest posts
+  auto harvested = context_.parts.tracker.harvest(board_);
+  if (quiesce) TRY(go_on());
+  note_harvest(TRY_IN("dirty tracking", std::move(harvested)));
+  return {};
+}
+
+/// Not where a harvest itself stops the guest: that would get in QEMU's way.
+Status RamCopy::harvest_near_stop() {
+  if (context_.parts.quiesce_harvests) return {};
+  rounds_.begun_with = lanes_.totals();
+  const auto stopping = [this] {
+    const auto signals = context_.signals.look();
+    return signals.stopping || signals.stopped || signals.failed;
+  };
+  note_harvest(TRY_IN("dirty tracking", context_.parts.tracker.harvest_near_stop(board_, stopping)));
+  return {};
+}
+
+void RamCopy::note_harvest(const HarvestStats& stats) {
+  if (stats.pages + stats.in_flight > 0) fences_.posted();
+  const auto at = now();
+  rounds_.harvested(stats, at);
+  deferred_ = stats.deferred;
+  settled_at_ = at;
+  given_back_took_ -= given_back_took_ / 8;  // one look that was held up must not keep the guest here for ever
+}
+
+/// Pages of disk requests that have ended go now, while the guest runs, rather than in its pause.
+Status RamCopy::settle() {
+  if (deferred_ == 0 || stop_near_since_ || now() - settled_at_ < kSettleEvery) return {};
+  settled_at_ = now();
+  deferred_ = TRY(context_.parts.tracker.settle(board_));
+  fences_.posted();
+  return {};
+}
+
+/// Pages that the sink holds with content and that the guest has given back since: they go as zeros. A page that is in
+/// the hypervisor's page table has not been given back; only of the others the file is asked, which takes longer.
+Result<std::uint64_t> RamCopy::post_given_back() {
+  absent_.resize(board_.chunk_count());
+  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) absent_[c] = sent_.of(ChunkIndex{c});
+  TRY(context_.parts.tracker.find_absent(absent_));
+  const auto first = std::ranges::find_if(absent_, [](PageWord suspects) { return suspects != 0; });
+  if (first == absent_.end()) return std::uint64_t{0};
+  const auto begin = static_cast<std::uint32_t>(first - absent_.begin());
+  TRY(context_.parts.vm.memory().keep_holes(ChunkIndex{begin}, std::span(first, absent_.end())));
+  std::uint64_t posted = 0;
+  for (std::uint32_t c = begin; c < board_.chunk_count(); ++c) {
+    const PageWord given_back = absent_[c];
+    if (given_back == 0) continue;
+    fences_.posted();
+    board_.post(ChunkIndex{c}, given_back);
+    posted += page_count(given_back);
+  }
+  pages_given_back_ += posted;
+  board_.announce();
+  return posted;
+}
+
+Status RamCopy::freeze(Ledger& ledger) {
+  pages_before_pause_ = pages_sent(lanes_.totals());
+  const auto begin = now();
+  note_harvest(TRY_IN("dirty tracking", context_.parts.tracker.harvest_last(board_)));
+  const auto harvested = now();
+  ledger.enter("last harvest", begin, harvested);
+  free_pages_.post_taken_into_use();
+  board_.announce();
+  if (context_.parts.holes_may_appear) {
+    // Devices are loaded while this is looked for.
+    lanes_.fence(kDevicesFence);
+    TRY(post_given_back());
+    ledger.enter("pages given back", harvested, now());
+  }
+  // From here on a stretch in which this process stood still counts: the answer to this fence is the last sign of life
+  // that must have been given after it.
+  context_.gaps.begin(now());
+  lanes_.fence(kLastFence);
+  TRY(context_.until([](const SourceSignals& s) { return s.last_fence; }, context_.load_patience(),
+                     "the destination to apply the last pages"));
+  ledger.enter("last pages", harvested, context_.signals.look().fenced_at);
+  return {};
+}
+
+void RamCopy::finish() noexcept {
+  (void)context_.parts.tracker.stop();
+}
+
+void RamCopy::cancel() noexcept {
+  lanes_.abort();
+}
+
+Sample RamCopy::sample() const {
+  const auto& parts = context_.parts;
+  const auto at = now();
+  const auto totals = lanes_.totals();
+  const double busy_rate = wire_rate_.per_busy_second() * parts.goals.lanes;
+  return Sample{
+      .elapsed = at - context_.began,
+      .drained = rounds_.applied && !free_pages_.in_doubt(),
+      .harvests = rounds_.harvests,
+      .last_harvest = rounds_.last.pages,
+      .last_interval = rounds_.interval,
+      .since_harvest = at - rounds_.harvested_at,
+      .deferred = deferred_,
+      .wire_bytes_per_second = rounds_.rate > 0 ? std::min(rounds_.rate, busy_rate) : busy_rate,
+      .wire_bytes_per_page = wire_bytes_per_page(rounds_.begun_with, totals),
+      .scan = rounds_.last.took,
+      .rechecks = given_back_took_ + free_pages_.look_takes(),
+      .ram_pages = parts.vm.memory().layout().bytes() / kPageSize,
+      .first_pass_over = rounds_.first_pass_over,
+      .handing_over = stop_near_since_.has_value(),
+      .since_handover = stop_near_since_ ? at - *stop_near_since_ : Duration{},
+  };
+}
+
+void RamCopy::show(Progress& p, const Sample& s) const {
+  const auto totals = lanes_.totals();
+  p.ram_bytes = s.ram_pages * kPageSize;
+  p.pages_left = board_.waiting();
+  p.bytes_left = p.pages_left * kPageSize;
+  p.bytes_sent += totals.bytes_wire;
+  p.pages_sent = pages_sent(totals);
+  const auto interval = std::chrono::duration<double>(s.last_interval).count();
+  if (interval > 0) p.dirty_pages_per_second = static_cast<double>(s.last_harvest) / interval;
+  if (totals.pages_data > 0) {
+    p.compression = static_cast<double>(totals.pages_data * kPageSize) / static_cast<double>(totals.bytes_wire);
+  }
+}
+
+void RamCopy::account(Report& r) const {
+  const auto totals = lanes_.totals();
+  r.codec = lane_setting_.codec ? format_codec(*lane_setting_.codec) : "auto";
+  r.lanes = lane_setting_.lanes;
+  r.kernels = lane_setting_.kernels.name;
+  r.ram_bytes = context_.parts.vm.memory().layout().bytes();
+  r.pages_data = totals.pages_data;
+  r.pages_zero = totals.pages_zero;
+  r.pages_skipped = pages_skipped_;
+  r.pages_resent = totals.pages_resent;
+  if (pages_before_pause_) r.pages_in_pause = pages_sent(totals) - *pages_before_pause_;
+  r.pages_free = free_pages_.pages();
+  r.free_pages = free_pages_.finding();
+  r.pages_discarded = pages_given_back_;
+  r.pages_same_fill = totals.pages_fill;
+  r.pages_copied = totals.pages_copied;
+  r.pages_delta = totals.pages_delta;
+  r.pages_unchanged = totals.pages_unchanged;
+  for (const auto& use : lanes_.codecs()) {
+    if (use.blocks == 0) continue;
+    const bool raw = use.codec.id == CodecId::kRaw;
+    (raw ? r.bytes_raw : r.bytes_compressed) += use.bytes_after;
+    if (!raw) r.bytes_before_compression += use.bytes_before;
+    r.codecs.push_back({format_codec(use.codec), use.blocks, use.bytes_before, use.bytes_after});
+  }
+  r.bytes_lanes = totals.bytes_wire;
+  r.harvests = rounds_.harvests;
+}
+
+}  // namespace godwit

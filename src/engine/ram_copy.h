@@ -1,0 +1,88 @@
+// RAM as a load: tracks what is written, posts it on the board, and has the lanes send it, round after round.
+//
+//   start:   track | look for data --DataMap--> sink: MapApplied | post all data
+//   step:    meters, fences -> sample -> decide() -> next_step(): harvest, or look after the round
+//   freeze:  last harvest, what was given back, what is not free any more | last fence --> Fenced
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/autopilot.h"
+#include "engine/fence_watch.h"
+#include "engine/free_page_filter.h"
+#include "engine/load.h"
+#include "engine/rate_meter.h"
+#include "engine/rounds.h"
+#include "engine/sink_session.h"
+#include "engine/source_lanes.h"
+
+namespace godwit {
+
+class RamCopy final : public Load {
+ public:
+  /// Both outlive it.
+  RamCopy(SourceContext& context, SinkSession& session);
+  ~RamCopy() override { cancel(); }
+
+  /// Before start(): what the lanes send on.
+  void use(SinkSession::Lanes channels);
+
+  Status start() override;
+  Status step() override;
+  bool converged() const override { return next_ == Step::kHandOver; }
+  Result<bool> ready() override;
+  Status stop_is_near() override;
+  Status freeze(Ledger& ledger) override;
+  void finish() noexcept override;
+  void cancel() noexcept override;
+
+  Sample sample() const;
+  /// A lane has failed because what it sent did not arrive, almost from the beginning.
+  bool never_got_through() const noexcept { return lanes_.never_got_through(); }
+  /// Fills in what it knows.
+  void show(Progress& progress, const Sample& sample) const;
+  void account(Report& report) const;
+
+ private:
+  Status start_tracking();
+  Status send_data_map(const std::vector<PageWord>& data);
+  void post_all(const std::vector<PageWord>& data);
+  bool all_applied();
+  void watch_fence(std::uint64_t bytes_sent);
+  Status take(Step step);
+  Status harvest();
+  Status harvest_near_stop();
+  void note_harvest(const HarvestStats& stats);
+  Status settle();
+  Status stop_for_a_moment();
+  Status go_on();
+  Result<std::uint64_t> post_given_back();
+  Instant now() const noexcept { return context_.now(); }
+
+  SourceContext& context_;
+  SinkSession& session_;
+  Board board_;
+  SharedPageWords sent_;
+  SharedPageWords left_out_;
+  FreePageFilter free_pages_;
+  LaneSetting lane_setting_;
+  SourceLanes lanes_;
+
+  Rounds rounds_;
+  Step next_ = Step::kGoOn;
+  FenceWatch fences_;
+  std::optional<Instant> stop_near_since_;
+  std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write
+  Instant settled_at_{};
+  Duration given_back_took_{};    ///< to look for pages that were given back, when that was last done; less with time
+  std::vector<PageWord> absent_;  ///< kept so that the pause allocates nothing
+  RateMeter wire_rate_;
+
+  std::uint64_t pages_skipped_ = 0;
+  std::uint64_t pages_given_back_ = 0;
+  std::optional<std::uint64_t> pages_before_pause_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,215 @@
+#include "engine/sink_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/fence.h"
+#include "engine/gave_up.h"
+#include "engine/lost_packets.h"
+
+namespace godwit {
+
+namespace {
+using std::chrono::milliseconds;
+// The sink answers Hello at once.
+constexpr Duration kGreetingPatience = std::chrono::seconds(10);
+// What lay in the socket is read in microseconds, or by a thread that has to wait for its CPU in some ten milliseconds.
+// A message that took longer came while this process ran: a sink that lives sends one within a second.
+constexpr Duration kAwaited = milliseconds(300);
+// How long the goodbye to a sink may hold back what comes after it.
+constexpr Duration kGoodbyePatience = milliseconds(500);
+}  // namespace
+
+Result<SinkSession::Lanes> SinkSession::open() {
+  const auto& parts = context_.parts;
+  channel_ = TRY(parts.connect());
+  connected_ = true;
+  TRY(context_.check_not_cancelled());
+  channel_->set_receive_timeout(kGreetingPatience);
+  const wire::Greeting greeting{.role = wire::Role::kControl, .secret = TRY(wire::random_secret())};
+  TRY(wire::send_greeting(*channel_, greeting));
+  control_.emplace(*channel_);
+  parts.on_milestone(Milestone::kConnected);
+  auto lanes = TRY(open_lanes(parts.connect, greeting.secret, parts.goals.lanes));
+  TRY(context_.check_not_cancelled());
+  const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
+  TRY(control_->send(wire::Hello{.fingerprint = parts.vm.fingerprint(),
+                                 .lanes = opened,
+                                 .program = parts.program,
+                                 .open_lanes = opened,
+                                 .paused = parts.vm.starts_paused()}));
+  auto answer = TRY(await_welcome());
+  const auto welcome = TRY(welcome_in(std::move(answer)));
+  welcomed_ = true;
+  sink_version_ = welcome.fingerprint.version;
+  for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
+  channel_->set_receive_timeout(kPeerDeadAfter);
+  heartbeat_.emplace(*control_);
+  reader_ = std::jthread([this] { read_control(); });
+  auto found = TRY(lanes_found(std::move(lanes), welcome.lanes));
+  parts.on_milestone(Milestone::kWelcomed);
+  return found;
+}
+
+Result<wire::Message> SinkSession::await_welcome() {
+  auto answer = control_->receive();
+  if (answer) return answer;
+  Error error = std::move(answer).error().in("no welcome from the destination");
+  // That the link is up shows another connection.
+  if (stuck_at_the_first_large_one(*channel_, error) && context_.parts.connect()) {
+    error = Error{ErrorKind::kPeerLost, std::string(kMtuHint), error.os_error}.in("no welcome from the destination");
+  }
+  // A connection that has fallen silent is the link's fault or the peer's, no matter of how long a move may take.
+  if (error.kind == ErrorKind::kTimedOut) error.kind = ErrorKind::kPeerLost;
+  return fail(std::move(error));
+}
+
+Result<wire::Welcome> SinkSession::welcome_in(wire::Message answer) const {
+  if (auto* refusal = std::get_if<wire::Refusal>(&answer)) {
+    return fail(ErrorKind::kRefused, "the destination refuses this VM: " + refusal->reason);
+  }
+  if (auto* abort = std::get_if<wire::Abort>(&answer)) return fail(why_the_sink_gave_up(*abort));
+  auto* welcome = std::get_if<wire::Welcome>(&answer);
+  if (welcome == nullptr) return fail(ErrorKind::kProtocol, "the destination answered Hello with another message");
+  if (context_.parts.vm.starts_paused() && !welcome->keeps_paused) {
+    return fail(ErrorKind::kRefused, "the VM is paused, and the destination's godwit is too old to keep it paused");
+  }
+  return std::move(*welcome);
+}
+
+/// Lanes are numbered by their order from here on.
+Result<SinkSession::Lanes> SinkSession::lanes_found(OpenedLanes opened,
+                                                    const std::optional<std::vector<std::uint16_t>>& arrived) {
+  Lanes lanes;
+  if (arrived) {
+    if (arrived->empty() || arrived->back() >= opened.channels.size()) {
+      return fail(ErrorKind::kProtocol, "the destination names lanes that were not opened");
+    }
+    for (const auto number : *arrived) lanes.push_back(std::move(opened.channels[number]));
+  } else {
+    lanes = std::move(opened.channels);
+  }
+  if (const auto asked_for = context_.parts.goals.lanes; lanes.size() < asked_for) {
+    const std::string why = opened.failures.empty() ? "the others were lost on the way" : opened.failures;
+    context_.note(
+        fmt::format("{} of {} lanes could be opened; the move goes on with these ({})", lanes.size(), asked_for, why));
+  }
+  return lanes;
+}
+
+/// Whatever is read from the socket after this process stood still may be old, Prepared too, and the sink's last word
+/// lie behind it; only a message that has to be waited for is a sign of life.
+Status SinkSession::hear() {
+  context_.gaps.look(context_.now());
+  if (!context_.gaps.any() && is_fresh()) return {};
+  const auto since = context_.now();
+  const auto signals = context_.signals.await(
+      [&](const SourceSignals& s) { return s.failed || s.awaited_since > since; }, kPeerDeadAfter);
+  TRY(context_.no_error_yet());
+  if (signals.awaited_since > since) return {};
+  return fail(ErrorKind::kPeerLost, "the destination has fallen silent");
+}
+
+void SinkSession::cancel() noexcept {
+  if (connected_ && !welcomed_) channel_->abort();
+}
+
+void SinkSession::say_goodbye(const std::string& kind, const Error& error) {
+  if (!control_) return;
+  Mailbox<bool> said;
+  std::jthread goodbye([&] {
+    if (!context_.signals.look().closed) (void)control_->send(wire::Abort{kind, error.message});
+    (void)channel_->finish_sending();
+    said.change([](bool& s) { s = true; });
+  });
+  if (!said.await([](bool s) { return s; }, kGoodbyePatience)) channel_->abort();
+}
+
+void SinkSession::close() {
+  context_.signals.await([](const SourceSignals& s) { return s.closed; }, kGoodbyePatience);
+  abort();
+}
+
+void SinkSession::abort() noexcept {
+  if (channel_) channel_->abort();
+}
+
+void SinkSession::read_control() {
+  while (true) {
+    if (Status read = read_message(); !read) {
+      context_.fail_with(std::move(read).error());
+      break;
+    }
+    if (context_.signals.look().done) break;
+  }
+  context_.signals.change([](SourceSignals& s) { s.closed = true; });
+}
+
+Status SinkSession::read_message() {
+  const auto asked = context_.now();
+  auto message = control_->receive();
+  const auto at = context_.now();
+  if (!message) {
+    // Whoever is stuck in a send on it must not keep the guest paused.
+    Error error = lost(std::move(message).error(), at);
+    context_.fail_with(error);
+    channel_->abort();
+    return fail(std::move(error));
+  }
+  context_.signals.change([&](SourceSignals& s) { s.heard_at = at; });
+  TRY(take(*message, at));
+  // Last, so that a sink's last word is an error before it can be a sign of life.
+  if (at - asked >= kAwaited) context_.signals.change([&](SourceSignals& s) { s.awaited_since = asked; });
+  return {};
+}
+
+Error SinkSession::lost(Error error, Instant at) const {
+  Error lost = std::move(error).in("the connection to the destination");
+  if (lost.kind == ErrorKind::kTimedOut) lost.kind = ErrorKind::kPeerLost;
+  // What it sends arrives, and what is sent to it is confirmed no more.
+  const bool one_way = lost.os_error == ETIMEDOUT && at - context_.signals.look().heard_at < kFreshness;
+  if (one_way) lost.message += fmt::format("; {}", kMtuHint);
+  return lost;
+}
+
+/// What the sink says becomes a signal, or the error that ends the migration.
+Status SinkSession::take(const wire::Message& message, Instant at) {
+  auto& signals = context_.signals;
+  const auto before = signals.look();
+  if (const auto* fenced = std::get_if<wire::Fenced>(&message)) {
+    signals.change([&](SourceSignals& s) {
+      s.fence = std::max(s.fence, fenced->fence);
+      s.last_fence = s.fence == kLastFence;
+      s.fenced_at = at;
+      if (s.fence >= kDevicesFence && !s.devices_fenced_at) s.devices_fenced_at = at;
+    });
+  } else if (std::holds_alternative<wire::MapApplied>(message)) {
+    signals.change([](SourceSignals& s) { s.map_applied = true; });
+  } else if (std::holds_alternative<wire::Prepared>(message)) {
+    if (!before.last_fence) {
+      return fail(ErrorKind::kProtocol, "the destination was prepared before it had the guest's memory");
+    }
+    signals.change([&](SourceSignals& s) {
+      s.prepared = true;
+      s.prepared_at = at;
+    });
+  } else if (const auto* done = std::get_if<wire::Done>(&message)) {
+    if (!before.committing) {
+      return fail(ErrorKind::kProtocol, "the destination claims to run a guest that was not committed");
+    }
+    signals.change([&](SourceSignals& s) {
+      s.done = *done;
+      s.done_at = at;
+    });
+  } else if (const auto* abort = std::get_if<wire::Abort>(&message)) {
+    // Before a commit nobody asked, and it means nothing more than any Abort.
+    if (abort->never_ran && before.committing) signals.change([](SourceSignals& s) { s.never_ran = true; });
+    return fail(why_the_sink_gave_up(*abort));
+  } else if (!std::holds_alternative<wire::Heartbeat>(message)) {
+    return fail(ErrorKind::kProtocol, "the destination sent a message that only a source sends");
+  }
+  return {};
+}
+
+}  // namespace godwit

@@ -1,0 +1,71 @@
+// The source's session with its sink: connects, greets, opens lanes, hears what the sink says, says goodbye.
+//
+//   open():   connect, greeting --> lanes --> Hello --> Welcome     then a thread reads control messages,
+//                                                                   and another beats
+//   hear():   a sign of life that was given just now
+//   say_goodbye(), close()
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/heartbeat.h"
+#include "engine/open_lanes.h"
+#include "engine/source_context.h"
+#include "wire/control.h"
+
+namespace godwit {
+
+/// The coordinator's, but for cancel() and what control() allows.
+class SinkSession {
+ public:
+  using Lanes = std::vector<std::unique_ptr<Channel>>;
+
+  explicit SinkSession(SourceContext& context) : context_(context) {}
+  ~SinkSession() { abort(); }
+
+  /// The lanes that the sink has found open, in their order. The sink has agreed to take this VM.
+  Result<Lanes> open();
+  /// After open().
+  wire::ControlConnection& control() noexcept { return *control_; }
+  /// Fails if the sink does not live now: this process may itself have stood still while the sink gave up.
+  Status hear();
+  /// It was heard lately; asks nobody.
+  bool is_fresh() const { return context_.now() - context_.signals.look().heard_at < kFreshness; }
+  /// Wakes open() before the sink has answered; any thread.
+  void cancel() noexcept;
+  /// Tells a sink that can still hear why; a connection that is stuck must not keep the guest paused. `kind`: as
+  /// Abort's.
+  void say_goodbye(const std::string& kind, const Error& error);
+  /// Lets the sink read the goodbye, and cuts the connection.
+  void close();
+  void abort() noexcept;
+
+  const std::string& sink_version() const noexcept { return sink_version_; }
+  std::uint64_t bytes_sent() const { return channel_ ? channel_->bytes_sent() : 0; }
+  std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
+
+ private:
+  Result<wire::Message> await_welcome();
+  Result<wire::Welcome> welcome_in(wire::Message answer) const;
+  Result<Lanes> lanes_found(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived);
+  void read_control();
+  Status read_message();
+  Status take(const wire::Message& message, Instant at);
+  Error lost(Error error, Instant at) const;
+
+  SourceContext& context_;
+  std::unique_ptr<Channel> channel_;
+  std::atomic<bool> connected_{false};  ///< channel_ is set for good: other threads may use it
+  std::atomic<bool> welcomed_{false};
+  std::optional<wire::ControlConnection> control_;
+  std::string sink_version_;
+  std::optional<Heartbeat> heartbeat_;
+  std::jthread reader_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,61 @@
+#include "engine/source_context.h"
+
+#include <fmt/format.h>
+
+namespace godwit {
+
+namespace {
+// The coordinator looks at least so often, and shows progress then.
+constexpr Duration kLookEvery = std::chrono::milliseconds(100);
+// Beyond what the pause may take.
+constexpr Duration kLoadPatience = std::chrono::seconds(60);
+}  // namespace
+
+void SourceContext::enter(Phase phase) {
+  phase_ = phase;
+  if (on_look) on_look();
+}
+
+void SourceContext::fail_with(Error failed) {
+  error.report(std::move(failed));
+  signals.change([](SourceSignals& s) { s.failed = true; });
+}
+
+Status SourceContext::no_error_yet() const {
+  if (auto first = error.get()) return fail(*first);
+  return {};
+}
+
+Status SourceContext::check_guest() const {
+  const auto halt = parts.vm.halted();
+  if (!halt) return {};
+  return fail(halt->kind == Halt::Kind::kEnded ? ErrorKind::kHypervisor : ErrorKind::kRefused, halt->what);
+}
+
+Status SourceContext::check_not_cancelled() const {
+  if (!parts.cancelled.stop_requested()) return {};
+  return fail(ErrorKind::kCancelled, "cancelled by the operator");
+}
+
+void SourceContext::note(std::string_view text) const {
+  if (parts.on_note) parts.on_note(text);
+}
+
+Status SourceContext::until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what) {
+  const auto deadline = now() + at_most;
+  while (true) {
+    gaps.look(now());
+    const auto seen = signals.await([&](const SourceSignals& s) { return s.failed || ready(s); }, kLookEvery);
+    TRY(no_error_yet());
+    if (ready(seen)) return {};
+    TRY(check_guest());
+    if (now() >= deadline) return fail(ErrorKind::kTimedOut, fmt::format("timed out waiting for {}", what));
+    if (on_look) on_look();
+  }
+}
+
+Duration SourceContext::load_patience() const {
+  return kLoadPatience + 2 * parts.goals.max_downtime;
+}
+
+}  // namespace godwit

@@ -1,0 +1,48 @@
+// What all steps of one migration at its source share: the parts that it was given, the first error, the signals of
+// other threads, and how far it has come.
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "engine/first_error.h"
+#include "engine/gap_watch.h"
+#include "engine/source.h"
+#include "engine/source_signals.h"
+
+namespace godwit {
+
+/// Outlives all steps. Methods are the coordinator's, but for now() and fail_with().
+class SourceContext {
+ public:
+  explicit SourceContext(SourceParts given) : parts(std::move(given)), began(parts.clock.now()) {}
+
+  SourceParts parts;
+  const Instant began;
+  FirstError error;
+  Mailbox<SourceSignals> signals;
+  GapWatch gaps;                  ///< of the coordinator, since the last fence was asked for
+  std::function<void()> on_look;  ///< called whenever the coordinator looks around; shows progress
+
+  Instant now() const noexcept { return parts.clock.now(); }
+  Phase phase() const noexcept { return phase_; }
+  void enter(Phase phase);
+  /// Any thread: the first error is the cause of the end; the coordinator is woken.
+  void fail_with(Error failed);
+  /// The error with which some thread has failed, or none.
+  Status no_error_yet() const;
+  /// A guest may shut down, crash or be paused by somebody else at any time: then it is not moved any further.
+  Status check_guest() const;
+  Status check_not_cancelled() const;
+  void note(std::string_view text) const;
+  /// Waits until other threads have told that it is `ready`, and looks after the guest meanwhile. `what` goes into
+  /// "timed out waiting for ...".
+  Status until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what);
+  /// How long the sink may take to load what it has got, beyond which something is wrong.
+  Duration load_patience() const;
+
+ private:
+  Phase phase_ = Phase::kConnecting;
+};
+
+}  // namespace godwit

@@ -1,0 +1,63 @@
+#include "engine/source_progress.h"
+
+#include <algorithm>
+
+namespace godwit {
+
+namespace {
+constexpr Duration kShowEvery = std::chrono::milliseconds(100);
+// Of a guest that writes too fast no more is said, however much of its memory has been sent.
+constexpr double kNearlyDone = 0.95;
+// Disks take milliseconds to finish their requests.
+constexpr Duration kDisksAreSlow = std::chrono::seconds(2);
+}  // namespace
+
+void SourceProgress::show_at_times() {
+  if (context_.now() - shown_at_ >= kShowEvery) show();
+}
+
+std::string SourceProgress::trouble_now(const Sample& sample) const {
+  const auto signals = context_.signals.look();
+  const Phase phase = context_.phase();
+  if (phase == Phase::kRollingBack) return "";
+  if (signals.stopping && !signals.stopped && context_.now() - *signals.stopping >= kDisksAreSlow) {
+    return "QEMU waits for its disks to finish their requests; the guest is paused meanwhile";
+  }
+  const bool copying = phase == Phase::kCopying || phase == Phase::kHandingOver;
+  return copying ? trouble(context_.parts.goals, sample).value_or("") : "";
+}
+
+void SourceProgress::show() {
+  if (!context_.parts.on_progress) return;
+  shown_at_ = context_.now();
+  const Sample s = ram_.sample();
+  Progress p;
+  p.phase = context_.phase();
+  p.elapsed = s.elapsed;
+  ram_.show(p, s);
+  rate_.add(shown_at_ - context_.began, p.bytes_sent);
+  p.bytes_sent += session_.bytes_sent();
+  p.send_bits_per_second = rate_.per_busy_second() * 8;
+  p.predicted_pause = predict_pause(s);
+  p.trouble = trouble_now(s);
+  const bool too_long = s.first_pass_over && p.predicted_pause.value_or(Duration{}) > context_.parts.goals.max_downtime;
+  // Where one round follows another nobody can tell when it ends.
+  if (s.wire_bytes_per_second > 0 && p.phase == Phase::kCopying && !too_long && p.trouble.empty()) {
+    const double left = static_cast<double>(p.pages_left) * s.wire_bytes_per_page / s.wire_bytes_per_second;
+    p.time_left = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left)) +
+                  p.predicted_pause.value_or(Duration{});
+  }
+  p.fraction = fraction_of(p, too_long);
+  context_.parts.on_progress(p);
+}
+
+/// Never less than was shown before.
+double SourceProgress::fraction_of(const Progress& p, bool too_long) {
+  if (const auto all = p.pages_sent + p.pages_left; all > 0) {
+    const double sent = static_cast<double>(p.pages_sent) / static_cast<double>(all);
+    fraction_ = std::max(fraction_, too_long ? std::min(sent, kNearlyDone) : sent);
+  }
+  return p.phase == Phase::kDone ? 1 : std::min(fraction_, 0.999);
+}
+
+}  // namespace godwit

@@ -1,0 +1,37 @@
+// The switchover: has the hypervisor stop the guest, and waits until the sink holds all of it.
+//
+//   order_stop():    looked again at the VM, journaled, the hypervisor asked to stop the guest and save its devices
+//   freeze():        the guest is paused: every load sends its rest
+//   await_prepared(): devices saved, looked again at the VM, devices loaded at the sink
+#pragma once
+
+#include <span>
+
+#include "engine/handover_relay.h"
+#include "engine/ledger.h"
+#include "engine/load.h"
+#include "engine/sink_session.h"
+
+namespace godwit {
+
+using Loads = std::span<Load* const>;
+
+class Switchover {
+ public:
+  /// Both outlive it.
+  Switchover(SourceContext& context, SinkSession& session);
+
+  /// After check_unchanged() of the VM.
+  Status order_stop(Loads loads);
+  Status freeze(Loads loads);
+  Status await_prepared();
+  Ledger& ledger() noexcept { return ledger_; }
+  void account(Report& report) const;
+
+ private:
+  SourceContext& context_;
+  HandoverRelay relay_;
+  Ledger ledger_;
+};
+
+}  // namespace godwit

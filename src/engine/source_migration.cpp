@@ -76,7 +76,8 @@ Status SourceMigration::up_to_prepared() {
 Status SourceMigration::connect() {
   context_.enter(Phase::kConnecting);
   ram_.use(TRY(session_.open()));
-  return {};
+  switchover_.emplace(context_, session_);
+  return switchover_->open();
 }
 
 Status SourceMigration::start_loads() {
@@ -106,11 +107,9 @@ Status SourceMigration::copy_until_stopped() {
 
 Status SourceMigration::copy_on() {
   for (Load* load : loads_) TRY(load->step());
-  if (switchover_) return {};
+  if (switchover_->ordered()) return {};
   const bool ready = TRY(ready_to_stop());
   if (!ready) return {};
-  TRY(context_.parts.vm.check_unchanged());
-  switchover_.emplace(context_, session_);
   return switchover_->order_stop(loads_);
 }
 

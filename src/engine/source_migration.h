@@ -44,7 +44,7 @@ class SourceMigration {
   RamCopy ram_;
   std::vector<Load*> loads_;  ///< RAM, and what else moves
   SourceProgress progress_;
-  std::optional<Switchover> switchover_;  ///< once the hypervisor has been asked to stop the guest
+  std::optional<Switchover> switchover_;  ///< once the sink has taken the VM
 };
 
 }  // namespace godwit

@@ -20,13 +20,15 @@ Switchover::Switchover(SourceContext& context, SinkSession& session)
 
 Status Switchover::order_stop(Loads loads) {
   auto& parts = context_.parts;
+  TRY(parts.vm.check_unchanged());
   context_.enter(Phase::kHandingOver);
+  ordered_ = true;
   for (Load* load : loads) TRY(load->stop_is_near());
   if (parts.lift_rate_limit) parts.lift_rate_limit();
   // A guest that was paused before is none that the next engine should let run if this one dies.
   if (!parts.vm.starts_paused()) TRY(parts.journal.handing_over());
   parts.on_milestone(Milestone::kHandingOver);
-  return parts.vm.start_handover(relay_, parts.goals.max_downtime);
+  return parts.vm.order_handover(parts.goals.max_downtime);
 }
 
 Status Switchover::freeze(Loads loads) {

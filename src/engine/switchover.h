@@ -1,7 +1,8 @@
 // The switchover: has the hypervisor stop the guest, and waits until the sink holds all of it.
 //
-//   order_stop():    looked again at the VM, journaled, the hypervisor asked to stop the guest and save its devices
-//   freeze():        the guest is paused: every load sends its rest
+//   open():           before copying begins: ready to take device state in
+//   order_stop():     looked again at the VM, journaled, the hypervisor asked to stop the guest and save its devices
+//   freeze():         the guest is paused: every load sends its rest
 //   await_prepared(): devices saved, looked again at the VM, devices loaded at the sink
 #pragma once
 
@@ -21,10 +22,11 @@ class Switchover {
   /// Both outlive it.
   Switchover(SourceContext& context, SinkSession& session);
 
-  /// After check_unchanged() of the VM.
+  Status open() { return context_.parts.vm.open_handover(relay_); }
   Status order_stop(Loads loads);
   Status freeze(Loads loads);
   Status await_prepared();
+  bool ordered() const noexcept { return ordered_; }
   Ledger& ledger() noexcept { return ledger_; }
   void account(Report& report) const;
 
@@ -32,6 +34,7 @@ class Switchover {
   SourceContext& context_;
   HandoverRelay relay_;
   Ledger ledger_;
+  bool ordered_ = false;
 };
 
 }  // namespace godwit

@@ -2,8 +2,8 @@
 //
 // Two interfaces, one for each end. No default bodies: forgetting a method must not compile.
 //
-//   source:  start_handover -> [guest_stopping] -> guest_stopped -> device bytes ... -> stream_ended
-//   sink:    open_incoming -> load ... -> finish_load -> await_loaded -> (commit) -> resume -> announce
+//   source:  open_handover -> (copying) -> order_handover -> [guest_stopping] -> guest_stopped -> device bytes ... ->
+//   stream_ended sink:    open_incoming -> load ... -> finish_load -> await_loaded -> (commit) -> resume -> announce
 //
 // What happens at the switchover must not depend on who caused it: the engine asks for the guest to be stopped and is
 // told when it stands, whichever way that came about.
@@ -68,26 +68,28 @@ class SourceVm {
   /// Often asked: asks the hypervisor only where that waits for nobody. After roll_back() it tells how that left the
   /// guest.
   virtual std::optional<Halt> halted() = 0;
-  /// After start_handover(): whether roll_back() could still let the guest run. False once the hypervisor has ended.
+  /// After order_handover(): whether roll_back() could still let the guest run. False once the hypervisor has ended.
   virtual bool can_take_back() const = 0;
   /// Stops the vCPUs and waits for disk requests to end. kRefused if the guest does not run: somebody else stopped it.
   /// Nothing to do for a guest that is moved paused.
   virtual Status pause() = 0;
   virtual Status resume() = 0;
   /// Looks again at what the VM consisted of when this object was made: its disks, devices, memory, and what is at work
-  /// on them besides the guest. kRefused names what has changed. Before start_handover() at everything, which costs the
+  /// on them besides the guest. kRefused names what has changed. Before order_handover() at everything, which costs the
   /// hypervisor some milliseconds; after it only at what takes about one.
   virtual Status check_unchanged() = 0;
-  /// kRefused names the change if the hypervisor has told of one since start_handover(). Asks nobody and waits for
+  /// kRefused names the change if the hypervisor has told of one since order_handover(). Asks nobody and waits for
   /// nobody: for the last moment before a commit.
   virtual Status told_of_no_change() const = 0;
+  /// Before copying begins: gets ready to take the device state in, whichever way it will come. Asks the hypervisor for
+  /// nothing. `observer` lives until roll_back(), finish() or the end.
+  virtual Status open_handover(HandoverObserver& observer) = 0;
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
-  /// stopped when the hypervisor has done what it must before. `observer` lives until roll_back(), finish() or the end.
-  virtual Status start_handover(HandoverObserver& observer, Duration max_downtime) = 0;
+  /// stopped when the hypervisor has done what it must before.
+  virtual Status order_handover(Duration max_downtime) = 0;
   /// Before a commit only: ends the hand-over if there is one, waits until the hypervisor agrees, and lets the guest
   /// run. A guest that this object has not stopped is left as it is: somebody else stopped or moved it, or it has ended
-  /// by itself. After it no
-  /// observer is called. Undoes every setting. Safe to call twice.
+  /// by itself. After it no observer is called. Undoes every setting. Safe to call twice.
   virtual Status roll_back() = 0;
   /// After a commit: no observer is called any more, settings are put back; the guest stays stopped here for ever.
   virtual Status finish() = 0;

@@ -35,7 +35,7 @@ TEST_F(ChangedVm, IsNotHandedOver) {
   source_.changed = kChanged;
   expect_named(run());
   EXPECT_EQ(std::count(calls.begin(), calls.end(), "check_unchanged"), 1);
-  EXPECT_EQ(std::count(calls.begin(), calls.end(), "start_handover"), 0);
+  EXPECT_EQ(std::count(calls.begin(), calls.end(), "order_handover"), 0);
 }
 
 TEST_F(ChangedVm, IsNotCommittedIfItChangedWhileItStood) {
@@ -80,11 +80,11 @@ TEST_F(ChangedVm, IsAsItMayBeAfterTheCommit) {
 TEST_F(ChangedVm, IsAskedForBeforeAndAfterTheStop) {
   std::vector<std::string> calls;
   source_.on_call = [&](std::string_view what) {
-    if (what == "check_unchanged" || what == "start_handover") calls.emplace_back(what);
+    if (what == "check_unchanged" || what == "order_handover") calls.emplace_back(what);
   };
   const auto report = run();
   EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
-  const std::vector<std::string> wanted = {"check_unchanged", "start_handover", "check_unchanged"};
+  const std::vector<std::string> wanted = {"check_unchanged", "order_handover", "check_unchanged"};
   if (calls.size() == wanted.size() + 1) calls.pop_back();  // the destination was slow to load it
   EXPECT_EQ(calls, wanted);
 }

@@ -24,7 +24,8 @@ class Quiesced : public testing::FakeMigration {
     FakeMigration::SetUp();
     quiesce_ = true;
     source_.on_call = [this](std::string_view what) {
-      if (what == "check_unchanged" || what == "start_handover") return;  // these stop nobody
+      if (what == "check_unchanged" || what == "open_handover" || what == "order_handover")
+        return;  // these stop nobody
       calls_.push_back({std::string(what), source_.runs(), journal_record()});
     };
   }
@@ -81,7 +82,7 @@ TEST_F(Quiesced, NoHarvestThatAsksIsMadeOnceTheHypervisorIsToStopTheGuest) {
   const auto report = send(steady_);
   EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
   EXPECT_EQ(sink.get().outcome, Outcome::kDone);
-  const auto begun = std::ranges::find(asked, "start_handover");
+  const auto begun = std::ranges::find(asked, "order_handover");
   EXPECT_EQ(std::count(begun, asked.end(), "harvest"), 0);
   EXPECT_GT(std::count(begun, asked.end(), "harvest_near_stop"), 0);
   source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });

@@ -60,10 +60,15 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     return changed ? Status(fail(*changed)) : Status{};
   }
   Status told_of_no_change() const override { return told_changed ? Status(fail(*told_changed)) : Status{}; }
-  Status start_handover(HandoverObserver& observer, Duration) override {
-    called("start_handover");
+  Status open_handover(HandoverObserver& observer) override {
+    called("open_handover");
     told = &observer;
-    handover_ = std::jthread([this, &observer] { hand_over(observer); });
+    return {};
+  }
+  Status order_handover(Duration) override {
+    called("order_handover");
+    if (told == nullptr) return fail(ErrorKind::kInvalidArgument, "nobody would take the device state in");
+    handover_ = std::jthread([this] { hand_over(*told); });
     return {};
   }
   Status roll_back() override {
@@ -199,7 +204,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;
-  HandoverObserver* told = nullptr;   ///< the observer of the hand-over under way
+  HandoverObserver* told = nullptr;   ///< the observer of the hand-over
   std::optional<Error> changed;       ///< what check_unchanged() gives; set before a migration or from on_call
   std::optional<Error> told_changed;  ///< what told_of_no_change() gives; likewise
   std::atomic<bool> hypervisor_gone{false};

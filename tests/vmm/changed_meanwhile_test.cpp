@@ -18,8 +18,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::HasSubstr;
 
-constexpr Duration kDowntime = milliseconds(50);
-
 class ChangedMeanwhile : public ::testing::TestWithParam<QemuVersion> {
  protected:
   void SetUp() override {
@@ -61,7 +59,7 @@ TEST_P(ChangedMeanwhile, AVmLeftAloneIsUnchangedAlsoWhileItStands) {
     const auto unchanged = source_vm_->check_unchanged();
     EXPECT_TRUE(unchanged) << unchanged.error().message;
   }
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_FALSE(observer_.failed) << observer_.failed->message;
   const auto unchanged = source_vm_->check_unchanged();
@@ -78,7 +76,7 @@ TEST_P(ChangedMeanwhile, BeforeTheHandOver) {
   ASSERT_FALSE(unchanged);
   expect_named(unchanged.error());
   // And if nobody asked: QEMU is not asked to migrate.
-  const auto started = source_vm_->start_handover(observer_, kDowntime);
+  const auto started = godwit::testing::hand_over(*source_vm_, observer_);
   ASSERT_FALSE(started);
   expect_named(started.error());
   EXPECT_TRUE(source_vm_->roll_back());
@@ -87,7 +85,7 @@ TEST_P(ChangedMeanwhile, BeforeTheHandOver) {
 }
 
 TEST_P(ChangedMeanwhile, AfterTheStop) {
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_FALSE(observer_.failed) << observer_.failed->message;
   pull_out();

@@ -66,18 +66,16 @@ TEST_P(ConvergenceTest, AGuestThatWritesFlatOutIsStopped) {
 
   // With 1 ms QEMU may leave some MB for the pause, and the writer touches 446 MiB in each of its rounds. (With 0 ms,
   // or if its first pass takes less than the 100 ms over which it measures, QEMU stops at once whatever is left.)
-  HandoverOptions handover_options;
-  handover_options.dropped_blocks = {"pc.ram"};
-  handover_options.downtime_limit_ms = 1;
-  handover_options.highest_limit_ms = 5000;
-  handover_options.push_every = milliseconds(100);
   const Json parameters = {{"max-bandwidth", std::uint64_t{1} << 40}, {"downtime-limit", 1}};
   godwit::testing::KeptRecord record;
   auto settings = MigrationSettings::apply(*vm->qmp, {"x-ignore-shared", "events"}, parameters, record);
   ASSERT_TRUE(settings) << settings.error().message;
   godwit::testing::RecordingObserver observer;
-  auto handover = Handover::start(*vm->qmp, handover_options, observer, record, clock);
+  const StreamOptions stream{.dropped_blocks = {"pc.ram"}, .push_every = milliseconds(100)};
+  auto handover = StreamHandover::open(*vm->qmp, stream, observer, record, clock);
   ASSERT_TRUE(handover) << handover.error().message;
+  const Status ordered = (*handover)->order({.downtime_limit_ms = 1, .highest_limit_ms = 5000});
+  ASSERT_TRUE(ordered) << ordered.error().message;
   ASSERT_TRUE(observer.await_end()) << "it never stopped";
   EXPECT_FALSE(observer.failed) << observer.failed->message;
   const auto limit = vm->qmp->execute("query-migrate-parameters");

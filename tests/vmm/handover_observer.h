@@ -11,6 +11,14 @@
 
 namespace godwit::testing {
 
+inline constexpr Duration kDowntime = std::chrono::milliseconds(50);
+
+/// Opened and ordered at once.
+inline Status hand_over(SourceVm& vm, HandoverObserver& observer) {
+  TRY(vm.open_handover(observer));
+  return vm.order_handover(kDowntime);
+}
+
 class RecordingObserver final : public HandoverObserver {
  public:
   enum class Point { kNowhere, kFirstBytes, kGuestStopped };

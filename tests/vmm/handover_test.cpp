@@ -35,8 +35,6 @@ using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using Point = RecordingObserver::Point;
 
-constexpr Duration kDowntime = milliseconds(50);
-
 /// One QEMU with the engine's monitor and RAM.
 struct Side {
   std::unique_ptr<TestQemu> qemu;
@@ -128,7 +126,7 @@ class HandoverBase : public ::testing::Test {
 
   /// Up to the sink standing ready, both sides' guests standing.
   void hand_over() {
-    ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+    ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
     ASSERT_TRUE(observer_.await_end());
     ASSERT_FALSE(observer_.failed) << observer_.failed->message;
     ASSERT_NO_FATAL_FAILURE(copy_ram());
@@ -177,7 +175,7 @@ class HandoverTest : public HandoverBase, public ::testing::WithParamInterface<P
 TEST_P(HandoverTest, ASinkThatStartedByItselfIsNotPrepared) {
   ASSERT_NO_FATAL_FAILURE(start_source(GetParam().source, GetParam().source_ram));
   ASSERT_NO_FATAL_FAILURE(start_sink(GetParam().sink, GetParam().sink_ram));
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_NO_FATAL_FAILURE(copy_ram());
   ASSERT_TRUE(sink_vm_->open_incoming());
@@ -267,7 +265,7 @@ class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<K
     const unsigned calls = observer_.calls;
 
     RecordingObserver second;
-    ASSERT_TRUE(source_vm_->start_handover(second, kDowntime));
+    ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, second));
     ASSERT_TRUE(second.await_end());
     EXPECT_FALSE(second.failed) << second.failed->message;
     EXPECT_TRUE(source_vm_->roll_back());
@@ -297,14 +295,14 @@ TEST_P(RollBackTest, AfterAPause) {
 TEST_P(RollBackTest, LeavesAGuestThatSomebodyElseStopped) {
   ASSERT_TRUE(source_.vm.qmp->execute("stop"));
   EXPECT_FALSE(source_vm_->pause());
-  EXPECT_FALSE(source_vm_->start_handover(observer_, kDowntime));
+  EXPECT_FALSE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(source_vm_->roll_back());
   EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
 }
 
 TEST_P(RollBackTest, KnowsWhetherTheGuestStillStands) {
   EXPECT_FALSE(source_vm_->stands());
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   EXPECT_TRUE(source_vm_->stands());
   ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(10)));
@@ -312,27 +310,27 @@ TEST_P(RollBackTest, KnowsWhetherTheGuestStillStands) {
 }
 
 TEST_P(RollBackTest, RightAfterTheStart) {
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
 }
 
 TEST_P(RollBackTest, WhileTheStreamIsHeldBack) {
   observer_.hold_at(Point::kFirstBytes);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_held());
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
 }
 
 TEST_P(RollBackTest, WhenTheGuestHasStopped) {
   observer_.hold_at(Point::kGuestStopped);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_held());
   EXPECT_TRUE(observer_.stopped);
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
 }
 
 TEST_P(RollBackTest, WhenQemuHasCompleted) {
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_FALSE(observer_.failed) << observer_.failed->message;
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
@@ -340,7 +338,7 @@ TEST_P(RollBackTest, WhenQemuHasCompleted) {
 
 TEST_P(RollBackTest, WhenTheLineBreaksBeforeTheStop) {
   observer_.fail_at(Point::kFirstBytes);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_TRUE(observer_.failed);
   EXPECT_EQ(observer_.failed->kind, ErrorKind::kPeerLost);
@@ -350,7 +348,7 @@ TEST_P(RollBackTest, WhenTheLineBreaksBeforeTheStop) {
 
 TEST_P(RollBackTest, WhenTheLineBreaksAfterTheStop) {
   observer_.fail_at(Point::kGuestStopped);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_TRUE(observer_.failed);
   EXPECT_FALSE(observer_.ended);
@@ -359,7 +357,7 @@ TEST_P(RollBackTest, WhenTheLineBreaksAfterTheStop) {
 
 TEST_P(RollBackTest, AfterAnInterruption) {
   source_vm_->interrupt();
-  for (const auto& status : {source_vm_->start_handover(observer_, kDowntime), source_vm_->pause()}) {
+  for (const auto& status : {godwit::testing::hand_over(*source_vm_, observer_), source_vm_->pause()}) {
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().kind, ErrorKind::kCancelled);
   }
@@ -370,7 +368,7 @@ TEST_P(RollBackTest, AfterAnInterruption) {
 
 TEST_P(RollBackTest, TellsWhenQemuDies) {
   observer_.hold_at(Point::kGuestStopped);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_held());
   source_.qemu->process().kill();
   observer_.let_go();
@@ -384,7 +382,7 @@ TEST_P(RollBackTest, TellsWhenQemuDies) {
 // An engine that dies: its sockets close, nobody rolls back. Then a new one comes.
 TEST_P(RollBackTest, ReviveAfterCompletion) {
   EXPECT_EQ(revive(), Revival::kRuns);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   for (int i = 0; i < 1000 && source_.record.mark().find("numbers") == std::string::npos; ++i) {
     std::this_thread::sleep_for(milliseconds(10));
@@ -404,7 +402,7 @@ TEST_P(RollBackTest, ReviveAfterCompletion) {
 
 /// What was seen up to the end of RAM is enough for a guest that QEMU has not moved since, and for no other.
 TEST_P(RollBackTest, ReviveByWhatWasSeenOfTheStream) {
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopped.has_value(); }));
   const std::string first = source_.record.mark();
   ASSERT_TRUE(observer_.await_end());
@@ -426,7 +424,7 @@ TEST_P(RollBackTest, ReviveByWhatWasSeenOfTheStream) {
 
 TEST_P(RollBackTest, ReviveAfterADeathInThePause) {
   observer_.hold_at(Point::kGuestStopped);
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_held());
   observer_.let_go();
   source_vm_.reset();
@@ -457,7 +455,7 @@ TEST_P(RollBackTest, ReviveAfterAPauseForAHarvest) {
 
 /// Whoever saves a guest as it stands must find the settings as they were.
 TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
-  ASSERT_TRUE(source_vm_->start_handover(observer_, kDowntime));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_NE(settings_of(*source_.qemu), before_);
   EXPECT_FALSE(source_.record.settings().empty());
@@ -481,12 +479,14 @@ TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
     if (!paused) {
       ASSERT_TRUE(source_.qemu->stop());
     }
-    HandoverOptions options;
+    StreamOptions options;
     for (const auto& block : source_.vm.inspection.blocks) options.dropped_blocks.insert(block.name);
     options.paused = paused;
     RecordingObserver observer;
-    auto handover = Handover::start(*source_.vm.qmp, options, observer, source_.record, clock_);
+    auto handover = StreamHandover::open(*source_.vm.qmp, options, observer, source_.record, clock_);
     ASSERT_TRUE(handover) << handover.error().message;
+    const Status ordered = (*handover)->order({});
+    ASSERT_TRUE(ordered) << ordered.error().message;
     ASSERT_TRUE(observer.await_end());
     EXPECT_FALSE(observer.ended);
     ASSERT_TRUE(observer.failed);

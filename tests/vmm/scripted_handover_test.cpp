@@ -83,10 +83,10 @@ StreamBuilder& add_global_state(StreamBuilder& stream, std::string_view state) {
 class ScriptedHandover : public ::testing::Test {
  protected:
   void begin() {
-    HandoverOptions options;
-    options.dropped_blocks = {"ram"};
-    auto handover = Handover::start(qemu_, options, observer_, record_, clock_);
+    auto handover = StreamHandover::open(qemu_, {.dropped_blocks = {"ram"}}, observer_, record_, clock_);
     ASSERT_TRUE(handover) << handover.error().message;
+    const Status ordered = (*handover)->order({});
+    ASSERT_TRUE(ordered) << ordered.error().message;
     handover_ = std::move(*handover);
     qemu_.tell("MIGRATION", {{"status", "active"}});
   }
@@ -101,7 +101,7 @@ class ScriptedHandover : public ::testing::Test {
   PlayedQemu qemu_;
   KeptRecord record_;
   RecordingObserver observer_;
-  std::unique_ptr<Handover> handover_;
+  std::unique_ptr<StreamHandover> handover_;
 };
 
 TEST_F(ScriptedHandover, IsCompleteWithTheStateOfTheGuest) {

@@ -1,257 +1,83 @@
 #include "vmm/qemu/handover.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <nlohmann/json.hpp>
-#include <vector>
 
-#include "base/units.h"
-#include "vmm/qemu/handover_mark.h"
-#include "vmm/qemu/json_access.h"
-#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
-#include "vmm/qemu/stream_socket.h"
 
 namespace godwit::qemu {
-namespace {
 
-// QEMU writes 64 pages at once; larger reads save system calls, and this still fits in L2.
-constexpr std::size_t kPiece = std::size_t{1} << 20;
-// A QEMU whose main loop turns answers within milliseconds, on a host that is far too busy within a second or two.
-constexpr Duration kSilence = std::chrono::seconds(4);
-constexpr int kLookAroundMs = 500;
-// Between the end of the stream and the event that says how it ended lie milliseconds.
-constexpr Duration kSettlePatience = std::chrono::seconds(10);
-constexpr Duration kForEver = std::chrono::hours(24 * 365);
-// Its state follows within milliseconds: two seconds in all.
-constexpr unsigned kTriesForTheEnd = 1000;
-constexpr Duration kPauseBeforeATry = std::chrono::milliseconds(2);
-
-}  // namespace
-
-Handover::Handover(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer, VmRecord& record,
-                   const Clock& clock)
-    : qmp_(qmp),
-      observer_(observer),
-      record_(record),
-      clock_(clock),
-      downtime_limit_ms_(options.downtime_limit_ms),
-      highest_limit_ms_(options.highest_limit_ms),
-      push_every_(options.push_every),
-      paused_(options.paused) {
-  FilterOptions filter;
-  filter.dropped_blocks = options.dropped_blocks;
-  filter.lengths = options.lengths;
-  filter.limits = options.limits;
-  filter.ignore_shared = true;
-  filter_ = make_stream_filter(std::move(filter), *this);
-}
-
-Result<std::unique_ptr<Handover>> Handover::start(Qmp& qmp, const HandoverOptions& options, HandoverObserver& observer,
-                                                  VmRecord& record, const Clock& clock) {
-  std::unique_ptr<Handover> handover(new Handover(qmp, options, observer, record, clock));
-  auto sockets = TRY(give_stream_socket(qmp, kStreamSocketName));
-  handover->socket_ = std::move(sockets.ours);
-  handover->qemus_end_ = std::move(sockets.theirs);
-  handover->watch_ = std::make_unique<MigrationWatch>(qmp, [&observer](Instant at) { observer.guest_stopping(at); });
-  if (options.look_again) {
-    if (Status unchanged = options.look_again(); !unchanged) {
-      withdraw_stream_socket(qmp, kStreamSocketName);
-      return fail(std::move(unchanged).error());
-    }
-  }
-  handover->migrate_asked_ = clock.now();
-  auto begun = qmp.execute("migrate", Json{{"uri", fmt::format("fd:{}", kStreamSocketName)}});
-  handover->migrate_answered_ = clock.now();
-  if (!begun) {
-    withdraw_stream_socket(qmp, kStreamSocketName);
-    return fail(std::move(begun).error());
-  }
-  handover->reader_ = std::jthread([raw = handover.get()] { raw->run_reader(); });
-  handover->attendant_ = std::jthread([raw = handover.get()](const std::stop_token& stop) { raw->attend(stop); });
+Result<std::unique_ptr<StreamHandover>> StreamHandover::open(Qmp& qmp, StreamOptions options,
+                                                             HandoverObserver& observer, VmRecord& record,
+                                                             const Clock& clock) {
+  const bool paused = options.paused;
+  std::unique_ptr<StreamHandover> handover(new StreamHandover(qmp, std::move(options), observer, clock));
+  handover->intake_ = TRY(StreamIntake::open(paused, observer, record, clock));
   return handover;
 }
 
-Handover::~Handover() {
-  end();
+Status StreamHandover::order(const HandoverOrder& order) {
+  downtime_limit_ms_ = order.downtime_limit_ms;
+  highest_limit_ms_ = order.highest_limit_ms;
+  TRY(qmp_.give_descriptor(kStreamSocketName, intake_->qemus_end()));
+  watch_ = std::make_unique<MigrationWatch>(qmp_, [this](Instant at) { observer_.guest_stopping(at); });
+  if (Status asked = ask_to_migrate(order); !asked) {
+    watch_.reset();
+    withdraw_stream_socket(qmp_, kStreamSocketName);
+    return asked;
+  }
+  attendant_ = std::jthread([this](const std::stop_token& stop) { attend(stop); });
+  return {};
 }
 
-void Handover::end() noexcept {
-  ending_ = true;
+Status StreamHandover::ask_to_migrate(const HandoverOrder& order) {
+  if (order.look_again) TRY(order.look_again());
+  OrderedStream ordered{.filter = {.dropped_blocks = options_.dropped_blocks,
+                                   .lengths = order.lengths,
+                                   .limits = order.limits,
+                                   .ignore_shared = true},
+                        .silent_since = [this] { return asked_at_.load(); }};
+  ordered.asked = clock_.now();
+  const auto begun = qmp_.execute("migrate", Json{{"uri", fmt::format("fd:{}", kStreamSocketName)}});
+  ordered.answered = clock_.now();
+  if (!begun) return fail(Error(begun.error()));
+  intake_->begin(std::move(ordered), qmp_, *watch_);
+  return {};
+}
+
+void StreamHandover::end() noexcept {
+  intake_->stop_passing();
   attendant_.request_stop();
   if (watch_) watch_->interrupt();
-  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
-  if (reader_.joinable()) reader_.join();
+  intake_->end();
   if (attendant_.joinable()) attendant_.join();
   watch_.reset();
 }
 
-Status Handover::pass(Bytes bytes) {
-  if (stopped_ && !filter_->page_records().all) TRY(check_own_ram(bytes.size()));
-  if (stopped_ && !global_state_.run_state()) {
-    global_state_.feed(bytes);
-    if (global_state_.run_state()) TRY(check_run_state());
-  }
-  return observer_.device_bytes(bytes);
-}
-
-/// Somebody else may have stopped or started the guest, or it have ended, between the last look and QEMU's own stop.
-Status Handover::check_run_state() {
-  const std::string& state = *global_state_.run_state();
-  if (paused_ ? is_paused(state) : state == "running") return {};
-  const auto halt = halt_of(state);
-  return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
-}
-
-/// QEMU stops a guest by what it measured before. One that repaints all of its video memory in that moment would stand
-/// for as long as the link takes for it.
-Status Handover::check_own_ram(std::size_t more) {
-  own_in_pause_ += more;
-  const std::uint64_t fits = observer_.fits_into_pause();
-  if (own_in_pause_ <= fits) return {};
-  return fail(ErrorKind::kTimedOut,
-              fmt::format("the guest wrote more video memory just before it was stopped than the link takes within "
-                          "--max-downtime: more than {}",
-                          format_size(fits)));
-}
-
-Status Handover::ram_ends() {
-  stopped_ = true;
-  stood_at_ = clock_.now();
-  widen(qemus_end_);
-  // Before anybody acts on it: an engine that dies from here on leaves a guest that can be known to be its own.
-  TRY(mark_stop());
-  return observer_.guest_stopped(stood_at_);
-}
-
-Status Handover::mark_stop() {
-  const PageRecords records = filter_->page_records();
-  marked_all_ = records.all;
-  return record_.guest_stands(mark_of(SeenStop{.asked = migrate_asked_,
-                                               .answered = migrate_answered_,
-                                               .stopped = watch_->look().stopped,
-                                               .stood = stood_at_,
-                                               .pages = records.pages,
-                                               .zeros = records.zeros,
-                                               .all_pages = records.all}));
-}
-
-/// The sink is loading devices meanwhile: nobody waits for this. QEMU 7.2 says "completed" before it has counted; when
-/// it says "postmigrate" it has.
-void Handover::mark_end() {
-  std::string status = "finish-migrate";
-  for (unsigned tries = 0; status == "finish-migrate"; ++tries) {
-    if (ending_ || tries == kTriesForTheEnd) return;
-    if (tries > 0) std::this_thread::sleep_for(kPauseBeforeATry);
-    const auto state = qmp_.execute("query-status");
-    if (!state) return;
-    status = text_at(*state, "status");
-  }
-  if (status != "postmigrate") return;
-  const auto numbers = qmp_.execute("query-migrate");
-  if (!numbers || text_at(*numbers, "status") != "completed") return;
-  // QEMU tells of a STOP before it answers; one that tells of none had no guest that ran: nobody lets it run then.
-  (void)record_.guest_stands(watch_->look().stopped ? mark_of(*numbers) : std::string());
-}
-
-Status Handover::feed(Bytes bytes) {
-  TRY(filter_->feed(bytes));
-  if (stopped_ && !marked_all_ && filter_->page_records().all) TRY(mark_stop());
-  return {};
-}
-
-void Handover::run_reader() {
-  Status status = read_stream();
-  if (ending_) return;
-  // The guest may have been paused, have shut down or crashed just before QEMU stopped it.
-  if (status && !global_state_.run_state()) {
-    status = fail(ErrorKind::kUnsupported,
-                  "QEMU's stream does not tell in which state the guest was when it was stopped (machine types before "
-                  "2.4 do not)");
-  }
-  complete_ = status.has_value();
-  if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());
-  if (status) {
-    mark_end();
-    return await_changes();
-  }
-  if (ending_) return;
-  // At once, not when the caller rolls back: a guest that stands is let run again by QEMU itself when its stream
-  // breaks.
-  ::shutdown(socket_.get(), SHUT_RDWR);
-  observer_.handover_failed(std::move(status).error());
-}
-
-Status Handover::told_of_no_change() const {
+Status StreamHandover::told_of_no_change() const {
   if (!watch_) return {};
   const auto seen = watch_->look();
   return seen.change.empty() ? Status{} : Status(fail(changed_meanwhile({seen.change})));
 }
 
-/// QEMU has done its part, but until the caller commits or rolls back a change of the VM is a reason not to commit.
-void Handover::await_changes() {
-  const auto seen = watch_->await([](const auto& s) { return s.interrupted || s.lost || !s.change.empty(); }, kForEver);
-  if (ending_ || seen.change.empty()) return;
-  observer_.handover_failed(changed_meanwhile({seen.change}));
-}
-
-/// Until everything that QEMU wrote has been passed on, and QEMU has said that this was all.
-Status Handover::read_stream() {
-  std::vector<std::byte> buffer(kPiece);
-  for (;;) {
-    const bool settled = watch_->look().settled();  // before the read: then what it wrote is there to be read
-    const ssize_t length = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
-    if (const auto seen = watch_->look(); !seen.change.empty()) return fail(changed_meanwhile({seen.change}));
-    if (length > 0) {
-      TRY(feed(Bytes(buffer).first(static_cast<std::size_t>(length))));
-    } else if (length == 0 || errno == ECONNRESET || settled) {
-      return conclude();
-    } else if (errno == EAGAIN) {
-      std::array<pollfd, 2> wait{pollfd{socket_.get(), POLLIN, 0}, pollfd{watch_->wake_descriptor(), POLLIN, 0}};
-      if (watch_->look().lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
-      ::poll(wait.data(), wait.size(), kLookAroundMs);
-      tell_if_silent();
-    } else if (errno != EINTR) {
-      return fail_os("read QEMU's stream");
-    }
-  }
-}
-
-Status Handover::conclude() {
-  const auto seen =
-      watch_->await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, kSettlePatience);
-  if (seen.interrupted) return fail(ErrorKind::kCancelled, "the hand-over was ended");
-  if (seen.status == "completed") return filter_->finish();
-  if (seen.lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
-  if (!seen.settled()) return fail(ErrorKind::kTimedOut, "QEMU's stream ended, but its migration did not");
-  const auto state = qmp_.execute("query-migrate");  // it is over: QEMU waits for nobody
-  const std::string reason = state ? text_at(*state, "error-desc") : std::string();
-  return fail(ErrorKind::kHypervisor,
-              fmt::format("QEMU's migration ended as '{}'{}{}", seen.status, reason.empty() ? "" : ": ", reason));
-}
-
 /// While the guest has not been stopped.
-void Handover::attend(const std::stop_token& stop) {
+void StreamHandover::attend(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any never;
   std::unique_lock lock(mutex);
   while (true) {
-    never.wait_for(lock, stop, push_every_, [] { return false; });
+    never.wait_for(lock, stop, options_.push_every, [] { return false; });
     const auto seen = watch_->look();
-    if (stop.stop_requested() || stopped_ || seen.settled() || seen.lost) return;
+    if (stop.stop_requested() || intake_->stopped() || seen.settled() || seen.lost) return;
     ask_whether_it_answers();
     // Its first pass over all of RAM takes as long as it takes.
     if (seen.pass >= 2 && !push()) return;
   }
 }
 
-void Handover::ask_whether_it_answers() {
+void StreamHandover::ask_whether_it_answers() {
   asked_at_ = clock_.now();
   (void)qmp_.execute("query-status");
   asked_at_ = Instant{};
@@ -259,19 +85,10 @@ void Handover::ask_whether_it_answers() {
 
 /// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest. First it is given the part of the
 /// pause that leaves the engine its own; if that does not do, all of it, and never more.
-bool Handover::push() {
-  if (stopped_ || downtime_limit_ms_ >= highest_limit_ms_) return true;
+bool StreamHandover::push() {
+  if (intake_->stopped() || downtime_limit_ms_ >= highest_limit_ms_) return true;
   downtime_limit_ms_ = std::min(downtime_limit_ms_ * 2, highest_limit_ms_);
   return qmp_.execute("migrate-set-parameters", Json{{"downtime-limit", downtime_limit_ms_}}).has_value();
-}
-
-/// From the reader's thread. QEMU 10 waits for a disk that hangs before it says that the guest has been stopped: all
-/// that can be noticed is that it does not answer any more.
-void Handover::tell_if_silent() {
-  const Instant asked = asked_at_;
-  if (told_silent_ || stopped_ || asked == Instant{} || clock_.now() - asked < kSilence) return;
-  told_silent_ = true;
-  observer_.guest_stopping(asked);
 }
 
 }  // namespace godwit::qemu

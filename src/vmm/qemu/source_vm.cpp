@@ -66,7 +66,7 @@ class QemuSourceVm final : public SourceVm {
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
 
-  bool stands() const noexcept override { return handover_ && !handover_->resumed(); }
+  bool stands() const noexcept override { return ordered_ && !handover_->resumed(); }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
 
@@ -74,11 +74,11 @@ class QemuSourceVm final : public SourceVm {
     if (halt_) return halt_;
     const auto seen = life_.look();
     // A guest that has been handed over whole does not need this QEMU any more.
-    const bool whole = handover_ && handover_->complete();
+    const bool whole = ordered_ && handover_->complete();
     if (whole && seen.lost && seen.shutdown.empty() && !seen.panicked) return std::nullopt;
     halt_ = end_or_suspension();
     // Beyond that QEMU would have to be asked, and must not be while it stops the guest.
-    if (halt_ || handover_ || stopped_by_us_ || starts_paused_ || !seen.stopped) return halt_;
+    if (halt_ || ordered_ || stopped_by_us_ || starts_paused_ || !seen.stopped) return halt_;
     halt_ = state_as_halt();
     return halt_;
   }
@@ -106,7 +106,7 @@ class QemuSourceVm final : public SourceVm {
 
   Status check_unchanged() override {
     TRY(check_interrupted());
-    if (handover_) {
+    if (ordered_) {
       Status unchanged = look_again_quickly(vm_);
       // A guest that has been handed over whole does not need this QEMU any more.
       if (!unchanged && handover_->complete() && !vm_.process->alive()) return {};
@@ -118,32 +118,30 @@ class QemuSourceVm final : public SourceVm {
     return {};
   }
 
-  Status told_of_no_change() const override { return handover_ ? handover_->told_of_no_change() : Status{}; }
+  Status told_of_no_change() const override { return ordered_ ? handover_->told_of_no_change() : Status{}; }
 
-  Status start_handover(HandoverObserver& observer, Duration max_downtime) override {
-    TRY(check_interrupted());
+  Status open_handover(HandoverObserver& observer) override {
     if (handover_) return fail(ErrorKind::kInvalidArgument, "a hand-over is under way already");
-    HandoverOptions options;
+    StreamOptions options{.paused = starts_paused_};
     for (const auto& block : vm_.inspection.blocks) options.dropped_blocks.insert(block.name);
-    options.lengths = ram_lengths_;
-    options.limits = ram_limits_;
-    options.look_again = [this] { return look_again_quickly(vm_); };
-    options.downtime_limit_ms = downtime_limit_ms(max_downtime);
-    options.highest_limit_ms =
-        static_cast<std::uint64_t>(std::max(duration_cast<milliseconds>(max_downtime), milliseconds(1)).count());
-    options.paused = starts_paused_;
-    if (!settings_) {
-      settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events"},
-                                               Json{{"max-bandwidth", kUnlimited},
-                                                    {"downtime-limit", options.downtime_limit_ms},
-                                                    {"avail-switchover-bandwidth", 0},
-                                                    {"mode", "normal"},
-                                                    {"tls-creds", ""}},
-                                               record_));
-    }
+    handover_ = TRY(StreamHandover::open(life_, std::move(options), observer, record_, clock_));
+    return {};
+  }
+
+  Status order_handover(Duration max_downtime) override {
+    TRY(check_interrupted());
+    if (!handover_ || ordered_) return fail(ErrorKind::kInvalidArgument, "no hand-over is open that could be ordered");
+    const HandoverOrder order{.lengths = ram_lengths_,
+                              .limits = ram_limits_,
+                              .look_again = [this] { return look_again_quickly(vm_); },
+                              .downtime_limit_ms = downtime_limit_ms(max_downtime),
+                              .highest_limit_ms = static_cast<std::uint64_t>(
+                                  std::max(duration_cast<milliseconds>(max_downtime), milliseconds(1)).count())};
+    TRY(make_settings(order));
     TRY(check_interrupted());
     TRY(check_runs());
-    handover_ = TRY(Handover::start(life_, options, observer, record_, clock_));
+    TRY(handover_->order(order));
+    ordered_ = true;
     stopped_by_us_ = !starts_paused_;  // or will be
     return {};
   }
@@ -157,7 +155,7 @@ class QemuSourceVm final : public SourceVm {
   }
 
   Status finish() override {
-    handover_.reset();
+    end_handover();
     return restore();
   }
 
@@ -229,10 +227,11 @@ class QemuSourceVm final : public SourceVm {
   }
 
   Status let_guest_go() {
-    if (handover_) {
-      handover_->end();
-      const auto handed = handover_->run_state();
-      handover_.reset();
+    const bool ordered = ordered_;
+    if (handover_) handover_->end();
+    const auto handed = handover_ ? handover_->run_state() : std::nullopt;
+    end_handover();
+    if (ordered) {
       TRY_IN("roll back", patiently(*vm_.qmp, [&] { return settle_migration(*vm_.qmp, kRollBackPatience); }));
       TRY_IN("roll back", see_who_stopped_it(handed));
     }
@@ -242,6 +241,23 @@ class QemuSourceVm final : public SourceVm {
     }
     stopped_by_us_ = false;
     if (!halt_) halt_ = state_as_halt();
+    return {};
+  }
+
+  void end_handover() {
+    ordered_ = false;
+    handover_.reset();
+  }
+
+  Status make_settings(const HandoverOrder& order) {
+    if (settings_) return {};
+    settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events"},
+                                             Json{{"max-bandwidth", kUnlimited},
+                                                  {"downtime-limit", order.downtime_limit_ms},
+                                                  {"avail-switchover-bandwidth", 0},
+                                                  {"mode", "normal"},
+                                                  {"tls-creds", ""}},
+                                             record_));
     return {};
   }
 
@@ -264,7 +280,8 @@ class QemuSourceVm final : public SourceVm {
   bool end_awaited_ = false;
   std::atomic<bool> interrupted_{false};
   std::unique_ptr<MigrationSettings> settings_;
-  std::unique_ptr<Handover> handover_;
+  std::unique_ptr<DeviceHandover> handover_;
+  bool ordered_ = false;  ///< that hand-over
 };
 
 }  // namespace

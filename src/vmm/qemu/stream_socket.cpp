@@ -21,15 +21,20 @@ void enlarge(int fd) {
 
 }  // namespace
 
-Result<StreamSocket> give_stream_socket(Qmp& qmp, std::string_view name) {
+Result<StreamSocket> make_stream_socket() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return fail_os("socketpair");
   UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);
   enlarge(ours.get());
   ::setsockopt(theirs.get(), SOL_SOCKET, SO_SNDBUF, &kSmallBufferSize, sizeof kSmallBufferSize);
-  TRY(qmp.give_descriptor(name, theirs.get()));
   return StreamSocket{std::move(ours), std::move(theirs)};
+}
+
+Result<StreamSocket> give_stream_socket(Qmp& qmp, std::string_view name) {
+  auto socket = TRY(make_stream_socket());
+  TRY(qmp.give_descriptor(name, socket.theirs.get()));
+  return socket;
 }
 
 void widen(UniqueFd& theirs) noexcept {

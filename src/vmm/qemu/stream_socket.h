@@ -13,8 +13,10 @@ struct StreamSocket {
   UniqueFd theirs;  ///< a copy of QEMU's end: while it is open nobody reads an end of the stream
 };
 
-/// A socket pair whose other end QEMU has got under `name`: migrate to or from "fd:NAME". What we write has a large
-/// buffer; what QEMU writes a small one: what lies in it QEMU takes for sent.
+/// A socket pair, of which QEMU knows nothing yet. What we write has a large buffer; what QEMU writes a small one: what
+/// lies in it QEMU takes for sent.
+Result<StreamSocket> make_stream_socket();
+/// The same, and QEMU has got its end under `name`: migrate to or from "fd:NAME".
 Result<StreamSocket> give_stream_socket(Qmp& qmp, std::string_view name);
 
 /// From now on QEMU can write some megabytes ahead. Closes the copy of its end.

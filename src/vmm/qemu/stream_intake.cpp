@@ -1,0 +1,205 @@
+#include "vmm/qemu/stream_intake.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/units.h"
+#include "vmm/qemu/handover_mark.h"
+#include "vmm/qemu/json_access.h"
+#include "vmm/qemu/run_state.h"
+#include "vmm/qemu/second_look.h"
+
+namespace godwit::qemu {
+namespace {
+
+// QEMU writes 64 pages at once; larger reads save system calls, and this still fits in L2.
+constexpr std::size_t kPiece = std::size_t{1} << 20;
+// A QEMU whose main loop turns answers within milliseconds, on a host that is far too busy within a second or two.
+constexpr Duration kSilence = std::chrono::seconds(4);
+constexpr int kLookAroundMs = 500;
+// Between the end of the stream and the event that says how it ended lie milliseconds.
+constexpr Duration kSettlePatience = std::chrono::seconds(10);
+constexpr Duration kForEver = std::chrono::hours(24 * 365);
+// Its state follows within milliseconds: two seconds in all.
+constexpr unsigned kTriesForTheEnd = 1000;
+constexpr Duration kPauseBeforeATry = std::chrono::milliseconds(2);
+
+}  // namespace
+
+Result<std::unique_ptr<StreamIntake>> StreamIntake::open(bool paused, HandoverObserver& observer, VmRecord& record,
+                                                         const Clock& clock) {
+  std::unique_ptr<StreamIntake> intake(new StreamIntake(paused, observer, record, clock));
+  intake->socket_ = TRY(make_stream_socket());
+  return intake;
+}
+
+void StreamIntake::begin(OrderedStream ordered, Qmp& qmp, MigrationWatch& watch) {
+  ordered_ = std::move(ordered);
+  qmp_ = &qmp;
+  watch_ = &watch;
+  filter_ = make_stream_filter(ordered_.filter, *this);
+  reader_ = std::jthread([this] { run(); });
+}
+
+void StreamIntake::end() noexcept {
+  ending_ = true;
+  if (socket_.ours) ::shutdown(socket_.ours.get(), SHUT_RDWR);
+  if (reader_.joinable()) reader_.join();
+}
+
+Status StreamIntake::pass(Bytes bytes) {
+  if (stopped_ && !filter_->page_records().all) TRY(check_own_ram(bytes.size()));
+  if (stopped_ && !global_state_.run_state()) {
+    global_state_.feed(bytes);
+    if (global_state_.run_state()) TRY(check_run_state());
+  }
+  return observer_.device_bytes(bytes);
+}
+
+/// Somebody else may have stopped or started the guest, or it have ended, between the last look and QEMU's own stop.
+Status StreamIntake::check_run_state() {
+  const std::string& state = *global_state_.run_state();
+  if (paused_ ? is_paused(state) : state == "running") return {};
+  const auto halt = halt_of(state);
+  return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
+}
+
+/// QEMU stops a guest by what it measured before. One that repaints all of its video memory in that moment would stand
+/// for as long as the link takes for it.
+Status StreamIntake::check_own_ram(std::size_t more) {
+  own_in_pause_ += more;
+  const std::uint64_t fits = observer_.fits_into_pause();
+  if (own_in_pause_ <= fits) return {};
+  return fail(ErrorKind::kTimedOut,
+              fmt::format("the guest wrote more video memory just before it was stopped than the link takes within "
+                          "--max-downtime: more than {}",
+                          format_size(fits)));
+}
+
+Status StreamIntake::ram_ends() {
+  stopped_ = true;
+  stood_at_ = clock_.now();
+  widen(socket_.theirs);
+  // Before anybody acts on it: an engine that dies from here on leaves a guest that can be known to be its own.
+  TRY(mark_stop());
+  return observer_.guest_stopped(stood_at_);
+}
+
+Status StreamIntake::mark_stop() {
+  const PageRecords records = filter_->page_records();
+  marked_all_ = records.all;
+  return record_.guest_stands(mark_of(SeenStop{.asked = ordered_.asked,
+                                               .answered = ordered_.answered,
+                                               .stopped = watch_->look().stopped,
+                                               .stood = stood_at_,
+                                               .pages = records.pages,
+                                               .zeros = records.zeros,
+                                               .all_pages = records.all}));
+}
+
+/// The sink is loading devices meanwhile: nobody waits for this. QEMU 7.2 says "completed" before it has counted; when
+/// it says "postmigrate" it has.
+void StreamIntake::mark_end() {
+  std::string status = "finish-migrate";
+  for (unsigned tries = 0; status == "finish-migrate"; ++tries) {
+    if (ending_ || tries == kTriesForTheEnd) return;
+    if (tries > 0) std::this_thread::sleep_for(kPauseBeforeATry);
+    const auto state = qmp_->execute("query-status");
+    if (!state) return;
+    status = text_at(*state, "status");
+  }
+  if (status != "postmigrate") return;
+  const auto numbers = qmp_->execute("query-migrate");
+  if (!numbers || text_at(*numbers, "status") != "completed") return;
+  // QEMU tells of a STOP before it answers; one that tells of none had no guest that ran: nobody lets it run then.
+  (void)record_.guest_stands(watch_->look().stopped ? mark_of(*numbers) : std::string());
+}
+
+Status StreamIntake::feed(Bytes bytes) {
+  TRY(filter_->feed(bytes));
+  if (stopped_ && !marked_all_ && filter_->page_records().all) TRY(mark_stop());
+  return {};
+}
+
+void StreamIntake::run() {
+  Status status = read_stream();
+  if (ending_) return;
+  // The guest may have been paused, have shut down or crashed just before QEMU stopped it.
+  if (status && !global_state_.run_state()) {
+    status = fail(ErrorKind::kUnsupported,
+                  "QEMU's stream does not tell in which state the guest was when it was stopped (machine types before "
+                  "2.4 do not)");
+  }
+  complete_ = status.has_value();
+  if (status) status = observer_.stream_ended(clock_.now(), filter_->dropped_bytes());
+  if (status) {
+    mark_end();
+    return await_changes();
+  }
+  if (ending_) return;
+  // At once, not when the caller rolls back: a guest that stands is let run again by QEMU itself when its stream
+  // breaks.
+  ::shutdown(socket_.ours.get(), SHUT_RDWR);
+  observer_.handover_failed(std::move(status).error());
+}
+
+/// QEMU has done its part, but until the caller commits or rolls back a change of the VM is a reason not to commit.
+void StreamIntake::await_changes() {
+  const auto seen = watch_->await([](const auto& s) { return s.interrupted || s.lost || !s.change.empty(); }, kForEver);
+  if (ending_ || seen.change.empty()) return;
+  observer_.handover_failed(changed_meanwhile({seen.change}));
+}
+
+/// Until everything that QEMU wrote has been passed on, and QEMU has said that this was all.
+Status StreamIntake::read_stream() {
+  std::vector<std::byte> buffer(kPiece);
+  for (;;) {
+    const bool settled = watch_->look().settled();  // before the read: then what it wrote is there to be read
+    const ssize_t length = ::recv(socket_.ours.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
+    if (const auto seen = watch_->look(); !seen.change.empty()) return fail(changed_meanwhile({seen.change}));
+    if (length > 0) {
+      TRY(feed(Bytes(buffer).first(static_cast<std::size_t>(length))));
+    } else if (length == 0 || errno == ECONNRESET || settled) {
+      return conclude();
+    } else if (errno == EAGAIN) {
+      std::array<pollfd, 2> wait{pollfd{socket_.ours.get(), POLLIN, 0}, pollfd{watch_->wake_descriptor(), POLLIN, 0}};
+      if (watch_->look().lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
+      ::poll(wait.data(), wait.size(), kLookAroundMs);
+      tell_if_silent();
+    } else if (errno != EINTR) {
+      return fail_os("read QEMU's stream");
+    }
+  }
+}
+
+Status StreamIntake::conclude() {
+  const auto seen =
+      watch_->await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, kSettlePatience);
+  if (seen.interrupted) return fail(ErrorKind::kCancelled, "the hand-over was ended");
+  if (seen.status == "completed") return filter_->finish();
+  if (seen.lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
+  if (!seen.settled()) return fail(ErrorKind::kTimedOut, "QEMU's stream ended, but its migration did not");
+  const auto state = qmp_->execute("query-migrate");  // it is over: QEMU waits for nobody
+  const std::string reason = state ? text_at(*state, "error-desc") : std::string();
+  return fail(ErrorKind::kHypervisor,
+              fmt::format("QEMU's migration ended as '{}'{}{}", seen.status, reason.empty() ? "" : ": ", reason));
+}
+
+/// From the reader's thread. QEMU 10 waits for a disk that hangs before it says that the guest has been stopped: all
+/// that can be noticed is that it does not answer any more.
+void StreamIntake::tell_if_silent() {
+  if (told_silent_ || stopped_) return;
+  const Instant since = ordered_.silent_since();
+  if (since == Instant{} || clock_.now() - since < kSilence) return;
+  told_silent_ = true;
+  observer_.guest_stopping(since);
+}
+
+}  // namespace godwit::qemu

@@ -60,7 +60,7 @@ SinkReport run_sink(SinkParts parts) {
 
 SinkMigration::~SinkMigration() {
   abort_channels();
-  if (vm_ != nullptr && !runs_) vm_->interrupt();
+  if (vm_ != nullptr && !runs()) vm_->interrupt();
 }
 
 SinkReport SinkMigration::run() {
@@ -69,7 +69,7 @@ SinkReport SinkMigration::run() {
     {
       // Whoever has said that it is prepared does what the source decides.
       std::lock_guard lock(prepared_mutex_);
-      if (prepared_) return;
+      if (has_come_to(SinkState::kPrepared)) return;
       error_.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
     }
     tell_failure();
@@ -77,24 +77,25 @@ SinkReport SinkMigration::run() {
   });
   Status status = migrate();
   if (!status) fail_with(std::move(status).error());
-  if (committed_ && !runs_)
+  if (state_ == SinkState::kCommitted)
     (void)control_->send(wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error_.get()->message, never_ran_});
   await_close();
   abort_channels();
   end_threads();
-  if (vm_ != nullptr && !runs_) vm_->give_up();
+  if (vm_ != nullptr && !runs()) vm_->give_up();
   return report(error_.get());
 }
 
 bool SinkMigration::another_may_come() const {
   const auto error = error_.get();
-  const bool lost = control_ready_ && !touched_ && error && (refused_ || error->kind != ErrorKind::kRefused);
+  const bool lost =
+      control_ready_ && !has_come_to(SinkState::kMapping) && error && (refused_ || error->kind != ErrorKind::kRefused);
   return lost && !parts_.cancelled.stop_requested() && (vm_ == nullptr || vm_->check_alive());
 }
 
 /// Nobody touches the hypervisor any more when this returns.
 void SinkMigration::end_threads() {
-  if (vm_ != nullptr && !runs_) vm_->interrupt();
+  if (vm_ != nullptr && !runs()) vm_->interrupt();
   // The lanes first: their last fence speaks to the loader.
   lane_threads_.clear();
   if (loader_) device_load_ = loader_->took();
@@ -161,6 +162,7 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
   }
   expect_map();  // a source that has read Welcome can count on its time running
   TRY(control_->send(welcome));
+  state_ = SinkState::kWelcomed;
   control_channel_->set_receive_timeout(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   if (!open) lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, true));
@@ -189,7 +191,7 @@ Status SinkMigration::serve() {
   lane_fences_.assign(lane_count_, 0);
   lane_setting_.emplace(SinkLaneSetting{vm_->memory(), *filled_, parts_.kernels, lane_count_,
                                         [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
-  while (!runs_) {
+  while (!runs()) {
     auto message = control_->receive();
     if (auto error = error_.get()) {
       // A lane's end may have been noticed before the word that explains it.
@@ -206,39 +208,42 @@ Status SinkMigration::serve() {
     }
     TRY(handle(*message));
     // The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor.
-    if (!runs_) TRY(vm_->check_alive());
+    if (!runs()) TRY(vm_->check_alive());
   }
   return {};
 }
 
 Status SinkMigration::handle(wire::Message& message) {
   if (std::holds_alternative<wire::Heartbeat>(message)) return {};
-  if (auto* abort = std::get_if<wire::Abort>(&message)) {
+  if (const auto* abort = std::get_if<wire::Abort>(&message)) {
     hear_why(*abort);
     return fail(*source_gave_up_);
   }
+  const auto next = TRY(next_state(state_, message));
+  if (state_ == SinkState::kWelcomed) TRY(take_only_this_source());
+  state_ = next;  // first: what is done next may make this side prepared
+  return act_on(message);
+}
+
+Status SinkMigration::act_on(wire::Message& message) {
   if (auto* map = std::get_if<wire::DataMap>(&message)) return apply_map(*map);
   if (std::holds_alternative<wire::DataMapEnd>(message)) return finish_map();
-  if (!touched_) return fail(ErrorKind::kProtocol, "the source sent something else before its data map");
   if (auto* device = std::get_if<wire::DeviceBytes>(&message)) return loader_->push(std::move(device->bytes));
   if (std::holds_alternative<wire::GuestStopped>(message)) {
     // A commit may be on its way: whoever is prepared waits for the word, and does not give up on a short silence.
     control_channel_->set_receive_timeout(kCommitPatience);
     loader_->guest_stopped();
-    return {};
   }
-  if (std::holds_alternative<wire::DeviceEnd>(message)) return loader_->end_of_stream(), Status{};
+  if (std::holds_alternative<wire::DeviceEnd>(message)) loader_->end_of_stream();
   if (std::holds_alternative<wire::Commit>(message)) return resume();
-  return fail(ErrorKind::kProtocol, "the source sent a message that only a sink sends");
+  return {};
 }
 
 /// From here on something changes here: no other source may come.
-Status SinkMigration::touch() {
-  if (touched_) return {};
+Status SinkMigration::take_only_this_source() {
   map_is_late_.reset();
   peer_stays_.reset();
   if (auto error = error_.get()) return fail(*error);
-  touched_ = true;
   greeter_.refuse_others("another VM is just being moved to this QEMU");
   loader_.emplace(
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
@@ -253,9 +258,8 @@ void SinkMigration::hear_why(const wire::Abort& abort) {
 }
 
 Status SinkMigration::apply_map(const wire::DataMap& map) {
-  TRY(touch());
   const auto& layout = vm_->memory().layout();
-  if (map_applied_ || map.first.value != mapped_chunks_ || map.words.size() > layout.chunk_count() - mapped_chunks_) {
+  if (map.first.value != mapped_chunks_ || map.words.size() > layout.chunk_count() - mapped_chunks_) {
     return fail(ErrorKind::kProtocol, "the source's data map is out of order or too long");
   }
   std::vector<PageWord> here(map.words.size());
@@ -276,10 +280,7 @@ Status SinkMigration::apply_map(const wire::DataMap& map) {
 }
 
 Status SinkMigration::finish_map() {
-  TRY(touch());
-  if (map_applied_ || mapped_chunks_ != map_.size())
-    return fail(ErrorKind::kProtocol, "the source's data map has gaps");
-  map_applied_ = true;
+  if (mapped_chunks_ != map_.size()) return fail(ErrorKind::kProtocol, "the source's data map has gaps");
   parts_.on_milestone(Milestone::kMapped);
   for (unsigned i = 0; i < lane_count_; ++i) {
     lane_threads_.emplace_back([this, i] {
@@ -338,16 +339,14 @@ void SinkMigration::on_prepared() {
   {
     std::lock_guard lock(prepared_mutex_);
     if (error_.get()) return;
-    prepared_ = true;
+    state_ = SinkState::kPrepared;
   }
   if (Status sent = control_->send(wire::Prepared{}); !sent) return fail_with(std::move(sent).error());
   parts_.on_milestone(Milestone::kPrepared);
 }
 
 Status SinkMigration::resume() {
-  if (!prepared_) return fail(ErrorKind::kProtocol, "the source committed before this side was prepared");
   const auto commit_at = parts_.clock.now();
-  committed_ = true;
   (void)parts_.journal.starting();  // it only tells more to who comes after a dead engine
   parts_.on_milestone(Milestone::kCommitted);
   if (!stays_paused_) {
@@ -355,7 +354,7 @@ Status SinkMigration::resume() {
   } else if (Status stays = vm_->stay_paused(); !stays) {
     return give_back(std::move(stays).error());
   }
-  runs_ = true;
+  state_ = SinkState::kRunning;
   commit_to_resume_ = parts_.clock.now() - commit_at;
   // The guest runs: a source that cannot hear it any more is in doubt, but nothing is lost.
   const Status told = control_->send(wire::Done{.commit_to_resume_us = microseconds(commit_to_resume_),
@@ -448,7 +447,7 @@ void SinkMigration::fail_with(Error error) {
 }
 
 void SinkMigration::tell_failure() {
-  if (!control_ready_ || committed_) return;
+  if (!control_ready_ || has_come_to(SinkState::kCommitted)) return;
   const Error error = *error_.get();
   if (!source_lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
   (void)control_channel_->finish_sending();
@@ -471,7 +470,7 @@ void SinkMigration::await_close() {
 }
 
 void SinkMigration::abort_channels() noexcept {
-  if (control_channel_ && !runs_) control_channel_->abort();
+  if (control_channel_ && !runs()) control_channel_->abort();
   for (const auto& channel : lane_channels_) {
     if (channel) channel->abort();
   }
@@ -479,9 +478,9 @@ void SinkMigration::abort_channels() noexcept {
 
 SinkReport SinkMigration::report(std::optional<Error> error) {
   SinkReport r;
-  r.outcome = runs_                       ? Outcome::kDone
-              : committed_ && !never_ran_ ? Outcome::kInDoubt
-                                          : ended_at_source_.value_or(Outcome::kSourceRuns);
+  r.outcome = runs()                                              ? Outcome::kDone
+              : has_come_to(SinkState::kCommitted) && !never_ran_ ? Outcome::kInDoubt
+                                                                  : ended_at_source_.value_or(Outcome::kSourceRuns);
   r.paused = stays_paused_;
   if (error && error->kind == ErrorKind::kPeerLost && source_gave_up_) error = source_gave_up_;
   r.error = std::move(error);

@@ -14,6 +14,7 @@
 #include "engine/heartbeat.h"
 #include "engine/sink.h"
 #include "engine/sink_lane.h"
+#include "engine/sink_states.h"
 #include "wire/control.h"
 
 namespace godwit {
@@ -29,13 +30,16 @@ class SinkMigration {
   bool another_may_come() const;
 
  private:
+  bool has_come_to(SinkState state) const noexcept { return state_ >= state; }
+  bool runs() const noexcept { return has_come_to(SinkState::kRunning); }
   Status migrate();
   Status greet(const wire::Hello& hello);
   Status await_lanes(const wire::Hello& hello, std::vector<std::string> warnings);
   Status serve();
   Status handle(wire::Message& message);
+  Status act_on(wire::Message& message);
   void expect_map();
-  Status touch();
+  Status take_only_this_source();
   void hear_why(const wire::Abort& abort);
   Status apply_map(const wire::DataMap& map);
   Status finish_map();
@@ -68,7 +72,6 @@ class SinkMigration {
   wire::Secret secret_{};
   SinkVm* vm_ = nullptr;
   bool refused_ = false;  ///< the source's VM does not fit
-  bool touched_ = false;  ///< memory or settings of the hypervisor have been changed
 
   std::unique_ptr<Channel> control_channel_;
   std::optional<wire::ControlConnection> control_;
@@ -77,17 +80,14 @@ class SinkMigration {
   std::vector<std::unique_ptr<Channel>> lane_channels_;
   std::optional<FilledPages> filled_;
   std::optional<SinkLaneSetting> lane_setting_;
-  std::vector<PageWord> map_;  ///< pages that will come; complete once map_applied_
+  std::vector<PageWord> map_;  ///< pages that will come; complete once copying
   std::uint32_t mapped_chunks_ = 0;
-  bool map_applied_ = false;
   std::mutex fence_mutex_;
   std::vector<std::uint32_t> lane_fences_;  ///< the latest fence of each lane
   std::uint32_t fenced_ = 0;                ///< that all lanes have passed
-  std::mutex prepared_mutex_;
-  std::atomic<bool> prepared_{false};
-  std::atomic<bool> committed_{false};
-  bool runs_ = false;
-  bool never_ran_ = false;  ///< for certain, after a commit
+  std::atomic<SinkState> state_{SinkState::kListening};
+  std::mutex prepared_mutex_;  ///< held to become prepared, and to cancel
+  bool never_ran_ = false;     ///< for certain, after a commit
   Duration commit_to_resume_{};
   Duration device_load_{};
 

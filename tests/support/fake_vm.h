@@ -63,7 +63,9 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   Status start_handover(HandoverObserver& observer, Duration) override {
     called("start_handover");
     told = &observer;
-    handover_ = std::jthread([this, &observer] { hand_over(observer); });
+    handover_ = std::jthread([this, &observer] {
+      if (Status handed = hand_over(observer); !handed) observer.handover_failed(std::move(handed).error());
+    });
     return {};
   }
   Status roll_back() override {
@@ -246,17 +248,17 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
-  void hand_over(HandoverObserver& observer) {
+  Status hand_over(HandoverObserver& observer) {
     const SteadyClock clock;
-    if (!observer.device_bytes(bytes_of("setup"))) return;
+    TRY(observer.device_bytes(bytes_of("setup")));
     for (int i = 0; stops_late && !harvested_near_stop && i < 5000; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     observer.guest_stopping(clock.now());
     halt();
-    if (!observer.guest_stopped(clock.now())) return;
-    if (!observer.device_bytes(bytes_of("devices"))) return;
-    (void)observer.stream_ended(clock.now(), 0);
+    TRY(observer.guest_stopped(clock.now()));
+    TRY(observer.device_bytes(bytes_of("devices")));
+    return observer.stream_ended(clock.now(), 0);
   }
 
   PlainMemory memory_;

@@ -282,14 +282,15 @@ class FakeSinkVm final : public SinkVm {
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
-  Status open_incoming() override { return {}; }
+  Status open_incoming() override { return on_load ? on_load("open_incoming") : Status{}; }
   Status load(Bytes bytes) override {
     loaded += text_of(bytes);
-    return {};
+    return on_load ? on_load("load") : Status{};
   }
-  Status finish_load() override { return {}; }
+  Status finish_load() override { return on_load ? on_load("finish_load") : Status{}; }
   Status await_loaded(Duration) override {
     std::this_thread::sleep_for(load_takes);
+    if (on_load) TRY(on_load("await_loaded"));
     if (fail_load) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot load this");
     return {};
   }
@@ -331,6 +332,8 @@ class FakeSinkVm final : public SinkVm {
   PlainMemory& plain() noexcept { return memory_; }
 
   std::string loaded;
+  /// Hears each step of the loading, on the loader's thread; what it gives is what the step comes to.
+  std::function<Status(std::string_view)> on_load;
   std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
   std::chrono::milliseconds load_takes{0};

@@ -68,7 +68,9 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   Status order_handover(Duration) override {
     called("order_handover");
     if (told == nullptr) return fail(ErrorKind::kInvalidArgument, "nobody would take the device state in");
-    handover_ = std::jthread([this] { hand_over(*told); });
+    handover_ = std::jthread([this] {
+      if (Status handed = hand_over(*told); !handed) told->handover_failed(std::move(handed).error());
+    });
     return {};
   }
   Status roll_back() override {
@@ -251,17 +253,17 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
-  void hand_over(HandoverObserver& observer) {
+  Status hand_over(HandoverObserver& observer) {
     const SteadyClock clock;
-    if (!observer.device_bytes(bytes_of("setup"))) return;
+    TRY(observer.device_bytes(bytes_of("setup")));
     for (int i = 0; stops_late && !harvested_near_stop && i < 5000; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     observer.guest_stopping(clock.now());
     halt();
-    if (!observer.guest_stopped(clock.now())) return;
-    if (!observer.device_bytes(bytes_of("devices"))) return;
-    (void)observer.stream_ended(clock.now(), 0);
+    TRY(observer.guest_stopped(clock.now()));
+    TRY(observer.device_bytes(bytes_of("devices")));
+    return observer.stream_ended(clock.now(), 0);
   }
 
   PlainMemory memory_;
@@ -285,14 +287,15 @@ class FakeSinkVm final : public SinkVm {
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
-  Status open_incoming() override { return {}; }
+  Status open_incoming() override { return on_load ? on_load("open_incoming") : Status{}; }
   Status load(Bytes bytes) override {
     loaded += text_of(bytes);
-    return {};
+    return on_load ? on_load("load") : Status{};
   }
-  Status finish_load() override { return {}; }
+  Status finish_load() override { return on_load ? on_load("finish_load") : Status{}; }
   Status await_loaded(Duration) override {
     std::this_thread::sleep_for(load_takes);
+    if (on_load) TRY(on_load("await_loaded"));
     if (fail_load) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot load this");
     return {};
   }
@@ -334,6 +337,8 @@ class FakeSinkVm final : public SinkVm {
   PlainMemory& plain() noexcept { return memory_; }
 
   std::string loaded;
+  /// Hears each step of the loading, on the loader's thread; what it gives is what the step comes to.
+  std::function<Status(std::string_view)> on_load;
   std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
   std::chrono::milliseconds load_takes{0};

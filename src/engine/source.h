@@ -15,6 +15,7 @@
 #include <stop_token>
 #include <string>
 
+#include "codec/encoder_provider.h"
 #include "engine/goals.h"
 #include "engine/journal.h"
 #include "engine/milestone.h"
@@ -35,6 +36,7 @@ struct SourceParts {
   Journal& journal;
   const Clock& clock;
   const Kernels& kernels;
+  EncoderProvider& encoders;
   const HashKey& hash_key;                                    ///< random, for this migration only
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink; from any thread
   Goals goals;

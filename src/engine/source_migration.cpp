@@ -90,9 +90,11 @@ SourceMigration::SourceMigration(SourceParts parts)
                     .left_out = left_out_,
                     .kernels = parts_.kernels,
                     .clock = parts_.clock,
+                    .encoders = parts_.encoders,
                     .lanes = parts_.goals.lanes,
                     .codec = parts_.goals.codec,
-                    .deltas = {.key = parts_.hash_key, .memory = delta_memory_of_a_lane(parts_)}},
+                    .deltas = {.key = parts_.hash_key, .memory = delta_memory_of_a_lane(parts_)},
+                    .on_note = parts_.on_note},
       lanes_(lane_setting_) {}
 
 SourceMigration::~SourceMigration() {

@@ -39,12 +39,14 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
   }
   /// Runs both lanes until all that was posted, and the last fence after it, has been applied.
   void copy() {
+    SoftwareEncoders encoders;
     LaneSetting setting{.memory = memory_,
                         .board = board_,
                         .sent = sent_,
                         .left_out = left_out_,
                         .kernels = best_kernels({}),
                         .clock = clock_,
+                        .encoders = encoders,
                         .codec = CodecChoice{GetParam(), 1},
                         .deltas = {.key = testing::kHashKey, .memory = 1 << 20}};
     SourceLane lane(setting, 0, *source_end_);

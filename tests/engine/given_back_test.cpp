@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "engine/fence.h"
+#include "engine/in_place_placer.h"
 #include "engine/sink_lane.h"
 #include "engine/source_lane.h"
 #include "host/host_profile.h"
@@ -53,7 +54,8 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
     std::jthread sender([&](std::stop_token stop) { EXPECT_TRUE(lane.run(stop)); });
     setting.fence = kLastFence;
     board_.announce();
-    SinkLaneSetting sink{there_, filled_, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
+    InPlacePlacer placer(there_, filled_, best_kernels({}));
+    SinkLaneSetting sink{placer, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
     sink_end_->set_receive_timeout(std::chrono::seconds(20));
     const Status applied = SinkLane(sink, 0, *sink_end_).run();
     EXPECT_TRUE(applied) << applied.error().message;

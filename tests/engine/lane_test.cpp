@@ -29,6 +29,7 @@ struct Shape {
   std::size_t delta_memory;
   bool mappable = true;  ///< the sink's memory
   unsigned lanes = 1;
+  bool places_whole_pages = false;  ///< the sink
 };
 
 constexpr std::uint32_t kChunks = 6;
@@ -42,7 +43,8 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
     LanePair lanes(testing::ram_of_chunks(kChunks), {.codec = GetParam().codec,
                                                      .delta_memory = GetParam().delta_memory,
                                                      .lanes = GetParam().lanes,
-                                                     .kernels = *kernels});
+                                                     .kernels = *kernels,
+                                                     .places_whole_pages = GetParam().places_whole_pages});
     lanes.there.mappable = GetParam().mappable;
     for (int round = 0; round < 60; ++round) {
       for (auto writes = random() % 200; writes > 0; --writes) {
@@ -54,12 +56,13 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
       lanes.copy();
       ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
     }
+    EXPECT_EQ(lanes.whole_pages().placed_pages() > 0, GetParam().places_whole_pages);
     const auto counters = lanes.counters();
     EXPECT_GT(counters.pages_zero, 0U);
     EXPECT_GT(counters.pages_fill, 0U);
     if (GetParam().delta_memory == kPlenty && GetParam().codec) {
       EXPECT_GT(counters.pages_delta, 0U);
-      EXPECT_GT(counters.pages_copied, 0U);
+      EXPECT_EQ(counters.pages_copied > 0, GetParam().lanes < kChunks) << "a copy is of another chunk of the lane";
       EXPECT_GT(counters.pages_unchanged, 0U);
     }
     if (GetParam().delta_memory == 0) {
@@ -68,15 +71,20 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, LaneExactness,
-                         ::testing::Values(Shape{"Raw", kRaw, kPlenty}, Shape{"RawWithoutDeltas", kRaw, 0},
-                                           Shape{"Lz4", CodecChoice{CodecId::kLz4, 1}, kPlenty},
-                                           Shape{"Zstd", CodecChoice{CodecId::kZstd, 1}, kPlenty},
-                                           Shape{"ZstdWithRoomForTwoChunks", CodecChoice{CodecId::kZstd, 1}, 40'000},
-                                           Shape{"ZstdIntoPrivateMemory", CodecChoice{CodecId::kZstd, 1}, kPlenty,
-                                                 false},
-                                           Shape{"Auto", std::nullopt, kPlenty}),
-                         [](const auto& shape) { return shape.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, LaneExactness,
+    ::testing::Values(Shape{"Raw", kRaw, kPlenty}, Shape{"RawWithoutDeltas", kRaw, 0},
+                      Shape{"Lz4", CodecChoice{CodecId::kLz4, 1}, kPlenty},
+                      Shape{"Zstd", CodecChoice{CodecId::kZstd, 1}, kPlenty},
+                      Shape{"ZstdWithRoomForTwoChunks", CodecChoice{CodecId::kZstd, 1}, 40'000},
+                      Shape{"ZstdIntoPrivateMemory", CodecChoice{CodecId::kZstd, 1}, kPlenty, false},
+                      Shape{"ZstdOnTwoLanes", CodecChoice{CodecId::kZstd, 1}, kPlenty, true, 2},
+                      Shape{"Lz4OnThreeLanes", CodecChoice{CodecId::kLz4, 1}, kPlenty, true, 3},
+                      Shape{"RawOnMoreLanesThanChunks", kRaw, kPlenty, true, 8},
+                      Shape{"ZstdInWholePages", CodecChoice{CodecId::kZstd, 1}, kPlenty, true, 2, true},
+                      Shape{"RawInWholePages", kRaw, kPlenty, true, 1, true}, Shape{"Auto", std::nullopt, kPlenty},
+                      Shape{"AutoOnTwoLanes", std::nullopt, kPlenty, true, 2}),
+    [](const auto& shape) { return shape.param.name; });
 
 TEST(SourceLane, SendsEverythingWhenItsOrderChanges) {
   constexpr std::uint32_t kMany = 100;

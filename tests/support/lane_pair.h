@@ -11,12 +11,14 @@
 #include <vector>
 
 #include "engine/fence.h"
+#include "engine/in_place_placer.h"
 #include "engine/mailbox.h"
 #include "engine/sink_lane.h"
 #include "engine/source_lanes.h"
 #include "host/host_profile.h"
 #include "tests/support/hash_key.h"
 #include "tests/support/plain_memory.h"
+#include "tests/support/whole_page_placer.h"
 
 namespace godwit::testing {
 
@@ -28,6 +30,7 @@ struct LanePairSetting {
   const Kernels& kernels = best_kernels({});
   EncoderProvider* encoders = nullptr;  ///< null: software
   std::function<void(std::string_view)> on_note = {};
+  bool places_whole_pages = false;  ///< as at a guest that runs already
 };
 
 class LanePair {
@@ -50,7 +53,10 @@ class LanePair {
                  .codec = with.codec,
                  .deltas = {.key = kHashKey, .memory = with.delta_memory},
                  .on_note = with.on_note},
-        sink_setting_{there, filled, with.kernels, with.lanes,
+        in_place_(there, filled, with.kernels),
+        whole_pages_(there, with.kernels),
+        sink_setting_{with.places_whole_pages ? static_cast<PagePlacer&>(whole_pages_) : in_place_, with.kernels,
+                      with.lanes,
                       [this](unsigned lane, std::uint32_t fence) {
                         reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = fence; });
                         return Status{};
@@ -88,6 +94,7 @@ class LanePair {
   LaneTotals counters() const { return lanes_.totals(); }
   std::uint64_t bytes_sent() const { return lanes_.totals().bytes_wire; }
   std::vector<CodecUse> codecs() const { return lanes_.codecs(); }
+  const WholePagePlacer& whole_pages() const { return whole_pages_; }
 
   PlainMemory here;
   PlainMemory there;
@@ -106,6 +113,8 @@ class LanePair {
   SteadyClock clock_;
   SoftwareEncoders software_;
   LaneSetting setting_;
+  InPlacePlacer in_place_;
+  WholePagePlacer whole_pages_;
   SinkLaneSetting sink_setting_;
   Mailbox<std::vector<std::uint32_t>> reached_;
   FirstError error_;

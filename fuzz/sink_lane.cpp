@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "engine/fence.h"
+#include "engine/in_place_placer.h"
 #include "engine/sink_lane.h"
 #include "fuzz/bytes_channel.h"
 #include "host/host_profile.h"
@@ -33,7 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Made once: no path depends on what is in it, and clearing it would take longer than all the rest.
   static testing::PlainMemory memory(layout());
   FilledPages filled(layout().chunk_count());
-  SinkLaneSetting setting{memory, filled, best_kernels({}), kLanes, [](unsigned, std::uint32_t) { return Status{}; }};
+  InPlacePlacer placer(memory, filled, best_kernels({}));
+  SinkLaneSetting setting{placer, best_kernels({}), kLanes, [](unsigned, std::uint32_t) { return Status{}; }};
   BytesChannel channel(std::as_bytes(std::span(data, size)));
   const Status status = SinkLane(setting, 0, channel).run();
   if (!status) {

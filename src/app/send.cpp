@@ -18,6 +18,7 @@
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "app/wiring.h"
+#include "codec/encoder_provider.h"
 #include "engine/source.h"
 #include "net/connect.h"
 #include "net/rate_limit.h"
@@ -79,6 +80,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
     return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
   }
   const HashKey hash_key = TRY(random_hash_key());
+  SoftwareEncoders encoders;
   TRY(journal.begin());
   return run_source(SourceParts{
       .vm = *source_vm,
@@ -86,6 +88,7 @@ Result<Report> migrate(const SendOptions& options, const HostProfile& host, cons
       .journal = journal,
       .clock = clock,
       .kernels = *kernels,
+      .encoders = encoders,
       .hash_key = hash_key,
       .connect = dialler,
       .goals = options.goals,

@@ -31,35 +31,53 @@ struct CodecChoice {
 Result<CodecChoice> parse_codec(std::string_view text);
 std::string format_codec(const CodecChoice& choice);
 
-/// One block to encode. The bytes behind the spans live until the job's Done has been collected.
+/// One block to encode: all pages that are sent of a chunk, so that one request of a device carries many of them.
+/// From submit() on both spans belong to the encoder, until it has answered or is destroyed: the input stays as it is,
+/// which guest RAM would not, and nobody else looks at the output.
 struct EncodeJob {
-  std::uint64_t ticket = 0;  ///< the caller's; comes back in Done
+  std::uint64_t ticket = 0;  ///< the caller's; comes back in the answer
   Bytes input;
   MutableBytes output;  ///< as long as the input at least; an encoder never needs more
 };
 
-/// What came of a job. `size` is 0 if the block could not be made smaller than its input: send it raw.
+/// The answer to one job. `size` is 0 if the block could not be made smaller than its input: send it raw.
 struct EncodeDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;
+  bool failed = false;  ///< nothing is known of the block (a device's error): `size` is 0, and it goes raw, too
 };
 
-/// Owned and called by one lane's thread. Accelerators answer later; software answers inside submit() and hands the
-/// answers out in collect().
+/// Owned and called by one lane's thread. Software answers inside submit() and hands the answers out in poll() and
+/// collect(). A device answers later, in any order: submit() puts requests on its queue, poll() looks at the answers,
+/// collect() waits for one by polling or sleeping. The lane restores the order.
+///
+/// What fails costs compression, never a block: the lane sends raw whatever was not taken or not encoded, and gives an
+/// encoder up that fails again and again (engine/lane_encoders.h).
 class Encoder {
  public:
+  /// Jobs may be under way. It cancels them or waits for them: no byte of theirs is touched once it returns.
   virtual ~Encoder() = default;
   virtual CodecId id() const noexcept = 0;
-  /// Jobs that may be under way at once: 1 for software.
+  /// Jobs that may be under way at once: 1 for software. Stays the same.
   virtual std::size_t depth() const noexcept = 0;
-  /// Takes the first n jobs and gives n; n < jobs.size() when depth() jobs are under way.
+  /// Takes the first n jobs and gives n. n < jobs.size() when depth() jobs are under way, or when it cannot take one
+  /// now, for whatever reason (a shared queue is full). Never waits for a device. An error is the first job's, which
+  /// was not taken.
   virtual Result<std::size_t> submit(std::span<const EncodeJob> jobs) = 0;
-  /// Waits until at least one job under way is done; gives how many of `done` were filled. 0: nothing under way, or
-  /// stopped.
+  /// Hands out answers that are there, without waiting; gives how many of `done` were filled. An error here and in
+  /// collect() is the encoder's end: it is destroyed, and its jobs go raw.
+  virtual Result<std::size_t> poll(std::span<EncodeDone> done) = 0;
+  /// The same, but waits until there is an answer. 0: nothing under way, or stop was requested, which wakes it. A
+  /// device that hangs must be noticed in here, within seconds: answer that the job has failed, or with an error.
   virtual Result<std::size_t> collect(std::span<EncodeDone> done, std::stop_token stop) = 0;
 };
 
 /// Owned and called by one lane's thread.
+///
+/// A decoder that answers later would take jobs as an Encoder does, from a provider of the same kind. SinkLane would
+/// keep the frames whose blocks are being decoded in the order in which they came, and apply each when it is the oldest
+/// (a frame builds on those before it); a fence waits for all. Room for the pages is asked for before decoding and they
+/// are declared placed after it, so time may pass in between.
 class Decoder {
  public:
   virtual ~Decoder() = default;

@@ -18,11 +18,15 @@ Result<std::size_t> SoftwareEncoder::submit(std::span<const EncodeJob> jobs) {
   return std::size_t{1};
 }
 
-Result<std::size_t> SoftwareEncoder::collect(std::span<EncodeDone> done, std::stop_token stop) {
-  if (!done_ || done.empty() || stop.stop_requested()) return std::size_t{0};
+Result<std::size_t> SoftwareEncoder::poll(std::span<EncodeDone> done) {
+  if (!done_ || done.empty()) return std::size_t{0};
   done.front() = *done_;
   done_.reset();
   return std::size_t{1};
+}
+
+Result<std::size_t> SoftwareEncoder::collect(std::span<EncodeDone> done, std::stop_token stop) {
+  return stop.stop_requested() ? Result<std::size_t>(0) : poll(done);
 }
 
 }  // namespace godwit

@@ -11,6 +11,7 @@ class SoftwareEncoder : public Encoder {
  public:
   std::size_t depth() const noexcept final { return 1; }
   Result<std::size_t> submit(std::span<const EncodeJob> jobs) final;
+  Result<std::size_t> poll(std::span<EncodeDone> done) final;
   Result<std::size_t> collect(std::span<EncodeDone> done, std::stop_token stop) final;
 
  private:

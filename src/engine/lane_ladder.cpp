@@ -14,7 +14,7 @@ std::vector<CodecChoice> rungs_for(const std::optional<CodecChoice>& asked) {
   return rungs;
 }
 
-LaneLadder::LaneLadder(const std::optional<CodecChoice>& asked) : rungs_(rungs_for(asked)), encoders_(rungs_.size()) {
+LaneLadder::LaneLadder(const std::optional<CodecChoice>& asked) : rungs_(rungs_for(asked)) {
   if (!asked) governor_.emplace();
 }
 
@@ -22,11 +22,6 @@ LaneLadder::Choice LaneLadder::choose(BlockKind kind, Bytes block) noexcept {
   if (!governor_) return {rungs_.size() - 1};
   const double entropy = kind == BlockKind::kPages ? sampled_entropy(block) : kUnsampled;
   return {governor_->choose(kind, block.size(), entropy), entropy};
-}
-
-Result<Encoder*> LaneLadder::encoder(std::size_t rung) {
-  if (rung != 0 && !encoders_[rung]) encoders_[rung] = TRY(make_encoder(rungs_[rung]));
-  return encoders_[rung].get();
 }
 
 void LaneLadder::learn(const BlockOutcome& outcome) noexcept {

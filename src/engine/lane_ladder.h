@@ -1,7 +1,6 @@
-// The codecs that one lane may choose from: rung 0 is raw. Encoders are made when they are first needed.
+// The codecs that one lane may choose from: rung 0 is raw.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -26,8 +25,6 @@ class LaneLadder {
     double entropy = kUnsampled;
   };
   Choice choose(BlockKind kind, Bytes block) noexcept;
-  /// Null for raw.
-  Result<Encoder*> encoder(std::size_t rung);
   CodecId codec(std::size_t rung) const noexcept { return rungs_[rung].id; }
   void learn(const BlockOutcome& outcome) noexcept;
   /// Saving bytes gains nothing now.
@@ -35,7 +32,6 @@ class LaneLadder {
 
  private:
   std::vector<CodecChoice> rungs_;
-  std::vector<std::unique_ptr<Encoder>> encoders_;
   std::optional<Governor> governor_;
 };
 

@@ -59,9 +59,11 @@ RamCopy::RamCopy(SourceContext& context, SinkSession& session)
                     .left_out = left_out_,
                     .kernels = context.parts.kernels,
                     .clock = context.parts.clock,
+                    .encoders = context.parts.encoders,
                     .lanes = context.parts.goals.lanes,
                     .codec = context.parts.goals.codec,
-                    .deltas = {.key = context.parts.hash_key, .memory = delta_memory_of_a_lane(context.parts)}},
+                    .deltas = {.key = context.parts.hash_key, .memory = delta_memory_of_a_lane(context.parts)},
+                    .on_note = context.parts.on_note},
       lanes_(lane_setting_) {}
 
 void RamCopy::use(SinkSession::Lanes channels) {

@@ -30,7 +30,7 @@ Status SinkLane::run() {
 }
 
 Status SinkLane::check(const wire::FrameHeader& header) const {
-  const auto& layout = setting_.memory.layout();
+  const auto& layout = setting_.placer.layout();
   const auto chunk = header.chunk.value;
   if (chunk >= layout.chunk_count()) {
     return fail(ErrorKind::kProtocol,
@@ -48,7 +48,7 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
     return fail(ErrorKind::kProtocol,
                 fmt::format("the source sent changes of chunk {} while devices may write to it", chunk));
   }
-  if (const PageWord unknown = header.own_delta() & ~setting_.filled.received(header.chunk); unknown != 0) {
+  if (const PageWord unknown = header.own_delta() & ~setting_.placer.received(header.chunk); unknown != 0) {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
                                                   std::countr_zero(unknown), chunk));
   }
@@ -56,12 +56,12 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
 }
 
 Status SinkLane::check_references(const wire::FrameHeader& header, const wire::Tail& tail) const {
-  const auto& layout = setting_.memory.layout();
+  const auto& layout = setting_.placer.layout();
   for (std::size_t i = 0; i < page_count(header.copies); ++i) {
     const auto [chunk, page] = tail.copy(i);
     // A chunk of another lane may be at any state now.
     const bool ours = chunk.value < layout.chunk_count() && chunk.value % setting_.lanes == number_;
-    if (ours && ((setting_.filled.received(chunk) >> page) & 1) != 0) continue;
+    if (ours && ((setting_.placer.received(chunk) >> page) & 1) != 0) continue;
     return fail(ErrorKind::kProtocol, fmt::format("the source sent a copy of page {} of chunk {}, which lane {} never "
                                                   "sent",
                                                   page, chunk.value, number_));
@@ -70,41 +70,18 @@ Status SinkLane::check_references(const wire::FrameHeader& header, const wire::T
 }
 
 Status SinkLane::apply(const wire::FrameHeader& header) {
-  const ChunkIndex chunk = header.chunk;
-  const PageWord content = header.named() & ~header.zero;
-  const PageWord filled = setting_.filled.filled(chunk);
-  setting_.filled.drop_stale(chunk, header.named());
-  setting_.filled.drop_received(chunk, header.zero);
-  if (const PageWord emptied = header.zero & filled; emptied != 0) {
-    setting_.filled.drop_present(chunk, emptied);
-    TRY(setting_.memory.discard(chunk, emptied));
-  }
-  setting_.filled.set_filled(chunk, (filled & ~header.zero) | content);
+  if (header.zero != 0) TRY(setting_.placer.discard(header.chunk, header.zero));
   if (header.block == 0) return {};
   const bool raw = header.codec == static_cast<std::uint8_t>(CodecId::kRaw);
-  const Bytes tail = TRY(raw ? receive_raw(header) : receive_encoded(header));
-  TRY(apply_tail(header, tail));
-  setting_.filled.add_received(chunk, content);
-  return {};
-}
-
-Status SinkLane::receive_whole_pages(const wire::FrameHeader& header) {
-  if (header.data == 0) return {};
-  const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
-  if (auto chunk = setting_.memory.map(header.chunk); chunk && present) {
-    Status status;
-    for_each_run(header.data, [&](unsigned first, unsigned length) {
-      if (status) status = channel_.receive(chunk->subspan(first * kPageSize, length * kPageSize));
-    });
-    return status;
-  }
-  const MutableBytes pages(block_.data(), wire::tail_offset(header));
-  TRY(channel_.receive(pages));
-  return store(header.chunk, header.data, pages);
+  return apply_tail(header, TRY(raw ? receive_raw(header) : receive_encoded(header)));
 }
 
 Result<Bytes> SinkLane::receive_raw(const wire::FrameHeader& header) {
-  TRY(receive_whole_pages(header));
+  if (header.data != 0) {
+    const PageRoom room = setting_.placer.room_for(header.chunk, header.data, block_);
+    TRY(room.fill([&](MutableBytes piece) { return channel_.receive(piece); }));
+    TRY(setting_.placer.placed(header.chunk, room));
+  }
   const MutableBytes tail(payload_.data(), header.block - wire::tail_offset(header));
   TRY(channel_.receive(tail));
   return Bytes(tail);
@@ -115,20 +92,18 @@ Result<Bytes> SinkLane::receive_encoded(const wire::FrameHeader& header) {
   const MutableBytes payload(payload_.data(), header.payload);
   TRY(channel_.receive(payload));
   const std::size_t whole = wire::tail_offset(header);
-  // Pages without a gap that are there already are decoded straight into guest RAM.
-  const auto first = static_cast<unsigned>(std::countr_zero(header.data));
-  const bool present = (header.data & ~setting_.filled.present(header.chunk)) == 0;
-  const bool one_run =
-      header.data != 0 && page_count(header.data) == static_cast<std::size_t>(std::countr_one(header.data >> first));
-  // A decoder may write a few bytes more than once: not while devices look at guest RAM.
-  if (auto chunk = setting_.memory.map(header.chunk);
-      chunk && present && one_run && header.block == whole && !devices_load_) {
-    TRY(codec->decode(payload, chunk->subspan(first * kPageSize, whole)));
-    return Bytes{};
+  // A decoder may write a few bytes more than once: not into guest RAM while devices look at it.
+  if (header.block == whole && !devices_load_) {
+    const PageRoom room = setting_.placer.room_for(header.chunk, header.data, block_);
+    if (const auto piece = room.piece()) {
+      TRY(codec->decode(payload, *piece));
+      TRY(setting_.placer.placed(header.chunk, room));
+      return Bytes{};
+    }
   }
   const MutableBytes block(block_.data(), header.block);
   TRY(codec->decode(payload, block));
-  if (whole != 0) TRY(store(header.chunk, header.data, block.first(whole)));
+  if (whole != 0) TRY(setting_.placer.place(header.chunk, header.data, block.first(whole)));
   return Bytes(block.subspan(whole));
 }
 
@@ -147,42 +122,21 @@ Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
     const SubBlockMask mask = (header.delta & bit) != 0 ? tail.mask(delta++) : SubBlockMask{0};
     const std::byte* const changed = std::exchange(in, in + sub_block_bytes(mask));
     if (copied) {
-      const auto twin = tail.copy(copy++);
-      TRY(setting_.memory.read(twin.chunk, PageWord{1} << twin.page, page_));
+      const auto similar = tail.copy(copy++);
+      TRY(setting_.placer.read(similar.chunk, similar.page, page_));
       setting_.kernels.scatter(changed, mask, page_.data());
     } else if (mask != 0) {
-      return apply_delta(header.chunk, page, mask, (header.xored & bit) != 0, changed);
+      return setting_.placer.change(header.chunk, page, mask, (header.xored & bit) != 0, changed);
     } else {
       const std::uint64_t value = tail.fill(fill++);
       for (std::size_t at = 0; at < kPageSize; at += sizeof value) std::memcpy(page_.data() + at, &value, sizeof value);
     }
-    return store(header.chunk, bit, page_);
+    return setting_.placer.place(header.chunk, bit, page_);
   };
   for_each_page(header.fill | header.copies | header.delta, [&](unsigned page) {
     if (status) status = apply_page(page);
   });
   return status;
-}
-
-/// The page is there, for it has been received.
-Status SinkLane::apply_delta(ChunkIndex chunk, unsigned page, SubBlockMask mask, bool xored, const std::byte* in) {
-  const auto apply = xored ? setting_.kernels.scatter_xor : setting_.kernels.scatter;
-  const PageWord bit = PageWord{1} << page;
-  if (auto mapped = setting_.memory.map(chunk); mapped && (setting_.filled.present(chunk) & bit) != 0) {
-    apply(in, mask, mapped->data() + page * kPageSize);
-    return {};
-  }
-  TRY(setting_.memory.read(chunk, bit, page_));
-  apply(in, mask, page_.data());
-  return store(chunk, bit, page_);
-}
-
-/// Memory that runs out shows here as an error, not as a SIGBUS in the middle of a copy.
-Status SinkLane::store(ChunkIndex chunk, PageWord pages, Bytes in) {
-  if ((pages & ~setting_.filled.present(chunk)) == 0) return setting_.memory.write(chunk, pages, in);
-  TRY_IN("the destination has no memory for the guest", setting_.memory.fill(chunk, pages, in));
-  setting_.filled.add_present(chunk, pages);
-  return {};
 }
 
 Result<Decoder*> SinkLane::decoder(std::uint8_t codec) {

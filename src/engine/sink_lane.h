@@ -1,8 +1,9 @@
 // A sink lane: receives frames and puts pages in place.
 //
-//   channel --> header, checked --> payload --> decoder --> whole pages --> guest RAM (in place where it is mapped)
-//                                                      \--> tail, checked --> one value, a copy, or sub-blocks of a
-//                                                      page
+//   channel --> header, checked --> payload --> decoder --> whole pages ------------------------> PagePlacer
+//                                                      |                                             ^
+//                                                      +--> tail, checked --> one value, a copy, ----+
+//                                                                             or sub-blocks of a page
 #pragma once
 
 #include <array>
@@ -13,8 +14,7 @@
 #include <vector>
 
 #include "codec/codec.h"
-#include "engine/filled_pages.h"
-#include "memory/guest_memory.h"
+#include "engine/page_placer.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "wire/block.h"
@@ -24,8 +24,7 @@ namespace godwit {
 
 /// What all lanes of a migration share. Outlives them.
 struct SinkLaneSetting {
-  GuestMemory& memory;
-  FilledPages& filled;
+  PagePlacer& placer;
   const Kernels& kernels;
   unsigned lanes = 1;
   std::function<Status(unsigned lane, std::uint32_t fence)> on_fence;  ///< all before it has been applied by this lane
@@ -41,13 +40,10 @@ class SinkLane {
   Status check(const wire::FrameHeader& header) const;
   Status check_references(const wire::FrameHeader& header, const wire::Tail& tail) const;
   Status apply(const wire::FrameHeader& header);
-  Status receive_whole_pages(const wire::FrameHeader& header);
   /// The tail, whole pages being in place; until the next frame.
   Result<Bytes> receive_raw(const wire::FrameHeader& header);
   Result<Bytes> receive_encoded(const wire::FrameHeader& header);
   Status apply_tail(const wire::FrameHeader& header, Bytes bytes);
-  Status apply_delta(ChunkIndex chunk, unsigned page, SubBlockMask mask, bool xored, const std::byte* in);
-  Status store(ChunkIndex chunk, PageWord pages, Bytes in);
   Result<Decoder*> decoder(std::uint8_t codec);
 
   SinkLaneSetting& setting_;

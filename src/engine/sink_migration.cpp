@@ -189,7 +189,8 @@ Status SinkMigration::serve() {
   filled_.emplace(vm_->memory().layout().chunk_count());
   map_.resize(vm_->memory().layout().chunk_count());
   lane_fences_.assign(lane_count_, 0);
-  lane_setting_.emplace(SinkLaneSetting{vm_->memory(), *filled_, parts_.kernels, lane_count_,
+  placer_.emplace(vm_->memory(), *filled_, parts_.kernels);
+  lane_setting_.emplace(SinkLaneSetting{*placer_, parts_.kernels, lane_count_,
                                         [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
   while (!runs()) {
     auto message = control_->receive();

@@ -12,6 +12,7 @@
 #include "engine/first_error.h"
 #include "engine/greeter.h"
 #include "engine/heartbeat.h"
+#include "engine/in_place_placer.h"
 #include "engine/sink.h"
 #include "engine/sink_lane.h"
 #include "engine/sink_states.h"
@@ -79,6 +80,7 @@ class SinkMigration {
   std::atomic<bool> control_ready_{false};  ///< both are set for good: other threads may use them
   std::vector<std::unique_ptr<Channel>> lane_channels_;
   std::optional<FilledPages> filled_;
+  std::optional<InPlacePlacer> placer_;
   std::optional<SinkLaneSetting> lane_setting_;
   std::vector<PageWord> map_;  ///< pages that will come; complete once copying
   std::uint32_t mapped_chunks_ = 0;

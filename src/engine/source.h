@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/encoder_provider.h"
 #include "engine/commit_authority.h"
 #include "engine/goals.h"
 #include "engine/journal.h"
@@ -38,6 +39,7 @@ struct SourceParts {
   Journal& journal;
   const Clock& clock;
   const Kernels& kernels;
+  EncoderProvider& encoders;
   const HashKey& hash_key;                                    ///< random, for this migration only
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink; from any thread
   Goals goals;

@@ -1,5 +1,7 @@
 #include "engine/source_lane.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstring>
 
@@ -10,8 +12,6 @@
 namespace godwit {
 
 namespace {
-
-constexpr std::size_t kAlignment = 64;
 
 /// `bytes` holds `pages`, joined. Closes the gaps that those not in `kept` leave.
 void join_pages(std::byte* bytes, PageWord pages, PageWord kept) noexcept {
@@ -38,21 +38,10 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
       number_(number),
       channel_(channel),
       sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.lanes),
-      ladder_(setting.codec) {
-  make_slots(1);
-}
-
-/// One for each block that may be under way.
-void SourceLane::make_slots(std::size_t depth) {
-  while (slots_.size() < depth) {
-    Slot& slot = slots_.emplace_back();
-    slot.storage.resize(2 * kChunkSize + kAlignment);
-    void* start = slot.storage.data();
-    std::size_t space = slot.storage.size();
-    slot.pages = static_cast<std::byte*>(std::align(kAlignment, 2 * kChunkSize, start, space));
-    slot.encoded = slot.pages + kChunkSize;
-  }
-}
+      ladder_(setting.codec),
+      encoders_(setting.encoders, rungs_for(setting.codec), ring_, counters_, [this](std::string_view text) {
+        if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
+      }) {}
 
 Status SourceLane::run(std::stop_token stop) {
   std::uint32_t fenced = 0;
@@ -88,11 +77,18 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
     if (!found) begin_account(begin);
     found = true;
     TRY(take(*chunk, pages, stop));
-    TRY(collect(false, stop));
-    add(counters_.busy_ns, static_cast<std::uint64_t>((setting_.clock.now() - begin).count()));
+    TRY(send_ready());
+    count_busy(begin);
   }
-  TRY(collect(true, stop));
+  if (ring_.oldest() == nullptr) return found;
+  const Instant begin = setting_.clock.now();
+  while (ring_.oldest() != nullptr && !stop.stop_requested()) TRY(send_oldest(stop));
+  count_busy(begin);
   return found;
+}
+
+void SourceLane::count_busy(Instant since) noexcept {
+  add(counters_.busy_ns, static_cast<std::uint64_t>((setting_.clock.now() - since).count()));
 }
 
 /// What the connection did while this lane had nothing to send says nothing about blocks.
@@ -102,41 +98,38 @@ void SourceLane::begin_account(Instant now) noexcept {
   queued_ = channel_.send_queue().bytes;
 }
 
-std::size_t SourceLane::free_slot() const noexcept {
-  std::size_t i = 0;
-  while (slots_[i].used) ++i;
-  return i;
-}
-
 Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) {
-  const std::size_t index = free_slot();
-  Slot& slot = slots_[index];
+  LaneBlock* const spare = TRY(spare_block(stop));
+  if (spare == nullptr) return {};
+  LaneBlock& block = *spare;
   // Before the read: a page that is given back from here on is found among those sent, whatever the read still sees.
   const PageWord before = setting_.sent.of(chunk);
   setting_.sent.set(chunk, before | pages);
   setting_.left_out.drop(chunk, pages);
-  TRY(setting_.memory.read(chunk, pages, {slot.pages, page_count(pages) * kPageSize}));
+  TRY(setting_.memory.read(chunk, pages, {block.pages, page_count(pages) * kPageSize}));
 
   // Devices that are being loaded may write to pages at the sink: what is sent then must not build on what was there.
   const bool save_bytes = !devices_load_ && !ladder_.link_is_idle();
-  slot.tail.clear();
-  const SortedPages sorted =
-      sorter_.sort(chunk, pages, before & pages, slot.pages, save_bytes ? Effort::kDeltas : Effort::kPlain, slot.tail);
+  block.tail.clear();
+  const SortedPages sorted = sorter_.sort(chunk, pages, before & pages, block.pages,
+                                          save_bytes ? Effort::kDeltas : Effort::kPlain, block.tail);
   setting_.sent.set(chunk, (before | pages) & ~sorted.zero);
   count(sorted, before & pages);
-  slot.header = wire::FrameHeader{.chunk = chunk,
-                                  .data = sorted.whole,
-                                  .zero = sorted.zero,
-                                  .fill = sorted.fill,
-                                  .copies = sorted.copies,
-                                  .delta = sorted.delta,
-                                  .xored = sorted.xored};
-  if (slot.header.named() == 0) return {};
-  join_pages(slot.pages, pages, sorted.whole);
-  const Bytes tail = slot.tail.finish();
-  std::memcpy(slot.pages + wire::tail_offset(slot.header), tail.data(), tail.size());
-  slot.header.block = static_cast<std::uint32_t>(wire::tail_offset(slot.header) + tail.size());
-  return encode(index, stop);
+  block.header = wire::FrameHeader{.chunk = chunk,
+                                   .data = sorted.whole,
+                                   .zero = sorted.zero,
+                                   .fill = sorted.fill,
+                                   .copies = sorted.copies,
+                                   .delta = sorted.delta,
+                                   .xored = sorted.xored};
+  if (block.header.named() == 0) return {};
+  join_pages(block.pages, pages, sorted.whole);
+  const Bytes tail = block.tail.finish();
+  std::memcpy(block.pages + wire::tail_offset(block.header), tail.data(), tail.size());
+  block.header.block = static_cast<std::uint32_t>(wire::tail_offset(block.header) + tail.size());
+  ring_.push();
+  encode(block, stop);
+  return {};
 }
 
 void SourceLane::count(const SortedPages& sorted, PageWord resent) noexcept {
@@ -149,78 +142,74 @@ void SourceLane::count(const SortedPages& sorted, PageWord resent) noexcept {
   add(counters_.pages_unchanged, page_count(sorted.unchanged));
 }
 
-/// Gives the slot's block to the encoder that fits it best now; without one, it goes as it is.
-Status SourceLane::encode(std::size_t index, std::stop_token stop) {
-  Slot& slot = slots_[index];
-  const std::size_t size = slot.header.block;
-  slot.encoding = {};
-  slot.choice = size == 0 ? LaneLadder::Choice{} : ladder_.choose(kind_of(slot.header), {slot.pages, size});
-  Encoder* const encoder = TRY(ladder_.encoder(slot.choice.rung));
-  // No frame may overtake one that it builds on, or one that builds on what it writes over: what another encoder has
-  // comes out first, and a frame that refers to other pages is under way alone.
-  const bool alone = slot.header.copies != 0;
-  if (encoder != encoder_ || alone) TRY(collect(true, stop));
-  if (encoder == nullptr) return send_slot(slot, 0);
-  encoder_ = encoder;
-  make_slots(encoder->depth());
-  const EncodeJob job{index, {slot.pages, size}, {slot.encoded, size}};
-  const Duration began = thread_cpu_time();
-  const auto taken = TRY(encoder->submit({&job, 1}));
-  slot.encoding = thread_cpu_time() - began;
-  if (taken != 1) return send_slot(slot, 0);  // an encoder that cannot take it now: the chunk goes raw rather than wait
-  slot.used = true;
-  ++under_way_;
-  return alone ? collect(true, stop) : Status{};
+/// Waits for the oldest where all are under way; null: stopped.
+Result<LaneBlock*> SourceLane::spare_block(std::stop_token stop) {
+  while (ring_.spare() == nullptr && !stop.stop_requested()) TRY(send_oldest(stop));
+  return ring_.spare();
 }
 
-Status SourceLane::collect(bool all, std::stop_token stop) {
-  std::array<EncodeDone, 16> done;
-  while (under_way_ > 0 && (all || under_way_ >= encoder_->depth())) {
-    const auto n = TRY(encoder_->collect(done, stop));
-    if (n == 0) return {};
-    for (std::size_t i = 0; i < n; ++i) {
-      Slot& slot = slots_[done[i].ticket];
-      slot.used = false;
-      --under_way_;
-      TRY(send_slot(slot, done[i].size));
-    }
+/// Gives the block to the encoder that fits it best now; without one, it goes as it is.
+void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
+  block.encoded_size = 0;
+  block.encoding = {};
+  block.choice = {};
+  block.state = BlockState::kReady;
+  if (block.header.block == 0) return;
+  block.choice = ladder_.choose(kind_of(block.header), block.input());
+  const Duration began = thread_cpu_time();
+  encoders_.encode(block, stop);
+  block.encoding = thread_cpu_time() - began;
+}
+
+Status SourceLane::send_oldest(std::stop_token stop) {
+  encoders_.await(*ring_.oldest(), stop);
+  return send_ready();
+}
+
+/// In the order in which they were claimed: up to the first that is not ready.
+Status SourceLane::send_ready() {
+  encoders_.poll();
+  while (LaneBlock* const block = ring_.oldest()) {
+    if (block->state != BlockState::kReady) break;
+    TRY(send_block(*block));
+    ring_.drop_oldest();
   }
   return {};
 }
 
-Status SourceLane::send_slot(Slot& slot, std::size_t encoded_size) {
-  const bool raw = encoded_size == 0;
-  const std::size_t size = raw ? slot.header.block : encoded_size;
-  slot.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : ladder_.codec(slot.choice.rung));
-  slot.header.payload = static_cast<std::uint32_t>(size);
-  auto header = wire::encode(slot.header);
-  const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? slot.pages : slot.encoded, size}};
+Status SourceLane::send_block(LaneBlock& block) {
+  const bool raw = block.encoded_size == 0;
+  const std::size_t size = raw ? block.header.block : block.encoded_size;
+  block.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : ladder_.codec(block.choice.rung));
+  block.header.payload = static_cast<std::uint32_t>(size);
+  auto header = wire::encode(block.header);
+  const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? block.pages : block.encoded, size}};
   const SendQueue queue = size == 0 ? SendQueue{} : channel_.send_queue();
   const Duration began = thread_cpu_time();
   TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
   if (size != 0) {
-    learn(slot, raw, thread_cpu_time() - began, queue);
+    learn(block, raw, thread_cpu_time() - began, queue);
   } else if (channel_.send_waits().total != waits_.total) {
     begin_account(setting_.clock.now());  // no block's wait
   }
   return {};
 }
 
-void SourceLane::learn(const Slot& slot, bool raw, Duration sending, const SendQueue& before) {
-  const std::uint32_t sent = slot.header.payload;
-  RungCounters& rung = counters_.rungs[raw ? 0 : slot.choice.rung];
+void SourceLane::learn(const LaneBlock& block, bool raw, Duration sending, const SendQueue& before) {
+  const std::uint32_t sent = block.header.payload;
+  RungCounters& rung = counters_.rungs[raw ? 0 : block.choice.rung];
   add(rung.blocks, 1);
-  add(rung.bytes_before, slot.header.block);
+  add(rung.bytes_before, block.header.block);
   add(rung.bytes_after, sent);
   const SendWaits waits = channel_.send_waits();
   const std::uint64_t queued = channel_.send_queue().bytes;
   const Instant now = setting_.clock.now();
-  ladder_.learn({.rung = slot.choice.rung,
-                 .kind = kind_of(slot.header),
-                 .entropy = slot.choice.entropy,
-                 .block_bytes = slot.header.block,
+  ladder_.learn({.rung = block.choice.rung,
+                 .kind = kind_of(block.header),
+                 .entropy = block.choice.entropy,
+                 .block_bytes = block.header.block,
                  .wire_bytes = sent,
-                 .encoding = slot.encoding,
+                 .encoding = block.encoding,
                  .sending = sending,
                  .waited = waits.total - waits_.total,
                  .waited_for_receiver = waits.for_receiver - waits_.for_receiver,

@@ -1,19 +1,22 @@
 // A source lane: claims the pages of its chunks, copies them once, sends what the sink does not have yet.
 //
-//   board --claim--> copy in the lane's buffer --sorter--> whole pages + tail --encoder--> frame --> channel
+//   board --claim--> copy in a block's buffer --sorter--> whole pages + tail --encoders--> frame --> channel
 //                                                                              ^                       |
 //                                                                              +------ governor <------+
 //
-// Lane i of N owns the chunks c with c mod N = i, so all versions of a page travel in order on one connection.
+// Lane i of N owns the chunks c with c mod N = i, and its blocks leave in the order in which they were claimed
+// (block_ring.h), so all versions of a page travel in order on one connection.
 #pragma once
 
 #include <atomic>
-#include <deque>
-#include <memory>
-#include <vector>
+#include <functional>
+#include <optional>
+#include <string_view>
 
 #include "base/clock.h"
+#include "engine/block_ring.h"
 #include "engine/lane_counters.h"
+#include "engine/lane_encoders.h"
 #include "engine/lane_ladder.h"
 #include "engine/page_sorter.h"
 #include "engine/shared_page_words.h"
@@ -21,8 +24,6 @@
 #include "memory/guest_memory.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
-#include "wire/block.h"
-#include "wire/frame.h"
 
 namespace godwit {
 
@@ -34,11 +35,13 @@ struct LaneSetting {
   SharedPageWords& left_out;
   const Kernels& kernels;
   const Clock& clock;
+  EncoderProvider& encoders;
   unsigned lanes = 1;
   std::optional<CodecChoice> codec;  ///< none: the governor chooses
   DeltaSetting deltas;
-  std::atomic<bool> spread{false};      ///< sweeps take chunks from all over, no longer as they lie
-  std::atomic<double> way_rate{0};      ///< BlockOutcome's
+  std::function<void(std::string_view)> on_note;  ///< a line for the operator; any lane's thread, may be empty
+  std::atomic<bool> spread{false};                ///< sweeps take chunks from all over, no longer as they lie
+  std::atomic<double> way_rate{0};                ///< BlockOutcome's
   std::atomic<std::uint32_t> fence{0};  ///< a lane that sees a new number sweeps its chunks once more, then sends it
 };
 
@@ -51,42 +54,31 @@ class SourceLane {
   const LaneCounters& counters() const noexcept { return counters_; }
 
  private:
-  /// A block on its way through an encoder.
-  struct Slot {
-    std::vector<std::byte> storage;
-    std::byte* pages = nullptr;    ///< kChunkSize, aligned for the kernels
-    std::byte* encoded = nullptr;  ///< kChunkSize
-    wire::TailBuilder tail;
-    wire::FrameHeader header;
-    LaneLadder::Choice choice;
-    Duration encoding{};
-    bool used = false;
-  };
   Result<bool> sweep(std::stop_token stop);
   Status take(ChunkIndex chunk, PageWord pages, std::stop_token stop);
   void count(const SortedPages& sorted, PageWord resent) noexcept;
-  Status encode(std::size_t index, std::stop_token stop);
-  Status send_slot(Slot& slot, std::size_t encoded_size);
-  Status collect(bool all, std::stop_token stop);
+  Result<LaneBlock*> spare_block(std::stop_token stop);
+  void encode(LaneBlock& block, std::stop_token stop);
+  Status send_oldest(std::stop_token stop);
+  Status send_ready();
+  Status send_block(LaneBlock& block);
   Status send_fence(std::uint32_t number);
-  void learn(const Slot& slot, bool raw, Duration sending, const SendQueue& before);
+  void learn(const LaneBlock& block, bool raw, Duration sending, const SendQueue& before);
   void begin_account(Instant now) noexcept;
-  void make_slots(std::size_t depth);
-  std::size_t free_slot() const noexcept;
+  void count_busy(Instant since) noexcept;
 
   LaneSetting& setting_;
   unsigned number_;
   Channel& channel_;
+  LaneCounters counters_;
   PageSorter sorter_;
-  std::deque<Slot> slots_;  ///< before the encoders, which may be at work on them to the end
   LaneLadder ladder_;
-  Encoder* encoder_ = nullptr;  ///< with which slots are under way
-  std::size_t under_way_ = 0;
+  BlockRing ring_;
+  LaneEncoders encoders_;      ///< after the blocks, which they may be at work on to the end
   bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
   Instant accounted_{};        ///< the time up to which the ladder has been told of the lane's work, or need not be
   SendWaits waits_;            ///< until then
   std::uint64_t queued_ = 0;   ///< bytes that the peer had not confirmed then
-  LaneCounters counters_;
 };
 
 }  // namespace godwit

@@ -54,6 +54,8 @@ LaneTotals SourceLanes::totals() const noexcept {
     sum.pages_copied += c.pages_copied;
     sum.pages_delta += c.pages_delta;
     sum.pages_unchanged += c.pages_unchanged;
+    sum.blocks_not_encoded += c.blocks_not_encoded;
+    sum.encoders_given_up += c.encoders_given_up;
     sum.busy_ns += c.busy_ns;
     sum.bytes_wire += channels_[i]->bytes_sent();
   }

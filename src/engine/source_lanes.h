@@ -30,6 +30,8 @@ struct LaneTotals {
   std::uint64_t pages_copied = 0;
   std::uint64_t pages_delta = 0;
   std::uint64_t pages_unchanged = 0;
+  std::uint64_t blocks_not_encoded = 0;
+  std::uint64_t encoders_given_up = 0;
   std::uint64_t bytes_wire = 0;  ///< with headers
   std::uint64_t busy_ns = 0;     ///< of all lanes together
 };

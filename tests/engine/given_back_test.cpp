@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "engine/fence.h"
+#include "engine/in_place_placer.h"
 #include "engine/sink_lane.h"
 #include "engine/source_lane.h"
 #include "host/host_profile.h"
@@ -39,19 +40,22 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
   }
   /// Runs both lanes until all that was posted, and the last fence after it, has been applied.
   void copy() {
+    SoftwareEncoders encoders;
     LaneSetting setting{.memory = memory_,
                         .board = board_,
                         .sent = sent_,
                         .left_out = left_out_,
                         .kernels = best_kernels({}),
                         .clock = clock_,
+                        .encoders = encoders,
                         .codec = CodecChoice{GetParam(), 1},
                         .deltas = {.key = testing::kHashKey, .memory = 1 << 20}};
     SourceLane lane(setting, 0, *source_end_);
     std::jthread sender([&](std::stop_token stop) { EXPECT_TRUE(lane.run(stop)); });
     setting.fence = kLastFence;
     board_.announce();
-    SinkLaneSetting sink{there_, filled_, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
+    InPlacePlacer placer(there_, filled_, best_kernels({}));
+    SinkLaneSetting sink{placer, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
     sink_end_->set_receive_timeout(std::chrono::seconds(20));
     const Status applied = SinkLane(sink, 0, *sink_end_).run();
     EXPECT_TRUE(applied) << applied.error().message;

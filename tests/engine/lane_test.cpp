@@ -4,60 +4,23 @@
 
 #include <random>
 
+#include "tests/support/guest_writes.h"
 #include "tests/support/lane_pair.h"
 
 namespace godwit {
 namespace {
 
+using testing::fill_at_random;
 using testing::LanePair;
+using testing::page_bit;
 using testing::PlainMemory;
+using testing::write_somehow;
 
 constexpr CodecChoice kRaw{CodecId::kRaw};
 constexpr std::size_t kPlenty = 4 << 20;
 
-RamLayout chunks(unsigned count) {
-  return RamLayout::make({{.name = "ram0", .size = count * kChunkSize}}).value();
-}
-
-constexpr PageWord bit(unsigned page) {
-  return PageWord{1} << page;
-}
-
-void fill_at_random(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::mt19937_64& random) {
-  for (std::size_t at = 0; at < kPageSize; at += 8) {
-    const auto value = random();
-    std::memcpy(memory.at(chunk, page) + at, &value, 8);
-  }
-}
-
 void poke(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::size_t at, std::byte value) {
   memory.at(chunk, page)[at] = value;
-}
-
-/// What guests do to a page.
-void write_somehow(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::mt19937_64& random) {
-  std::byte* const bytes = memory.at(chunk, page);
-  switch (random() % 8) {
-    case 0:
-      std::memset(bytes, 0, kPageSize);
-      break;
-    case 1:
-      std::memset(bytes, static_cast<int>(random() % 256), kPageSize);
-      break;
-    case 2: {  // like some other page, perhaps
-      const ChunkIndex other{static_cast<std::uint32_t>(random() % memory.layout().chunk_count())};
-      std::memmove(bytes, memory.at(other, static_cast<unsigned>(random() % kPagesPerChunk)), kPageSize);
-      if (random() % 2 == 0) bytes[random() % kPageSize] = static_cast<std::byte>(random());
-      break;
-    }
-    case 3:
-      fill_at_random(memory, chunk, page, random);
-      break;
-    case 4:
-      break;  // written with what was there
-    default:
-      for (auto n = random() % 20; n > 0; --n) bytes[random() % kPageSize] = static_cast<std::byte>(random());
-  }
 }
 
 struct Shape {
@@ -65,7 +28,11 @@ struct Shape {
   std::optional<CodecChoice> codec;
   std::size_t delta_memory;
   bool mappable = true;  ///< the sink's memory
+  unsigned lanes = 1;
+  bool places_whole_pages = false;  ///< the sink
 };
+
+constexpr std::uint32_t kChunks = 6;
 
 class LaneExactness : public ::testing::TestWithParam<Shape> {};
 
@@ -73,24 +40,29 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
   for (const Kernels* kernels : kernels_for(probe_host())) {
     SCOPED_TRACE(std::string(kernels->name));
     std::mt19937_64 random(5);
-    LanePair lanes(chunks(6), GetParam().codec, GetParam().delta_memory, *kernels);
+    LanePair lanes(testing::ram_of_chunks(kChunks), {.codec = GetParam().codec,
+                                                     .delta_memory = GetParam().delta_memory,
+                                                     .lanes = GetParam().lanes,
+                                                     .kernels = *kernels,
+                                                     .places_whole_pages = GetParam().places_whole_pages});
     lanes.there.mappable = GetParam().mappable;
     for (int round = 0; round < 60; ++round) {
       for (auto writes = random() % 200; writes > 0; --writes) {
-        const ChunkIndex chunk{static_cast<std::uint32_t>(random() % 6)};
+        const ChunkIndex chunk{static_cast<std::uint32_t>(random() % kChunks)};
         const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
         write_somehow(lanes.here, chunk, page, random);
-        lanes.post(chunk, bit(page));
+        lanes.post(chunk, page_bit(page));
       }
       lanes.copy();
       ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
     }
-    const auto& counters = lanes.counters();
+    EXPECT_EQ(lanes.whole_pages().placed_pages() > 0, GetParam().places_whole_pages);
+    const auto counters = lanes.counters();
     EXPECT_GT(counters.pages_zero, 0U);
     EXPECT_GT(counters.pages_fill, 0U);
     if (GetParam().delta_memory == kPlenty && GetParam().codec) {
       EXPECT_GT(counters.pages_delta, 0U);
-      EXPECT_GT(counters.pages_copied, 0U);
+      EXPECT_EQ(counters.pages_copied > 0, GetParam().lanes < kChunks) << "a copy is of another chunk of the lane";
       EXPECT_GT(counters.pages_unchanged, 0U);
     }
     if (GetParam().delta_memory == 0) {
@@ -99,27 +71,32 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, LaneExactness,
-                         ::testing::Values(Shape{"Raw", kRaw, kPlenty}, Shape{"RawWithoutDeltas", kRaw, 0},
-                                           Shape{"Lz4", CodecChoice{CodecId::kLz4, 1}, kPlenty},
-                                           Shape{"Zstd", CodecChoice{CodecId::kZstd, 1}, kPlenty},
-                                           Shape{"ZstdWithRoomForTwoChunks", CodecChoice{CodecId::kZstd, 1}, 40'000},
-                                           Shape{"ZstdIntoPrivateMemory", CodecChoice{CodecId::kZstd, 1}, kPlenty,
-                                                 false},
-                                           Shape{"Auto", std::nullopt, kPlenty}),
-                         [](const auto& shape) { return shape.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, LaneExactness,
+    ::testing::Values(Shape{"Raw", kRaw, kPlenty}, Shape{"RawWithoutDeltas", kRaw, 0},
+                      Shape{"Lz4", CodecChoice{CodecId::kLz4, 1}, kPlenty},
+                      Shape{"Zstd", CodecChoice{CodecId::kZstd, 1}, kPlenty},
+                      Shape{"ZstdWithRoomForTwoChunks", CodecChoice{CodecId::kZstd, 1}, 40'000},
+                      Shape{"ZstdIntoPrivateMemory", CodecChoice{CodecId::kZstd, 1}, kPlenty, false},
+                      Shape{"ZstdOnTwoLanes", CodecChoice{CodecId::kZstd, 1}, kPlenty, true, 2},
+                      Shape{"Lz4OnThreeLanes", CodecChoice{CodecId::kLz4, 1}, kPlenty, true, 3},
+                      Shape{"RawOnMoreLanesThanChunks", kRaw, kPlenty, true, 8},
+                      Shape{"ZstdInWholePages", CodecChoice{CodecId::kZstd, 1}, kPlenty, true, 2, true},
+                      Shape{"RawInWholePages", kRaw, kPlenty, true, 1, true}, Shape{"Auto", std::nullopt, kPlenty},
+                      Shape{"AutoOnTwoLanes", std::nullopt, kPlenty, true, 2}),
+    [](const auto& shape) { return shape.param.name; });
 
 TEST(SourceLane, SendsEverythingWhenItsOrderChanges) {
-  constexpr std::uint32_t kChunks = 100;
+  constexpr std::uint32_t kMany = 100;
   std::mt19937_64 random(6);
-  LanePair lanes(chunks(kChunks), CodecChoice{CodecId::kZstd, 1}, kPlenty);
+  LanePair lanes(testing::ram_of_chunks(kMany), {.codec = CodecChoice{CodecId::kZstd, 1}, .delta_memory = kPlenty});
   for (int round = 0; round < 3; ++round) {
-    for (std::uint32_t chunk = 0; chunk < kChunks; ++chunk) {
+    for (std::uint32_t chunk = 0; chunk < kMany; ++chunk) {
       for (unsigned page = 0; page < kPagesPerChunk; ++page) write_somehow(lanes.here, {chunk}, page, random);
       lanes.post({chunk}, kAllPages);
     }
     lanes.board.announce();
-    while (lanes.board.waiting() > kChunks * kPagesPerChunk / 2) std::this_thread::yield();
+    while (lanes.board.waiting() > kMany * kPagesPerChunk / 2) std::this_thread::yield();
     lanes.spread();  // in the middle of the first sweep
     lanes.copy();
     ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
@@ -131,9 +108,9 @@ class LaneBytes : public ::testing::Test {
  protected:
   void SetUp() override {
     fill_at_random(lanes_.here, kChunk, 3, random_);
-    send(bit(3));
+    send(page_bit(3));
     fill_at_random(lanes_.here, kChunk, 3, random_);
-    send(bit(3));
+    send(page_bit(3));
   }
   /// Bytes that it took to bring these pages over.
   std::uint64_t send(PageWord pages) {
@@ -146,50 +123,50 @@ class LaneBytes : public ::testing::Test {
 
   static constexpr ChunkIndex kChunk{1};
   std::mt19937_64 random_{7};
-  LanePair lanes_{chunks(3), CodecChoice{CodecId::kZstd, 1}, kPlenty};
+  LanePair lanes_{testing::ram_of_chunks(3), {.codec = CodecChoice{CodecId::kZstd, 1}, .delta_memory = kPlenty}};
 };
 
 TEST_F(LaneBytes, APageRewrittenAsItWasIsNotSent) {
-  EXPECT_EQ(send(bit(3)), 0U);
+  EXPECT_EQ(send(page_bit(3)), 0U);
   EXPECT_EQ(lanes_.counters().pages_unchanged, 1U);
 }
 
 TEST_F(LaneBytes, AChangedByteOfAnOftenSentPageTakesHardlyMore) {
   poke(lanes_.here, kChunk, 3, 700, std::byte{1});
-  EXPECT_LT(send(bit(3)), wire::kFrameHeaderSize + 40);
+  EXPECT_LT(send(page_bit(3)), wire::kFrameHeaderSize + 40);
   poke(lanes_.here, kChunk, 3, 4000, std::byte{1});
-  EXPECT_LT(send(bit(3)), wire::kFrameHeaderSize + 40) << "the old bytes are those of the last sending";
+  EXPECT_LT(send(page_bit(3)), wire::kFrameHeaderSize + 40) << "the old bytes are those of the last sending";
   EXPECT_EQ(lanes_.counters().pages_delta, 2U);
 }
 
 TEST_F(LaneBytes, APageSentOnceBeforeSendsItsChangedSubBlocks) {
   fill_at_random(lanes_.here, kChunk, 9, random_);
-  EXPECT_GT(send(bit(9)), kPageSize);
+  EXPECT_GT(send(page_bit(9)), kPageSize);
   poke(lanes_.here, kChunk, 9, 0, std::byte{1});
   poke(lanes_.here, kChunk, 9, 4095, std::byte{1});
-  const auto bytes = send(bit(9));
+  const auto bytes = send(page_bit(9));
   EXPECT_GT(bytes, wire::kFrameHeaderSize + 2 * kSubBlockSize) << "random bytes, of which nothing is at hand";
   EXPECT_LT(bytes, wire::kFrameHeaderSize + 3 * kSubBlockSize);
 }
 
 TEST_F(LaneBytes, AWhollyNewPageComesWhole) {
   fill_at_random(lanes_.here, kChunk, 3, random_);
-  EXPECT_GT(send(bit(3)), kPageSize);
+  EXPECT_GT(send(page_bit(3)), kPageSize);
   EXPECT_EQ(lanes_.counters().pages_delta, 0U);
 }
 
 TEST_F(LaneBytes, OneValueRepeatedTakesEightBytes) {
   std::memset(lanes_.here.at(kChunk, 5), 0xa5, kPageSize);
-  EXPECT_LE(send(bit(5)), wire::kFrameHeaderSize + 8);
+  EXPECT_LE(send(page_bit(5)), wire::kFrameHeaderSize + 8);
   EXPECT_EQ(lanes_.counters().pages_fill, 1U);
   poke(lanes_.here, kChunk, 5, 9, std::byte{1});
-  EXPECT_LT(send(bit(5)), wire::kFrameHeaderSize + 100);
+  EXPECT_LT(send(page_bit(5)), wire::kFrameHeaderSize + 100);
 }
 
 TEST_F(LaneBytes, ATwinInAnotherChunkTakesEightBytes) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
   const auto before = lanes_.bytes_sent();
-  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.post(ChunkIndex{2}, page_bit(8));
   lanes_.copy();
   EXPECT_LE(lanes_.bytes_sent() - before, 2 * wire::kFrameHeaderSize + 8);
   EXPECT_EQ(lanes_.counters().pages_copied, 1U);
@@ -201,7 +178,7 @@ TEST_F(LaneBytes, APageLikeAnotherTakesWhatDiffers) {
   poke(lanes_.here, ChunkIndex{2}, 8, 0, std::byte{77});
   poke(lanes_.here, ChunkIndex{2}, 8, 4095, std::byte{77});
   const auto before = lanes_.bytes_sent();
-  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.post(ChunkIndex{2}, page_bit(8));
   lanes_.copy();
   EXPECT_LE(lanes_.bytes_sent() - before, 2 * wire::kFrameHeaderSize + 8 + 2 + 2 * kSubBlockSize);
   EXPECT_EQ(lanes_.counters().pages_copied, 1U);
@@ -213,7 +190,7 @@ TEST_F(LaneBytes, APageLikeAnotherTakesWhatDiffers) {
 TEST_F(LaneBytes, ATwinIsComparedAsItWasSent) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
   poke(lanes_.here, kChunk, 3, 2000, std::byte{77});  // written, and not yet sent
-  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.post(ChunkIndex{2}, page_bit(8));
   lanes_.copy();
   EXPECT_EQ(lanes_.counters().pages_copied, 1U);
   EXPECT_EQ(std::memcmp(lanes_.there.at(ChunkIndex{2}, 8), lanes_.here.at(ChunkIndex{2}, 8), kPageSize), 0);
@@ -222,9 +199,9 @@ TEST_F(LaneBytes, ATwinIsComparedAsItWasSent) {
 TEST_F(LaneBytes, ATwinThatIsSomethingElseByNowIsNone) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
   fill_at_random(lanes_.here, kChunk, 3, random_);
-  lanes_.post(kChunk, bit(3));
+  lanes_.post(kChunk, page_bit(3));
   lanes_.copy();
-  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.post(ChunkIndex{2}, page_bit(8));
   lanes_.copy();
   EXPECT_EQ(lanes_.counters().pages_copied, 0U);
   EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
@@ -233,10 +210,10 @@ TEST_F(LaneBytes, ATwinThatIsSomethingElseByNowIsNone) {
 TEST_F(LaneBytes, ATwinWithAnEmptyMiddleTakesEightBytes) {
   fill_at_random(lanes_.here, kChunk, 8, random_);
   std::memset(lanes_.here.at(kChunk, 8) + kPageSize / 4, 0, kPageSize / 2);
-  send(bit(8));
+  send(page_bit(8));
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 8), kPageSize);
   const auto before = lanes_.bytes_sent();
-  lanes_.post(ChunkIndex{2}, bit(8));
+  lanes_.post(ChunkIndex{2}, page_bit(8));
   lanes_.copy();
   EXPECT_LE(lanes_.bytes_sent() - before, 2 * wire::kFrameHeaderSize + 8);
 }
@@ -246,7 +223,7 @@ TEST_F(LaneBytes, PagesWithNothingButAnEmptyMiddleInCommonAreNoTwins) {
     for (const ChunkIndex chunk : {kChunk, ChunkIndex{2}}) {
       fill_at_random(lanes_.here, chunk, page, random_);
       std::memset(lanes_.here.at(chunk, page) + kPageSize / 4, 0, kPageSize / 2);
-      lanes_.post(chunk, bit(page));
+      lanes_.post(chunk, page_bit(page));
       lanes_.copy();
     }
   }
@@ -259,7 +236,7 @@ TEST_F(LaneBytes, WhileDevicesMayWriteThereEverythingComesWhole) {
   lanes_.fence(kDevicesFence);
   // A device has written to the page at the sink: what the source sends must not leave that in place.
   poke(lanes_.there, kChunk, 3, 2000, std::byte{99});
-  lanes_.post(kChunk, bit(3));
+  lanes_.post(kChunk, page_bit(3));
   lanes_.fence(kLastFence);
   EXPECT_EQ(lanes_.counters().pages_delta, 0U);
   EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());

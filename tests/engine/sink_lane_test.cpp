@@ -6,6 +6,7 @@
 #include <array>
 
 #include "engine/fence.h"
+#include "engine/in_place_placer.h"
 #include "host/host_profile.h"
 #include "tests/support/plain_memory.h"
 
@@ -57,7 +58,7 @@ class SinkLaneRefuses : public ::testing::Test {
   }
   void expect_refused(std::string_view why) {
     ASSERT_TRUE(source_->finish_sending());
-    SinkLaneSetting setting{memory_, filled_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
+    SinkLaneSetting setting{placer_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
     const Status status = SinkLane(setting, 0, *sink_).run();
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().kind, ErrorKind::kProtocol);
@@ -65,13 +66,14 @@ class SinkLaneRefuses : public ::testing::Test {
   }
   void expect_applied() {
     fence(kLastFence);
-    SinkLaneSetting setting{memory_, filled_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
+    SinkLaneSetting setting{placer_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
     const Status status = SinkLane(setting, 0, *sink_).run();
     EXPECT_TRUE(status) << status.error().message;
   }
 
   testing::PlainMemory memory_{RamLayout::make({{.name = "ram0", .size = 5 * kChunkSize}}).value()};
   FilledPages filled_{5};
+  InPlacePlacer placer_{memory_, filled_, best_kernels({})};
   std::unique_ptr<Channel> source_, sink_;
 };
 

@@ -55,6 +55,7 @@ class FakeMigration : public ::testing::Test {
             .journal = journal,
             .clock = clock,
             .kernels = best_kernels({}),
+            .encoders = *encoders_,
             .hash_key = kHashKey,
             .connect = connect_,
             .goals = goals_,
@@ -98,6 +99,8 @@ class FakeMigration : public ::testing::Test {
 
   std::string folder_;
   SteadyClock steady_;
+  SoftwareEncoders software_;
+  EncoderProvider* encoders_ = &software_;
   Goals goals_{.max_downtime = std::chrono::milliseconds(500), .timeout = std::chrono::seconds(60)};
   bool quiesce_ = false;
   OnProgress on_progress_;

@@ -1,26 +1,41 @@
-// A source lane and a sink lane with a connection between them, and memory of their own: what is posted arrives.
+// Source lanes and sink lanes with connections between them, and memory of their own: what is posted arrives.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "engine/fence.h"
+#include "engine/in_place_placer.h"
 #include "engine/mailbox.h"
 #include "engine/sink_lane.h"
-#include "engine/source_lane.h"
+#include "engine/source_lanes.h"
 #include "host/host_profile.h"
 #include "tests/support/hash_key.h"
 #include "tests/support/plain_memory.h"
+#include "tests/support/whole_page_placer.h"
 
 namespace godwit::testing {
 
+/// How the lanes differ from what a migration has.
+struct LanePairSetting {
+  std::optional<CodecChoice> codec;
+  std::size_t delta_memory = 0;  ///< of each lane
+  unsigned lanes = 1;
+  const Kernels& kernels = best_kernels({});
+  EncoderProvider* encoders = nullptr;  ///< null: software
+  std::function<void(std::string_view)> on_note = {};
+  bool places_whole_pages = false;  ///< as at a guest that runs already
+};
+
 class LanePair {
  public:
-  LanePair(const RamLayout& layout, std::optional<CodecChoice> codec, std::size_t delta_memory,
-           const Kernels& kernels = best_kernels({}))
+  LanePair(const RamLayout& layout, const LanePairSetting& with)
       : here(layout),
         there(layout),
         board(layout.chunk_count()),
@@ -31,33 +46,36 @@ class LanePair {
                  .board = board,
                  .sent = sent,
                  .left_out = left_out,
-                 .kernels = kernels,
+                 .kernels = with.kernels,
                  .clock = clock_,
-                 .codec = codec,
-                 .deltas = {.key = kHashKey, .memory = delta_memory}},
-        sink_setting_{there, filled, kernels, 1, [this](unsigned, std::uint32_t fence) {
-                        reached_.change([&](std::uint32_t& f) { f = fence; });
+                 .encoders = with.encoders != nullptr ? *with.encoders : software_,
+                 .lanes = with.lanes,
+                 .codec = with.codec,
+                 .deltas = {.key = kHashKey, .memory = with.delta_memory},
+                 .on_note = with.on_note},
+        in_place_(there, filled, with.kernels),
+        whole_pages_(there, with.kernels),
+        sink_setting_{with.places_whole_pages ? static_cast<PagePlacer&>(whole_pages_) : in_place_, with.kernels,
+                      with.lanes,
+                      [this](unsigned lane, std::uint32_t fence) {
+                        reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = fence; });
                         return Status{};
-                      }} {
-    auto pair = make_channel_pair();
-    near_ = std::move(pair->first);
-    far_ = std::move(pair->second);
-    far_->set_receive_timeout(std::chrono::seconds(20));
-    lane_.emplace(setting_, 0, *near_);
-    sender_ = std::jthread([this](std::stop_token stop) {
-      const Status run = lane_->run(stop);
-      EXPECT_TRUE(run || stop.stop_requested()) << run.error().message;
-    });
-    receiver_ = std::jthread([this] {
-      const Status run = SinkLane(sink_setting_, 0, *far_).run();
-      EXPECT_TRUE(run) << run.error().message;
-      if (!run) reached_.change([&](std::uint32_t& f) { f = kLastFence; });
-    });
+                      }},
+        lanes_(setting_) {
+    reached_.change([&](std::vector<std::uint32_t>& f) { f.resize(with.lanes); });
+    for (unsigned i = 0; i < with.lanes; ++i) {
+      auto pair = make_channel_pair();
+      pair->second->set_receive_timeout(std::chrono::seconds(20));
+      lanes_.add(std::move(pair->first));
+      far_.push_back(std::move(pair->second));
+    }
+    lanes_.start(error_, [this] { lanes_.abort(); });
+    for (unsigned i = 0; i < with.lanes; ++i) receivers_.emplace_back([this, i] { receive(i); });
   }
   ~LanePair() {
     fence(kLastFence);
-    sender_.request_stop();
-    board.announce();
+    lanes_.stop();
+    if (const auto error = error_.get()) ADD_FAILURE() << error->message;
   }
 
   void post(ChunkIndex chunk, PageWord pages) { board.post(chunk, pages); }
@@ -66,16 +84,17 @@ class LanePair {
   /// Until all that was posted has been applied, and counted.
   void copy() {
     fence(++last_);
-    while (lane_->counters().busy) std::this_thread::yield();
+    while (!lanes_.idle() && !error_.get()) std::this_thread::yield();
   }
   void fence(std::uint32_t number) {
-    setting_.fence = number;
-    board.announce();
-    const auto reached = reached_.await([&](std::uint32_t f) { return f >= number; }, std::chrono::seconds(20));
-    EXPECT_GE(reached, number);
+    lanes_.fence(number);
+    const auto passed = [&](const std::vector<std::uint32_t>& f) { return *std::ranges::min_element(f) >= number; };
+    EXPECT_TRUE(passed(reached_.await(passed, std::chrono::seconds(20)))) << "fence " << number;
   }
-  const LaneCounters& counters() const { return lane_->counters(); }
-  std::uint64_t bytes_sent() const { return near_->bytes_sent(); }
+  LaneTotals counters() const { return lanes_.totals(); }
+  std::uint64_t bytes_sent() const { return lanes_.totals().bytes_wire; }
+  std::vector<CodecUse> codecs() const { return lanes_.codecs(); }
+  const WholePagePlacer& whole_pages() const { return whole_pages_; }
 
   PlainMemory here;
   PlainMemory there;
@@ -85,15 +104,24 @@ class LanePair {
   FilledPages filled;
 
  private:
+  void receive(unsigned lane) {
+    const Status run = SinkLane(sink_setting_, lane, *far_[lane]).run();
+    EXPECT_TRUE(run) << run.error().message;
+    if (!run) reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = kLastFence; });
+  }
+
   SteadyClock clock_;
+  SoftwareEncoders software_;
   LaneSetting setting_;
+  InPlacePlacer in_place_;
+  WholePagePlacer whole_pages_;
   SinkLaneSetting sink_setting_;
-  Mailbox<std::uint32_t> reached_;
-  std::unique_ptr<Channel> near_, far_;
-  std::optional<SourceLane> lane_;
+  Mailbox<std::vector<std::uint32_t>> reached_;
+  FirstError error_;
+  std::vector<std::unique_ptr<Channel>> far_;
+  SourceLanes lanes_;
   std::uint32_t last_ = 0;
-  std::jthread sender_;
-  std::jthread receiver_;
+  std::vector<std::jthread> receivers_;
 };
 
 }  // namespace godwit::testing

@@ -1,0 +1,122 @@
+#include "engine/lane_encoders.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace godwit {
+
+LaneEncoders::LaneEncoders(EncoderProvider& provider, std::vector<CodecChoice> levels, BlockRing& ring,
+                           LaneCounters& counters, std::function<void(std::string_view)> on_note)
+    : provider_(provider), ring_(ring), counters_(counters), on_note_(std::move(on_note)) {
+  for (const CodecChoice& choice : levels) levels_.push_back({.choice = choice});
+  levels_[0].none = true;
+}
+
+void LaneEncoders::encode(LaneBlock& block, std::stop_token stop) {
+  std::size_t& at = block.choice.rung;
+  const EncodeJob job{block.ticket, block.input(), {block.encoded, block.input().size()}};
+  while (!stop.stop_requested()) {
+    while (at > 0 && encoder_of(at) == nullptr) --at;
+    if (at == 0) break;
+    Level& level = levels_[at];
+    // Rather wait than send raw what is worth encoding: this lane is as fast as its encoders.
+    if (level.under_way >= level.encoder->depth()) {
+      await_answer(at, stop);
+      continue;
+    }
+    const auto taken = level.encoder->submit({&job, 1});
+    if (taken && *taken == 1) {
+      block.state = BlockState::kEncoding;
+      ++level.under_way;
+      return;
+    }
+    add(counters_.blocks_not_encoded, 1);
+    if (!taken) fail_block(at, taken.error().message);
+    break;
+  }
+  go_raw(block);
+}
+
+void LaneEncoders::poll() {
+  for (std::size_t at = 1; at < levels_.size(); ++at) {
+    while (levels_[at].under_way > 0) {
+      const std::size_t before = levels_[at].under_way;
+      hear(at, levels_[at].encoder->poll(done_));
+      if (levels_[at].under_way == before) break;
+    }
+  }
+}
+
+void LaneEncoders::await(const LaneBlock& block, std::stop_token stop) {
+  while (block.state == BlockState::kEncoding && !stop.stop_requested()) await_answer(block.choice.rung, stop);
+}
+
+void LaneEncoders::await_answer(std::size_t level, const std::stop_token& stop) {
+  Level& at = levels_[level];
+  const std::size_t before = at.under_way;
+  hear(level, at.encoder->collect(done_, stop));
+  const bool nothing = at.encoder && at.under_way == before;
+  if (nothing && !stop.stop_requested()) give_up(level, "it did not wait for an answer");
+}
+
+/// Null where nobody has one, or has one that works.
+Encoder* LaneEncoders::encoder_of(std::size_t level) {
+  Level& at = levels_[level];
+  if (at.encoder || at.none) return at.encoder.get();
+  auto lent = provider_.lend(at.choice, at.given_up);
+  if (!lent && on_note_) on_note_(fmt::format("no encoder of {}: {}", format_codec(at.choice), lent.error().message));
+  if (lent) at.encoder = std::move(*lent);
+  at.none = at.encoder == nullptr;
+  at.failures = 0;
+  if (at.encoder) ring_.grow(std::min(at.encoder->depth(), kMostUnderWay));
+  return at.encoder.get();
+}
+
+void LaneEncoders::hear(std::size_t level, Result<std::size_t> heard) {
+  if (!heard) return give_up(level, heard.error().message);
+  for (std::size_t i = 0; i < *heard && levels_[level].encoder; ++i) answer(level, done_[i]);
+}
+
+void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
+  LaneBlock* const block = ring_.find(done.ticket);
+  if (block == nullptr || block->state != BlockState::kEncoding || block->choice.rung != level) {
+    return give_up(level, "it answers what it was not asked");
+  }
+  --levels_[level].under_way;
+  if (done.failed) {
+    go_raw(*block);
+    add(counters_.blocks_not_encoded, 1);
+    return fail_block(level, "its device failed");
+  }
+  levels_[level].failures = 0;
+  block->encoded_size = done.size < block->input().size() ? done.size : 0;
+  block->state = BlockState::kReady;
+}
+
+void LaneEncoders::fail_block(std::size_t level, std::string_view why) {
+  if (++levels_[level].failures < kMostFailures) return;
+  give_up(level, fmt::format("{} blocks in a row could not be encoded, {}", kMostFailures, why));
+}
+
+void LaneEncoders::give_up(std::size_t level, std::string_view why) {
+  Level& at = levels_[level];
+  // First, for until it is gone it may work on its blocks.
+  at.encoder.reset();
+  at.under_way = 0;
+  ++at.given_up;
+  for (LaneBlock* const block : ring_.under_way()) {
+    if (block->state == BlockState::kEncoding && block->choice.rung == level) go_raw(*block);
+  }
+  add(counters_.encoders_given_up, 1);
+  if (on_note_) on_note_(fmt::format("an encoder of {} is given up: {}", format_codec(at.choice), why));
+}
+
+/// The governor is told of a block that nobody tried to encode: it says nothing about the content.
+void LaneEncoders::go_raw(LaneBlock& block) noexcept {
+  block.choice.rung = 0;
+  block.encoded_size = 0;
+  block.state = BlockState::kReady;
+}
+
+}  // namespace godwit

@@ -157,6 +157,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) {
   if (signals.done) {
     r.sink_cpu = std::chrono::microseconds(signals.done->cpu_us);
     r.sink_peak_memory = signals.done->peak_rss;
+    r.commit_to_resume = std::chrono::microseconds(signals.done->commit_to_resume_us);
   }
   return r;
 }

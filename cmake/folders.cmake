@@ -31,6 +31,7 @@ set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD PkgConfig::ISAL)
 set(GODWIT_LIBRARIES_wire nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_vmm nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_engine nlohmann_json::nlohmann_json)
+set(GODWIT_LIBRARIES_service nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_app nlohmann_json::nlohmann_json)
 # Those that not even whoever uses the folder sees. Debian's spdlog is built with the fmt that is used here.
 set(GODWIT_HIDDEN_LIBRARIES_log spdlog::spdlog)

@@ -4,6 +4,7 @@ find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(tl-expected REQUIRED)
+find_package(spdlog REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LZ4 REQUIRED IMPORTED_TARGET liblz4)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
@@ -30,7 +31,10 @@ set(GODWIT_LIBRARIES_codec PkgConfig::LZ4 PkgConfig::ZSTD PkgConfig::ISAL)
 set(GODWIT_LIBRARIES_wire nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_vmm nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_engine nlohmann_json::nlohmann_json)
+set(GODWIT_LIBRARIES_service nlohmann_json::nlohmann_json)
 set(GODWIT_LIBRARIES_app nlohmann_json::nlohmann_json)
+# Those that not even whoever uses the folder sees. Debian's spdlog is built with the fmt that is used here.
+set(GODWIT_HIDDEN_LIBRARIES_log spdlog::spdlog)
 
 # GCC 12 sees writes past the end of strings where it inlines much, or little.
 set(GODWIT_FALSE_ALARMS $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread> $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>
@@ -44,6 +48,7 @@ function(godwit_folder name)
   add_library(godwit_${name} STATIC ${sources} ${headers})
   set_target_properties(godwit_${name} PROPERTIES LINKER_LANGUAGE CXX)
   target_link_libraries(godwit_${name} PUBLIC godwit_flags ${GODWIT_LIBRARIES} ${GODWIT_LIBRARIES_${name}})
+  target_link_libraries(godwit_${name} PRIVATE ${GODWIT_HIDDEN_LIBRARIES_${name}})
   target_precompile_headers(godwit_${name} REUSE_FROM godwit_common_headers)
   # Many files compiled as one: what they all parse and instantiate is then parsed and instantiated once.
   if(GODWIT_UNITY)

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "app/wiring.h"
+#include "service/wiring.h"
 #include "tracking/linux_free_pages.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/vcpu_registers.h"

@@ -56,7 +56,7 @@ constexpr std::string_view kValueMissing = "its value is missing";
 using Text = std::optional<std::string>;
 
 struct SharedTexts {
-  Text qmp, pid, report;
+  Text qmp, pid, report, log_file, log_level;
 };
 
 struct SendTexts : SharedTexts {
@@ -84,6 +84,8 @@ void add(CLI::App& app, const char* name, Text& text, const char* type, const st
 
 void add_shared(CLI::App& app, SharedTexts& texts) {
   add(app, "--report", texts.report, "FILE", "write the report there as JSON");
+  add(app, "--log-file", texts.log_file, "FILE", "append a log there [none; systemd's journal for its services]");
+  add(app, "--log-level", texts.log_level, "LEVEL", "error, warning, info or debug [info]");
   add(app, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
 }
 
@@ -144,6 +146,8 @@ Status read_shared(const SharedTexts& texts, Options& options) {
   options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
   if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
+  if (texts.log_file) options.log.file = TRY(file_value("--log-file", *texts.log_file));
+  if (texts.log_level) options.log.level = TRY(log_level_value("--log-level", *texts.log_level));
   return {};
 }
 

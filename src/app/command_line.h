@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/goals.h"
+#include "log/log.h"
 #include "net/address.h"
 #include "vm/fit.h"
 
@@ -22,6 +23,11 @@ enum class ProgressMode {
   kNone,
 };
 
+struct LogOptions {
+  std::string file;  ///< appended to; empty: none, but for systemd's journal where that is stderr
+  LogLevel level = LogLevel::kInfo;
+};
+
 struct SendOptions {
   std::string qmp;  ///< path of QEMU's monitor socket
   Address to;
@@ -32,6 +38,7 @@ struct SendOptions {
   bool skip_free_pages = true;
   bool allow_nested = false;  ///< the operator says that no VM runs inside the guest until the move is over
   std::string kernels;        ///< SIMD table by name; empty: the fastest
+  LogOptions log;
 };
 
 struct ReceiveOptions {
@@ -43,6 +50,7 @@ struct ReceiveOptions {
   /// After the commit: how long to go on asking a QEMU that refuses to let the guest run.
   Duration start_timeout = std::chrono::seconds(60);
   Lenience lenience;
+  LogOptions log;
 };
 
 struct ProbeOptions {

@@ -70,6 +70,11 @@ Result<bool> free_pages_value(std::string_view option, const std::string& text) 
   return refuse(option, text, "write skip or send");
 }
 
+Result<LogLevel> log_level_value(std::string_view option, const std::string& text) {
+  if (const auto level = log_level_from(text)) return *level;
+  return refuse(option, text, "write error, warning, info or debug");
+}
+
 Result<std::string> socket_path_value(std::string_view option, const std::string& text) {
   if (text.empty()) return refuse(option, text, "write the path of QEMU's monitor socket, e.g. /run/vm1.qmp");
   if (text.size() > kLongestSocketPath) {

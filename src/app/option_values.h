@@ -21,6 +21,7 @@ Result<ProgressMode> progress_value(std::string_view option, const std::string& 
 Result<bool> free_pages_value(std::string_view option, const std::string& text);
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
+Result<LogLevel> log_level_value(std::string_view option, const std::string& text);
 Result<std::string> file_value(std::string_view option, const std::string& text);
 
 }  // namespace godwit

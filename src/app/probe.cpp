@@ -12,9 +12,9 @@
 #include "app/probe_findings.h"
 #include "app/probe_json.h"
 #include "app/probe_text.h"
-#include "app/recover.h"
 #include "app/say.h"
-#include "app/wiring.h"
+#include "service/recover.h"
+#include "service/wiring.h"
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "app/wiring.h"
+#include "service/wiring.h"
 
 namespace godwit {
 

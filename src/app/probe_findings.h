@@ -40,7 +40,7 @@ struct Findings {
 
 std::vector<Lack> lacks_of(const HostProfile& host);
 
-/// `moved_away`: a committed move has left this VM here (app/recover.h).
+/// `moved_away`: a committed move has left this VM here (service/recover.h).
 Verdict judge(const HostProfile& host, const qemu::Inspection& inspection, bool moved_away);
 
 /// How the lanes read a block, in words.

@@ -113,6 +113,7 @@ std::string progress_json(const Progress& progress) {
   };
   const nlohmann::ordered_json line{
       {"type", "progress"},
+      {"id", progress.id.empty() ? nlohmann::json() : nlohmann::json(progress.id)},
       {"phase", name_of(progress.phase)},
       {"elapsed_us", microseconds(progress.elapsed)},
       {"ram_bytes", progress.ram_bytes},

@@ -1,7 +1,7 @@
 // Progress as text: pure functions of a Progress. progress_view.h decides which of them goes where, and when.
 //
 // The JSON object of a line (docs/json.md has the same list):
-//   type "progress", phase, elapsed_us, ram_bytes, pages_left, bytes_left, bytes_sent, pages_sent,
+//   type "progress", id or null, phase, elapsed_us, ram_bytes, pages_left, bytes_left, bytes_sent, pages_sent,
 //   send_bits_per_second, dirty_pages_per_second, compression_ratio, predicted_pause_us or null, time_left_us or null,
 //   trouble or null, fraction
 #pragma once

@@ -22,6 +22,10 @@ Json json_of(const std::optional<Error>& error) {
   return Json{{"kind", name_of(error->kind)}, {"message", error->message}};
 }
 
+Json id_json(const std::string& id) {
+  return id.empty() ? Json(nullptr) : Json(id);
+}
+
 Json json_of(const std::vector<LedgerEntry>& ledger) {
   Json list = Json::array();
   for (const LedgerEntry& entry : ledger) {
@@ -67,6 +71,7 @@ Status write_text(const std::string& text, const std::string& path) {
 
 std::string report_json(const Report& report) {
   return dumped(Json{{"type", "report"},
+                     {"id", id_json(report.id)},
                      {"outcome", name_of(report.outcome)},
                      {"error", json_of(report.error)},
                      {"vm_name", report.vm_name},
@@ -81,6 +86,7 @@ std::string report_json(const Report& report) {
                      {"max_downtime_us", microseconds(report.max_downtime)},
                      {"paused", report.paused},
                      {"ledger", json_of(report.ledger)},
+                     {"commit_to_resume_us", microseconds(report.commit_to_resume)},
                      {"ram_bytes", report.ram_bytes},
                      {"pages_data", report.pages_data},
                      {"pages_same_fill", report.pages_same_fill},
@@ -111,6 +117,7 @@ std::string report_json(const Report& report) {
 
 std::string report_json(const SinkReport& report) {
   return dumped(Json{{"type", "sink-report"},
+                     {"id", id_json(report.id)},
                      {"outcome", name_of(report.outcome)},
                      {"error", json_of(report.error)},
                      {"vm_name", report.vm_name},

@@ -1,114 +1,40 @@
-// `godwit send`: attaches to a running VM and moves it.
+// `godwit send`: attaches to a running VM and moves it. The job does it; here is what the operator sees of it.
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <functional>
+#include <cstdlib>
 #include <optional>
 
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
+#include "app/open_log.h"
 #include "app/progress_printer.h"
 #include "app/progress_view.h"
-#include "app/recover.h"
 #include "app/report_json.h"
 #include "app/report_text.h"
 #include "app/say.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
-#include "app/wiring.h"
-#include "codec/encoder_provider.h"
-#include "engine/source.h"
-#include "net/connect.h"
-#include "net/rate_limit.h"
-#include "vmm/qemu/disk_images.h"
+#include "service/qemu_source.h"
+#include "service/send_job.h"
 
 namespace godwit {
 
 namespace {
 
-using ShowReport = std::function<void(const Report&)>;
-
-/// Every channel of the migration goes to one of the addresses that a name has, and through one rate limit, if there is
-/// one.
-struct Dialler {
-  std::shared_ptr<Route> route;
-  std::shared_ptr<RateLimit> limit;
-  Result<std::unique_ptr<Channel>> operator()() const {
-    auto channel = TRY(route->connect());
-    return limit ? limit_rate(std::move(channel), limit) : std::move(channel);
-  }
-};
-
-Result<Report> migrate(const SendOptions& options, const HostProfile& host, const Clock& clock, Releaser* releaser,
-                       std::optional<ProgressPrinter>& printer, std::stop_token cancelled, const ShowReport& show) {
-  const auto milestone = TRY(failpoint_from_environment());
-  TRY(check_source_host(host));
-  const Kernels* kernels = &best_kernels(host);
-  if (!options.kernels.empty()) kernels = TRY(kernels_by_name(options.kernels, host));
-
-  auto vm = TRY(qemu::attach(options.qmp, options.pid, clock));
-  const auto folder = default_state_folder();
-  const auto left = TRY(recover_if_left_behind(vm, folder, say_note));
-  if (left == LeftBehind::kCommitted) {
-    // Nobody here can say more about it than after that move: look at the destination.
-    Report moved;
-    moved.outcome = Outcome::kInDoubt;
-    moved.error = Error{ErrorKind::kRefused, "this VM has been moved already"};
-    return moved;
-  }
-  vm.inspection.allow_nested = options.allow_nested;
-  TRY(add_tracking_obstacles(vm));
-  if (left == LeftBehind::kUnclear) {
-    return fail(ErrorKind::kRefused,
-                "this VM is not moved before it is clear what a godwit that died has left (above)");
-  }
-  TRY(check_source_vm(vm.inspection));
-  TRY(qemu::sample_disks(*vm.qmp, *vm.process, vm.inspection.fingerprint.disks));
-  for (const auto& warning : unsafe_caches(vm.inspection.fingerprint.disks)) say_note("warning: " + warning);
-  auto journal = TRY(Journal::open(folder, {vm.process->pid(), vm.process->start_time()}));
-  milestone(Milestone::kAttached);
-  vm.memory = TRY(qemu::open_memory(*vm.process, vm.inspection.blocks));
-  auto wired = TRY(wire_tracker(vm, host, clock, releaser, cancelled));
-  const auto free_pages = options.skip_free_pages ? wire_free_pages(vm) : nullptr;
-  const auto source_vm = qemu::make_source_vm(vm, journal, clock);
-
-  Dialler dialler{std::make_shared<Route>(options.to), nullptr};
-  if (options.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*options.goals.bandwidth, clock);
-  if (journal.found() != Journal::State::kNone) {
-    return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
-  }
-  const HashKey hash_key = TRY(random_hash_key());
-  SoftwareEncoders encoders;
-  TRY(journal.begin());
-  return run_source(SourceParts{
-      .vm = *source_vm,
-      .tracker = *wired.tracker,
-      .journal = journal,
-      .clock = clock,
-      .kernels = *kernels,
-      .encoders = encoders,
-      .hash_key = hash_key,
-      .connect = dialler,
-      .goals = options.goals,
-      .free_pages = free_pages.get(),
-      .quiesce_harvests = wired.quiesce,
-      .holes_may_appear = vm.inspection.gives_memory_back,
-      .lift_rate_limit =
-          [limit = dialler.limit] {
-            if (limit) limit->lift();
-          },
-      .on_progress =
-          [&printer](const Progress& progress) {
-            if (printer) printer->post(progress);
-          },
-      .on_milestone = milestone,
-      .on_note = say_note,
-      .on_moved = show,
-      .cancelled = cancelled,
-      .program = std::string(kProgram),
-  });
+SendRequest request_of(const SendOptions& options, const HostProfile& host, Releaser* releaser) {
+  return {.open = open_qemu_source({.qmp = options.qmp,
+                                    .pid = options.pid,
+                                    .skip_free_pages = options.skip_free_pages,
+                                    .allow_nested = options.allow_nested,
+                                    .releaser = releaser},
+                                   host),
+          .to = options.to,
+          .goals = options.goals,
+          .kernels = options.kernels,
+          .program = std::string(kProgram)};
 }
 
 }  // namespace
@@ -118,11 +44,14 @@ int run_send(const SendOptions& options) {
   const auto releaser = Releaser::start();
   StopSignals signals;
   const SteadyClock clock;
+  auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
+  if (!log) {
+    say(stderr, fmt::format("{}\n", log.error().message));
+    return to_int(ExitCode::kUsage);
+  }
   ProgressView view(options.progress);
   std::optional<ProgressPrinter> printer(std::in_place, view);
-  bool shown = false;
   const auto show = [&](const Report& report) {
-    shown = true;
     printer.reset();
     view.finish();
     // The file first: whoever reads it may wait for it, and what is shown may find no reader.
@@ -134,17 +63,28 @@ int run_send(const SendOptions& options) {
     if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
-  auto result =
-      migrate(options, probe_host(), clock, releaser ? releaser->get() : nullptr, printer, signals.token(), show);
   Report report;
-  if (result) {
-    report = std::move(*result);
+  if (auto milestone = failpoint_from_environment()) {
+    const HostProfile host = probe_host();
+    SendJob job(request_of(options, host, releaser ? releaser->get() : nullptr),
+                {.on_progress =
+                     [&](const Progress& progress) {
+                       if (printer) printer->post(progress);
+                     },
+                 .on_milestone = std::move(*milestone),
+                 .on_note = say_note,
+                 .on_outcome = show},
+                log->log, host, clock);
+    const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
+    report = job.wait();
   } else {
-    // Nothing had begun: the VM is as it was.
-    report.error = std::move(result).error();
+    report.error = std::move(milestone).error();
+    show(report);
   }
-  if (!shown) show(report);
-  return to_int(exit_code_of(report.outcome));
+  const int code = to_int(exit_code_of(report.outcome));
+  log->log.info("exit", {{"code", code}});
+  if (const auto lost = describe_lost_lines(*log); !lost.empty()) say_note(lost);
+  return code;
 }
 
 }  // namespace godwit

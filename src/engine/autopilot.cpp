@@ -144,6 +144,22 @@ Verdict decide(const Goals& goals, const Sample& s) {
   return first || s.since_harvest >= kHarvestAtMostEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
 }
 
+std::string_view name_of(Step step) noexcept {
+  switch (step) {
+    case Step::kGoOn:
+      return "go-on";
+    case Step::kHarvest:
+      return "harvest";
+    case Step::kHarvestForAll:
+      return "harvest-for-all";
+    case Step::kHarvestNearStop:
+      return "harvest-near-stop";
+    case Step::kHandOver:
+      return "hand-over";
+  }
+  return "unknown";
+}
+
 Step next_step(const Verdict& verdict, const Round& round, const Sample& s) {
   if (s.handing_over) return s.since_harvest >= kHarvestInHandover ? Step::kHarvestNearStop : Step::kGoOn;
   // Pages posted again are mostly of one value: a round in which some went tells too little of what others cost. So one

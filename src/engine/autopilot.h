@@ -65,6 +65,8 @@ enum class Step {
   kHandOver,         ///< unless something else has to wait
 };
 
+std::string_view name_of(Step step) noexcept;  ///< "go-on", "harvest", ...
+
 /// What a verdict other than GiveUp comes to in this round.
 Step next_step(const Verdict& verdict, const Round& round, const Sample& sample);
 /// The round that a step begins, if it is one of those that harvest; else the same round.

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/migration_id.h"
+
 namespace godwit {
 
 namespace {
@@ -19,7 +21,11 @@ using State = Journal::State;
 // page, each written by one pwrite: a writer that is killed leaves the old record or the new one.
 constexpr std::string_view kMagic = "godwit journal 2 ";
 constexpr std::size_t kRecord = 1024;
-// The settings lie behind it, with their length and checksum in front: an engine that is killed while it writes them
+// In the same write, behind what an older engine reads: the migration's id, in a line of its own.
+constexpr std::string_view kIdMagic = "migration ";
+constexpr std::size_t kIdRecord = 128;
+static_assert(kIdMagic.size() + kMaxMigrationId < kIdRecord);
+// The settings lie behind that, with their length and checksum in front: an engine that is killed while it writes them
 // has changed none yet, and what it wrote does not count.
 constexpr off_t kSettingsAt = 4096;
 constexpr std::size_t kSettingsHeader = 64;
@@ -90,9 +96,18 @@ Result<std::string> read_settings(int fd, const std::string& path) {
   return settings;
 }
 
+/// Of an engine that wrote none, or of a later one that writes it in another way, there is none: it is only a name.
+std::string id_in(std::string_view text) {
+  if (text.size() < kIdRecord || !text.starts_with(kIdMagic)) return {};
+  text.remove_prefix(kIdMagic.size());
+  text = text.substr(0, text.find(' '));
+  return is_migration_id(text) ? std::string(text) : std::string();
+}
+
 Result<Journal::Found> read_journal(int fd, const std::string& path) {
-  const std::string record = TRY(read_at(fd, 0, kRecord, path));
+  const std::string record = TRY(read_at(fd, 0, kRecord + kIdRecord, path));
   auto found = TRY(read_record(record, path));
+  if (record.size() > kRecord) found.id = id_in(std::string_view(record).substr(kRecord));
   if (found.state != State::kNone) found.settings = TRY(read_settings(fd, path));
   return found;
 }
@@ -112,6 +127,7 @@ Journal::Journal(std::string path, UniqueFd fd, Found found)
       found_(std::move(found)),
       state_(found_.state),
       mark_(found_.mark),
+      id_(found_.id),
       settings_kept_(!found_.settings.empty()) {}
 
 Result<Journal> Journal::open(const std::string& folder, const VmProcess& vm) {
@@ -138,9 +154,17 @@ Status Journal::enter(State state) {
   state_ = state;
   // A new stop gets a mark of its own; the hand-over's mark stays good if the commit is taken back.
   if (state != State::kCommitted && state != State::kStopped) mark_.clear();
+  if (state == State::kReceiving) id_.clear();
   Status written = write();
   if (!written) state_ = before;
   return written;
+}
+
+Status Journal::name_migration(std::string_view id) {
+  if (!is_migration_id(id)) return fail(ErrorKind::kInvalidArgument, "a migration's id is hexadecimal");
+  const std::lock_guard lock(*mutex_);
+  id_ = id;
+  return state_ == State::kNone ? Status{} : write();
 }
 
 Status Journal::guest_stands(std::string_view mark) {
@@ -162,6 +186,9 @@ Status Journal::guest_stands(std::string_view mark) {
 Status Journal::write() {
   std::string record = fmt::format("{}{} {}", kMagic, word_of(state_), mark_);
   record.resize(kRecord - 1, ' ');
+  record += '\n';
+  if (!id_.empty()) record += fmt::format("{}{}", kIdMagic, id_);
+  record.resize(kRecord + kIdRecord - 1, ' ');
   return write_at(fd_.get(), 0, record + '\n', path_);
 }
 

@@ -3,7 +3,7 @@
 // One small file per VM process in a folder that lives as long as the host is up (a tmpfs: if the host goes, the VM
 // goes with it). The engine holds a lock on the file while it lives, so a dead engine needs no guessing. The file holds
 // how far the engine has come (its state), a mark that tells the guest's stop from those that others make, and the
-// hypervisor's settings as they were before the engine changed any.
+// hypervisor's settings as they were before the engine changed any. Behind them stands which migration it was.
 //
 //   source:  migrating <--> pausing --> paused (for a harvest; back to migrating)
 //            migrating ---> handing-over --> stopped --(commit is journaled, then sent)--> committed
@@ -46,6 +46,7 @@ class Journal final : public VmRecord {
     State state = State::kNone;
     std::string mark;      ///< of the guest's stop; empty if it was not seen
     std::string settings;  ///< as they were; empty if none were changed, or all were put back
+    std::string id;        ///< of the migration (base/migration_id.h); empty if it had none
   };
 
   /// Opens (or makes) the VM's journal and locks it. kRefused if an engine that lives holds it. Removes journals of
@@ -62,6 +63,9 @@ class Journal final : public VmRecord {
   const Found& left() const noexcept { return found_; }
   const std::string& path() const noexcept { return path_; }
 
+  /// Which migration this is: on record with the state from the next call on, or at once if there is one. kReceiving
+  /// forgets it.
+  Status name_migration(std::string_view id);
   Status begin() { return enter(State::kMigrating); }
   /// Before the guest is stopped for a harvest; begin() takes it back.
   Status pausing() { return enter(State::kPausing); }
@@ -93,6 +97,7 @@ class Journal final : public VmRecord {
   std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  ///< guards what follows, and the file
   State state_ = State::kNone;
   std::string mark_;
+  std::string id_;
   bool settings_kept_ = false;
 };
 

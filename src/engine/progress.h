@@ -24,6 +24,7 @@ enum class Phase {
 std::string_view name_of(Phase phase) noexcept;  ///< "connecting", "tracking", "copying", "handing-over", ...
 
 struct Progress {
+  std::string id;  ///< of the migration; empty if it has none
   Phase phase = Phase::kConnecting;
   Duration elapsed{};
   std::uint64_t ram_bytes = 0;   ///< of the guest

@@ -136,8 +136,21 @@ Status RamCopy::step() {
   const Sample now_is = sample();
   const Verdict verdict = decide(context_.parts.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
-  next_ = next_step(verdict, rounds_.now, now_is);
+  const Step before = std::exchange(next_, next_step(verdict, rounds_.now, now_is));
+  if (next_ != before) log_verdict(now_is);
   return take(next_);
+}
+
+/// What the next harvest or the hand-over was decided by.
+void RamCopy::log_verdict(const Sample& s) const {
+  const auto& log = context_.parts.log;
+  if (!log.on(LogLevel::kInfo)) return;
+  log.info("verdict", {{"step", name_of(next_)},
+                       {"predicted_pause", predict_pause(s).value_or(Duration{})},
+                       {"drained", s.drained},
+                       {"wire_bytes_per_second", s.wire_bytes_per_second},
+                       {"wire_bytes_per_page", s.wire_bytes_per_page},
+                       {"since_harvest", s.since_harvest}});
 }
 
 Status RamCopy::take(Step step) {
@@ -226,6 +239,11 @@ void RamCopy::note_harvest(const HarvestStats& stats) {
   if (stats.pages + stats.in_flight > 0) fences_.posted();
   const auto at = now();
   rounds_.harvested(stats, at);
+  context_.parts.log.info("harvest", {{"number", rounds_.harvests},
+                                      {"pages", stats.pages},
+                                      {"deferred", stats.deferred},
+                                      {"took", stats.took},
+                                      {"waiting", board_.waiting()}});
   deferred_ = stats.deferred;
   settled_at_ = at;
   given_back_took_ -= given_back_took_ / 8;  // one look that was held up must not keep the guest here for ever

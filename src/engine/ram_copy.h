@@ -51,6 +51,7 @@ class RamCopy final : public Load {
   void post_all(const std::vector<PageWord>& data);
   bool all_applied();
   void watch_fence(std::uint64_t bytes_sent);
+  void log_verdict(const Sample& sample) const;
   Status take(Step step);
   Status harvest();
   Status harvest_near_stop();

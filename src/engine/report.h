@@ -40,6 +40,7 @@ struct LedgerEntry {
 struct Report {
   Outcome outcome = Outcome::kSourceRuns;
   std::optional<Error> error;  ///< absent if done
+  std::string id;              ///< of the migration (base/migration_id.h); empty if it had not begun
   std::string vm_name;
   std::string source_version;  ///< of the hypervisor
   std::string sink_version;
@@ -76,6 +77,8 @@ struct Report {
   std::uint64_t bytes_devices_in_pause = 0;  ///< of those, after the guest had been stopped
   std::uint64_t harvests = 0;
   std::uint64_t hypervisor_ram_bytes = 0;  ///< page bytes that QEMU wrote into the filter and that were dropped
+
+  Duration commit_to_resume{};  ///< of the pause: as the destination's clock saw it
 
   Duration source_cpu{};  ///< of the engine
   Duration sink_cpu{};

@@ -18,6 +18,7 @@
 #include "engine/journal.h"
 #include "engine/milestone.h"
 #include "engine/report.h"
+#include "log/log.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "vm/fit.h"
@@ -46,11 +47,15 @@ struct SinkParts {
   std::function<void(std::string_view)> on_note;
   std::stop_token cancelled;
   std::string program;
+  /// A source has said Hello, with its migration's id (empty: it has none). Called before anything else is done for it.
+  std::function<void(std::string_view id)> on_source = {};
+  Log log = {};
 };
 
 struct SinkReport {
   Outcome outcome = Outcome::kSourceRuns;  ///< kDone: the guest is here; kInDoubt: a commit came, and it does not run
   std::optional<Error> error;
+  std::string id;  ///< the source's name for the migration; empty if none came, or from a source that gave none
   std::string vm_name;
   std::string source_version;
   bool paused = false;               ///< the guest was paused, and stands here as it stood there

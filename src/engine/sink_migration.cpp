@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/migration_id.h"
 #include "base/units.h"
 #include "engine/fence.h"
 #include "engine/lost_packets.h"
@@ -119,7 +120,10 @@ Status SinkMigration::migrate() {
 }
 
 Status SinkMigration::greet(const wire::Hello& hello) {
+  id_ = hello.id;
+  if (parts_.on_source) parts_.on_source(id_);
   source_version_ = hello.fingerprint.version;
+  parts_.log.info("hello", {{"source", source_version_}, {"lanes", hello.lanes}, {"program", hello.program}});
   stays_paused_ = hello.paused;
   Fit found = fit(hello.fingerprint, parts_.fingerprint, parts_.lenience, parts_.match_samples);
   auto& reasons = found.refusals;
@@ -137,6 +141,7 @@ Status SinkMigration::greet(const wire::Hello& hello) {
   }
   if (!reasons.empty()) {
     const auto reason = fmt::format("{}", fmt::join(reasons, "; "));
+    parts_.log.warning("refusal", {{"reason", reason}});
     (void)control_->send(wire::Refusal{reason});
     return fail(ErrorKind::kRefused, "the VM that was offered does not fit: " + reason);
   }
@@ -222,6 +227,7 @@ Status SinkMigration::handle(wire::Message& message) {
   }
   const auto next = TRY(next_state(state_, message));
   if (state_ == SinkState::kWelcomed) TRY(take_only_this_source());
+  if (next != state_) parts_.log.info("state", {{"state", name_of(next)}});
   state_ = next;  // first: what is done next may make this side prepared
   return act_on(message);
 }
@@ -285,6 +291,7 @@ Status SinkMigration::finish_map() {
   parts_.on_milestone(Milestone::kMapped);
   for (unsigned i = 0; i < lane_count_; ++i) {
     lane_threads_.emplace_back([this, i] {
+      name_thread(id_, fmt::format("lane{}", i));
       Status status = SinkLane(*lane_setting_, i, *lane_channels_[i]).run();
       if (!status) fail_with(std::move(status).error().in(fmt::format("lane {}", i)));
     });
@@ -314,6 +321,7 @@ Status SinkMigration::on_fence(unsigned lane, std::uint32_t fence) {
   const std::uint32_t passed = *std::ranges::min_element(lane_fences_);
   if (passed == fenced_) return {};
   fenced_ = passed;
+  parts_.log.info("fence", {{"number", passed}});
   if (passed == kDevicesFence) loader_->ram_in_place();
   TRY(control_->send(wire::Fenced{passed}));
   if (passed != kLastFence) return {};
@@ -442,6 +450,7 @@ void SinkMigration::warm_up() {
 /// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The
 /// connection is not cut from here: a cut can overtake the message.
 void SinkMigration::fail_with(Error error) {
+  parts_.log.error("failure", {{"kind", name_of(error.kind)}, {"reason", error.message}});
   // Whoever comes second, and closes the connection then, waits until the first has said why.
   const std::lock_guard telling(telling_);
   if (error_.report(std::move(error))) tell_failure();
@@ -485,6 +494,7 @@ SinkReport SinkMigration::report(std::optional<Error> error) {
   r.paused = stays_paused_;
   if (error && error->kind == ErrorKind::kPeerLost && source_gave_up_) error = source_gave_up_;
   r.error = std::move(error);
+  r.id = id_;
   r.vm_name = parts_.fingerprint.vm_name;
   r.source_version = source_version_;
   if (began_) r.total = parts_.clock.now() - *began_;

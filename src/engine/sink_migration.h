@@ -65,6 +65,7 @@ class SinkMigration {
   std::optional<Instant> began_;  ///< a source has come
   FirstError error_;
   std::mutex telling_;  ///< held from when an error is reported until the source has been told
+  std::string id_;      ///< of the migration; empty: the source gave none
   std::string source_version_;
   unsigned lane_count_ = 0;
   bool stays_paused_ = false;               ///< the guest was paused at the source, and is not let run here

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/migration_id.h"
 #include "engine/fence.h"
 #include "engine/gave_up.h"
 #include "engine/lost_packets.h"
@@ -38,15 +39,20 @@ Result<SinkSession::Lanes> SinkSession::open() {
                                  .lanes = opened,
                                  .program = parts.program,
                                  .open_lanes = opened,
-                                 .paused = parts.vm.starts_paused()}));
+                                 .paused = parts.vm.starts_paused(),
+                                 .id = parts.id}));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
   welcomed_ = true;
   sink_version_ = welcome.fingerprint.version;
+  parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
   channel_->set_receive_timeout(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
-  reader_ = std::jthread([this] { read_control(); });
+  reader_ = std::jthread([this] {
+    name_thread(context_.parts.id, "control");
+    read_control();
+  });
   auto found = TRY(lanes_found(std::move(lanes), welcome.lanes));
   parts.on_milestone(Milestone::kWelcomed);
   return found;
@@ -178,6 +184,7 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
   auto& signals = context_.signals;
   const auto before = signals.look();
   if (const auto* fenced = std::get_if<wire::Fenced>(&message)) {
+    context_.parts.log.info("fence", {{"number", fenced->fence}});
     signals.change([&](SourceSignals& s) {
       s.fence = std::max(s.fence, fenced->fence);
       s.last_fence = s.fence == kLastFence;

@@ -24,6 +24,7 @@
 #include "engine/milestone.h"
 #include "engine/progress.h"
 #include "engine/report.h"
+#include "log/log.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "tracking/dirty_tracker.h"
@@ -56,6 +57,8 @@ struct SourceParts {
   std::function<void(const Report&)> on_moved;
   std::stop_token cancelled;  ///< the operator wants it to stop
   std::string program;        ///< "godwit 0.1.0"
+  std::string id = {};        ///< of this migration, for Hello (base/migration_id.h)
+  Log log = {};
 };
 
 /// Runs one migration to its end, whichever that is. Never throws; the report says what became of the guest.

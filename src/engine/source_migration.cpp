@@ -154,6 +154,7 @@ Report SourceMigration::moved(Duration pause) {
 
 Report SourceMigration::roll_back(Error error) {
   error = explain(std::move(error));
+  context_.parts.log.warning("roll-back", {{"kind", name_of(error.kind)}, {"reason", error.message}});
   context_.enter(Phase::kRollingBack);
   say_goodbye(error);
   const Status rolled_back = let_guest_go_on();
@@ -225,6 +226,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) cons
   if (const auto& done = context_.signals.look().done) {
     r.sink_cpu = std::chrono::microseconds(done->cpu_us);
     r.sink_peak_memory = done->peak_rss;
+    r.commit_to_resume = std::chrono::microseconds(done->commit_to_resume_us);
   }
   return r;
 }

@@ -4,6 +4,7 @@
 // members before it undestroyed with some compilers.
 #include <nlohmann/json.hpp>
 
+#include "base/migration_id.h"
 #include "wire/bodies.h"
 #include "wire/fingerprint_json.h"
 #include "wire/json_fields.h"
@@ -33,6 +34,12 @@ Result<std::vector<std::uint16_t>> lanes_in(const json& object) {
   return lanes;
 }
 
+Result<std::string> id_in(const json& object) {
+  std::string id = TRY(text_field(object, "id", kMaxMigrationId));
+  if (!is_migration_id(id)) return fail(ErrorKind::kProtocol, "malformed JSON: 'id' is not hexadecimal");
+  return id;
+}
+
 }  // namespace
 
 std::string encode_json(const Hello& hello) {
@@ -41,6 +48,7 @@ std::string encode_json(const Hello& hello) {
                  {"program", clip(hello.program, kMaxProgramBytes)}};
   if (hello.open_lanes != 0) object["open_lanes"] = hello.open_lanes;
   if (hello.paused) object["paused"] = true;
+  if (!hello.id.empty()) object["id"] = hello.id;
   return dump(object);
 }
 
@@ -52,6 +60,7 @@ Result<Hello> decode_hello(Bytes body) {
   hello.program = TRY(text_field(object, "program", kMaxProgramBytes));
   if (object.contains("open_lanes")) hello.open_lanes = TRY(number_field<std::uint16_t>(object, "open_lanes"));
   hello.paused = TRY(flag_field(object, "paused"));
+  if (object.contains("id")) hello.id = TRY(id_in(object));
   return hello;
 }
 

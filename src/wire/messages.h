@@ -37,6 +37,7 @@ struct Hello {  ///< first after the greeting
   /// Lanes that have greeted already, 0 to this: all of `lanes`, or none if they come after Welcome.
   std::uint16_t open_lanes = 0;
   bool paused = false;  ///< the guest is paused, and stays so after its Commit
+  std::string id = {};  ///< the migration's (base/migration_id.h); empty from a source that has none
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data

@@ -55,6 +55,23 @@ void expect_contains(const std::string& text, std::string_view part) {
   EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
 }
 
+TEST(CommandLine, ALogIsAskedForByItsFileAndLevel) {
+  const auto plain = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "tcp://b:1"});
+  EXPECT_EQ(plain.log.file, "");
+  EXPECT_EQ(plain.log.level, LogLevel::kInfo);
+  const auto send = parsed<SendOptions>(
+      {"send", "--qmp", "/q", "--to", "tcp://b:1", "--log-file", "/var/log/godwit.log", "--log-level", "debug"});
+  EXPECT_EQ(send.log.file, "/var/log/godwit.log");
+  EXPECT_EQ(send.log.level, LogLevel::kDebug);
+  const auto receive =
+      parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--log-level", "warning"});
+  EXPECT_EQ(receive.log.level, LogLevel::kWarning);
+  EXPECT_EQ(message({"send", "--qmp", "/q", "--to", "tcp://b:1", "--log-level", "loud"}),
+            "--log-level: invalid value 'loud'; write error, warning, info or debug");
+  EXPECT_EQ(message({"send", "--qmp", "/q", "--to", "tcp://b:1", "--log-file", ""}),
+            "--log-file: invalid value ''; write a file's path, e.g. /tmp/report.json");
+}
+
 TEST(SendCommand, TakesItsDefaults) {
   const auto send = parsed<SendOptions>({"send", "--qmp", "/run/a.qmp", "--to", "tcp://host-b:4444"});
   EXPECT_EQ(send.qmp, "/run/a.qmp");

@@ -120,7 +120,11 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   const std::string line = progress_json(copying());
   EXPECT_EQ(line.find('\n'), std::string::npos);
   const auto json = nlohmann::json::parse(line);
-  EXPECT_EQ(json.size(), 15U);
+  EXPECT_EQ(json.size(), 16U);
+  EXPECT_TRUE(json.at("id").is_null());
+  Progress named = copying();
+  named.id = "3f2a9c01d4e7";
+  EXPECT_EQ(nlohmann::json::parse(progress_json(named)).at("id"), "3f2a9c01d4e7");
   EXPECT_TRUE(json.at("trouble").is_null());
   EXPECT_EQ(json.at("type"), "progress");
   EXPECT_EQ(json.at("phase"), "copying");

@@ -19,6 +19,8 @@ using Json = nlohmann::json;
 Report moved() {
   Report r;
   r.outcome = Outcome::kDone;
+  r.id = "3f2a9c01d4e7";
+  r.commit_to_resume = 17ms;
   r.vm_name = "vm1";
   r.source_version = "7.2.22";
   r.sink_version = "10.0.2";
@@ -114,6 +116,8 @@ TEST(ReportText, KeepsAHostileNameOffTheTerminal) {
 TEST(ReportJson, CanBeReadBackFieldByField) {
   const Json json = Json::parse(report_json(moved()));
   EXPECT_EQ(json.at("type"), "report");
+  EXPECT_EQ(json.at("id"), "3f2a9c01d4e7");
+  EXPECT_EQ(json.at("commit_to_resume_us"), 17'000);
   EXPECT_EQ(json.at("outcome"), "done");
   EXPECT_TRUE(json.at("error").is_null());
   EXPECT_EQ(json.at("vm_name"), "vm1");
@@ -157,7 +161,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_cpu_us"), 1'100'000);
   EXPECT_EQ(json.at("source_peak_memory"), 34 * kMiB);
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
-  EXPECT_EQ(json.size(), 41U) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 43U) << "a field that this test does not know";
 }
 
 TEST(ReportJson, CarriesTheErrorAndSurvivesBytesThatAreNoText) {
@@ -194,10 +198,13 @@ TEST(SinkReportJson, CanBeReadBack) {
   r.device_load = 3ms;
   const Json json = Json::parse(report_json(r));
   EXPECT_EQ(json.at("type"), "sink-report");
+  EXPECT_TRUE(json.at("id").is_null());
   EXPECT_EQ(json.at("outcome"), "source-runs");
   EXPECT_EQ(json.at("error").at("kind"), "timed-out");
   EXPECT_EQ(json.at("bytes_received"), 7);
   EXPECT_EQ(json.at("device_load_us"), 3000);
+  r.id = "3f2a9c01d4e7";
+  EXPECT_EQ(Json::parse(report_json(r)).at("id"), "3f2a9c01d4e7");
 }
 
 TEST(ReportFile, ReplacesWhatWasThere) {

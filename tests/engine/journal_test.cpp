@@ -180,6 +180,74 @@ TEST_F(JournalTest, ClearingKeepsSettingsThatWereNotPutBack) {
   EXPECT_TRUE(fs::is_empty(folder_));
 }
 
+TEST_F(JournalTest, WhichMigrationItWasIsFound) {
+  in_killed_child([&] {
+    auto journal = Journal::open(folder_, vm_).value();
+    (void)journal.name_migration("3f2a9c01d4e7");
+    (void)journal.begin();
+    (void)journal.keep_settings("x");
+    (void)journal.handing_over();
+    (void)journal.guest_stands("mark");
+  });
+  auto journal = Journal::open(folder_, vm_).value();
+  EXPECT_EQ(journal.found(), Journal::State::kStopped);
+  EXPECT_EQ(journal.left().mark, "mark");
+  EXPECT_EQ(journal.left().settings, "x");
+  EXPECT_EQ(journal.left().id, "3f2a9c01d4e7");
+}
+
+TEST_F(JournalTest, ASinkLearnsTheIdLaterAndForgetsItWhenItWaitsAgain) {
+  in_killed_child([&] {
+    auto journal = Journal::open(folder_, vm_).value();
+    (void)journal.receiving();
+    (void)journal.name_migration("ab");
+  });
+  {
+    auto journal = Journal::open(folder_, vm_).value();
+    EXPECT_EQ(journal.left().id, "ab");
+    ASSERT_TRUE(journal.receiving());
+  }
+  auto journal = Journal::open(folder_, vm_).value();
+  EXPECT_EQ(journal.found(), Journal::State::kReceiving);
+  EXPECT_EQ(journal.left().id, "");
+}
+
+TEST_F(JournalTest, AnIdIsHexadecimal) {
+  auto journal = Journal::open(folder_, vm_).value();
+  EXPECT_FALSE(journal.name_migration(""));
+  EXPECT_FALSE(journal.name_migration("ab\ncd"));
+  EXPECT_FALSE(journal.name_migration(std::string(65, 'a')));
+  ASSERT_TRUE(journal.name_migration(std::string(64, 'a')));
+  EXPECT_EQ(fs::file_size(path()), 0U) << "nothing has begun";
+}
+
+/// As the engine wrote it before migrations had ids: its record, and nothing or its settings behind it.
+TEST_F(JournalTest, AJournalWithoutAnIdIsReadAsBefore) {
+  std::string record = "godwit journal 2 stopped mark";
+  record.resize(1023, ' ');
+  record += '\n';
+  for (const std::size_t size : {record.size(), std::size_t{4096}}) {
+    std::ofstream(path(), std::ios::trunc) << record;
+    fs::resize_file(path(), size);
+    auto journal = Journal::open(folder_, vm_).value();
+    EXPECT_EQ(journal.found(), Journal::State::kStopped);
+    EXPECT_EQ(journal.left().mark, "mark");
+    EXPECT_EQ(journal.left().id, "");
+  }
+}
+
+/// And the other way round: an engine of then reads the first 1024 bytes, and minds their first and last characters.
+TEST_F(JournalTest, AnIdIsOutOfAnOlderEnginesSight) {
+  auto journal = Journal::open(folder_, vm_).value();
+  ASSERT_TRUE(journal.name_migration("ab"));
+  ASSERT_TRUE(journal.handing_over());
+  std::ostringstream text;
+  text << std::ifstream(path()).rdbuf();
+  std::string record = "godwit journal 2 handing-over ";
+  record.resize(1023, ' ');
+  EXPECT_EQ(text.str().substr(0, 1024), record + '\n');
+}
+
 /// Killed while they are written: then none was changed.
 TEST_F(JournalTest, HalfWrittenSettingsDoNotCount) {
   const std::string settings(3000, 's');

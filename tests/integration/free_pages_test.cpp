@@ -8,7 +8,7 @@
 #include <future>
 #include <random>
 
-#include "app/wiring.h"
+#include "service/wiring.h"
 #include "tests/integration/fixture.h"
 #include "tests/support/linux_guest.h"
 #include "tracking/linux_guest/buddy_walk.h"

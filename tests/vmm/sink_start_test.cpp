@@ -75,5 +75,24 @@ TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {
   EXPECT_TRUE(sink_->resume());
 }
 
+TEST_F(SinkStart, TellsWhereItsTimeWent) {
+  std::optional<GuestStart> told;
+  sink_.reset();  // the monitor has one listener
+  sink_ = make_sink_vm(vm_, record_, clock_, [&](const GuestStart& start) { told = start; });
+  played_->refuses = true;
+  ASSERT_FALSE(sink_->resume());
+  EXPECT_FALSE(told) << "it did not start";
+  played_->refuses = false;
+  answer_.set_value();
+  const Instant before = clock_.now();
+  ASSERT_TRUE(sink_->resume());
+  ASSERT_TRUE(told);
+  EXPECT_GE(told->asked, before) << "of the try that succeeded";
+  EXPECT_GE(told->sent, told->asked);
+  EXPECT_GE(told->resumed, told->sent);
+  EXPECT_GE(told->heard, told->resumed);
+  EXPECT_GE(clock_.now(), told->heard);
+}
+
 }  // namespace
 }  // namespace godwit::qemu

@@ -179,6 +179,29 @@ TEST(Json, FlagsHaveADefault) {
   expect_protocol_error(decode_text(MessageType::kHello, wrong), "paused");
 }
 
+TEST(Json, AMigrationsIdIsOptionalAndHexadecimal) {
+  Hello hello{sample_fingerprint(), 2, "godwit"};
+  const auto without = encode(hello);
+  EXPECT_EQ(std::get<Hello>(*decode(without.type, without.body)).id, "");
+  hello.id = "3f2a9c01d4e7";
+  const Encoded encoded = encode(hello);
+  const auto decoded = decode(encoded.type, encoded.body);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(std::get<Hello>(*decoded).id, "3f2a9c01d4e7");
+  const std::string text(text_of(encoded.body));
+  const auto with_id = [&](const std::string& value) {
+    std::string changed = text;
+    changed.replace(changed.find("\"3f2a9c01d4e7\""), 14, value);
+    return decode_text(MessageType::kHello, changed);
+  };
+  EXPECT_TRUE(with_id('"' + std::string(64, 'a') + '"'));
+  expect_protocol_error(with_id('"' + std::string(65, 'a') + '"'), "'id' has 65 bytes");
+  for (const std::string wrong : {R"("")", R"("3F")", R"("a\nb")", R"("../x")"}) {
+    expect_protocol_error(with_id(wrong), "'id' is not hexadecimal");
+  }
+  expect_protocol_error(with_id("7"), "'id' is no text");
+}
+
 TEST(Json, DeepNestingIsRefusedBeforeItIsBuilt) {
   const std::size_t limit = body_limit(number_of(MessageType::kHello));
   expect_protocol_error(decode_text(MessageType::kHello, std::string(limit, '[')), "nested");

@@ -142,6 +142,7 @@ DataMap random_map(std::mt19937_64& random) {
 void fill(Hello& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), static_cast<std::uint16_t>(random()), random_text(random, 256)};
   if (random() % 2 == 0) m.open_lanes = static_cast<std::uint16_t>(random());
+  if (random() % 2 == 0) m.id = std::string(1 + random() % 64, "0123456789abcdef"[random() % 16]);
 }
 void fill(Welcome& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), random_text(random, 256), {}};

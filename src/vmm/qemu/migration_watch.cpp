@@ -17,7 +17,10 @@ MigrationWatch::MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop)
       change([at](Seen& seen) { seen.stopped = seen.stopped.value_or(at); });
       if (const auto tell = std::exchange(on_stop_, {})) tell(at);
     } else if (name == "RESUME") {
-      change([](Seen& seen) { seen.resumed = true; });
+      change([at](Seen& seen) {
+        seen.resumed = true;
+        seen.resumed_at = seen.resumed_at.value_or(at);
+      });
     } else if (name == "MIGRATION") {
       change([&](Seen& seen) { seen.status = text_at(data, "status"); });
     } else if (name == "MIGRATION_PASS") {

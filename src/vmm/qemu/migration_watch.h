@@ -20,7 +20,8 @@ class MigrationWatch {
     std::uint64_t pass = 0;          ///< MIGRATION_PASS: 2 when all RAM has been sent once
     std::optional<Instant> stopped;  ///< the first STOP
     bool resumed = false;
-    bool lost = false;  ///< QEMU closed its monitor
+    std::optional<Instant> resumed_at;  ///< the first RESUME, by QEMU's timestamp
+    bool lost = false;                  ///< QEMU closed its monitor
     bool interrupted = false;
     std::string change;  ///< of what the VM consists of, or works on it; the first one, as a phrase
     /// The migration has come to an end, one way or the other.

@@ -1,8 +1,10 @@
 // The two ends of a migration on QEMU.
 #pragma once
 
+#include <functional>
 #include <memory>
 
+#include "vmm/guest_start.h"
 #include "vmm/hypervisor.h"
 #include "vmm/qemu/inspection.h"
 #include "vmm/qemu/qmp.h"
@@ -26,6 +28,8 @@ std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, VmRecord& record, const Clo
 
 /// A QEMU that was started with -S -incoming defer. `vm` (with memory in the source's block order) and `record`
 /// outlive it.
-std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock& clock);
+/// `on_start` is told of the try that let the guest run, from resume().
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock& clock,
+                                     std::function<void(const GuestStart&)> on_start = {});
 
 }  // namespace godwit::qemu

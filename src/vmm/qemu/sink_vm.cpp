@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -45,7 +46,8 @@ constexpr Duration kQuitPatience = std::chrono::seconds(10);
 
 class QemuSinkVm final : public SinkVm {
  public:
-  QemuSinkVm(QemuVm& vm, VmRecord& record) : vm_(vm), record_(record) {}
+  QemuSinkVm(QemuVm& vm, VmRecord& record, const Clock& clock, std::function<void(const GuestStart&)> on_start)
+      : vm_(vm), record_(record), clock_(clock), on_start_(std::move(on_start)) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
@@ -79,16 +81,20 @@ class QemuSinkVm final : public SinkVm {
   Status check_run_state();
   tl::unexpected<Error> load_failed();
   std::string in_its_words() const;
+  Status runs(Instant asked);
 
   QemuVm& vm_;
   VmRecord& record_;
+  const Clock& clock_;
+  std::function<void(const GuestStart&)> on_start_;
   std::atomic<bool> interrupted_{false};
   MigrationWatch watch_{*vm_.qmp};
   std::unique_ptr<MigrationSettings> settings_;
   UniqueFd socket_;
   LogTail log_ = LogTail::of(vm_.process->pid());
-  bool loading_ = false;       // QEMU has been told to take a stream in, and has not said that it has
-  bool may_have_run_ = false;  // a `cont` was not refused
+  bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
+  bool may_have_run_ = false;         // a `cont` was not refused
+  std::atomic<Instant> cont_sent_{};  // the latest `cont`
   // To the latest `cont`. Last, so that it is waited for before anything else here ends.
   std::future<Result<Json>> answer_;
 };
@@ -226,11 +232,15 @@ tl::unexpected<Error> QemuSinkVm::load_failed() {
 Status QemuSinkVm::resume() {
   // Not interruptible: who asks for this has committed. QEMU tells that the guest runs before it answers, and vCPUs
   // that take its lock at once hold the answer back, on a busy host for 20 ms and more: nobody waits for that.
-  answer_ = std::async(std::launch::async, [this] { return vm_.qmp->execute("cont"); });
+  const Instant asked = clock_.now();
+  answer_ = std::async(std::launch::async, [this] {
+    cont_sent_ = clock_.now();
+    return vm_.qmp->execute("cont");
+  });
   while (answer_.wait_for(Duration::zero()) != std::future_status::ready) {
     if (watch_.await([](const auto& s) { return s.resumed; }, kAskEvery).resumed) {
       may_have_run_ = true;
-      return {};
+      return runs(asked);
     }
   }
   const auto let = answer_.get();
@@ -240,11 +250,20 @@ Status QemuSinkVm::resume() {
   may_have_run_ = true;
   if (!let && let.error().kind == ErrorKind::kTimedOut) {
     const auto seen = watch_.await([](const auto& s) { return s.resumed || s.lost; }, kHungPatience);
-    if (seen.resumed) return {};
+    if (seen.resumed) return runs(asked);
   }
   if (!let) return fail(Error(let.error()).in("let the guest run"));
-  if (watch_.look().resumed) return {};  // the event comes before the command's answer
+  if (watch_.look().resumed) return runs(asked);  // the event comes before the command's answer
   return let_run(*vm_.qmp, kResumePatience);
+}
+
+Status QemuSinkVm::runs(Instant asked) {
+  const Instant heard = clock_.now();
+  const Instant sent = std::clamp(cont_sent_.load(), asked, heard);
+  // QEMU's clock is the host's time of day, and both are taken one after the other.
+  const Instant resumed = std::clamp(watch_.look().resumed_at.value_or(heard), sent, heard);
+  if (on_start_) on_start_({.asked = asked, .sent = sent, .resumed = resumed, .heard = heard});
+  return {};
 }
 
 /// Certain is: QEMU has refused each `cont` of this engine; it answered `quit` without having told of a RESUME, and
@@ -338,8 +357,9 @@ void QemuSinkVm::give_up() noexcept {
 
 }  // namespace
 
-std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock&) {
-  return std::make_unique<QemuSinkVm>(vm, record);
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock& clock,
+                                     std::function<void(const GuestStart&)> on_start) {
+  return std::make_unique<QemuSinkVm>(vm, record, clock, std::move(on_start));
 }
 
 }  // namespace godwit::qemu

@@ -1,4 +1,4 @@
-#include "app/wiring.h"
+#include "service/wiring.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "app/recover.h"
+#include "service/recover.h"
 
 #include <fmt/format.h>
 
@@ -44,6 +44,9 @@ class Recovery {
 
   Result<LeftBehind> run() {
     auto left = LeftBehind::kNothing;
+    if (const auto& id = journal_.left().id; journal_.found() != State::kNone && !id.empty()) {
+      on_note_(fmt::format("found the journal of migration {}, whose godwit is gone:", id));
+    }
     switch (journal_.found()) {
       case State::kNone:
         break;

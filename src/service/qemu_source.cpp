@@ -1,0 +1,70 @@
+#include "service/qemu_source.h"
+
+#include "service/recover.h"
+#include "service/wiring.h"
+#include "vmm/qemu/disk_images.h"
+
+namespace godwit {
+
+namespace {
+
+/// Members end in the reverse order: each works on those before it.
+class QemuSource final : public OpenedSource {
+ public:
+  Status open(const QemuSourceOptions& options, const HostProfile& host, const JobContext& context, Outcome& outcome);
+
+  SourceVm& vm() noexcept override { return *source_vm_; }
+  DirtyTracker& tracker() noexcept override { return *wired_.tracker; }
+  Journal& journal() noexcept override { return *journal_; }
+  FreePages* free_pages() noexcept override { return free_pages_.get(); }
+  bool quiesce_harvests() const noexcept override { return wired_.quiesce; }
+  bool holes_may_appear() const noexcept override { return vm_.inspection.gives_memory_back; }
+
+ private:
+  qemu::QemuVm vm_;
+  std::optional<Journal> journal_;
+  WiredTracker wired_;
+  std::unique_ptr<FreePages> free_pages_;
+  std::unique_ptr<SourceVm> source_vm_;
+};
+
+Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& host, const JobContext& context,
+                        Outcome& outcome) {
+  vm_ = TRY(qemu::attach(options.qmp, options.pid, context.clock));
+  const auto folder = default_state_folder();
+  const auto left = TRY(recover_if_left_behind(vm_, folder, context.on_note));
+  if (left == LeftBehind::kCommitted) {
+    // Nobody here can say more about it than after that move: look at the destination.
+    outcome = Outcome::kInDoubt;
+    return fail(ErrorKind::kRefused, "this VM has been moved already");
+  }
+  vm_.inspection.allow_nested = options.allow_nested;
+  TRY(add_tracking_obstacles(vm_));
+  if (left == LeftBehind::kUnclear) {
+    return fail(ErrorKind::kRefused,
+                "this VM is not moved before it is clear what a godwit that died has left (above)");
+  }
+  TRY(check_source_vm(vm_.inspection));
+  TRY(qemu::sample_disks(*vm_.qmp, *vm_.process, vm_.inspection.fingerprint.disks));
+  for (const auto& warning : unsafe_caches(vm_.inspection.fingerprint.disks)) context.on_note("warning: " + warning);
+  journal_.emplace(TRY(Journal::open(folder, {vm_.process->pid(), vm_.process->start_time()})));
+  context.on_milestone(Milestone::kAttached);
+  vm_.memory = TRY(qemu::open_memory(*vm_.process, vm_.inspection.blocks));
+  wired_ = TRY(wire_tracker(vm_, host, context.clock, options.releaser, context.cancelled));
+  if (options.skip_free_pages) free_pages_ = wire_free_pages(vm_);
+  source_vm_ = qemu::make_source_vm(vm_, *journal_, context.clock);
+  return {};
+}
+
+}  // namespace
+
+OpenSource open_qemu_source(QemuSourceOptions options, const HostProfile& host) {
+  return [options = std::move(options), host](const JobContext& context,
+                                              Outcome& outcome) -> Result<std::unique_ptr<OpenedSource>> {
+    auto source = std::make_unique<QemuSource>();
+    TRY(source->open(options, host, context, outcome));
+    return source;
+  };
+}
+
+}  // namespace godwit

@@ -1,0 +1,23 @@
+// The driver of a running QEMU, found by its monitor: from the attaching to what run_source() needs.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "service/send_job.h"
+#include "tracking/releaser.h"
+
+namespace godwit {
+
+struct QemuSourceOptions {
+  std::string qmp;  ///< path of QEMU's monitor socket
+  pid_t pid = 0;    ///< of QEMU; 0: the process behind the monitor
+  bool skip_free_pages = true;
+  bool allow_nested = false;     ///< the operator says that no VM runs inside the guest until the move is over
+  Releaser* releaser = nullptr;  ///< outlives the job; may be null
+};
+
+OpenSource open_qemu_source(QemuSourceOptions options, const HostProfile& host);
+
+}  // namespace godwit

@@ -1,0 +1,108 @@
+#include "service/receive_job.h"
+
+#include <fmt/format.h>
+
+#include "base/migration_id.h"
+#include "base/units.h"
+#include "memory/kernels.h"
+#include "net/channel.h"
+#include "service/job_log.h"
+
+namespace godwit {
+
+namespace {
+
+// The guest stands meanwhile. As a rule it takes a few milliseconds.
+constexpr Duration kSlowStart = std::chrono::milliseconds(50);
+
+}  // namespace
+
+ReceiveJob::ReceiveJob(ReceiveRequest request, ReceiveHooks hooks, Log log, const HostProfile& host, const Clock& clock)
+    : request_(std::move(request)),
+      hooks_(std::move(hooks)),
+      log_(std::move(log)),
+      host_(host),
+      clock_(clock),
+      thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
+
+SinkReport ReceiveJob::run(std::stop_token cancelled) {
+  name_thread("", "receive");
+  log_.info("start", {{"program", request_.program},
+                      {"command", "receive"},
+                      {"listen", format_address(request_.listen)},
+                      {"timeout", request_.timeout},
+                      {"kernel", host_.kernel_release}});
+  auto result = migrate(std::move(cancelled));
+  SinkReport report;
+  if (result) {
+    report = std::move(*result);
+  } else {
+    report.error = std::move(result).error();
+  }
+  report.id = source_id_.look();
+  log_end(log_, report);
+  return report;
+}
+
+Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
+  const JobContext context{.clock = clock_,
+                           .on_note = logged(log_, hooks_.on_note),
+                           .on_milestone = logged(log_, hooks_.on_milestone),
+                           .on_guest_start = [this](const GuestStart& start) { start_ = start; },
+                           .cancelled = cancelled};
+  const auto sink = TRY(request_.open(context));
+  Journal& journal = sink->journal();
+  const auto listener = TRY(listen_on(request_.listen));
+  log_.info("listening", {{"at", format_address(listener->address())}, {"vm", sink->fingerprint().vm_name}});
+  if (hooks_.on_listening) hooks_.on_listening(listener->address());
+  auto report = run_sink(SinkParts{
+      .listener = *listener,
+      .journal = journal,
+      .fingerprint = sink->fingerprint(),
+      .open_vm = [&](const Fingerprint& source) { return sink->open_vm(source); },
+      .clock = clock_,
+      .kernels = best_kernels(host_),
+      .lenience = request_.lenience,
+      .match_samples = sink->match_samples(),
+      .patience = request_.timeout,
+      .start_patience = request_.start_timeout,
+      .on_milestone = context.on_milestone,
+      .on_note = context.on_note,
+      .cancelled = std::move(cancelled),
+      .program = request_.program,
+      .on_source =
+          [&](std::string_view id) {
+            source_id_.change([&](std::string& kept) { kept = id; });
+            log_.begin_migration(id);
+            name_thread(id, "receive");
+            if (!id.empty()) (void)journal.name_migration(id);  // a name only: the move does not fail for it
+          },
+      .log = log_,
+  });
+  note_slow_start(context, report);
+  // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
+  if (report.outcome != Outcome::kInDoubt) journal.clear();
+  return report;
+}
+
+/// Where the time went, for that is paid by the guest's pause: first the journal (and what else is done before the
+/// hypervisor is asked, refused tries too), then the steps of the try that let it run.
+void ReceiveJob::note_slow_start(const JobContext& context, const SinkReport& report) const {
+  if (!start_ || report.outcome != Outcome::kDone) return;
+  const Duration before = report.commit_to_resume - (start_->heard - start_->asked);
+  const bool slow = report.commit_to_resume > kSlowStart;
+  const LogFields steps{{"took", report.commit_to_resume},
+                        {"before", before},
+                        {"send", start_->sent - start_->asked},
+                        {"run", start_->resumed - start_->sent},
+                        {"hear", start_->heard - start_->resumed}};
+  if (!slow) return log_.info("guest-started", steps);
+  log_.warning("guest-started", steps);
+  context.on_note(fmt::format(
+      "the guest's start took {} after the commit: {} until QEMU was asked (the journal, refused tries), {} "
+      "until `cont` was sent, {} until the guest ran, {} until that was heard",
+      format_duration(report.commit_to_resume), format_duration(before), format_duration(start_->sent - start_->asked),
+      format_duration(start_->resumed - start_->sent), format_duration(start_->heard - start_->resumed)));
+}
+
+}  // namespace godwit

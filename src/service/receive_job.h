@@ -1,0 +1,73 @@
+// One VM taken in, as a job that runs by itself.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/sink.h"
+#include "host/host_profile.h"
+#include "net/address.h"
+#include "service/job.h"
+#include "service/job_thread.h"
+
+namespace godwit {
+
+/// A hypervisor that waits for a VM, as its driver has opened it.
+class OpenedSink {
+ public:
+  virtual ~OpenedSink() = default;
+  virtual const Fingerprint& fingerprint() const noexcept = 0;
+  virtual Journal& journal() noexcept = 0;
+  /// As in SinkParts: anew for each source. What an earlier call gave is gone then.
+  virtual Result<SinkVm*> open_vm(const Fingerprint& source) = 0;
+  virtual MatchSamples match_samples() = 0;  ///< as in SinkParts
+};
+
+/// Opens the hypervisor; called once, from the job's thread.
+using OpenSink = std::function<Result<std::unique_ptr<OpenedSink>>(const JobContext& context)>;
+
+struct ReceiveRequest {
+  OpenSink open;
+  Address listen;
+  Lenience lenience;
+  Duration timeout{};        ///< how long to wait for a source; zero: for ever
+  Duration start_timeout{};  ///< after the commit: how long to ask a hypervisor that refuses to let the guest run
+  std::string program;
+};
+
+/// All from threads of the job; may be empty.
+struct ReceiveHooks {
+  std::function<void(const Address&)> on_listening;
+  OnMilestone on_milestone;
+  SayNote on_note;
+};
+
+class ReceiveJob {
+ public:
+  /// Starts. `clock` outlives it; `log` is for this job alone.
+  ReceiveJob(ReceiveRequest request, ReceiveHooks hooks, Log log, const HostProfile& host, const Clock& clock);
+
+  /// The migration's, once a source has come; empty before.
+  std::string id() const { return source_id_.look(); }
+  /// Without effect once this side has said that it is prepared: then it does what the source decides. Any thread.
+  void cancel() noexcept { thread_.cancel(); }
+  /// Until it has ended and all is cleaned up. Any thread, as often as wanted.
+  SinkReport wait() const { return thread_.wait(); }
+  bool ended() const { return thread_.ended(); }
+
+ private:
+  SinkReport run(std::stop_token cancelled);
+  Result<SinkReport> migrate(std::stop_token cancelled);
+  void note_slow_start(const JobContext& context, const SinkReport& report) const;
+
+  ReceiveRequest request_;
+  ReceiveHooks hooks_;
+  Log log_;
+  HostProfile host_;
+  const Clock& clock_;
+  mutable Mailbox<std::string> source_id_;
+  std::optional<GuestStart> start_;  ///< the job's thread's
+  JobThread<SinkReport> thread_;     ///< last: it works on the others
+};
+
+}  // namespace godwit

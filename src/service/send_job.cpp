@@ -1,0 +1,135 @@
+#include "service/send_job.h"
+
+#include "base/migration_id.h"
+#include "codec/encoder_provider.h"
+#include "engine/source.h"
+#include "memory/kernels.h"
+#include "net/connect.h"
+#include "net/rate_limit.h"
+#include "service/wiring.h"
+
+namespace godwit {
+
+namespace {
+
+/// Every channel of the migration goes to one of the addresses that a name has, and through one rate limit, if there is
+/// one.
+struct Dialler {
+  std::shared_ptr<Route> route;
+  std::shared_ptr<RateLimit> limit;
+  Result<std::unique_ptr<Channel>> operator()() const {
+    auto channel = TRY(route->connect());
+    return limit ? limit_rate(std::move(channel), limit) : std::move(channel);
+  }
+};
+
+}  // namespace
+
+SendJob::SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfile& host, const Clock& clock)
+    : request_(std::move(request)),
+      hooks_(std::move(hooks)),
+      log_(std::move(log)),
+      host_(host),
+      clock_(clock),
+      id_(random_migration_id().value_or("")),
+      progress_log_(log_),
+      thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
+
+Report SendJob::run(std::stop_token cancelled) {
+  name_thread(id_, "send");
+  log_.begin_migration(id_);
+  log_.info("start", {{"program", request_.program},
+                      {"command", "send"},
+                      {"to", format_address(request_.to)},
+                      {"max_downtime", request_.goals.max_downtime},
+                      {"timeout", request_.goals.timeout},
+                      {"lanes", request_.goals.lanes},
+                      {"kernel", host_.kernel_release}});
+  Outcome outcome = Outcome::kSourceRuns;
+  auto result = migrate(std::move(cancelled), outcome);
+  Report report;
+  if (result) {
+    report = std::move(*result);
+  } else {
+    // Nothing had begun: the VM is as it was.
+    report.outcome = outcome;
+    report.error = std::move(result).error();
+  }
+  tell_outcome(report);
+  return report;
+}
+
+Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
+  if (id_.empty()) return fail(ErrorKind::kIo, "no random bytes for the migration's id");
+  const JobContext context{.clock = clock_,
+                           .on_note = logged(log_, hooks_.on_note),
+                           .on_milestone = logged(log_, hooks_.on_milestone),
+                           .on_guest_start = {},
+                           .cancelled = cancelled};
+  TRY(check_source_host(host_));
+  const Kernels* kernels = &best_kernels(host_);
+  if (!request_.kernels.empty()) kernels = TRY(kernels_by_name(request_.kernels, host_));
+  const auto source = TRY(request_.open(context, outcome));
+  Journal& journal = source->journal();
+  if (journal.found() != Journal::State::kNone) {
+    return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
+  }
+  const auto& fingerprint = source->vm().fingerprint();
+  log_.info("vm", {{"name", fingerprint.vm_name},
+                   {"hypervisor", fingerprint.hypervisor},
+                   {"version", fingerprint.version},
+                   {"ram_bytes", source->vm().memory().layout().bytes()},
+                   {"cpus", fingerprint.cpus},
+                   {"paused", source->vm().starts_paused()},
+                   {"quiesce_harvests", source->quiesce_harvests()}});
+
+  Dialler dialler{std::make_shared<Route>(request_.to), nullptr};
+  if (request_.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*request_.goals.bandwidth, clock_);
+  const HashKey hash_key = TRY(random_hash_key());
+  SoftwareEncoders encoders;
+  TRY(journal.name_migration(id_));
+  TRY(journal.begin());
+  return run_source(SourceParts{
+      .vm = source->vm(),
+      .tracker = source->tracker(),
+      .journal = journal,
+      .clock = clock_,
+      .kernels = *kernels,
+      .encoders = encoders,
+      .hash_key = hash_key,
+      .connect = dialler,
+      .goals = request_.goals,
+      .free_pages = source->free_pages(),
+      .quiesce_harvests = source->quiesce_harvests(),
+      .holes_may_appear = source->holes_may_appear(),
+      .lift_rate_limit =
+          [limit = dialler.limit] {
+            if (limit) limit->lift();
+          },
+      .on_progress = [this](const Progress& progress) { show(progress); },
+      .on_milestone = context.on_milestone,
+      .on_note = context.on_note,
+      .on_moved = [this](Report report) { tell_outcome(report); },
+      .cancelled = std::move(cancelled),
+      .program = request_.program,
+      .id = id_,
+      .log = log_,
+  });
+}
+
+void SendJob::show(const Progress& progress) {
+  Progress named = progress;
+  named.id = id_;
+  progress_log_.add(named);
+  progress_.change([&](std::optional<Progress>& latest) { latest = named; });
+  if (hooks_.on_progress) hooks_.on_progress(named);
+}
+
+void SendJob::tell_outcome(Report& report) {
+  report.id = id_;
+  if (std::exchange(told_, true)) return;
+  log_end(log_, report);
+  if (hooks_.on_outcome) hooks_.on_outcome(report);
+}
+
+}  // namespace godwit

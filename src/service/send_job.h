@@ -1,0 +1,90 @@
+// One VM moved away, as a job that runs by itself.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "engine/goals.h"
+#include "engine/journal.h"
+#include "engine/progress.h"
+#include "engine/report.h"
+#include "host/host_profile.h"
+#include "net/address.h"
+#include "service/job.h"
+#include "service/job_log.h"
+#include "service/job_thread.h"
+#include "tracking/dirty_tracker.h"
+#include "tracking/free_pages.h"
+#include "vmm/hypervisor.h"
+
+namespace godwit {
+
+/// A running VM as its driver has opened it: all that a move needs of it.
+class OpenedSource {
+ public:
+  virtual ~OpenedSource() = default;
+  virtual SourceVm& vm() noexcept = 0;
+  virtual DirtyTracker& tracker() noexcept = 0;
+  virtual Journal& journal() noexcept = 0;
+  virtual FreePages* free_pages() noexcept = 0;        ///< null: what the guest has free is sent like the rest
+  virtual bool quiesce_harvests() const noexcept = 0;  ///< as in SourceParts
+  virtual bool holes_may_appear() const noexcept = 0;  ///< as in SourceParts
+};
+
+/// Opens the VM that is to be moved; called once, from the job's thread. Where it fails because the VM is known not to
+/// be here any more, it says so in `outcome`, which is kSourceRuns.
+using OpenSource = std::function<Result<std::unique_ptr<OpenedSource>>(const JobContext& context, Outcome& outcome)>;
+
+struct SendRequest {
+  OpenSource open;
+  Address to;
+  Goals goals;
+  std::string kernels;  ///< SIMD table by name; empty: the fastest
+  std::string program;  ///< "godwit 0.1.0"
+};
+
+/// All from threads of the job; may be empty.
+struct SendHooks {
+  OnProgress on_progress;
+  OnMilestone on_milestone;
+  SayNote on_note;
+  /// Once, as soon as it is certain what becomes of the guest: what is cleaned up here after that is nobody's wait.
+  std::function<void(const Report&)> on_outcome;
+};
+
+class SendJob {
+ public:
+  /// Starts. `clock` outlives it; `log` is for this job alone.
+  SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfile& host, const Clock& clock);
+
+  /// The migration's, from the beginning on.
+  const std::string& id() const noexcept { return id_; }
+  /// The latest; nothing before there is any.
+  std::optional<Progress> progress() const { return progress_.look(); }
+  /// Before the commit the VM runs on here. Any thread.
+  void cancel() noexcept { thread_.cancel(); }
+  /// Until it has ended and all is cleaned up. Any thread, as often as wanted.
+  Report wait() const { return thread_.wait(); }
+  bool ended() const { return thread_.ended(); }
+
+ private:
+  Report run(std::stop_token cancelled);
+  Result<Report> migrate(std::stop_token cancelled, Outcome& outcome);
+  void tell_outcome(Report& report);
+  void show(const Progress& progress);
+
+  SendRequest request_;
+  SendHooks hooks_;
+  Log log_;
+  HostProfile host_;
+  const Clock& clock_;
+  std::string id_;
+  ProgressLog progress_log_;
+  mutable Mailbox<std::optional<Progress>> progress_;
+  bool told_ = false;
+  JobThread<Report> thread_;  ///< last: it works on the others
+};
+
+}  // namespace godwit

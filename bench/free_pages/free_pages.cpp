@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "app/wiring.h"
-#include "tracking/linux_free_pages.h"
+#include "linux_guest/linux_free_pages.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/vcpu_registers.h"
 

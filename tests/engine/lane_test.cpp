@@ -6,7 +6,7 @@
 
 #include "tests/support/lane_pair.h"
 
-namespace godwit {
+namespace godwit::lane_test {
 namespace {
 
 using testing::LanePair;
@@ -266,4 +266,4 @@ TEST_F(LaneBytes, WhileDevicesMayWriteThereEverythingComesWhole) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::lane_test

@@ -9,7 +9,7 @@
 #include "host/host_profile.h"
 #include "tests/support/plain_memory.h"
 
-namespace godwit {
+namespace godwit::sink_lane_test {
 namespace {
 
 /// Sink lane 0 of 2, so the even chunks are its own.
@@ -173,4 +173,4 @@ TEST_F(SinkLaneRefuses, NothingOfWhatALaneMaySend) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::sink_lane_test

@@ -19,7 +19,8 @@ target_compile_options(godwit_flags INTERFACE -Wall -Wextra -Wpedantic -Wconvers
                        $<$<CXX_COMPILER_ID:Clang>:-Wno-sign-conversion -Wno-gnu-statement-expression>)
 target_include_directories(godwit_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(GODWIT_SANITIZE)
-  target_compile_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
   # GCC says of itself that it warns wrongly here when it sanitizes.
   target_compile_options(godwit_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE})

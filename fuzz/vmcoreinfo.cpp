@@ -1,13 +1,13 @@
 // The VMCOREINFO note from a hostile guest: the text is refused, or keeps every promise that parse_vmcoreinfo() makes;
 // and a guest whose note and books are arbitrary bytes ends a search for free pages, with no page outside its RAM.
-#include "tracking/linux_guest/vmcoreinfo.h"
+#include "linux_guest/vmcoreinfo.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
+#include "linux_guest/linux_free_pages.h"
 #include "tests/support/fake_linux.h"
-#include "tracking/linux_free_pages.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "bench/interleaved.h"
+#include "engine/sweep_order.h"
 #include "memory/board.h"
-#include "memory/sweep_order.h"
 
 namespace {
 

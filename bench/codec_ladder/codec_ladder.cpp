@@ -63,7 +63,7 @@ Buffer make_sample() {
   return sample;
 }
 
-/// The sample's blocks, each as the wire carries it: encoded, or raw where that is no smaller.
+/// The sample's blocks, each as the wire carries it: encoded, or raw where that is not smaller.
 struct Ladder {
   Bytes sample;
   std::size_t block = 0;

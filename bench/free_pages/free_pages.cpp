@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "linux_guest/linux_free_pages.h"
 #include "service/wiring.h"
-#include "tracking/linux_free_pages.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/vcpu_registers.h"
 

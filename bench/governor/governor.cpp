@@ -20,9 +20,9 @@
 #include <vector>
 
 #include "corpus.h"
+#include "engine/sweep_order.h"
 #include "lane_simulation.h"
 #include "measure.h"
-#include "memory/sweep_order.h"
 
 namespace {
 

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "engine/governor.h"
-#include "memory/sweep_order.h"
+#include "engine/sweep_order.h"
 
 namespace godwit::simulation {
 

@@ -48,7 +48,7 @@ void ScannedProcess::serve(Kind kind, std::uint64_t bytes) {
   void* memory = MAP_FAILED;
   if (kind == Kind::kPrivate) {
     memory = ::mmap(nullptr, bytes, kProtection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    // One page at a time, lest a page written makes 511 others present.
+    // One page at a time, so that a page written does not make 511 others present.
     if (memory != MAP_FAILED) ::madvise(memory, bytes, MADV_NOHUGEPAGE);
   } else {
     const int fd = ::memfd_create("ram", 0);

@@ -8,7 +8,7 @@
 #include "app/exit_code.h"
 #include "app/printable.h"
 #include "app/say.h"
-#include "host/cpus.h"
+#include "host/cpu.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <charconv>
 #include <cstdint>
 
-#include "host/small_files.h"
+#include "base/small_files.h"
 
 namespace godwit {
 

@@ -1,18 +1,17 @@
 #include "attach/proc_files.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/sysmacros.h>
 
-#include <cerrno>
 #include <charconv>
+
+#include "base/small_files.h"
 
 namespace godwit {
 namespace {
 
 // vm.max_map_count is 65530 by default and 1048576 on distributions that raise it; a line of RAM is below 128 bytes.
 constexpr std::size_t kMaxMapsBytes = std::size_t{256} << 20;
-constexpr std::size_t kMaxStatBytes = 4096;
 
 /// Takes a number off the front of `text`; false if there is none.
 template <typename Number>
@@ -55,23 +54,6 @@ bool parse_into(std::string_view text, Mapping& mapping) {
 
 }  // namespace
 
-Result<std::string> read_whole_file(const std::string& path, std::size_t limit) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return fail_os("open " + path);
-  std::string text;
-  char piece[16384];
-  while (true) {
-    const ssize_t got = ::read(file.get(), piece, sizeof piece);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_os("read " + path);
-    if (got == 0) return text;
-    if (text.size() + static_cast<std::size_t>(got) > limit) {
-      return fail(ErrorKind::kUnsupported, fmt::format("{} is longer than {} bytes", path, limit));
-    }
-    text.append(piece, static_cast<std::size_t>(got));
-  }
-}
-
 Result<Mapping> parse_mapping(std::string_view line) {
   Mapping mapping;
   if (!parse_into(line, mapping)) {
@@ -96,23 +78,6 @@ std::string name_of_process(pid_t pid) {
   if (!name) return fmt::format("(pid {})", pid);
   while (!name->empty() && name->back() == '\n') name->pop_back();
   return fmt::format("{} (pid {})", *name, pid);
-}
-
-Result<std::uint64_t> read_start_time(pid_t pid) {
-  const std::string path = fmt::format("/proc/{}/stat", pid);
-  const std::string text = TRY(read_whole_file(path, kMaxStatBytes));
-  // The name, field 2, stands in brackets and may hold anything, brackets and spaces too: count from the last one.
-  const auto name_end = text.rfind(')');
-  std::string_view rest = name_end == std::string::npos ? std::string_view{} : std::string_view(text).substr(name_end);
-  constexpr int kSpacesToField22 = 20;
-  for (int i = 0; i < kSpacesToField22; ++i) {
-    const auto space = rest.find(' ');
-    if (space == std::string_view::npos) return fail(ErrorKind::kProtocol, path + ": too few fields");
-    rest.remove_prefix(space + 1);
-  }
-  std::uint64_t start_time = 0;
-  if (!take_number(rest, 10, start_time)) return fail(ErrorKind::kProtocol, path + ": field 22 is no number");
-  return start_time;
 }
 
 }  // namespace godwit

@@ -11,14 +11,15 @@
 #include <csignal>
 #include <thread>
 
-#include "attach/proc_files.h"
+#include "base/kernel_abi.h"
+#include "base/small_files.h"
 
 namespace godwit {
 namespace {
 
 // A thread in an uninterruptible sleep (a hung disk) does not stop. Seconds, for an overloaded host's sake.
 constexpr Duration kStopTimeout = std::chrono::seconds(3);
-// While the thread stands or is about to, every microsecond is the guest's: look without sleeping for a while.
+// While the thread is stopped or is about to be, every microsecond is the guest's: look without sleeping for a while.
 constexpr int kLooksBeforeSleeping = 4000;
 constexpr Duration kSleepBetweenLooks = std::chrono::microseconds(50);
 // Signals that are passed on before the stop that was asked for. More than this many is a storm.
@@ -28,7 +29,6 @@ constexpr std::size_t kMaxXstateBytes = std::size_t{64} << 10;
 
 constexpr int kSystemCallStop = SIGTRAP | 0x80;  // with PTRACE_O_TRACESYSGOOD
 constexpr int kEventStop = 128;                  // PTRACE_EVENT_STOP
-constexpr int kShadowStackState = 0x204;         // KERNEL: NT_X86_SHSTK, Linux 6.6
 
 std::uintptr_t pointer(const void* data) {
   return reinterpret_cast<std::uintptr_t>(data);
@@ -56,8 +56,7 @@ Result<PtraceSession> PtraceSession::seize(const RemoteProcess& process) {
   const long answer = session.request(PTRACE_SEIZE, 0, PTRACE_O_TRACESYSGOOD);
   if (answer < 0 && errno == EPERM) {
     const auto status = read_whole_file(fmt::format("/proc/{}/status", process.pid()), 1 << 16);
-    const bool traced = status && status->find("TracerPid:\t") != std::string::npos &&
-                        status->find("TracerPid:\t0\n") == std::string::npos;
+    const bool traced = status && value_of_line(*status, "TracerPid").value_or("0") != "0";
     return fail(
         ErrorKind::kNoPermission,
         fmt::format("process {} cannot be traced{}", process.pid(), traced ? ": another process traces it" : ""),
@@ -97,7 +96,7 @@ Result<int> PtraceSession::await_stop() const {
 Status PtraceSession::await_interruption() const {
   for (int i = 0; i < kMaxOtherStops; ++i) {
     const int stop = TRY(await_stop());
-    if (stop >> 8 == kEventStop) return {};  // ours, or a group stop: the thread stands at the same place
+    if (stop >> 8 == kEventStop) return {};  // ours, or a group stop: the thread is at the same place
     TRY(check(request(PTRACE_CONT, 0, static_cast<std::uintptr_t>(stop & 0x7f)), "continue"));
   }
   return fail(ErrorKind::kTimedOut, fmt::format("process {} is flooded with signals", process_->pid()));

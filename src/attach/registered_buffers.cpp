@@ -6,8 +6,8 @@
 #include <charconv>
 #include <thread>
 
-#include "attach/proc_files.h"
 #include "base/clock.h"
+#include "base/small_files.h"
 
 namespace godwit {
 namespace {

@@ -12,14 +12,14 @@ namespace godwit {
 enum class CallStep {
   kSeized,             ///< traced, still running
   kInterrupting,       ///< asked to stop
-  kStopped,            ///< stands
+  kStopped,            ///< is stopped
   kStateRead,          ///< its registers, extended state and signal mask are known
   kAllowed,            ///< and no seccomp filter of it forbids what follows
   kFrameWritten,       ///< the signal frame lies below its red zone
   kRegistersWritten,   ///< from here to kRegistersRestored it would make the call and come back by itself
   kSignalsBlocked,     ///< so that no handler runs in between
-  kCallBegun,          ///< stands at the beginning of the call
-  kCallEnded,          ///< stands at its end
+  kCallBegun,          ///< is stopped at the beginning of the call
+  kCallEnded,          ///< is stopped at its end
   kMaskRestored,       ///< signals as before
   kRegistersRestored,  ///< all as before
   kLetGo,              ///< runs

@@ -99,7 +99,7 @@ Result<CallCode> find_call_code(const RemoteProcess& process, const std::vector<
   std::size_t searched = 0;
   for (const Mapping* place : places) {
     for (std::uint64_t at = place->start; at < place->end && searched < kMaxSearchBytes; at += kPieceBytes) {
-      // Pieces overlap, lest an instruction is cut in two.
+      // Pieces overlap, so that no instruction is cut in two.
       const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), place->end - at));
       const MutableBytes bytes = std::span(piece).first(length);
       searched += length;

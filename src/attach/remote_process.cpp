@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "attach/proc_files.h"
+#include "base/small_files.h"
 
 namespace godwit {
 namespace {
@@ -57,7 +58,7 @@ Result<std::vector<pid_t>> list_processes() {
 }
 
 Result<RemoteProcess> RemoteProcess::open(pid_t pid) {
-  if (pid <= 0) return fail(ErrorKind::kInvalidArgument, fmt::format("{} is no process id", pid));
+  if (pid <= 0) return fail(ErrorKind::kInvalidArgument, fmt::format("{} is not a process id", pid));
   // KERNEL: pidfd_open, Linux 5.3.
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd) {

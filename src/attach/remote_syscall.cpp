@@ -20,8 +20,8 @@
 // restart of the interrupted call as the kernel would have done it. Each arrow is one atomic system call, and the order
 // of SETREGS and SETSIGMASK sees to it that the mask is never foreign while the registers are the thread's own.
 //
-// So the frame serves only if we die. While we live we put the registers back ourselves, for rt_sigreturn would drop
-// the kernel's restart block, and poll or nanosleep would return EINTR.
+// So the frame serves only if we die. While we are alive we put the registers back ourselves, for rt_sigreturn would
+// drop the kernel's restart block, and poll or nanosleep would return EINTR.
 //
 // The call is made only where it does no harm: on the thread's first stack (a frame below a coroutine's or an alternate
 // stack could overwrite what lies there), and not inside a restartable sequence. Else we let go and try again.
@@ -33,7 +33,6 @@
 #include <optional>
 #include <thread>
 
-#include "attach/proc_files.h"
 #include "attach/ptrace_session.h"
 #include "attach/remote_call.h"
 #include "attach/remote_memory.h"
@@ -121,7 +120,7 @@ class RemoteCall {
     on_step_(CallStep::kSignalsBlocked);
     const std::int64_t returned = TRY(run_call(session, frame));
     // The stop that this asks for never comes; but it makes the kernel look at the restored registers again and restart
-    // the call that they stand in.
+    // the call that they are in.
     TRY(session.interrupt());
     TRY(session.write_signal_mask(state.signal_mask));
     on_step_(CallStep::kMaskRestored);
@@ -165,7 +164,8 @@ Result<std::int64_t> attempt_until_made(const RemoteProcess& process, const Call
   const RemoteCall remote(process, code, stack, call, on_step);
   for (int i = 0; i < kMaxAttempts; ++i) {
     if (i > 0) std::this_thread::sleep_for(kPauseBetweenAttempts);
-    if (const auto returned = TRY(remote.attempt())) return *returned;
+    const auto returned = TRY(remote.attempt());
+    if (returned) return *returned;
   }
   return fail(ErrorKind::kTimedOut,
               fmt::format("the main thread of process {} was never on its own stack", process.pid()));

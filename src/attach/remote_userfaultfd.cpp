@@ -2,20 +2,17 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
 #include <climits>
 
+#include "base/kernel_abi.h"
+
 namespace godwit {
 namespace {
 
-constexpr std::uint64_t kUserModeOnly = 1;  // KERNEL: UFFD_USER_MODE_ONLY, Linux 5.11
-
-// KERNEL: Linux 6.1.
 constexpr const char* kDevice = "/dev/userfaultfd";
-constexpr std::uint64_t kNewByIoctl = _IO(0xAA, 0x00);  // USERFAULTFD_IOC_NEW
 constexpr std::uint64_t kFlags = O_CLOEXEC | O_NONBLOCK;
 
 Result<int> as_descriptor(std::int64_t returned, std::string_view call) {
@@ -40,7 +37,7 @@ struct Called {
 Result<Called> call_userfaultfd(const RemoteProcess& process) {
   Called called;
   // The second where vm.unprivileged_userfaultfd=0 and the process has no CAP_SYS_PTRACE.
-  for (const std::uint64_t mode : {std::uint64_t{0}, kUserModeOnly}) {
+  for (const std::uint64_t mode : {std::uint64_t{0}, std::uint64_t{kUserModeOnly}}) {
     const auto returned = remote_syscall_returns(process, SYS_userfaultfd, {kFlags | mode});
     if (!returned && returned.error().kind == ErrorKind::kRefused) {
       called.denied = returned.error().message;
@@ -67,7 +64,7 @@ Result<int> call_by_lent_device(const RemoteProcess& process, DescriptorLender& 
   if (!device) return fail_os(fmt::format("open {}", kDevice));
   const int there = TRY(lender.lend(device.get()));
   const auto returned =
-      remote_syscall_returns(process, SYS_ioctl, {static_cast<std::uint64_t>(there), kNewByIoctl, kFlags});
+      remote_syscall_returns(process, SYS_ioctl, {static_cast<std::uint64_t>(there), kNewUserfaultfd, kFlags});
   lender.take_back();
   return as_descriptor(TRY(Result<std::int64_t>(returned)), "USERFAULTFD_IOC_NEW");
 }
@@ -99,7 +96,7 @@ Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process
   if (!taken) return fail(std::move(taken).error());
   made.fd = *std::move(taken);
   if (!is_userfaultfd(fmt::format("/proc/self/fd/{}", made.fd.get()))) {
-    return fail(ErrorKind::kIo, fmt::format("descriptor {} of process {} is no userfaultfd", remote, process.pid()));
+    return fail(ErrorKind::kIo, fmt::format("descriptor {} of process {} is not a userfaultfd", remote, process.pid()));
   }
   return made;
 }
@@ -112,7 +109,7 @@ Status check_remote_userfaultfd(const RemoteProcess& process, bool can_lend) {
         denied_for_good(directly.error().message, can_lend ? "this host has no such device" : "nobody lends it"));
   }
   // Which number it will have there is not known yet; that a filter looks at it is not known of any either.
-  const Status by_device = check_remote_syscall(process, SYS_ioctl, {0, kNewByIoctl, kFlags});
+  const Status by_device = check_remote_syscall(process, SYS_ioctl, {0, kNewUserfaultfd, kFlags});
   if (!by_device && by_device.error().kind == ErrorKind::kRefused) {
     return fail(denied_for_good(directly.error().message, by_device.error().message));
   }

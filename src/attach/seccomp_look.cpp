@@ -8,7 +8,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "attach/proc_files.h"
+#include "base/small_files.h"
 
 namespace godwit {
 namespace {
@@ -33,11 +33,9 @@ std::string name_of_call(std::int32_t number) {
 
 /// A number from /proc/PID/status; 0 where there is no such line.
 unsigned status_number(std::string_view status, std::string_view name) {
-  const auto at = status.find(name);
-  if (at == std::string_view::npos) return 0;
-  status.remove_prefix(at + name.size());
+  const std::string text = value_of_line(status, name).value_or("");
   unsigned value = 0;
-  std::from_chars(status.data(), status.data() + status.size(), value);
+  std::from_chars(text.data(), text.data() + text.size(), value);
   return value;
 }
 
@@ -79,7 +77,7 @@ Status judge(const RemoteProcess& process, const FilterAnswer& answer, const Fil
 Status check_filters_allow(const PtraceSession& session, const RemoteProcess& process,
                            std::span<const FilteredCall> calls) {
   const std::string status = TRY(read_whole_file(fmt::format("/proc/{}/status", process.pid()), kMaxStatusBytes));
-  const unsigned mode = status_number(status, "\nSeccomp:\t");
+  const unsigned mode = status_number(status, "Seccomp");
   if (mode == 0) return {};
   constexpr unsigned kStrict = 1;  // read, write, exit and sigreturn only
   if (mode == kStrict) {
@@ -88,7 +86,7 @@ Status check_filters_allow(const PtraceSession& session, const RemoteProcess& pr
   const auto filters = session.read_filters();
   if (!filters) {
     // KERNEL: Seccomp_filters, Linux 5.9.
-    if (is_qemus_own(process, status_number(status, "\nSeccomp_filters:\t"), calls)) return {};
+    if (is_qemus_own(process, status_number(status, "Seccomp_filters"), calls)) return {};
     return fail(
         ErrorKind::kRefused,
         fmt::format("process {} runs under a seccomp filter that this program cannot read ({}), and it may kill "

@@ -46,7 +46,7 @@ constexpr std::size_t kFeaturesInUseAt = 512;
 constexpr std::uint64_t kX87AndSse = 3;
 
 constexpr std::uint64_t kRedZone = 128;
-// UC_FP_XSTATE: extended state follows. UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS: restore ss just as it stands here.
+// UC_FP_XSTATE: extended state follows. UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS: restore ss just as it is here.
 constexpr std::uint64_t kFrameFlags = 1 | 2 | 4;
 // rt_sigreturn sets the alternate stack too, but forgives any that is invalid: with flags that no version knows it
 // stays as it is. (ptrace cannot tell what it is.)
@@ -97,10 +97,23 @@ RawFrame raw_frame(const user_regs_struct& r) {
   RawFrame raw;
   raw.flags = kFrameFlags;
   raw.alternate_stack_flags = kLeaveAlternateStackAlone;
-  raw.r8 = r.r8, raw.r9 = r.r9, raw.r10 = r.r10, raw.r11 = r.r11;
-  raw.r12 = r.r12, raw.r13 = r.r13, raw.r14 = r.r14, raw.r15 = r.r15;
-  raw.rdi = r.rdi, raw.rsi = r.rsi, raw.rbp = r.rbp, raw.rbx = r.rbx;
-  raw.rdx = r.rdx, raw.rax = r.rax, raw.rcx = r.rcx, raw.rsp = r.rsp, raw.rip = r.rip;
+  raw.r8 = r.r8;
+  raw.r9 = r.r9;
+  raw.r10 = r.r10;
+  raw.r11 = r.r11;
+  raw.r12 = r.r12;
+  raw.r13 = r.r13;
+  raw.r14 = r.r14;
+  raw.r15 = r.r15;
+  raw.rdi = r.rdi;
+  raw.rsi = r.rsi;
+  raw.rbp = r.rbp;
+  raw.rbx = r.rbx;
+  raw.rdx = r.rdx;
+  raw.rax = r.rax;
+  raw.rcx = r.rcx;
+  raw.rsp = r.rsp;
+  raw.rip = r.rip;
   raw.eflags = r.eflags;
   raw.cs = static_cast<std::uint16_t>(r.cs);
   raw.gs = static_cast<std::uint16_t>(r.gs);

@@ -14,7 +14,7 @@ namespace godwit {
 
 /// One kind for each different thing that a caller can do about an error.
 enum class ErrorKind {
-  kInvalidArgument,  ///< the caller's or the operator's input is wrong: mend the call
+  kInvalidArgument,  ///< the caller's or the operator's input is wrong: fix the call
   kRefused,          ///< the two sides do not fit, or one of them says no: nothing was moved
   kUnsupported,      ///< this host, kernel or VM cannot do it: choose another way
   kNoPermission,     ///< needs more rights: run as root or as QEMU's user
@@ -27,7 +27,7 @@ enum class ErrorKind {
   kHypervisor,       ///< QEMU refused or failed a command
 };
 
-/// The kind's name as it stands in reports, e.g. "peer-lost".
+/// The kind's name as reports have it, e.g. "peer-lost".
 std::string_view name_of(ErrorKind kind) noexcept;
 /// The kind of that name, if there is one.
 std::optional<ErrorKind> error_kind_from(std::string_view name) noexcept;

@@ -86,7 +86,7 @@ constexpr Quantity kBitRate{"a bit rate", "100Mbit, 2.5Gbit or 125MB", "bits per
 constexpr Quantity kSize{"a size", "512MiB, 4GiB or 100MB", "bytes",
                          "MiB (1048576 bytes) or MB (1000000 bytes), or with k, G or T", kSizeUnits};
 
-// Longer texts are no quantities; also keeps messages at one line.
+// Longer texts are not quantities; also keeps messages at one line.
 constexpr std::size_t kLongestText = 64;
 // Digits of a number, leading zeros not counted: with more, the product with a unit could leave 128 bits.
 constexpr unsigned kMostDigits = 20;
@@ -106,7 +106,7 @@ tl::unexpected<Error> refuse(const Quantity& quantity, std::string_view text, st
               fmt::format("{} is not {}: {}; write {}", quoted(text), quantity.noun, why, quantity.examples));
 }
 
-/// mantissa / scale, as it stood in the text.
+/// mantissa / scale, as it was in the text.
 struct Decimal {
   Wide mantissa = 0;
   Wide scale = 1;
@@ -178,7 +178,7 @@ Result<std::uint64_t> parse(const Quantity& quantity, std::string_view text, boo
   }
   // Nobody means half a byte or half a nanosecond: a unit is missing or wrong.
   if (unit->size == 1 && number.mantissa % number.scale != 0) {
-    return refuse(quantity, text, fmt::format("it is no whole number of {}", quantity.base));
+    return refuse(quantity, text, fmt::format("it is not a whole number of {}", quantity.base));
   }
   const Wide exact = number.mantissa * unit->size;
   const Wide rounded = (exact + number.scale / 2) / number.scale;

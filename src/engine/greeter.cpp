@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -48,18 +46,11 @@ Greeter::Greeter(Listener& listener, const Clock& clock, OnNote on_note)
     : listener_(listener),
       clock_(clock),
       on_note_(std::move(on_note)),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Greeter::~Greeter() {
   thread_.request_stop();
-  wake();
-}
-
-void Greeter::wake() noexcept {
-  const std::uint64_t one = 1;
-  // It fails to take a 1 only when it is full: then the thread has been woken already.
-  [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
+  wake_.wake();
 }
 
 // ---- for those who wait
@@ -131,7 +122,7 @@ void Greeter::refuse_others(std::string why) {
     const std::lock_guard lock(mutex_);
     refusal_ = std::move(why);
   }
-  wake();
+  wake_.wake();
 }
 
 void Greeter::interrupt() noexcept {
@@ -157,17 +148,14 @@ void Greeter::run(const std::stop_token& stop) {
 /// Until something comes; then hears those who have said something. Whether a connection waits to be taken.
 bool Greeter::wait() {
   const bool takes = listening_ && clock_.now() >= rests_until_;
-  std::vector<pollfd> waiting{{.fd = wake_.get(), .events = POLLIN, .revents = 0},
+  std::vector<pollfd> waiting{{.fd = wake_.descriptor(), .events = POLLIN, .revents = 0},
                               {.fd = takes ? listener_.descriptor() : -1, .events = POLLIN, .revents = 0}};
   for (const Stranger& s : strangers_) {
     waiting.push_back({.fd = s.channel->descriptor(), .events = POLLIN, .revents = 0});
   }
   const Duration tick = takes && strangers_.empty() && !lanes_wait_ ? kNothingToDo : kLookAround;
   if (::poll(waiting.data(), waiting.size(), static_cast<int>(tick / milliseconds(1))) <= 0) return false;
-  if (waiting[0].revents != 0) {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto drained = ::read(wake_.get(), &count, sizeof count);
-  }
+  if (waiting[0].revents != 0) wake_.drain();
   std::vector<Stranger> still;
   for (std::size_t i = 0; i < strangers_.size(); ++i) {
     if (waiting[i + 2].revents == 0 || hear(strangers_[i])) still.push_back(std::move(strangers_[i]));

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/unique_fd.h"
+#include "base/wake.h"
 #include "net/channel.h"
 #include "wire/opening.h"
 
@@ -90,12 +90,11 @@ class Greeter {
   Status waiting_may_go_on() const;
   Status collect_lanes(const wire::Secret& secret, unsigned count, std::vector<GreetedLane>& have);
   bool is_expected(const ParkedLane& lane) const;
-  void wake() noexcept;
 
   Listener& listener_;
   const Clock& clock_;
   OnNote on_note_;
-  UniqueFd wake_;
+  Wake wake_;
   std::vector<Stranger> strangers_;  ///< in the order in which they came
   std::vector<Stranger> leaving_;    ///< to be put among them
   bool lanes_wait_ = false;          ///< for a source that takes them

@@ -12,7 +12,8 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <sstream>
+
+#include "base/small_files.h"
 
 namespace godwit {
 
@@ -22,9 +23,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".journal";
 
-Result<std::string> boot_id() {
-  std::string id;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+Result<std::string> this_boot() {
+  std::string id = boot_id();
   // A UUID; whatever else this may be, it must not lead out of the folder.
   if (id.empty() || id.find_first_not_of("0123456789abcdef-") != std::string::npos) {
     return fail(ErrorKind::kIo, "/proc/sys/kernel/random/boot_id does not tell which boot this is");
@@ -52,19 +52,11 @@ std::optional<Named> parse_name(std::string_view name) {
 }
 
 /// Certainly: a process that cannot be looked at counts as alive.
-bool is_gone(const Named& named, const std::string& this_boot) {
-  if (named.boot != this_boot) return true;
+bool is_gone(const Named& named, const std::string& boot) {
+  if (named.boot != boot) return true;
   if (::kill(named.vm.pid, 0) != 0 && errno == ESRCH) return true;
-  std::ifstream stat(fmt::format("/proc/{}/stat", named.vm.pid));
-  std::string line;
-  if (!std::getline(stat, line) || line.rfind(')') == std::string::npos) return false;
-  // Field 22, counted after the command's closing parenthesis, which may itself hold spaces and parentheses.
-  std::istringstream fields(line.substr(line.rfind(')') + 1));
-  std::string field;
-  for (int i = 3; i <= 22; ++i) fields >> field;
-  std::uint64_t start = 0;
-  const auto read = std::from_chars(field.data(), field.data() + field.size(), start);
-  return fields && read.ec == std::errc{} && start != named.vm.start_time;
+  const auto start = read_start_time(named.vm.pid);
+  return start && *start != named.vm.start_time;
 }
 
 bool is_file_at(int fd, const std::string& path) {
@@ -102,7 +94,7 @@ std::string default_state_folder() {
 }
 
 Result<std::string> journal_path(const std::string& folder, const VmProcess& vm) {
-  return fmt::format("{}/{}-{}-{}{}", folder, vm.pid, vm.start_time, TRY(boot_id()), kSuffix);
+  return fmt::format("{}/{}-{}-{}{}", folder, vm.pid, vm.start_time, TRY(this_boot()), kSuffix);
 }
 
 Result<UniqueFd> open_and_lock(const std::string& path) {
@@ -116,7 +108,7 @@ Result<UniqueFd> lock_if_there(const std::string& path) {
 }
 
 void remove_stale_journals(const std::string& folder) {
-  const auto boot = boot_id();
+  const auto boot = this_boot();
   if (!boot) return;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {

@@ -4,8 +4,9 @@
 #include <time.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <string>
+
+#include "base/small_files.h"
 
 namespace godwit {
 
@@ -25,11 +26,8 @@ Duration thread_cpu_time() noexcept {
 }
 
 std::uint64_t anonymous_memory() noexcept {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("RssAnon:")) return std::strtoull(line.c_str() + 8, nullptr, 10) * 1024;
-  }
-  return 0;
+  const auto kib = value_of_line(read_small_file("/proc/self/status").value_or(""), "RssAnon");
+  return kib ? std::strtoull(kib->c_str(), nullptr, 10) * 1024 : 0;
 }
 
 }  // namespace godwit

@@ -7,7 +7,7 @@
 
 #include "engine/fence.h"
 #include "engine/process_usage.h"
-#include "memory/sweep_order.h"
+#include "engine/sweep_order.h"
 
 namespace godwit {
 
@@ -49,7 +49,8 @@ Status SourceLane::run(std::stop_token stop) {
     const auto epoch = setting_.board.epoch();
     // The fence is read before the sweep: what was posted before it was asked for is then swept.
     const auto fence = setting_.fence.load(std::memory_order_acquire);
-    if (TRY(sweep(stop))) continue;
+    const bool swept_some = TRY(sweep(stop));
+    if (swept_some) continue;
     if (stop.stop_requested()) break;
     if (fence != fenced) {
       TRY(send_fence(fence));

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "host/small_files.h"
+#include "base/small_files.h"
 
 namespace godwit {
 
@@ -56,7 +56,7 @@ std::string find_qat(const std::string& sys) {
 Accelerators find_accelerators(const std::string& sys) {
   Accelerators found;
   if (const std::string qat = find_qat(sys); !qat.empty()) found.compressors.push_back(qat);
-  // Work queues ("wq0.0") and groups stand in the same folder.
+  // Work queues ("wq0.0") and groups are in the same folder.
   const std::string folder = sys + "/bus/dsa/devices/";
   for (const std::string& name : names_in(folder)) {
     const bool compresses = name.starts_with("iax");

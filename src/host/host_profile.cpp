@@ -1,4 +1,4 @@
-// Puts the probes together. Each of them lives in a file of its own: isa, kernel, cpus, accelerators.
+// Puts the probes together. Each of them is in a file of its own: cpu, kernel, accelerators.
 #include "host/host_profile.h"
 
 #include <fcntl.h>
@@ -8,13 +8,12 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "base/small_files.h"
 #include "base/unique_fd.h"
 #include "base/units.h"
 #include "host/accelerators.h"
-#include "host/cpus.h"
-#include "host/isa.h"
+#include "host/cpu.h"
 #include "host/kernel.h"
-#include "host/small_files.h"
 
 namespace godwit {
 
@@ -30,7 +29,7 @@ void fill_kernel(const HostPaths& paths, HostProfile& profile) {
   profile.kernel_release = kernel_release(paths);
   KernelFeatures features = probe_kernel(paths.proc, paths.dev);
   if (const char* pretended = std::getenv("GODWIT_PRETEND_KERNEL")) {
-    // A text that is no release counts as 0.0, where nothing is supported: a typing slip shows at once.
+    // A text that is not a release counts as 0.0, where nothing is supported: a typing slip shows at once.
     profile.kernel_release = pretended;
     features = as_on(parse_kernel_release(pretended).value_or(KernelVersion{}), features);
   }

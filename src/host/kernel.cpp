@@ -11,15 +11,12 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/kernel_abi.h"
 #include "base/unique_fd.h"
-#include "host/kernel_abi.h"
 
 namespace godwit {
 
 namespace {
-
-/// What the async write-protect tracker needs, all at once.
-constexpr std::uint64_t kTrackingFeatures = abi::kUffdWpAsync | abi::kUffdWpUnpopulated | abi::kUffdWpHugetlbfsShmem;
 
 UniqueFd open_userfaultfd(int flags) {
   return UniqueFd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags)));
@@ -29,7 +26,7 @@ UniqueFd open_userfaultfd(int flags) {
 UniqueFd open_userfaultfd_device(const std::string& dev) {
   const UniqueFd device(::open((dev + "/userfaultfd").c_str(), O_RDWR | O_CLOEXEC));
   if (!device) return {};
-  return UniqueFd(::ioctl(device.get(), abi::kUserfaultfdDeviceNew, O_CLOEXEC | O_NONBLOCK));
+  return UniqueFd(::ioctl(device.get(), kNewUserfaultfd, O_CLOEXEC | O_NONBLOCK));
 }
 
 bool has_tracking_features(const UniqueFd& userfaultfd) {
@@ -45,7 +42,7 @@ void probe_userfaultfd(const std::string& dev, KernelFeatures& features) {
   if (!fd) fd = open_userfaultfd_device(dev);
   features.uffd_kernel_faults = static_cast<bool>(fd);
   // Dirty tracking delivers no faults to user space at all: the restricted kind is enough.
-  if (!fd) fd = open_userfaultfd(abi::kUffdUserModeOnly);
+  if (!fd) fd = open_userfaultfd(kUserModeOnly);
   features.uffd_wp_async = fd && has_tracking_features(fd);
 }
 
@@ -54,15 +51,15 @@ bool probe_pagemap_scan(const std::string& proc) {
   if (!pagemap) return false;
   const auto page_size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   int on_the_stack = 0;
-  abi::PagemapRegion region;
-  abi::PagemapScanArguments scan;
+  PagemapRegion region;
+  PagemapScan scan;
   scan.start = reinterpret_cast<std::uint64_t>(&on_the_stack) & ~(page_size - 1);
   scan.end = scan.start + page_size;
   scan.regions = reinterpret_cast<std::uint64_t>(&region);
-  scan.region_count = 1;
-  scan.category_mask = abi::kPageIsWritten;
-  scan.return_mask = abi::kPageIsWritten;
-  return ::ioctl(pagemap.get(), abi::kPagemapScan, &scan) >= 0;
+  scan.regions_length = 1;
+  scan.required = kPageIsWritten;
+  scan.returned = kPageIsWritten;
+  return ::ioctl(pagemap.get(), kPagemapScan, &scan) >= 0;
 }
 
 bool probe_process_vm() {

@@ -24,11 +24,6 @@
 #include "memory/cached_pages.h"
 #include "memory/hole_filler.h"
 
-// KERNEL: MADV_POPULATE_WRITE needs Linux 5.14; headers older than that do not name it.
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 namespace godwit {
 
 namespace {
@@ -137,7 +132,8 @@ class FileBlock final : public BlockAccess {
   std::once_flag filler_made_;
   std::unique_ptr<HoleFiller> filler_;  ///< set once, under filler_made_
 
-  /// Where a sweep of find_data() stands: what follows in the same sweep need not look for the end of the data again.
+  /// How far a sweep of find_data() has come: what follows in the same sweep need not look for the end of the data
+  /// again.
   struct Sweep {
     std::uint64_t next = 0;      ///< where the last call ended
     std::uint64_t data_end = 0;  ///< the data known to lie there ends here
@@ -273,7 +269,8 @@ Status FileBlock::find_data(std::uint64_t offset, std::span<PageWord> out) const
 
 Status FileBlock::keep_holes(std::uint64_t offset, std::span<PageWord> pages) const {
   // In memory the page cache clears nearly all suspects for little; the file says of the rest, swapped pages too.
-  if (TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages))) return drop_data(offset, pages);
+  const bool in_memory = TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages));
+  if (in_memory) return drop_data(offset, pages);
   std::vector<PageWord> data(pages.size());
   {
     const std::lock_guard lock(sweep_mutex_);

@@ -29,7 +29,7 @@ class GuestMemory {
   virtual Status fill(ChunkIndex chunk, PageWord pages, Bytes in) = 0;
 
   /// The chunk's own bytes where they can be written in place (decoders write straight into them), else nothing:
-  /// then use write(). Only pages that are there may be touched. Lives as long as this object. Length kChunkSize, or
+  /// then use write(). Only pages that are there may be touched. Valid as long as this object. Length kChunkSize, or
   /// less in a block's last chunk.
   virtual std::optional<MutableBytes> map(ChunkIndex chunk) noexcept = 0;
 

@@ -9,11 +9,9 @@
 
 #include <cerrno>
 
-namespace godwit {
+#include "base/kernel_abi.h"
 
-namespace {
-constexpr int kUserModeOnly = 1;  // UFFD_USER_MODE_ONLY, which older headers do not name
-}
+namespace godwit {
 
 std::unique_ptr<HoleFiller> HoleFiller::open(int fd, std::uint64_t file_offset, std::uint64_t size) {
   UniqueFd userfault(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly)));

@@ -8,7 +8,7 @@
 #include <array>
 #include <cerrno>
 
-#include "memory/pagemap_scan.h"
+#include "base/kernel_abi.h"
 
 namespace godwit {
 
@@ -40,7 +40,8 @@ Error process_gone() {
 
 Status Pagemap::find_data(std::uint64_t address, std::uint64_t size, std::span<PageWord> out) const {
   if (can_scan_.load(std::memory_order_relaxed)) {
-    if (TRY(scan(address, size, out))) {
+    const bool scanned = TRY(scan(address, size, out));
+    if (scanned) {
       // The process may have ended during the scan, or this kernel's scan may find an ended one all empty: of such a
       // process no entry can be read.
       std::array<PageWord, 1> unused{};

@@ -7,21 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <fstream>
-#include <iterator>
 #include <string>
 
+#include "base/small_files.h"
 #include "memory/page.h"
 
 namespace godwit {
-namespace {
-
-std::string read_groups(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-}  // namespace
 
 bool PayingProcess::ended() const noexcept {
   if (pidfd == nullptr) return false;
@@ -77,8 +68,8 @@ std::optional<std::string_view> memory_group(std::string_view text) {
 }
 
 bool charged_elsewhere(pid_t pid) {
-  const std::string ours = read_groups("/proc/self/cgroup");
-  const std::string theirs = read_groups(fmt::format("/proc/{}/cgroup", pid));
+  const std::string ours = read_small_file("/proc/self/cgroup").value_or("");
+  const std::string theirs = read_small_file(fmt::format("/proc/{}/cgroup", pid)).value_or("");
   return memory_group(ours) != memory_group(theirs);
 }
 

@@ -1,7 +1,7 @@
 // The RAM blocks of one VM, and one chunk numbering across them.
 //
-// Each block begins at a chunk of its own; a block whose size is no multiple of 256 KiB ends in a chunk that is partly
-// valid. Both sides of a migration build the same numbering from the same list of names and sizes.
+// Each block begins at a chunk of its own; a block whose size is not a multiple of 256 KiB ends in a chunk that is
+// partly valid. Both sides of a migration build the same numbering from the same list of names and sizes.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ class RamLayout {
  public:
   RamLayout() = default;
   /// Numbers the blocks in the order given. kInvalidArgument: no block, no name, a name twice, a size of 0, not a
-  /// multiple of 4 KiB, or 1 PiB and more in all; a page size that is no power of two from 4 KiB up.
+  /// multiple of 4 KiB, or 1 PiB and more in all; a page size that is not a power of two from 4 KiB up.
   static Result<RamLayout> make(std::vector<RamBlock> blocks);
 
   std::span<const RamBlock> blocks() const noexcept { return blocks_; }

@@ -1,13 +1,12 @@
 // Listens on TCP and Unix sockets.
 //
-//   accept() waits in poll on { the listening socket, an eventfd }; abort() writes the eventfd and never reads it, so
-//   every later accept() fails too.
+//   accept() waits in poll on { the listening socket, a Wake }; abort() wakes it and nobody drains it, so every later
+//   accept() fails too.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -18,6 +17,7 @@
 #include <climits>
 #include <optional>
 
+#include "base/wake.h"
 #include "net/resolve.h"
 #include "net/socket_channel.h"
 
@@ -60,11 +60,7 @@ class SocketListener final : public Listener {
   static Result<std::unique_ptr<Listener>> open(const Address& address, const Liveness& liveness);
 
   Result<std::unique_ptr<Channel>> accept(Duration timeout) override;
-  void abort() noexcept override {
-    const std::uint64_t one = 1;
-    // An eventfd fails to take a 1 only when it is full: then accept() has been woken for good already.
-    [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
-  }
+  void abort() noexcept override { wake_.wake(); }
   int descriptor() const noexcept override { return both_.get(); }
   Address address() const override { return address_; }
 
@@ -80,7 +76,7 @@ class SocketListener final : public Listener {
   Liveness liveness_;
   SocketFile file_;
   UniqueFd socket_;
-  UniqueFd wake_;
+  Wake wake_;
   UniqueFd both_;  ///< an epoll of the two
 };
 
@@ -159,13 +155,12 @@ Status SocketListener::open_unix() {
 
 Result<std::unique_ptr<Listener>> SocketListener::open(const Address& address, const Liveness& liveness) {
   std::unique_ptr<SocketListener> listener(new SocketListener(address, liveness));
-  listener->wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!listener->wake_) return fail_os("eventfd");
   TRY_IN("listen on " + format_address(address),
          address.kind == Address::Kind::kTcp ? listener->open_tcp() : listener->open_unix());
   listener->both_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!listener->both_) return fail_os("epoll");
-  for (const int one : {listener->socket_.get(), listener->wake_.get()}) {
+  for (const int one : {listener->socket_.get(), listener->wake_.descriptor()}) {
     epoll_event readable{.events = EPOLLIN, .data = {}};
     if (::epoll_ctl(listener->both_.get(), EPOLL_CTL_ADD, one, &readable) != 0) return fail_os("epoll");
   }
@@ -179,8 +174,8 @@ Result<bool> SocketListener::wait(std::optional<std::chrono::steady_clock::time_
     if (left.count() <= 0) return fail(ErrorKind::kTimedOut, format_address(address_) + ": nobody connected in time");
     ms = static_cast<int>(std::min<std::int64_t>(left.count(), INT_MAX));
   }
-  std::array<pollfd, 2> waiting{
-      {{.fd = socket_.get(), .events = POLLIN, .revents = 0}, {.fd = wake_.get(), .events = POLLIN, .revents = 0}}};
+  std::array<pollfd, 2> waiting{{{.fd = socket_.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = wake_.descriptor(), .events = POLLIN, .revents = 0}}};
   const int ready = ::poll(waiting.data(), waiting.size(), ms);
   if (ready < 0 && errno != EINTR) return fail_os("wait for a connection");
   if (ready > 0 && waiting[1].revents != 0) {
@@ -233,7 +228,8 @@ Result<std::unique_ptr<Channel>> SocketListener::accept(Duration timeout) {
   std::optional<std::chrono::steady_clock::time_point> deadline;
   if (timeout > Duration::zero()) deadline = std::chrono::steady_clock::now() + timeout;
   for (;;) {
-    if (!TRY(wait(deadline))) continue;
+    const bool ready = TRY(wait(deadline));
+    if (!ready) continue;
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
     UniqueFd taken(::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));

@@ -147,7 +147,8 @@ class Recovery {
 
   /// True if nothing of a dead engine's settings is left.
   Result<bool> put_settings_back() {
-    if (!TRY(qemu::at_rest(*vm_.qmp))) {
+    const bool rests = TRY(qemu::at_rest(*vm_.qmp));
+    if (!rests) {
       on_note_(
           "a migration of this VM is under way that this godwit has not begun: what a godwit that died set in QEMU is "
           "put "
@@ -159,8 +160,9 @@ class Recovery {
       TRY_IN("put QEMU's migration settings back", qemu::restore_settings(*vm_.qmp, settings));
       journal_.settings_put_back();
       on_note_("QEMU's migration settings have been put back as they were before that godwit changed them.");
-    } else if (TRY(qemu::turn_off_ignore_shared(*vm_.qmp))) {
-      on_note_(kIgnoreSharedText);
+    } else {
+      const bool was_on = TRY(qemu::turn_off_ignore_shared(*vm_.qmp));
+      if (was_on) on_note_(kIgnoreSharedText);
     }
     if (changed_) vm_.inspection = TRY(qemu::inspect(*vm_.qmp, *vm_.process));
     return true;
@@ -177,8 +179,10 @@ class Recovery {
 Result<LeftBehind> recover_if_left_behind(qemu::QemuVm& vm, const std::string& state_folder,
                                           const std::function<void(std::string_view)>& on_note) {
   const VmProcess process{vm.process->pid(), vm.process->start_time()};
-  if (TRY(Journal::peek(state_folder, process)) == State::kNone && !TRY(qemu::ignores_shared(*vm.qmp))) {
-    return LeftBehind::kNothing;
+  const State left = TRY(Journal::peek(state_folder, process));
+  if (left == State::kNone) {
+    const bool ignores_shared = TRY(qemu::ignores_shared(*vm.qmp));
+    if (!ignores_shared) return LeftBehind::kNothing;
   }
   // Held from here on: no engine can begin its work in between.
   auto journal = TRY(Journal::open(state_folder, process));

@@ -7,8 +7,7 @@
 
 #include "base/random.h"
 #include "base/units.h"
-#include "tracking/linux_free_pages.h"
-#include "tracking/tracking_trial.h"
+#include "linux_guest/linux_free_pages.h"
 #include "tracking/uffd_tracker.h"
 #include "tracking/virtqueues.h"
 #include "vmm/qemu/descriptor_lender.h"

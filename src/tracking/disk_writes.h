@@ -5,20 +5,12 @@
 // with the next harvest.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <span>
 #include <vector>
 
 #include "base/result.h"
-#include "memory/page.h"
+#include "memory/page_list.h"
 
 namespace godwit {
-
-struct PagesOfChunk {
-  ChunkIndex chunk;
-  PageWord pages = 0;
-};
 
 /// Finds pages that device requests in flight may still write.
 class DiskWrites {

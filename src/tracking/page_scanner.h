@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "attach/remote_process.h"
+#include "base/kernel_abi.h"
 #include "base/unique_fd.h"
-#include "memory/pagemap_scan.h"
 
 namespace godwit {
 

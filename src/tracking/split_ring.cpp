@@ -30,7 +30,8 @@ struct UsedElement {
 
 template <typename T>
 Status read_array(const GuestPhysical& memory, std::uint64_t address, std::span<T> out) {
-  if (TRY(memory.read(address, std::as_writable_bytes(out)))) return {};
+  const bool in_ram = TRY(memory.read(address, std::as_writable_bytes(out)));
+  if (in_ram) return {};
   return fail(ErrorKind::kHypervisor, fmt::format("a virtqueue at {:#x} does not lie in RAM", address));
 }
 
@@ -79,7 +80,8 @@ Result<std::vector<bool>> heads_in_flight(const GuestPhysical& memory, const Vir
   RingSnapshot rings;
   // Completions first: if no more has been submitted later than was completed earlier, then nothing was in flight.
   rings.used_index = TRY(read_index(memory, queue.used));
-  if (TRY(read_index(memory, queue.available)) == rings.used_index) return std::vector<bool>{};
+  const std::uint16_t submitted = TRY(read_index(memory, queue.available));
+  if (submitted == rings.used_index) return std::vector<bool>{};
   std::vector<UsedElement> used(queue.size);
   TRY(read_array(memory, queue.used + kRingAt, std::span(used)));
   for (const UsedElement& element : used) rings.used.push_back(element.head);

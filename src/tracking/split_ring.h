@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "tracking/guest_physical.h"
+#include "memory/guest_physical.h"
+#include "tracking/virtqueues.h"
 
 namespace godwit {
 

@@ -12,10 +12,10 @@
 //   - the data has landed: so it did before p, and the lane that reads after the post reads it; or
 //   - the request is in flight: the look names it, and the next harvest posts the page again. The same two cases then
 //     hold for the next harvest's look, and so on, until the data lands.
-// So the look must come after the scan (a request submitted between the two is pinned anew, and the next scan finds
+// So the look must come after the scan (a request submitted between the two is pinned again, and the next scan finds
 // it) and before the post (else a landing between post and look would be in neither). At the last harvest the guest
-// stands and nothing is in flight, so nothing is deferred. start() looks too: a request that was submitted before the
-// first arming is reported by no scan at all, and may land after a lane has read the page for the first time.
+// is paused and nothing is in flight, so nothing is deferred. start() looks too: a request that was submitted before
+// the first arming is reported by no scan at all, and may land after a lane has read the page for the first time.
 #include "tracking/uffd_tracker.h"
 
 #include <fmt/format.h>
@@ -23,7 +23,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "tracking/page_list.h"
+#include "base/units.h"
+#include "memory/page_list.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
 
@@ -256,6 +257,19 @@ Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& pro
   }
   TRY(check_write_protection());
   return std::make_unique<UffdTracker>(process, std::move(ranges), std::move(disk_writes), clock, helpers);
+}
+
+Status try_tracking(const RemoteProcess& process, std::uint64_t address, std::uint64_t page_size,
+                    DescriptorLender* lender) {
+  PageScanner scanner = TRY(PageScanner::open(process));
+  WriteProtection protection = TRY(WriteProtection::create(process, lender));
+  Status status = protection.cover(address, page_size);
+  if (status) status = scanner.arm(address, page_size);
+  if (status || status.error().kind == ErrorKind::kPeerLost || status.error().kind == ErrorKind::kRefused) {
+    return status;
+  }
+  return fail(ErrorKind::kUnsupported, fmt::format("this kernel cannot track what is written in pages of {} ({})",
+                                                   format_size(page_size), status.error().message));
 }
 
 }  // namespace godwit

@@ -34,4 +34,12 @@ Result<std::unique_ptr<DirtyTracker>> make_uffd_tracker(const RemoteProcess& pro
                                                         std::unique_ptr<DiskWrites> disk_writes, const Clock& clock,
                                                         const TrackerHelpers& helpers = {});
 
+/// Whether this kernel can track memory in pages of a size: of memory that is there, tracks the page of `page_size`
+/// bytes at `address` in the process for an instant; its contents stay as they are. kUnsupported if it cannot be armed.
+/// `lender` may be null.
+///
+/// KERNEL: PAGEMAP_SCAN arms huge pages of 2 MiB, but of 1 GiB only from mid-2026 on. No feature bit tells.
+Status try_tracking(const RemoteProcess& process, std::uint64_t address, std::uint64_t page_size,
+                    DescriptorLender* lender);
+
 }  // namespace godwit

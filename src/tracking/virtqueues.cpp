@@ -13,8 +13,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "tracking/guest_physical.h"
-#include "tracking/page_list.h"
+#include "memory/guest_physical.h"
+#include "memory/page_list.h"
 #include "tracking/split_ring.h"
 
 namespace godwit {
@@ -138,15 +138,17 @@ class VirtqueueReader final : public DiskWrites {
     const std::size_t count = reference.length / sizeof(Descriptor);
     std::vector<Descriptor> table(std::min(count, kMaxChain));
     buffers.spend(table.size());
-    if (!TRY(memory_.read(reference.address, std::as_writable_bytes(std::span(table))))) return {};  // not in RAM
+    const bool in_ram = TRY(memory_.read(reference.address, std::as_writable_bytes(std::span(table))));
+    if (!in_ram) return {};
     std::size_t at = 0;
     for (std::size_t steps = 0; steps < kMaxChain && at < count && !buffers.everything(); ++steps) {
       Descriptor descriptor;
       if (at < table.size()) {
         descriptor = table[at];
-      } else if (!TRY(memory_.read(reference.address + at * sizeof(Descriptor),
-                                   std::as_writable_bytes(std::span(&descriptor, 1))))) {
-        return {};
+      } else {
+        const bool more_in_ram = TRY(memory_.read(reference.address + at * sizeof(Descriptor),
+                                                  std::as_writable_bytes(std::span(&descriptor, 1))));
+        if (!more_in_ram) return {};
       }
       buffers.add(descriptor);
       if ((descriptor.flags & kDescriptorNext) == 0) break;

@@ -1,10 +1,11 @@
 // Finds the buffers of disk requests in flight by reading the guest's virtqueues (split rings).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
-#include "memory/guest_memory.h"
+#include "memory/guest_physical.h"
 #include "tracking/disk_writes.h"
 
 namespace godwit {
@@ -17,15 +18,7 @@ struct Virtqueue {
   std::uint16_t size = 0;
 };
 
-/// A stretch of guest-physical addresses that is RAM.
-struct PhysicalRange {
-  std::uint64_t address = 0;  ///< guest-physical
-  std::uint64_t length = 0;
-  std::size_t block = 0;     ///< index into RamLayout::blocks()
-  std::uint64_t offset = 0;  ///< of the range in the block
-};
-
-/// `queues` is asked anew at each call: a guest may reset a device or bring up another queue at any time. The callback
+/// `queues` is asked again at each call: a guest may reset a device or bring up another queue at any time. The callback
 /// gives kHypervisor if it cannot tell.
 using ListVirtqueues = std::function<Result<std::vector<Virtqueue>>()>;
 std::unique_ptr<DiskWrites> read_virtqueues(const GuestMemory& memory, std::vector<PhysicalRange> ranges,

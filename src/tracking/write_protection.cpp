@@ -11,18 +11,17 @@
 #include <thread>
 
 #include "base/clock.h"
-#include "memory/pagemap_scan.h"
-#include "tracking/userfaultfd_features.h"
+#include "base/kernel_abi.h"
 
 namespace godwit {
 namespace {
 
-constexpr std::uint64_t kNeeded = kWriteProtectShared | kWriteProtectUnpopulated | kWriteProtectAsync;
 // What an engine that died left behind is released at some 15 GiB a second (releaser.h).
 constexpr Duration kReleasePatience = std::chrono::seconds(100);
 constexpr Duration kBetweenTries = std::chrono::milliseconds(20);
+
 Status check_features() {
-  constexpr int kUserModeOnly = 1;  // always allowed, and enough to ask
+  // The restricted kind is always allowed, and enough to ask.
   const UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly)));
   if (!fd) return fail(ErrorKind::kUnsupported, "the kernel has no userfaultfd (Linux 5.11 or newer)", errno);
   uffdio_api api{};
@@ -70,7 +69,7 @@ Result<WriteProtection> WriteProtection::create(const RemoteProcess& process, De
   auto made = TRY(create_remote_userfaultfd(process, lender));
   uffdio_api api{};
   api.api = UFFD_API;
-  api.features = kNeeded;
+  api.features = kTrackingFeatures;
   if (::ioctl(made.fd.get(), UFFDIO_API, &api) != 0) return fail_os("UFFDIO_API");
   return WriteProtection(std::move(made.fd));
 }

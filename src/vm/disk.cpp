@@ -94,7 +94,7 @@ void compare_layers(DiskFit& out, const Disk& a, const Disk& b, bool same_host,
                     const std::vector<SampleMatch>& matches) {
   if (!a.layers_told || !b.layers_told) return;
   if (a.layers.size() != b.layers.size()) {
-    out.refusals.push_back(fmt::format("{} stands on {} backing images at the source ({}), on {} at the sink ({}){}",
+    out.refusals.push_back(fmt::format("{} has {} backing images at the source ({}), on {} at the sink ({}){}",
                                        describe_disk(a), a.layers.size(), names_of(a.layers), b.layers.size(),
                                        names_of(b.layers), kOverride));
     return;

@@ -1,4 +1,4 @@
-// A disk of a VM as a value: what the guest is given, and what it stands on, as far as that can be told apart from
+// A disk of a VM as a value: what the guest is given, and what is under it, as far as that can be told apart from
 // another thing that looks alike.
 #pragma once
 
@@ -46,7 +46,7 @@ struct Disk {
   bool no_flush = false;             ///< cache.no-flush
   bool silent = false;               ///< its storage did not answer in time: the file was not looked at
   bool layers_told = false;          ///< an older side does not tell of `layers`
-  /// The images under an overlay, from the one that it stands on to the base: `format`, `file`, `size` and what the
+  /// The images under an overlay, from the one right under it to the base: `format`, `file`, `size` and what the
   /// file is; always read-only, and without layers of their own.
   std::vector<Disk> layers;
   bool operator==(const Disk&) const = default;

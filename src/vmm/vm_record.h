@@ -21,7 +21,7 @@ class VmRecord {
   virtual Status keep_settings(std::string_view settings) = 0;
   /// They are all as they were.
   virtual void settings_put_back() noexcept = 0;
-  /// The guest has been seen to stand, by this engine's doing. `mark` has no line breaks and tells this stop from any
+  /// The guest has been seen paused, by this engine's doing. `mark` has no line breaks and tells this stop from any
   /// that others make; a later mark of the same stop, which tells it better, replaces it.
   virtual Status guest_stands(std::string_view mark) = 0;
 };

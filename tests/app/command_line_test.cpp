@@ -10,7 +10,7 @@
 #include "app/exit_code.h"
 #include "app/version.h"
 
-namespace godwit {
+namespace godwit::command_line_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -265,4 +265,4 @@ TEST(ExitCode, TellsTheOutcomesApart) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::command_line_test

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <vector>
 
-namespace godwit {
+namespace godwit::error_text_test {
 namespace {
 
 std::vector<ErrorKind> all_kinds() {
@@ -169,8 +169,7 @@ TEST(ErrorText, ClaimsNoSourceWhereNoneHasConnected) {
 
 TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
   const std::string text = describe_failed_probe(Error{ErrorKind::kNotFound, "no monitor", 0});
-  EXPECT_EQ(text,
-            "Could not look at the VM: no monitor.\nNo VM was moved.\nFix what is named above, and probe again.");
+  EXPECT_EQ(text, "Could not look at the VM: no monitor.\nNo VM was moved.\nFix what is named above, and probe again.");
 }
 
 TEST(ErrorDocument, ListsEveryStateAndAdvice) {
@@ -194,4 +193,4 @@ TEST(ErrorDocument, ListsEveryStateAndAdvice) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::error_text_test

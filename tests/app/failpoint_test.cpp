@@ -4,7 +4,7 @@
 
 #include <csignal>
 
-namespace godwit {
+namespace godwit::failpoint_test {
 namespace {
 
 TEST(Failpoint, TakesSeveralSeparatedByCommas) {
@@ -48,4 +48,4 @@ TEST(Failpoint, AnythingElseThanKillOrStopIsAnError) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::failpoint_test

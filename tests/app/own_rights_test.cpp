@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::own_rights_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -42,4 +42,4 @@ TEST(OwnRights, TextsThatSayNothingAccuseNobody) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::own_rights_test

@@ -9,7 +9,7 @@
 #include "app/probe_text.h"
 #include "base/units.h"
 
-namespace godwit {
+namespace godwit::probe_test {
 namespace {
 
 HostProfile able_host() {
@@ -222,4 +222,4 @@ TEST(ProbeJson, HasNoVmWhereNoneWasAskedFor) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::probe_test

@@ -9,7 +9,7 @@
 
 #include "tests/support/fake_migration.h"
 
-namespace godwit {
+namespace godwit::progress_printer_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -123,4 +123,4 @@ TEST(ProgressPrinter, PrintsEveryPhaseAndOfEachTheLatest) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::progress_printer_test

@@ -8,7 +8,7 @@
 
 #include "base/units.h"
 
-namespace godwit {
+namespace godwit::progress_text_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -165,4 +165,4 @@ TEST(ProgressJson, HasNullForWhatCannotBeTold) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::progress_text_test

@@ -9,7 +9,7 @@
 #include "base/units.h"
 #include "tests/support/manual_clock.h"
 
-namespace godwit {
+namespace godwit::progress_view_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -182,4 +182,4 @@ TEST(ProgressView, StaysSilentWhenAskedTo) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::progress_view_test

@@ -10,7 +10,7 @@
 #include "app/report_text.h"
 #include "base/units.h"
 
-namespace godwit {
+namespace godwit::report_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -224,4 +224,4 @@ TEST(ReportFile, ReplacesWhatWasThere) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::report_test

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-namespace godwit {
+namespace godwit::say_test {
 namespace {
 
 TEST(Say, AFullDiskIsNoReasonToEnd) {
@@ -27,4 +27,4 @@ TEST(Say, WritesAllOfIt) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::say_test

@@ -11,7 +11,7 @@
 #include <string>
 #include <thread>
 
-namespace godwit {
+namespace godwit::stop_signals_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -64,4 +64,4 @@ TEST(StopSignals, AReaderThatGoesAwayDoesNotKillIt) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::stop_signals_test

@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "tests/attach/forked_process.h"
-#include "tests/attach/register_probe.h"
+#include "tests/attach/register_trial.h"
 
 namespace godwit::testing {
 
@@ -65,50 +65,50 @@ class CallTarget {
 
  private:
   /// The system call of the pastime. Each ends by itself, by timeout or by data that another thread sends.
-  static RegisterProbe probe_of(Pastime pastime, int read_end, int epoll, std::uint32_t* word, timespec* time) {
-    RegisterProbe probe;
+  static RegisterTrial trial_of(Pastime pastime, int read_end, int epoll, std::uint32_t* word, timespec* time) {
+    RegisterTrial trial;
     const auto at = [](const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); };
     *time = {0, 3'000'000};
     static char buffer[16];
     static epoll_event event;
     switch (pastime) {
       case Pastime::kSpin:
-        probe.number = -1;
-        probe.spins = 1'000'000;
+        trial.number = -1;
+        trial.spins = 1'000'000;
         break;
       case Pastime::kPpoll:
-        probe.number = SYS_ppoll;
-        probe.arguments[2] = at(time);
+        trial.number = SYS_ppoll;
+        trial.arguments[2] = at(time);
         break;
       case Pastime::kPoll:
-        probe.number = SYS_poll;
-        probe.arguments[2] = 3;
+        trial.number = SYS_poll;
+        trial.arguments[2] = 3;
         break;
       case Pastime::kFutex:
-        probe.number = SYS_futex;
-        probe.arguments[0] = at(word);
-        probe.arguments[1] = FUTEX_WAIT_PRIVATE;
-        probe.arguments[3] = at(time);
+        trial.number = SYS_futex;
+        trial.arguments[0] = at(word);
+        trial.arguments[1] = FUTEX_WAIT_PRIVATE;
+        trial.arguments[3] = at(time);
         break;
       case Pastime::kNanosleep:
-        probe.number = SYS_nanosleep;
-        probe.arguments[0] = at(time);
+        trial.number = SYS_nanosleep;
+        trial.arguments[0] = at(time);
         break;
       case Pastime::kRead:
-        probe.number = SYS_read;
-        probe.arguments[0] = static_cast<std::uint64_t>(read_end);
-        probe.arguments[1] = at(buffer);
-        probe.arguments[2] = 1;
+        trial.number = SYS_read;
+        trial.arguments[0] = static_cast<std::uint64_t>(read_end);
+        trial.arguments[1] = at(buffer);
+        trial.arguments[2] = 1;
         break;
       case Pastime::kEpollWait:
-        probe.number = SYS_epoll_wait;
-        probe.arguments[0] = static_cast<std::uint64_t>(epoll);
-        probe.arguments[1] = at(&event);
-        probe.arguments[2] = 1;
-        probe.arguments[3] = 3;
+        trial.number = SYS_epoll_wait;
+        trial.arguments[0] = static_cast<std::uint64_t>(epoll);
+        trial.arguments[1] = at(&event);
+        trial.arguments[2] = 1;
+        trial.arguments[3] = 3;
         break;
     }
-    return probe;
+    return trial;
   }
 
   static bool expected(Pastime pastime, std::int64_t returned) {
@@ -144,12 +144,12 @@ class CallTarget {
     company.detach();
     std::uint32_t word = 0;
     timespec time{};
-    RegisterProbe probe = probe_of(pastime, pipe_ends[0], epoll, &word, &time);
+    RegisterTrial trial = trial_of(pastime, pipe_ends[0], epoll, &word, &time);
     for (unsigned round = 0;; ++round) {
       time = {0, 3'000'000};
-      if (const char* what = disturbed_by(probe, round)) state_->disturbed = what;
-      if (!expected(pastime, probe.returned)) state_->strange_return = probe.returned;
-      if (probe.returned == -EINTR) ++state_->interrupted;
+      if (const char* what = disturbed_by(trial, round)) state_->disturbed = what;
+      if (!expected(pastime, trial.returned)) state_->strange_return = trial.returned;
+      if (trial.returned == -EINTR) ++state_->interrupted;
       ::sigprocmask(SIG_SETMASK, nullptr, &seen);
       if (!sigismember(&seen, SIGUSR2) || !sigismember(&seen, SIGRTMIN + 3) || sigismember(&seen, SIGUSR1)) {
         state_->disturbed = "the signal mask";

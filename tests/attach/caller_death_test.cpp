@@ -3,11 +3,11 @@
 
 #include <random>
 
-#include "attach/proc_files.h"
 #include "attach/remote_call.h"
+#include "base/small_files.h"
 #include "tests/attach/call_target.h"
 
-namespace godwit {
+namespace godwit::caller_death_test {
 namespace {
 
 using testing::CallTarget;
@@ -110,4 +110,4 @@ TEST(CallerDeathDuringStop, LeavesAStoppedProcessStopped) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::caller_death_test

@@ -14,9 +14,10 @@
 
 #include "attach/proc_files.h"
 #include "attach/remote_userfaultfd.h"
+#include "base/small_files.h"
 #include "tests/attach/call_target.h"
 
-namespace godwit {
+namespace godwit::remote_process_test {
 namespace {
 
 using testing::eventually;
@@ -53,12 +54,6 @@ TEST(ParseMapping, RefusesWhatIsNone) {
   }
   EXPECT_FALSE(parse_mapping("2000-1000 rw-s 00001000 00:1a 4711"));
   EXPECT_FALSE(parse_mapping("99999999999999999-999999999999999999 rw-s 00001000 00:1a 4711"));
-}
-
-TEST(ReadWholeFile, StopsAtItsLimit) {
-  const auto text = read_whole_file("/proc/self/maps", 100);
-  ASSERT_FALSE(text);
-  EXPECT_EQ(text.error().kind, ErrorKind::kUnsupported);
 }
 
 struct Shared {
@@ -248,4 +243,4 @@ TEST(RemoteUserfaultfd, ContentsItselfWithUserModeOnly) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::remote_process_test

@@ -5,7 +5,7 @@
 
 #include "tests/attach/call_target.h"
 
-namespace godwit {
+namespace godwit::remote_syscall_test {
 namespace {
 
 using testing::CallTarget;
@@ -91,4 +91,4 @@ TEST(RemoteSyscallResult, SaysThatTheProcessIsTracedAlready) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::remote_syscall_test

@@ -8,7 +8,7 @@
 #include "attach/remote_process.h"
 #include "tests/attach/call_target.h"
 
-namespace godwit {
+namespace godwit::remote_syscall_wait_test {
 namespace {
 
 using testing::CallTarget;
@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(Pastimes, RemoteSyscallTimeout,
                          [](const auto& param) { return testing::name_of(param.param); });
 
 /// Sleeps once while it is disturbed, and once in another thread while it is not. It is disturbed during the last part
-/// of its sleep only: a timeout that began anew would end late by half.
+/// of its sleep only: a timeout that began again would end late by half.
 void sleep_disturbed(Pastime kind, Sleeps& sleeps) {
   ForkedProcess target([&] {
     std::thread control([&] {
@@ -83,7 +83,7 @@ void sleep_disturbed(Pastime kind, Sleeps& sleeps) {
 }
 
 TEST_P(RemoteSyscallTimeout, EndsWithAnUndisturbedOne) {
-  // A busy machine may wake one of the two late; a timeout that begins anew with each call is late every time.
+  // A busy machine may wake one of the two late; a timeout that begins again with each call is late every time.
   bool as_long = false;
   for (int attempt = 0; attempt < 10 && !as_long && !HasFailure(); ++attempt) {
     SharedWithChildren<Sleeps> sleeps;
@@ -191,4 +191,4 @@ TEST(RemoteSyscallStack, IsNeverACoroutines) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::remote_syscall_wait_test

@@ -7,12 +7,11 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include "attach/proc_files.h"
 #include "attach/remote_userfaultfd.h"
 #include "attach/seccomp_filter.h"
 #include "tests/attach/call_target.h"
 
-namespace godwit {
+namespace godwit::seccomp_test {
 namespace {
 
 using testing::eventually;
@@ -255,4 +254,4 @@ TEST_F(Confined, ACallerWhoCannotReadFiltersCallsNothing) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::seccomp_test

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace godwit {
+namespace godwit::sigframe_test {
 namespace {
 
 user_regs_struct interrupted_call(std::int64_t code) {
@@ -96,4 +96,4 @@ TEST(BuildSignalFrame, RefusesWhatItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::sigframe_test

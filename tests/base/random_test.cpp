@@ -8,7 +8,7 @@
 #include <csignal>
 #include <vector>
 
-namespace godwit {
+namespace godwit::random_test {
 namespace {
 
 /// Whether each stretch of 32 bytes, the last included, has been written to. Random bytes are 32 zeros never.
@@ -82,4 +82,4 @@ TEST(FillWithRandom, FillsNothingIfAskedForNothing) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::random_test

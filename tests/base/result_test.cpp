@@ -6,7 +6,7 @@
 #include <memory>
 #include <set>
 
-namespace godwit {
+namespace godwit::result_test {
 namespace {
 
 TEST(ErrorKind, EveryKindHasANameOfItsOwn) {
@@ -70,4 +70,4 @@ TEST(Try, PassesValuesOnAndReturnsErrorsWithTheirContext) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::result_test

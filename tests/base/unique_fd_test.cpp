@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::unique_fd_test {
 namespace {
 
 bool is_open(int fd) {
@@ -49,4 +49,4 @@ TEST(UniqueFd, ReleaseLeavesItOpen) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::unique_fd_test

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace godwit {
+namespace godwit::units_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -83,14 +83,14 @@ TEST(ParseUnits, RefusesBadTextsAndSaysWhatWouldDo) {
   expect_refused(parse_duration("1.2.3s"), "1.2.3s", "unknown", "50ms");
   expect_refused(parse_duration("."), ".", "does not begin with a number", "50ms");
   expect_refused(parse_duration("5ms "), "5ms ", "unknown", "50ms");
-  expect_refused(parse_duration("1.5ns"), "1.5ns", "no whole number of nanoseconds", "50ms");
+  expect_refused(parse_duration("1.5ns"), "1.5ns", "not a whole number of nanoseconds", "50ms");
   expect_refused(parse_duration("0.0001us"), "0.0001us", "less than one", "50ms");
   expect_refused(parse_bit_rate("100Mb"), "100Mb", "ambiguous", "100Mbit");
   expect_refused(parse_bit_rate("100M"), "100M", "ambiguous", "100Mbit");
   expect_refused(parse_bit_rate("100"), "100", "unit is missing", "100Mbit");
   expect_refused(parse_bit_rate("1Gbit/min"), "1Gbit/min", "unknown", "100Mbit");
   expect_refused(parse_size("512M"), "512M", "ambiguous", "512MiB");
-  expect_refused(parse_size("1.5"), "1.5", "no whole number of bytes", "512MiB");
+  expect_refused(parse_size("1.5"), "1.5", "not a whole number of bytes", "512MiB");
   expect_refused(parse_size("1Gbit"), "1Gbit", "unknown", "512MiB");
 }
 
@@ -178,4 +178,4 @@ TEST(FormatUnits, CanBeReadBack) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::units_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::codec_test {
 namespace {
 
 TEST(Codec, ReadsAndWritesItsNames) {
@@ -72,4 +72,4 @@ TEST(Codec, RefusesWhatItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::codec_test

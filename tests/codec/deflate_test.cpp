@@ -8,7 +8,7 @@
 #include "codec/codec.h"
 #include "tests/codec/blocks.h"
 
-namespace godwit {
+namespace godwit::deflate_test {
 namespace {
 
 using testing::Buffer;
@@ -170,4 +170,4 @@ TEST(Deflate, RefusesOtherWrappers) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::deflate_test

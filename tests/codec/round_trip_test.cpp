@@ -6,7 +6,7 @@
 #include "codec/codec.h"
 #include "tests/codec/blocks.h"
 
-namespace godwit {
+namespace godwit::round_trip_test {
 namespace {
 
 using testing::Buffer;
@@ -258,4 +258,4 @@ TEST(ZstdDecoder, TakesOneOrdinaryFrameOnly) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::round_trip_test

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace godwit {
+namespace godwit::autopilot_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -295,4 +295,4 @@ TEST(Autopilot, AFastGuestWithASmallWorkingSetIsMoved) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::autopilot_test

@@ -9,7 +9,7 @@
 
 #include "memory/page.h"
 
-namespace godwit {
+namespace godwit::block_sample_test {
 namespace {
 
 std::vector<std::byte> random_block(std::size_t size) {
@@ -50,4 +50,4 @@ TEST(SampledEntropy, SaysNothingOfWhatIsTooSmall) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::block_sample_test

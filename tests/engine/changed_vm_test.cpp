@@ -6,7 +6,7 @@
 
 #include "tests/support/fake_migration.h"
 
-namespace godwit {
+namespace godwit::changed_vm_test {
 namespace {
 
 const Error kChanged{ErrorKind::kRefused, "this VM has been changed since the move began: a disk"};
@@ -90,4 +90,4 @@ TEST_F(ChangedVm, IsAskedForBeforeAndAfterTheStop) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::changed_vm_test

@@ -105,12 +105,14 @@ class CutConnections : public ::testing::Test {
     auto sent = std::async(std::launch::async, [&] {
       auto journal = Journal::open(folder, kVm).value();
       EXPECT_TRUE(journal.begin());
+      SoftwareEncoders encoders;
       return run_source(
           {.vm = source,
            .tracker = source,
            .journal = journal,
            .clock = clock,
            .kernels = best_kernels({}),
+           .encoders = encoders,
            .hash_key = testing::kHashKey,
            .connect = [&] { return net.connect(); },
            .goals = {.lanes = lanes, .codec = CodecChoice{CodecId::kRaw, 0}, .max_downtime = 500ms, .timeout = 60s},

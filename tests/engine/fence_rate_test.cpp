@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::fence_rate_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -75,4 +75,4 @@ TEST(FenceRate, IsNeverLessThanWhatCameThrough) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::fence_rate_test

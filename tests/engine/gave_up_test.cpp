@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::gave_up_test {
 namespace {
 
 TEST(WhyTheSinkGaveUp, IsOfTheKindThatItNames) {
@@ -21,4 +21,4 @@ TEST(WhyTheSinkGaveUp, IsARefusalWhereItNamesNoKindThatIsKnown) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::gave_up_test

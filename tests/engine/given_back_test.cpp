@@ -12,7 +12,7 @@
 #include "tests/support/hash_key.h"
 #include "tests/support/plain_memory.h"
 
-namespace godwit {
+namespace godwit::given_back_test {
 namespace {
 
 using testing::PlainMemory;
@@ -97,4 +97,4 @@ INSTANTIATE_TEST_SUITE_P(By, GivenBack, ::testing::Values(CodecId::kRaw, CodecId
                          [](const auto& tested) { return tested.param == CodecId::kRaw ? "Raw" : "Lz4"; });
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::given_back_test

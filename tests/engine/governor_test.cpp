@@ -13,7 +13,7 @@
 #include "bench/governor/lane_simulation.h"
 #include "engine/fence_rate.h"
 
-namespace godwit {
+namespace godwit::governor_test {
 namespace {
 
 using simulation::Block;
@@ -593,4 +593,4 @@ TEST(Governor, BeatsEveryFixedCodecInTheMiddle) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::governor_test

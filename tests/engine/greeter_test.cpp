@@ -11,7 +11,7 @@
 #include "tests/support/manual_clock.h"
 #include "wire/control.h"
 
-namespace godwit {
+namespace godwit::greeter_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -282,4 +282,4 @@ TEST_F(GreeterTest, WaitingEnds) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::greeter_test

@@ -10,7 +10,7 @@
 #include <fstream>
 #include <sstream>
 
-namespace godwit {
+namespace godwit::journal_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -262,4 +262,4 @@ TEST_F(JournalTest, HalfWrittenSettingsDoNotCount) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::journal_test

@@ -7,7 +7,7 @@
 #include "tests/support/guest_writes.h"
 #include "tests/support/lane_pair.h"
 
-namespace godwit {
+namespace godwit::lane_test {
 namespace {
 
 using testing::fill_at_random;
@@ -243,4 +243,4 @@ TEST_F(LaneBytes, WhileDevicesMayWriteThereEverythingComesWhole) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::lane_test

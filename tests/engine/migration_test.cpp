@@ -6,7 +6,7 @@
 #include "tests/support/fake_migration.h"
 #include "wire/control.h"
 
-namespace godwit {
+namespace godwit::migration_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -590,4 +590,4 @@ TEST_F(Migration, StrangersAreTurnedAwayAndDisturbNothing) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::migration_test

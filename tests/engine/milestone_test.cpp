@@ -4,7 +4,7 @@
 
 #include <set>
 
-namespace godwit {
+namespace godwit::milestone_test {
 namespace {
 
 TEST(Milestone, EachHasANameOfItsOwnThatLeadsBackToIt) {
@@ -26,4 +26,4 @@ TEST(Milestone, OtherNamesLeadNowhere) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::milestone_test

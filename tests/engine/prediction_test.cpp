@@ -8,7 +8,7 @@
 #include "net/rate_limit.h"
 #include "tests/support/fake_migration.h"
 
-namespace godwit {
+namespace godwit::prediction_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -177,4 +177,4 @@ TEST(PredictedPause, IsNeverShorterThanThatOfTheDevicesHoweverSlowTheLanesSeem) 
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::prediction_test

@@ -6,7 +6,7 @@
 
 #include "tests/support/fake_migration.h"
 
-namespace godwit {
+namespace godwit::quiesced_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -100,4 +100,4 @@ TEST_F(Quiesced, ArrivesWhole) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::quiesced_test

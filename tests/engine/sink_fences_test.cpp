@@ -8,7 +8,7 @@
 #include "wire/control.h"
 #include "wire/frame.h"
 
-namespace godwit {
+namespace godwit::sink_fences_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -158,4 +158,4 @@ TEST_F(SinkFences, ZeroIsNone) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::sink_fences_test

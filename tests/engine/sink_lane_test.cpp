@@ -10,7 +10,7 @@
 #include "host/host_profile.h"
 #include "tests/support/plain_memory.h"
 
-namespace godwit {
+namespace godwit::sink_lane_test {
 namespace {
 
 /// Sink lane 0 of 2, so the even chunks are its own.
@@ -175,4 +175,4 @@ TEST_F(SinkLaneRefuses, NothingOfWhatALaneMaySend) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::sink_lane_test

@@ -9,7 +9,7 @@
 #include "tests/support/manual_clock.h"
 #include "wire/control.h"
 
-namespace godwit {
+namespace godwit::sink_strangers_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -148,4 +148,4 @@ TEST_F(SinkStrangers, OneThatIsWelcomeAndThenSendsNoMapHasADeadline) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::sink_strangers_test

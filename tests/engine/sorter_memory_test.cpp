@@ -7,7 +7,7 @@
 #include "host/host_profile.h"
 #include "tests/support/hash_key.h"
 
-namespace godwit {
+namespace godwit::sorter_memory_test {
 namespace {
 
 TEST(SorterMemory, IsNoMoreThanTheGuestsPagesCanFill) {
@@ -33,4 +33,4 @@ TEST(SorterMemory, TheDefaultFitsIntoWhatAnEngineMayTake) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::sorter_memory_test

@@ -6,7 +6,7 @@
 
 #include "tests/support/fake_migration.h"
 
-namespace godwit {
+namespace godwit::stood_still_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -173,4 +173,4 @@ INSTANTIATE_TEST_SUITE_P(At, StoodStillAt, ::testing::Values(Milestone::kDevices
                          });
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::stood_still_test

@@ -4,7 +4,7 @@
 
 #include "tests/host/made_up_host.h"
 
-namespace godwit {
+namespace godwit::accelerators_test {
 namespace {
 
 using testing::MadeUpHost;
@@ -53,4 +53,4 @@ TEST(Accelerators, FindsNoneInAnEmptyTree) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::accelerators_test

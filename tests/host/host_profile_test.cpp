@@ -6,10 +6,10 @@
 #include <optional>
 
 #include "base/units.h"
-#include "host/cpus.h"
+#include "host/cpu.h"
 #include "tests/host/made_up_host.h"
 
-namespace godwit {
+namespace godwit::host_profile_test {
 namespace {
 
 using testing::MadeUpHost;
@@ -123,4 +123,4 @@ TEST(HostProfile, TakesAPretendedTypingSlipForTheOldestKernel) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::host_profile_test

@@ -10,11 +10,11 @@
 #include <array>
 #include <vector>
 
+#include "base/kernel_abi.h"
 #include "base/unique_fd.h"
-#include "host/kernel_abi.h"
 #include "tests/host/made_up_host.h"
 
-namespace godwit {
+namespace godwit::kernel_test {
 namespace {
 
 TEST(KernelRelease, ReadsTheTwoNumbersInFront) {
@@ -61,7 +61,7 @@ class TrackedPages {
   void track(const UniqueFd& userfaultfd) const {
     uffdio_api api{};
     api.api = UFFD_API;
-    api.features = abi::kUffdWpAsync | abi::kUffdWpUnpopulated | abi::kUffdWpHugetlbfsShmem;
+    api.features = kTrackingFeatures;
     ASSERT_EQ(::ioctl(userfaultfd.get(), UFFDIO_API, &api), 0);
     uffdio_register registration{};
     registration.range = {address(), kPages * page_};
@@ -74,16 +74,16 @@ class TrackedPages {
   /// Pages written since the last call.
   std::vector<std::size_t> harvest() const {
     const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-    std::array<abi::PagemapRegion, kPages> regions;
-    abi::PagemapScanArguments scan;
-    scan.flags = abi::kScanWpMatching | abi::kScanCheckWpAsync;
+    std::array<PagemapRegion, kPages> regions;
+    PagemapScan scan;
+    scan.flags = kScanWriteProtects | kScanChecksAsyncArmed;
     scan.start = address();
     scan.end = address() + kPages * page_;
     scan.regions = reinterpret_cast<std::uint64_t>(regions.data());
-    scan.region_count = regions.size();
-    scan.category_mask = abi::kPageIsWritten;
-    scan.return_mask = abi::kPageIsWritten;
-    const int found = ::ioctl(pagemap.get(), abi::kPagemapScan, &scan);
+    scan.regions_length = regions.size();
+    scan.required = kPageIsWritten;
+    scan.returned = kPageIsWritten;
+    const int found = ::ioctl(pagemap.get(), kPagemapScan, &scan);
     EXPECT_GE(found, 0);
     std::vector<std::size_t> pages;
     for (int i = 0; i < found; ++i) {
@@ -105,7 +105,7 @@ TEST(KernelProbe, DirtyTrackingWorksWhereItSaysSo) {
     GTEST_SKIP() << "this kernel has no PAGEMAP_SCAN or no asynchronous write-protect (Linux 6.7), or forbids them";
   }
   const UniqueFd userfaultfd(static_cast<int>(
-      ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | (features.uffd_kernel_faults ? 0 : abi::kUffdUserModeOnly))));
+      ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | (features.uffd_kernel_faults ? 0 : kUserModeOnly))));
   if (!userfaultfd) GTEST_SKIP() << "userfaultfd is only to be had through its device here";
   const TrackedPages pages;
   pages.track(userfaultfd);
@@ -119,4 +119,4 @@ TEST(KernelProbe, DirtyTrackingWorksWhereItSaysSo) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::kernel_test

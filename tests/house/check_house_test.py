@@ -54,6 +54,31 @@ class CheckHouse(unittest.TestCase):
             self.assertEqual(code, 0, output)
         self.assertEqual(len(list((self.root / "stamps").iterdir())), 2)
 
+    def test_words(self):
+        for text, instead in [
+            ("// While the guest stands, nothing changes.", "is paused"),
+            ('const char* a = "it stood there";', "is paused"),
+            ("/* First line.\n Then mend it. */", '"fix"'),
+            ("int a;  ///< tried in vain", "without success"),
+            ('fail("99999 is no port");', '"is not a"'),
+            ("// The file that the class lives in.", "is alive"),
+            ("// Begins ANEW.", '"again"'),
+            ("// This will not do.", "is not enough"),
+        ]:
+            self.write("src/base/words.cpp", "\n" + text + "\n")
+            self.expect_finding(f"src/base/words.cpp:{3 if 'mend' in text else 2}: ", "say ", instead)
+
+    def test_words_that_are_left_alone(self):
+        self.write("src/base/words.cpp", "struct Vm { bool stands(); int lived; };\nchar quote = '\"';\nint mend = 0;\n"
+                   "// The scan stands still; EFAULT stands for SIGBUS; there is no port; it is no longer so; he lives_on.\n")
+        self.write("src/wire/words.cpp", "// The guest stands: a folder that is not clean yet.\n")
+        code, output = self.run_checker()
+        self.assertEqual(code, 0, output)
+
+    def test_words_of_documents(self):
+        self.write("CONTRIBUTING.md", "# Title\n\nBegin anew.\n")
+        self.expect_finding('CONTRIBUTING.md:3: "anew"')
+
     def test_an_include_upwards(self):
         self.write("src/net/n.cpp", '\n#include "wire/w.h"\n')
         self.expect_finding("src/net/n.cpp:2:", "net may not include", "it may include base")

@@ -51,7 +51,7 @@ Result<Pair> start_pair(const QemuOptions& options);
 /// The sink as given.
 Result<Pair> start_pair(const QemuOptions& source, QemuOptions sink);
 
-/// QEMU's own migration by a Unix socket, up to "completed"; the sink has not run yet. The guest stands from the
+/// QEMU's own migration by a Unix socket, up to "completed"; the sink has not run yet. The guest is paused from the
 /// beginning: QEMU 7.2's migration of a running guest is not exact under TCG (it lost pages of the disk guest in half
 /// of the tries), and the harness is not there to test QEMU.
 Status migrate_by_qemu(Pair& pair);

@@ -1,6 +1,6 @@
 // Free pages of real Linux guests: those that are found are the guest's own free pages, and the guest does not miss
 // what they held.
-#include "tracking/linux_free_pages.h"
+#include "linux_guest/linux_free_pages.h"
 
 #include <algorithm>
 #include <array>
@@ -8,13 +8,13 @@
 #include <future>
 #include <random>
 
+#include "linux_guest/buddy_walk.h"
+#include "linux_guest/free_counts.h"
+#include "linux_guest/kernel_check.h"
+#include "linux_guest/note_search.h"
 #include "service/wiring.h"
 #include "tests/integration/fixture.h"
 #include "tests/support/linux_guest.h"
-#include "tracking/linux_guest/buddy_walk.h"
-#include "tracking/linux_guest/free_counts.h"
-#include "tracking/linux_guest/kernel_check.h"
-#include "tracking/linux_guest/note_search.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/vcpu_registers.h"
 
@@ -84,7 +84,7 @@ class Subject {
     return pages;
   }
 
-  /// All free pages of a guest that stands, also those that find() leaves out; and that its own zones count as many.
+  /// All free pages of a guest that is paused, also those that find() leaves out; and that its own zones count as many.
   Result<std::vector<PageWord>> walk() {
     using namespace linux_guest;
     const auto ranges = physical_ranges(vm.inspection);
@@ -168,12 +168,12 @@ void expect_exact(Subject& subject) {
   ASSERT_OK(expect_uniform(*subject.vm.memory, all, found));
   auto kept = found;
   subject.finder->keep_free(kept);
-  EXPECT_EQ(kept, found) << "the guest stands";
+  EXPECT_EQ(kept, found) << "the guest is paused";
   ASSERT_OK(subject.guest->qemu().go_on());
 }
 
-/// The guest does not notice what happens to its free pages: found while it stands, or while it runs and then looked at
-/// again, after it has had a moment to take and to free some.
+/// The guest does not notice what happens to its free pages: found while it is paused, or while it runs and then looked
+/// at again, after it has had a moment to take and to free some.
 void expect_unnoticed(Subject& subject, unsigned cycles, std::uint64_t at_least) {
   ASSERT_TRUE(subject.guest->ask("load pages 2000").has_value());
   ASSERT_TRUE(subject.guest->ask("free").has_value());

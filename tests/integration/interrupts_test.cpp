@@ -66,7 +66,7 @@ TEST_P(InterruptedSourceLate, RunsOnOrIsMoved) {
 
 INSTANTIATE_TEST_SUITE_P(At, InterruptedSourceLate, ::testing::Values("fenced", "devices-sent", "prepared"), name);
 
-/// While the guest stands and the sink has not answered: nothing can be in the signal's way.
+/// While the guest is paused and the sink has not answered: nothing can be in the signal's way.
 class InterruptedWhileTheSinkIsSilent : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(InterruptedWhileTheSinkIsSilent, RunsOn) {

@@ -1,4 +1,4 @@
-// The source's engine dies at each milestone before the commit: the guest runs on, or stands until the next Godwit
+// The source's engine dies at each milestone before the commit: the guest runs on, or is paused until the next Godwit
 // finds it and lets it run on. It never runs twice, and can be moved again.
 #include "tests/integration/scene.h"
 

@@ -1,4 +1,4 @@
-// The guest lives its own life while it is moved: it powers off, reboots, panics, suspends itself; its QEMU ends; an
+// The guest has a life of its own while it is moved: it powers off, reboots, panics, suspends itself; its QEMU ends; an
 // operator pauses it, or had paused it before. Each is noticed at once and told in words of its own.
 #include "tests/integration/kills.h"
 
@@ -114,7 +114,7 @@ TEST_P(LifeCycle, AGuestThatIsPausedAtTheHandOverStaysPaused) {
   EXPECT_EQ(scene_->source().status().value_or("?"), "paused");
 }
 
-/// The guest has been handed over whole: it lives on at the destination without the QEMU that it came from.
+/// The guest has been handed over whole: it runs on at the destination without the QEMU that it came from.
 TEST_P(LifeCycle, AGuestOutlivesItsQemuOnceItHasBeenHandedOver) {
   ASSIGN_OR_SKIP(scene, Scene::make(vm()));
   ASSERT_OK(scene->receive());

@@ -1,4 +1,5 @@
 // What the log of a real move says, and that a log which cannot be had is said before anything begins.
+#include <algorithm>
 #include <fstream>
 #include <vector>
 
@@ -39,7 +40,9 @@ GodwitOptions logging_to(const std::filesystem::path& path) {
 TEST(Log, TellsOfAMoveStepByStepOnBothSides) {
   ASSIGN_OR_FAIL(folder, TempFolder::make(std::filesystem::temp_directory_path()));
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
-  ASSERT_OK(scene->receive(logging_to(folder.path() / "sink.log")));
+  GodwitOptions receiving = logging_to(folder.path() / "sink.log");
+  receiving.arguments.insert(receiving.arguments.end(), {"--report", "@REPORT"});
+  ASSERT_OK(scene->receive(receiving));
   ASSERT_OK(scene->send(logging_to(folder.path() / "source.log")));
   ASSERT_OK(scene->expect_moved());
 
@@ -57,8 +60,19 @@ TEST(Log, TellsOfAMoveStepByStepOnBothSides) {
         << line;
   }
   EXPECT_GT(report.value("commit_to_resume_us", 0), 0) << report;
+  ASSIGN_OR_FAIL(received, scene->receiver().report());
+  EXPECT_EQ(received.value("id", ""), id) << received;
 
   const auto sink = lines_of(folder.path() / "sink.log");
+  for (const std::string event : {"milestone name=welcomed", "guest-started", "end outcome=done"}) {
+    EXPECT_TRUE(std::ranges::any_of(sink,
+                                    [&](const std::string& line) {
+                                      return line.find(" id=" + id + " ") != std::string::npos &&
+                                             line.find(" event=" + event) != std::string::npos;
+                                    }))
+        << event << "\n"
+        << text_of(sink);
+  }
   EXPECT_TRUE(
       in_order(sink, {"start program=", "listening at=tcp", "milestone name=greeted", "milestone name=committed",
                       "milestone name=resumed", "guest-started took_us=", "end outcome=done", "exit code=0"}))

@@ -231,7 +231,7 @@ TEST_P(MachineFit, OverlaysAreComparedDownToTheirBase) {
 }
 
 /// A server that is gone: whoever asks for a file there waits for ever. Both QEMUs have had theirs open before, and for
-/// reading only: one that may write is opened anew by QEMU itself when it gives the disk up, which is waited for.
+/// reading only: one that may write is opened again by QEMU itself when it gives the disk up, which is waited for.
 TEST_P(MachineFit, SilentStorageIsNamedAndRefusesNothing) {
   const auto with_guest = [&](bool incoming) {
     Machine machine;

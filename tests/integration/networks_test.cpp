@@ -164,7 +164,7 @@ TEST(SmallMtu, IsNamed) {
   EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
 }
 
-/// A link that is cut is no question of packets' sizes.
+/// A link that is cut is not a question of packets' sizes.
 TEST(SmallMtu, IsNotBlamedForALinkThatIsCut) {
   ASSIGN_OR_SKIP(lab, NetLab::make());
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));

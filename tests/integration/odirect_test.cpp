@@ -82,8 +82,8 @@ TEST_F(ODirect, NoLandingIsLost) {
   expect_exact(2);
 }
 
-/// With an AHCI disk beside it the requests in flight are not all readable: nobody looks at any, and the guest stands
-/// while pages are armed. What then must not get lost are the same landings.
+/// With an AHCI disk beside it the requests in flight are not all readable: nobody looks at any, and the guest is
+/// paused while pages are armed. What then must not get lost are the same landings.
 class ODirectQuiesced : public ODirect {
  protected:
   std::vector<std::string> ahci_disk() const {

@@ -83,7 +83,7 @@ TEST(PeerFails, LinkIsCutWhileCopying) {
   ASSERT_OK(scene->expect_source_runs({"destination", "nothing came|no answer|timed out|lost|dead"}));
 }
 
-/// The guest stands, and the link is gone before the last pages.
+/// The guest is paused, and the link is gone before the last pages.
 TEST(PeerFails, LinkIsCutWhileTheGuestStands) {
   ASSIGN_OR_SKIP(lab, NetLab::make(BitRate{1'000'000'000}));
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
@@ -175,7 +175,7 @@ TEST(SinkEngineKilledWhenResumed, GuestRunsThereOnly) {
 
 // ---- what is said on the wire
 
-/// A server that answers every connection with what is no Godwit's, and reads on until the other side goes.
+/// A server that answers every connection with what is not Godwit's, and reads on until the other side goes.
 class GarbageServer {
  public:
   GarbageServer() {

@@ -55,12 +55,12 @@ class Scene {
   /// The sender ends with 1 and says every one of `words` ("a|b": one of them), the guest runs and verifies at the
   /// source, the sink's does not, the receiver ends, nothing is left behind.
   Status expect_source_runs(const std::vector<std::string>& words);
-  /// The sender is dead (SIGKILL). `godwit probe` lets the guest run if it stood and says so; then as above. Gives
-  /// whether the guest stood.
+  /// The sender is dead (SIGKILL). `godwit probe` lets the guest run if it was paused and says so; then as above. Gives
+  /// whether the guest was paused.
   Result<bool> expect_probe_revives();
   /// `godwit receive` ends without success, or is waiting for the next source and ends when it is told to.
   Status expect_receiver_ends();
-  /// No guest runs at the sink: its QEMU is gone, or stands.
+  /// No guest runs at the sink: its QEMU is gone, or it is paused.
   Status expect_sink_does_not_run();
   /// The last report's number of this name is not 0: the move did what it was meant to put to the test.
   Status expect_some(const std::string& name);

@@ -72,7 +72,7 @@ TEST_P(SilentDestination, SendsNoFrameBeforeItRuns) {
   ASSERT_OK(scene->receive());
   ASSERT_OK(scene->send(failing_at("prepared", "stop")));
   ASSERT_OK(scene->sender().process().wait_until_stopped(seconds(60)));
-  // Loaded, and it stands: longer than QEMU's five announcements take.
+  // Loaded, and it is paused: longer than QEMU's five announcements take.
   nap(seconds(2) + milliseconds(500));
   EXPECT_EQ(scene->sink().status().value_or("?"), "paused");
   EXPECT_EQ(virtio.frames(), 0U);

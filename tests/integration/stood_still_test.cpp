@@ -5,7 +5,7 @@
 namespace godwit::testing {
 namespace {
 
-/// Longer than a heartbeat and some: what was heard before is no news any more.
+/// Longer than a heartbeat and some: what was heard before is not news any more.
 constexpr seconds kStandingStill{4};
 
 class StoodStill : public ::testing::TestWithParam<const char*> {};

@@ -35,7 +35,7 @@ TEST_P(WaitingQemu, ForQemusOwnMigrationIsRefusedAtTheStart) {
     QemuOptions options = options_;
     options.more = {"-S", "-incoming", uri};
     ASSIGN_OR_SKIP(qemu, TestQemu::start(options));
-    ASSERT_NO_FATAL_FAILURE(expect_refused(*qemu, {uri, "-incoming defer", "start it anew"}));
+    ASSERT_NO_FATAL_FAILURE(expect_refused(*qemu, {uri, "-incoming defer", "start it again"}));
   }
 }
 
@@ -61,8 +61,8 @@ TEST_P(WaitingQemu, ThatFailsToLoadSaysWhyInItsOwnWords) {
   ASSERT_OK(scene->expect_source_runs({"Unknown savevm section type"}));
   EXPECT_TRUE(says(scene->receiver().errors(), "Unknown savevm section type")) << scene->receiver().errors();
   if (!scene->sink().alive()) return;
-  EXPECT_TRUE(says(scene->receiver().errors(), "start it anew")) << scene->receiver().errors();
-  ASSERT_NO_FATAL_FAILURE(expect_refused(scene->sink(), {"has failed to take in a VM", "start it anew"}));
+  EXPECT_TRUE(says(scene->receiver().errors(), "start it again")) << scene->receiver().errors();
+  ASSERT_NO_FATAL_FAILURE(expect_refused(scene->sink(), {"has failed to take in a VM", "start it again"}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Qemu, WaitingQemu, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),

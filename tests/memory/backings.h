@@ -196,7 +196,7 @@ inline MaybeBacking file_in(const std::string& folder, std::uint64_t page_size, 
   return FileBacking::make(std::move(fd), page_size, traits);
 }
 
-/// A file in a file system mounted for it alone, and already unmounted: it lives as long as the file.
+/// A file in a file system mounted for it alone, and already unmounted: it exists as long as the file.
 inline Result<UniqueFd> file_in_mount(const char* type, const char* options) {
   std::string folder = "/tmp/godwit-test-XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) return fail_os("make a folder in /tmp");

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace godwit {
+namespace godwit::board_test {
 namespace {
 
 TEST(Board, ClaimsWhatWasPosted) {
@@ -238,4 +238,4 @@ TEST(Board, WithdrawsOnlyWhatWaits) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::board_test

@@ -6,7 +6,7 @@
 
 #include "tests/memory/backings.h"
 
-namespace godwit {
+namespace godwit::file_block_test {
 namespace {
 
 UniqueFd memfd_of(std::uint64_t size) {
@@ -139,7 +139,7 @@ TEST(FileBlock, TheNextSweepSeesHolesPunchedDuringTheLast) {
     for (std::uint64_t chunk = 0; chunk < 8; ++chunk) {
       PageWord word = 0;
       ASSERT_TRUE(block->find_data(chunk * kChunkSize, {&word, 1}));
-      // Chunk 6 is given back when the first sweep stands in front of it: seen by the second at the latest.
+      // Chunk 6 is given back when the first sweep is in front of it: seen by the second at the latest.
       if (sweep > 0) {
         EXPECT_EQ(word, chunk == 6 ? 0 : kAllPages);
       }
@@ -205,4 +205,4 @@ TEST(JoinBlocks, WantsTheBlocksOfTheLayout) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::file_block_test

@@ -6,7 +6,7 @@
 
 #include "tests/memory/kernel_tables.h"
 
-namespace godwit {
+namespace godwit::gather_test {
 namespace {
 
 using testing::Pages;
@@ -125,4 +125,4 @@ TEST_P(GatherTest, PagesFollowEachOtherInOneBuffer) {
 INSTANTIATE_TEST_SUITE_P(Tables, GatherTest, testing::kAllTables, testing::name_of_table);
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::gather_test

@@ -7,7 +7,7 @@
 
 #include "tests/memory/backings.h"
 
-namespace godwit {
+namespace godwit::guest_memory_test {
 namespace {
 
 using testing::offset_of;
@@ -311,4 +311,4 @@ INSTANTIATE_TEST_SUITE_P(Backings, GuestMemoryTest, ::testing::Values("tmpfs", "
                          [](const auto& backing) { return std::string(backing.param); });
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::guest_memory_test

@@ -8,7 +8,7 @@
 #include "tests/memory/kernel_tables.h"
 #include "tests/support/hash_key.h"
 
-namespace godwit {
+namespace godwit::hash_test {
 namespace {
 
 using testing::hash_key_from;
@@ -207,4 +207,4 @@ TEST_P(HashTest, ComparingNamesAllThatDiffer) {
 INSTANTIATE_TEST_SUITE_P(Tables, HashTest, testing::kAllTables, testing::name_of_table);
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::hash_test

@@ -8,7 +8,7 @@
 
 #include "tests/memory/kernel_tables.h"
 
-namespace godwit {
+namespace godwit::kernels_test {
 namespace {
 
 /// The functions of one table, as addresses of any kind.
@@ -59,4 +59,4 @@ TEST(Kernels, NamesThatCannotBeHadAreRefused) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::kernels_test

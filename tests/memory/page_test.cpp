@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-namespace godwit {
+namespace godwit::page_test {
 namespace {
 
 using Runs = std::vector<std::pair<unsigned, unsigned>>;
@@ -42,4 +42,4 @@ TEST(PageWord, RunsAndPagesNameTheSamePages) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::page_test

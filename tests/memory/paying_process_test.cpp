@@ -10,7 +10,7 @@
 #include <array>
 #include <csignal>
 
-namespace godwit {
+namespace godwit::paying_process_test {
 namespace {
 
 std::shared_ptr<const UniqueFd> pidfd_of(pid_t pid) {
@@ -35,4 +35,4 @@ TEST(PayingProcess, ThatHasEndedIsNotMistakenForWhoHasItsNumberNow) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::paying_process_test

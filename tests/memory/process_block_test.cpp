@@ -7,11 +7,11 @@
 
 #include <array>
 
+#include "base/kernel_abi.h"
 #include "memory/pagemap.h"
-#include "memory/pagemap_scan.h"
 #include "tests/memory/backings.h"
 
-namespace godwit {
+namespace godwit::process_block_test {
 namespace {
 
 using testing::map_private;
@@ -108,11 +108,9 @@ TEST(ProcessBlock, MarkersOfADirtyTrackerAreNoData) {
   Own own;
   own.memory[2 * kPageSize] = std::byte{1};
   // As a tracker does: asynchronous write-protection of everything, touched or not.
-  const UniqueFd fault_fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
+  const UniqueFd fault_fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly)));
   if (!fault_fd) GTEST_SKIP() << "no userfaultfd";
-  constexpr std::uint64_t kUnpopulated = 1 << 13;
-  constexpr std::uint64_t kAsync = 1 << 15;
-  uffdio_api api{.api = UFFD_API, .features = kUnpopulated | kAsync, .ioctls = 0};
+  uffdio_api api{.api = UFFD_API, .features = kWriteProtectUnpopulated | kWriteProtectAsync, .ioctls = 0};
   if (::ioctl(fault_fd.get(), UFFDIO_API, &api) != 0) GTEST_SKIP() << "no asynchronous write-protection (Linux 6.7)";
   uffdio_register all{
       .range = {.start = number(own.memory), .len = kChunkSize}, .mode = UFFDIO_REGISTER_MODE_WP, .ioctls = 0};
@@ -157,4 +155,4 @@ TEST(ProcessBlock, PrivateMemoryOfAFileIsAllData) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::process_block_test

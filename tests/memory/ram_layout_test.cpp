@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::ram_layout_test {
 namespace {
 
 RamBlock block(std::string name, std::uint64_t size, std::uint64_t page_size = kPageSize) {
@@ -77,4 +77,4 @@ TEST(RamLayout, TakesAllButOnePebibyte) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::ram_layout_test

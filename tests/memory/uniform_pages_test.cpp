@@ -5,7 +5,7 @@
 
 #include "tests/memory/kernel_tables.h"
 
-namespace godwit {
+namespace godwit::uniform_pages_test {
 namespace {
 
 using testing::Pages;
@@ -88,4 +88,4 @@ TEST_P(UniformPagesTest, AgreesWithThePlainOneOnSparsePages) {
 INSTANTIATE_TEST_SUITE_P(Tables, UniformPagesTest, testing::kAllTables, testing::name_of_table);
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::uniform_pages_test

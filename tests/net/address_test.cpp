@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::address_test {
 namespace {
 
 struct Good {
@@ -78,4 +78,4 @@ TEST(Address, RefusesEverythingElseAndShowsTheForms) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::address_test

@@ -12,7 +12,7 @@
 
 #include "tests/net/channel_kinds.h"
 
-namespace godwit::testing {
+namespace godwit::testing::channel_conformance_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -308,4 +308,4 @@ INSTANTIATE_TEST_SUITE_P(Kinds, ChannelConformance, ::testing::ValuesIn(channel_
                          [](const auto& kind) { return kind.param.name; });
 
 }  // namespace
-}  // namespace godwit::testing
+}  // namespace godwit::testing::channel_conformance_test

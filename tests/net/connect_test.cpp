@@ -8,7 +8,7 @@
 
 #include <cstring>
 
-namespace godwit::testing {
+namespace godwit::testing::connect_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -128,4 +128,4 @@ TEST(Connect, AWayThatIsClosedNowIsNotWaitedForLong) {
 }
 
 }  // namespace
-}  // namespace godwit::testing
+}  // namespace godwit::testing::connect_test

@@ -4,7 +4,7 @@
 
 #include <thread>
 
-namespace godwit::testing {
+namespace godwit::testing::faulty_channel_test {
 namespace {
 
 struct Ends {
@@ -56,4 +56,4 @@ TEST(FaultyChannel, StallsUntilAborted) {
 }
 
 }  // namespace
-}  // namespace godwit::testing
+}  // namespace godwit::testing::faulty_channel_test

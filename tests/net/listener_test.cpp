@@ -17,7 +17,7 @@
 #include "net/socket_channel.h"
 #include "tests/net/channel_kinds.h"
 
-namespace godwit::testing {
+namespace godwit::testing::listener_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -252,4 +252,4 @@ TEST(Liveness, SetsTheTimersOfTcp) {
 }
 
 }  // namespace
-}  // namespace godwit::testing
+}  // namespace godwit::testing::listener_test

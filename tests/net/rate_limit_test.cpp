@@ -7,7 +7,7 @@
 
 #include "tests/support/manual_clock.h"
 
-namespace godwit::testing {
+namespace godwit::testing::rate_limit_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -128,4 +128,4 @@ TEST_F(StuckSender, GoesOnWhenTheLimitIsLifted) {
 }
 
 }  // namespace
-}  // namespace godwit::testing
+}  // namespace godwit::testing::rate_limit_test

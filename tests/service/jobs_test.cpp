@@ -136,6 +136,8 @@ TEST_F(JobsTest, OneProcessHoldsSeveralMovesAtOnce) {
   EXPECT_EQ(report_b.outcome, Outcome::kDone) << report_b.error->message;
   EXPECT_EQ(receive_a->wait().outcome, Outcome::kDone);
   EXPECT_EQ(receive_b->wait().outcome, Outcome::kDone);
+  EXPECT_EQ(receive_a->id(), send_a->id());
+  EXPECT_EQ(receive_b->wait().id, send_b->id());
   EXPECT_EQ(report_a.id, send_a->id());
   EXPECT_TRUE(is_migration_id(report_a.id));
   EXPECT_NE(report_a.id, report_b.id);

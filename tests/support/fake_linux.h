@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/units.h"
+#include "memory/guest_physical.h"
 #include "tests/support/plain_memory.h"
-#include "tracking/virtqueues.h"
 
 namespace godwit::testing {
 

@@ -13,10 +13,11 @@
 #include <thread>
 
 #include "attach/proc_files.h"
+#include "base/small_files.h"
 #include "tests/tracking/writing_process.h"
 #include "tracking/write_protection.h"
 
-namespace godwit {
+namespace godwit::releaser_test {
 namespace {
 
 using testing::eventually;
@@ -187,4 +188,4 @@ TEST(Releaser, ForgetsWhatHasBeenReleased) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::releaser_test

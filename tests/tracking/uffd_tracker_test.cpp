@@ -12,10 +12,9 @@
 
 #include "tests/tracking/writing_process.h"
 #include "tracking/page_scanner.h"
-#include "tracking/tracking_trial.h"
 #include "tracking/write_protection.h"
 
-namespace godwit {
+namespace godwit::uffd_tracker_test {
 namespace {
 
 using testing::Kind;
@@ -388,7 +387,7 @@ TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
   look_ = [] { return pages(0b1); };
   ASSERT_TRUE(tracker_->harvest(board_));
   look_ = [] {
-    ADD_FAILURE() << "the guest stands: nothing is in flight, and QEMU has better things to do";
+    ADD_FAILURE() << "the guest is paused: nothing is in flight, and QEMU has better things to do";
     return std::vector<PagesOfChunk>{};
   };
   ASSERT_TRUE(tracker_->harvest_last(board_));
@@ -400,7 +399,7 @@ TEST_F(UffdTrackerDisks, AHarvestNearTheStopAsksNobodyAndForgetsNoRequest) {
   look_ = [] { return pages(0b1); };
   ASSERT_TRUE(tracker_->harvest(board_));
   look_ = [] {
-    ADD_FAILURE() << "QEMU may not answer before the guest stands";
+    ADD_FAILURE() << "QEMU may not answer before the guest is paused";
     return std::vector<PagesOfChunk>{};
   };
   ASSERT_TRUE(child_.write(3));
@@ -508,4 +507,4 @@ TEST_F(UffdTrackerDisks, LosesNoLandingWhateverTheOrder) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::uffd_tracker_test

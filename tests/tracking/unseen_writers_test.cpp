@@ -4,11 +4,10 @@
 
 #include "attach/registered_buffers.h"
 #include "tests/tracking/writing_process.h"
-#include "tracking/tracking_trial.h"
 #include "tracking/uffd_tracker.h"
 #include "tracking/write_protection.h"
 
-namespace godwit {
+namespace godwit::unseen_writers_test {
 namespace {
 
 using testing::Kind;
@@ -98,4 +97,4 @@ TEST(TrackingTrial, TriesOnePageAndLetsItGo) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::unseen_writers_test

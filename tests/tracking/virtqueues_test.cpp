@@ -9,7 +9,7 @@
 #include "base/units.h"
 #include "tests/tracking/virtio_disk.h"
 
-namespace godwit {
+namespace godwit::virtqueues_test {
 namespace {
 
 using testing::PlainMemory;
@@ -371,4 +371,4 @@ TEST(HeadsInFlight, AreAllPossibleIfTheLookTookLong) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::virtqueues_test

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <functional>
 
-namespace godwit {
+namespace godwit::device_test {
 namespace {
 
 using ::testing::AllOf;
@@ -114,4 +114,4 @@ TEST(Devices, ASideThatCannotTellIsNotCompared) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::device_test

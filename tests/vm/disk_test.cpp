@@ -5,7 +5,7 @@
 
 #include <functional>
 
-namespace godwit {
+namespace godwit::disk_test {
 namespace {
 
 using ::testing::AllOf;
@@ -263,4 +263,4 @@ TEST(UnsafeCaches, AreNamed) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::disk_test

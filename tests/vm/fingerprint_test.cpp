@@ -5,7 +5,7 @@
 
 #include <functional>
 
-namespace godwit {
+namespace godwit::fingerprint_test {
 namespace {
 
 using ::testing::AllOf;
@@ -158,4 +158,4 @@ TEST(Differences, AllAreReportedAtOnce) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::fingerprint_test

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace godwit {
+namespace godwit::fit_test {
 namespace {
 
 using ::testing::AllOf;
@@ -92,4 +92,4 @@ TEST(Fit, ASourceThatListsNoDisksIsNotAsked) {
 }
 
 }  // namespace
-}  // namespace godwit
+}  // namespace godwit::fit_test

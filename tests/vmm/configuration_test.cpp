@@ -7,10 +7,10 @@
 #include <functional>
 
 #include "tests/vmm/scripted_qmp.h"
-#include "vmm/qemu/change_events.h"
 #include "vmm/qemu/info_network.h"
+#include "vmm/qemu/migration_watch.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::configuration_test {
 namespace {
 
 using godwit::testing::ScriptedQmp;
@@ -87,7 +87,7 @@ TEST(Configuration, WhatCannotBeReadIsAnError) {
   }
 }
 
-// What a guest does by itself is no change.
+// What a guest does by itself is not a change.
 TEST(Configuration, AGuestAtWorkChangesNothing) {
   auto qmp = vm();
   qmp.set_text("query-block", R"([
@@ -201,4 +201,4 @@ TEST(NetworkLines, AreParsed) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::configuration_test

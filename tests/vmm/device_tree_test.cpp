@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-namespace godwit::qemu {
+namespace godwit::qemu::device_tree_test {
 namespace {
 
 using ::testing::Contains;
@@ -152,4 +152,4 @@ TEST(DeviceTree, AnythingIsSurvived) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::device_tree_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace godwit::qemu {
+namespace godwit::qemu::global_state_test {
 namespace {
 
 std::string section(const std::string& state) {
@@ -39,4 +39,4 @@ TEST(GlobalState, IsNotLookedForWithoutEnd) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::global_state_test

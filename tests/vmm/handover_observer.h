@@ -1,4 +1,4 @@
-// Records a hand-over, and stands in its way where a test wants it to.
+// Records a hand-over, and holds it up where a test wants it to.
 #pragma once
 
 #include <condition_variable>

@@ -15,12 +15,12 @@
 #include <optional>
 #include <sstream>
 
-#include "attach/proc_files.h"
+#include "base/small_files.h"
 #include "base/unique_fd.h"
 #include "tests/support/godwit_temp_folder.h"
 #include "vmm/qemu/image_file.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::image_look_test {
 namespace {
 
 using godwit::testing::TempFolder;
@@ -127,4 +127,4 @@ TEST(ServerNumbersFiles, OnlyWhereTheMountSaysSo) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::image_look_test

@@ -7,13 +7,13 @@
 #include "vmm/qemu/disk_queues.h"
 #include "vmm/qemu/disks.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::obstacles_test {
 namespace {
 
 using godwit::testing::ScriptedQmp;
 using ::testing::HasSubstr;
 
-/// A VM that nothing stands in the way of.
+/// A VM that nothing is in the way of.
 ScriptedQmp plain_vm() {
   ScriptedQmp qmp;
   qmp.set_text("query-status", R"({"status": "running", "running": true})");
@@ -276,4 +276,4 @@ TEST(DiskQueues, RefuseWhatCannotBeRead) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::obstacles_test

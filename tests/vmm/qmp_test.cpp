@@ -19,7 +19,7 @@
 
 #include "tests/support/manual_clock.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::qmp_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -386,4 +386,4 @@ TEST_F(QmpTest, CommandsFromManyThreadsDoNotMix) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::qmp_test

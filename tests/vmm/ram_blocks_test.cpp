@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::ram_blocks_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -152,4 +152,4 @@ TEST(Cover, RefusesHolesAndMixtures) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::ram_blocks_test

@@ -12,7 +12,7 @@
 #include "tests/vmm/stream_builder.h"
 #include "vmm/qemu/handover.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::scripted_handover_test {
 namespace {
 
 using godwit::testing::KeptRecord;
@@ -168,4 +168,4 @@ TEST_F(ScriptedHandover, AnEventThatComesWhileTheEndIsWrittenDownIsKnownAtOnce) 
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::scripted_handover_test

@@ -9,7 +9,7 @@
 #include "tests/support/kept_record.h"
 #include "vmm/qemu/qemu_vm.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::sink_start_test {
 namespace {
 
 /// Tells of the guest's start at once, and answers `cont` only when the test says so.
@@ -95,4 +95,4 @@ TEST_F(SinkStart, TellsWhereItsTimeWent) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::sink_start_test

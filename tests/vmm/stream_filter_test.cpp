@@ -6,7 +6,7 @@
 
 #include "tests/vmm/stream_builder.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::stream_filter_test {
 namespace {
 
 using godwit::testing::StreamBuilder;
@@ -77,7 +77,7 @@ Outcome run_every_way(const std::string& stream, const FilterOptions& options) {
   return whole;
 }
 
-constexpr std::string_view kTail = "\x04 device state, \x7e anything at all \x03 until the end";
+constexpr std::string_view kBehindRam = "\x04 device state, \x7e anything at all \x03 until the end";
 
 StreamBuilder opening() {
   StreamBuilder stream;
@@ -104,7 +104,7 @@ TEST(StreamFilter, PassesEverythingWhenNothingIsDropped) {
   for (unsigned page = 4; page < 8; ++page) stream.zero_on(page * 0x1000);
   stream.eos().footer();
   const std::size_t before = stream.str().size();
-  stream.end().page("pc.ram", 0x1000, 'c').eos().footer().raw(kTail);
+  stream.end().page("pc.ram", 0x1000, 'c').eos().footer().raw(kBehindRam);
   const Outcome outcome = run_every_way(stream.str(), {});
   EXPECT_FALSE(outcome.error);
   EXPECT_TRUE(outcome.passed == stream.str());
@@ -132,8 +132,8 @@ TEST(StreamFilter, DropsTheRecordsOfTheBlocksNamed) {
   send_rest(stream).eos().footer();
   send_rest(wanted).eos().footer();
   const std::size_t before = wanted.str().size();
-  stream.end().page_on(0x1000, 'y').page("pc.ram", 0x7000, 'e').eos().footer().raw(kTail);
-  wanted.end().page_on(0x1000, 'y').eos().footer().raw(kTail);
+  stream.end().page_on(0x1000, 'y').page("pc.ram", 0x7000, 'e').eos().footer().raw(kBehindRam);
+  wanted.end().page_on(0x1000, 'y').eos().footer().raw(kBehindRam);
 
   FilterOptions options;
   options.dropped_blocks = {"pc.ram"};
@@ -202,7 +202,7 @@ TEST(StreamFilter, KnowsTheConfigurationsSubsectionsAndCommands) {
   stream.ignore_shared().subsection("configuration/uuid").raw(std::string(16, 'u')).command(1, "").command(2, "ping");
   stream.start().sizes({{"ram0", 0x2000}, {"ram1", 0x2000}}, true).eos().footer();
   stream.part().zero("ram0", 0).zero_on(0x1000).zero("ram1", 0x1000).eos().footer();
-  stream.command(11, "").end().zero("ram1", 0).eos().footer().raw(kTail);
+  stream.command(11, "").end().zero("ram1", 0).eos().footer().raw(kBehindRam);
   FilterOptions options;
   options.ignore_shared = true;
   const Outcome outcome = run_every_way(stream.str(), options);
@@ -291,7 +291,7 @@ TEST(StreamFilter, RefusesAStreamThatDoesNotListADroppedBlock) {
   EXPECT_THAT(outcome.error->message, HasSubstr("'ram9'"));
 }
 
-// QEMU leaves a block out that it takes for shared with the sink; nobody else would move one that is no main memory.
+// QEMU leaves a block out that it takes for shared with the sink; nobody else would move one that is not main memory.
 TEST(StreamFilter, EveryPageOfABlockThatPassesMustCome) {
   FilterOptions options;
   options.dropped_blocks = {"pc.ram"};
@@ -335,7 +335,7 @@ TEST(StreamFilter, OnlyBlocksThatAreKnownWithTheirLengths) {
   EXPECT_THAT(outcome.error->message, HasSubstr("RAM block 'vga.vram' of 16384 bytes has been added"));
 }
 
-/// A guest that reboots has its firmware tables built anew, which may then be longer or shorter.
+/// A guest that reboots has its firmware tables built again, which may then be longer or shorter.
 TEST(StreamFilter, BlocksThatPassMayHaveBeenResizedWithinTheirLimits) {
   FilterOptions options;
   options.dropped_blocks = {"pc.ram"};
@@ -404,4 +404,4 @@ TEST(StreamFilter, PassesLongRunsWithoutCuttingThem) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::stream_filter_test

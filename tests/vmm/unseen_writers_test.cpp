@@ -9,7 +9,7 @@
 
 #include "tests/vmm/scripted_qmp.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::unseen_writers_test {
 namespace {
 
 using godwit::testing::ScriptedQmp;
@@ -81,8 +81,8 @@ TEST(UnseenWriters, AGuestThatHasRunNoVmsIsLetPassAndWatched) {
   EXPECT_EQ(judge({counted(kNoneCounted, kNone).c_str()}), watched);
   EXPECT_EQ(judge({counted(kNone, kHasRun).c_str()}), refused);
   EXPECT_EQ(judge({counted(kNone, kIsIn).c_str()}), refused) << "one that came with a migration was not counted here";
-  EXPECT_EQ(judge({counted(kNone, kHalf).c_str()}), refused) << "a counter that is not told is no all clear";
-  EXPECT_EQ(judge({R"([{"stats": []}])"}), refused) << "a vCPU that is not told of is no all clear";
+  EXPECT_EQ(judge({counted(kNone, kHalf).c_str()}), refused) << "a counter that is not told is not an all clear";
+  EXPECT_EQ(judge({R"([{"stats": []}])"}), refused) << "a vCPU that is not told of is not an all clear";
   EXPECT_EQ(judge({nullptr}), refused) << "QEMU before 7.1";
   EXPECT_EQ(judge({counted(kNone, kNone).c_str(), "true"}), refused)
       << "an enlightened VMCS is written between VMs too";
@@ -102,4 +102,4 @@ TEST(UnseenWriters, AnAnswerThatIsNotUnderstoodIsNoAllClear) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::unseen_writers_test

@@ -7,7 +7,7 @@
 
 #include "tests/vmm/scripted_qmp.h"
 
-namespace godwit::qemu {
+namespace godwit::qemu::vcpu_registers_test {
 namespace {
 
 using godwit::testing::ScriptedQmp;
@@ -70,4 +70,4 @@ TEST(PageTableRoots, AreAskedOfTheMonitor) {
 }
 
 }  // namespace
-}  // namespace godwit::qemu
+}  // namespace godwit::qemu::vcpu_registers_test

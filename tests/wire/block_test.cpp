@@ -7,7 +7,7 @@
 #include <cstring>
 #include <random>
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::block_test {
 namespace {
 
 void expect_refused(const FrameHeader& header, Bytes tail, std::string_view why) {
@@ -118,4 +118,4 @@ TEST(Block, ReferencesThatMeanNoOtherPageAreRefused) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::block_test

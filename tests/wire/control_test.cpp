@@ -10,7 +10,7 @@
 #include "wire/limits.h"
 #include "wire/message_types.h"
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::control_test {
 namespace {
 
 struct Ends {
@@ -149,4 +149,4 @@ TEST(Control, MessagesOfManyThreadsDoNotMix) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::control_test

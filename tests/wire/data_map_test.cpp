@@ -6,7 +6,7 @@
 #include "wire/limits.h"
 #include "wire/message_types.h"
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::data_map_test {
 namespace {
 
 constexpr auto kType = static_cast<std::uint16_t>(MessageType::kDataMap);
@@ -84,4 +84,4 @@ TEST(DataMap, EachMapHasOneEncoding) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::data_map_test

@@ -6,7 +6,7 @@
 
 #include "wire/block.h"
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::frame_test {
 namespace {
 
 FrameHeader random_valid(std::mt19937_64& random) {
@@ -139,4 +139,4 @@ TEST(Frame, OtherLengthsAreNoHeader) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::frame_test

@@ -5,7 +5,7 @@
 #include "wire/control.h"
 #include "wire/frame.h"
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::golden_test {
 namespace {
 
 std::string text_as_hex(std::string_view text) {
@@ -163,4 +163,4 @@ TEST(Golden, LaneFrames) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::golden_test

@@ -7,7 +7,7 @@
 #include "tests/wire/samples.h"
 #include "wire/control.h"
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::greeting_test {
 namespace {
 
 /// What receive_greeting() makes of these bytes; the peer then waits, as a client does that expects an answer.
@@ -144,4 +144,4 @@ TEST(Greeting, OneThatComesInPiecesWithinTheLimitIsTaken) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::greeting_test

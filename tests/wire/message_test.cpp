@@ -7,7 +7,7 @@
 #include "wire/limits.h"
 #include "wire/message_types.h"
 
-namespace godwit::wire::testing {
+namespace godwit::wire::testing::message_test {
 namespace {
 
 constexpr auto kDeviceBytes = static_cast<std::uint16_t>(MessageType::kDeviceBytes);
@@ -334,4 +334,4 @@ TEST(FingerprintJson, ComesBackAsItWas) {
 }
 
 }  // namespace
-}  // namespace godwit::wire::testing
+}  // namespace godwit::wire::testing::message_test

@@ -9,7 +9,7 @@
 #include "tests/wire/samples.h"
 #include "wire/control.h"
 
-namespace godwit::wire {
+namespace godwit::wire::opening_test {
 namespace {
 
 using testing::sample_fingerprint;
@@ -120,4 +120,4 @@ TEST(Welcome, NamesLanesInRisingOrder) {
 }
 
 }  // namespace
-}  // namespace godwit::wire
+}  // namespace godwit::wire::opening_test

@@ -57,7 +57,7 @@ Result<std::map<std::string, Drive>> read_disks(Qmp& qmp) {
 /// guest sets them up.
 Status read_devices(Qmp& qmp, std::string_view container, Parts& out) {
   const Json children = TRY(qmp.execute("qom-list", Json{{"path", container}}));
-  if (!children.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{} is no list", container));
+  if (!children.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{} is not a list", container));
   for (const Json& child : children) {
     constexpr std::string_view kChild = "child<";
     const std::string type = text_at(child, "type");
@@ -70,7 +70,7 @@ Status read_devices(Qmp& qmp, std::string_view container, Parts& out) {
 
 Result<Parts> read_nodes(Qmp& qmp) {
   const Json nodes = TRY(qmp.execute("query-named-block-nodes", Json{{"flat", true}}));
-  if (!nodes.is_array()) return fail(ErrorKind::kProtocol, "query-named-block-nodes: QEMU's answer is no list");
+  if (!nodes.is_array()) return fail(ErrorKind::kProtocol, "query-named-block-nodes: QEMU's answer is not a list");
   Parts parts;
   for (const Json& node : nodes) {
     parts.emplace(text_at(node, "node-name"), fmt::format("{} {}", text_at(node, "drv"), text_at(node, "file")));

@@ -239,7 +239,7 @@ Result<std::vector<Device>> devices_without_bus(Qmp& qmp, const std::vector<Tree
     auto children = qmp.execute("qom-list", Json{{"path", folder}});
     if (!children && children.error().kind == ErrorKind::kHypervisor) continue;
     if (!children) return fail(std::move(children).error());
-    if (!children->is_array()) return fail(ErrorKind::kProtocol, "qom-list: QEMU's answer is no list");
+    if (!children->is_array()) return fail(ErrorKind::kProtocol, "qom-list: QEMU's answer is not a list");
     for (const Json& child : *children) {
       std::string type = text_at(child, "type");
       if (!type.starts_with("child<") || !type.ends_with(">")) continue;

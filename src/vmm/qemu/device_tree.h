@@ -24,7 +24,7 @@
 namespace godwit::qemu {
 
 /// One device of the tree, with every property that QEMU prints; texts without their quotes, numbers without what
-/// stands behind them in brackets.
+/// is behind them in brackets.
 struct TreeDevice {
   std::string type;
   std::string id;

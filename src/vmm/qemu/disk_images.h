@@ -1,4 +1,4 @@
-// The VM's disks as values: which device of the guest each belongs to, and what it stands on.
+// The VM's disks as values: which device of the guest each belongs to, and what is under it.
 #pragma once
 
 #include <vector>

@@ -16,7 +16,7 @@ struct VirtqueueAddresses {
 /// The request queues that exist now of the direct disks' controllers. kUnsupported, by name, where a direct disk is
 /// not on a readable virtio controller (a guest may turn packed rings on at any time).
 ///
-/// Nothing is remembered: a guest can reset a device and set it up anew between two calls, and nothing that QEMU tells
+/// Nothing is remembered: a guest can reset a device and set it up again between two calls, and nothing that QEMU tells
 /// would show it. A call costs 0.3-0.6 ms for each controller and each of its queues, while the guest runs. It is not
 /// needed after the guest has stopped: QEMU has then drained its disks, and no request is in flight.
 Result<std::vector<VirtqueueAddresses>> list_disk_queues(Qmp& qmp, const Inspection& inspection);

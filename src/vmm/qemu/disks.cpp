@@ -14,8 +14,8 @@ bool is_direct(const Json& node) {
   return bool_at(member(node, "cache"), "direct");
 }
 
-/// A node whose own cache is not direct may stand on one that is (-blockdev); which disk it belongs to cannot be told
-/// in every version, so then every disk is taken for direct: that costs time, never data.
+/// A node whose own cache is not direct may be on top of one that is (-blockdev); which disk it belongs to cannot be
+/// told in every version, so then every disk is taken for direct: that costs time, never data.
 Result<bool> hidden_direct_node(Qmp& qmp, const Json& disks) {
   const Json nodes = TRY(query_array(qmp, "query-named-block-nodes"));
   for (const Json& node : nodes) {
@@ -38,7 +38,7 @@ Result<std::vector<std::string>> list_virtio(Qmp& qmp) {
     return paths;
   }
   if (!answer) return fail(std::move(answer).error());
-  if (!answer->is_array()) return fail(ErrorKind::kProtocol, "x-query-virtio: QEMU's answer is no list");
+  if (!answer->is_array()) return fail(ErrorKind::kProtocol, "x-query-virtio: QEMU's answer is not a list");
   for (const Json& device : *answer) paths.push_back(text_at(device, "path"));
   return paths;
 }
@@ -86,7 +86,10 @@ Result<std::vector<DirectDisk>> find_direct_disks(Qmp& qmp) {
     const Json& inserted = member(disk, "inserted");
     if (inserted.is_null()) continue;
     const std::string path = text_at(disk, "qdev");
-    if (!all && !is_direct(inserted) && !TRY(passes_through(qmp, path))) continue;
+    if (!all && !is_direct(inserted)) {
+      const bool passes = TRY(passes_through(qmp, path));
+      if (!passes) continue;
+    }
     if (path.empty()) continue;  // an export or a job uses it, no device of the guest
     DirectDisk direct;
     direct.device = text_at(disk, "device");

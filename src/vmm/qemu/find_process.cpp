@@ -2,7 +2,7 @@
 //
 //   the socket's peer (SO_PEERCRED)      whoever listened on it first: QEMU, or the manager that opened it for QEMU
 //   the process that a descriptor,
-//   lent through the monitor, turns up in   surely QEMU; not where a program stands between that passes bytes only
+//   lent through the monitor, turns up in   surely QEMU; not where a program is between that passes bytes only
 //   the only process that maps memory
 //   where QEMU says that guest RAM is    if there is but one
 //

@@ -17,13 +17,13 @@ constexpr std::size_t kSearched = std::size_t{1} << 20;
 }  // namespace
 
 void GlobalState::feed(Bytes bytes) {
-  if (run_state_ || tail_.size() >= kSearched) return;
-  tail_ += text_of(bytes.first(std::min(bytes.size(), kSearched)));
-  const auto at = tail_.find(kSectionName);
-  if (at == std::string::npos || tail_.size() - at < kWhole) return;
-  const std::string_view state = std::string_view(tail_).substr(at + kSectionName.size() + kNumbers, kLongestState);
+  if (run_state_ || waiting_.size() >= kSearched) return;
+  waiting_ += text_of(bytes.first(std::min(bytes.size(), kSearched)));
+  const auto at = waiting_.find(kSectionName);
+  if (at == std::string::npos || waiting_.size() - at < kWhole) return;
+  const std::string_view state = std::string_view(waiting_).substr(at + kSectionName.size() + kNumbers, kLongestState);
   run_state_ = std::string(state.substr(0, state.find('\0')));
-  tail_.clear();
+  waiting_.clear();
 }
 
 }  // namespace godwit::qemu

@@ -9,7 +9,7 @@
 
 namespace godwit::qemu {
 
-/// Fed with what comes after RAM's END section. Before "globalstate" stand only sections that no guest can fill with
+/// Fed with what comes after RAM's END section. Before "globalstate" come only sections that no guest can fill with
 /// text of its own.
 class GlobalState {
  public:
@@ -18,7 +18,7 @@ class GlobalState {
   const std::optional<std::string>& run_state() const noexcept { return run_state_; }
 
  private:
-  std::string tail_;  ///< what was fed and may still hold the section's beginning
+  std::string waiting_;  ///< what was fed and may still hold the section's beginning
   std::optional<std::string> run_state_;
 };
 

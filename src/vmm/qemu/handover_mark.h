@@ -1,7 +1,7 @@
-// What tells one hand-over's stop of the guest from any other stop, for whoever finds the guest standing later.
+// What tells one hand-over's stop of the guest from any other stop, for whoever finds the guest paused later.
 //
 // QEMU keeps the numbers of its latest migration (query-migrate) and forgets them when it begins another. While nobody
-// has moved the VM anew they are those of our hand-over: exactly the same once they have been read after its end;
+// has moved the VM again they are those of our hand-over: exactly the same once they have been read after its end;
 // before that, in agreement with what was seen of its stream.
 #pragma once
 
@@ -14,12 +14,12 @@
 
 namespace godwit::qemu {
 
-/// What has been seen of a hand-over when its guest stands.
+/// What has been seen of a hand-over when its guest is paused.
 struct SeenStop {
   Instant asked;                   ///< `migrate` was sent
   Instant answered;                ///< QEMU had taken it
   std::optional<Instant> stopped;  ///< of QEMU's event, if it has come
-  Instant stood;                   ///< the end of RAM was read: it stood by then
+  Instant stood;                   ///< the end of RAM was read: it was paused by then
   std::uint64_t pages;             ///< with content, in the stream up to here
   std::uint64_t zeros;             ///< pages of zeros
   bool all_pages = false;          ///< no more will come

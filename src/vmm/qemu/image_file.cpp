@@ -10,7 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "attach/proc_files.h"
+#include "base/small_files.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {

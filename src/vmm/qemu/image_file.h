@@ -11,7 +11,7 @@
 namespace godwit::qemu {
 
 /// Where this process finds what QEMU calls so: in QEMU's root folder, from its working folder, or by a descriptor that
-/// it was given (/dev/fdset/N). kUnsupported for what is no file ("nbd://...").
+/// it was given (/dev/fdset/N). kUnsupported for what is not a file ("nbd://...").
 Result<std::string> path_of_image(Qmp& qmp, const RemoteProcess& process, const std::string& name);
 
 /// What it is: storage, file system, inode, names of a block device.

@@ -7,12 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/migration_state.h"
+#include "vmm/qemu/settle.h"
 
 namespace godwit::qemu {
 namespace {
 
-/// What stands behind -incoming on the process's command line; empty if it cannot be read or is not there.
+/// What comes behind -incoming on the process's command line; empty if it cannot be read or is not there.
 std::string incoming_option(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/cmdline", pid));
   std::string word;
@@ -42,7 +42,7 @@ Status check_waits_for_us(Qmp& qmp, const RemoteProcess& process) {
   if (status == "failed") {
     const std::string reason = text_at(migration, "error-desc");
     return fail(ErrorKind::kRefused,
-                fmt::format("this QEMU has failed to take in a VM{}{}, and takes in no other: start it anew with -S "
+                fmt::format("this QEMU has failed to take in a VM{}{}, and takes in no other: start it again with -S "
                             "-incoming defer",
                             reason.empty() ? "" : ": ", reason));
   }
@@ -53,7 +53,7 @@ Status check_waits_for_us(Qmp& qmp, const RemoteProcess& process) {
   const std::string where = !option.empty() && option != "defer" ? "-incoming " + option : address;
   return fail(
       ErrorKind::kRefused,
-      fmt::format("this QEMU waits for QEMU's own migration{}{}, not for godwit: start it anew with -S -incoming "
+      fmt::format("this QEMU waits for QEMU's own migration{}{}, not for godwit: start it again with -S -incoming "
                   "defer",
                   where.empty() ? "" : ": ", where));
 }

@@ -4,27 +4,19 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/small_files.h"
 #include "memory/block_memory.h"
-#include "vmm/qemu/cpu_fingerprint.h"
 #include "vmm/qemu/disk_images.h"
 #include "vmm/qemu/disks.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/obstacles.h"
 #include "vmm/qemu/ram_blocks.h"
+#include "vmm/qemu/read_fingerprint.h"
 
 namespace godwit::qemu {
 namespace {
-
-/// Equal on two sides that run under one kernel.
-std::string read_boot_id() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string id;
-  std::getline(file, id);
-  return id;
-}
 
 Result<std::unique_ptr<BlockAccess>> open_block(const RemoteProcess& process, const BlockInfo& block) {
   if (block.backing == Backing::kPrivate) {
@@ -69,7 +61,7 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
   found.direct_disks = TRY(find_direct_disks(qmp));
   found.configuration = TRY(read_configuration(qmp));
   found.fingerprint.disks = TRY(list_disks(qmp, process));
-  found.fingerprint.boot_id = read_boot_id();
+  found.fingerprint.boot_id = boot_id();
   for (const auto& block : ram.blocks) {
     found.fingerprint.blocks.push_back({block.name, block.size, block.page_size});
   }

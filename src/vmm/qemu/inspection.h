@@ -1,4 +1,4 @@
-// What can be learnt about a QEMU through its monitor and /proc: its RAM, its disks, and what stands in the way.
+// What can be learnt about a QEMU through its monitor and /proc: its RAM, its disks, and what is in the way.
 #pragma once
 
 #include <string>

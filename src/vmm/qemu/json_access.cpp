@@ -30,7 +30,7 @@ bool bool_at(const Json& object, std::string_view key) {
 
 Result<Json> query_array(Qmp& qmp, std::string_view command) {
   Json answer = TRY(qmp.execute(command));
-  if (!answer.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{}: QEMU's answer is no list", command));
+  if (!answer.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{}: QEMU's answer is not a list", command));
   return answer;
 }
 
@@ -39,6 +39,13 @@ Result<std::string> qom_text(Qmp& qmp, std::string_view path, std::string_view p
   if (!answer && answer.error().kind == ErrorKind::kHypervisor) return std::string();
   if (!answer) return fail(std::move(answer).error());
   return answer->is_string() ? answer->get<std::string>() : std::string();
+}
+
+Result<Json> if_known(Result<Json> answer) {
+  const bool unknown =
+      !answer && (answer.error().kind == ErrorKind::kHypervisor || answer.error().kind == ErrorKind::kUnsupported);
+  if (unknown) return Json();
+  return answer;
 }
 
 }  // namespace godwit::qemu

@@ -20,4 +20,7 @@ Result<Json> query_array(Qmp& qmp, std::string_view command);
 /// A QOM property that is a text; empty if the object has no such property.
 Result<std::string> qom_text(Qmp& qmp, std::string_view path, std::string_view property);
 
+/// The answer, or null where this QEMU does not know the command or the property.
+Result<Json> if_known(Result<Json> answer);
+
 }  // namespace godwit::qemu

@@ -1,6 +1,6 @@
 // Follows what becomes of the guest while it is moved: QEMU's events of its end, of a stop, and of QEMU's own end.
 //
-// It stands between a monitor and those who use it, for a monitor has room for one listener: events pass through to
+// It is between a monitor and those who use it, for a monitor has room for one listener: events pass through to
 // whoever listens here.
 #pragma once
 
@@ -27,7 +27,7 @@ class LifeWatch final : public Qmp {
     bool suspended = false;  ///< and has not woken up
     bool stopped = false;    ///< STOP without RESUME, whoever did it
     bool resumed = false;    ///< at any time
-    bool lost = false;       ///< the monitor has been closed: by QEMU's end, or by whoever stands between
+    bool lost = false;       ///< the monitor has been closed: by QEMU's end, or by whoever is between
   };
   Seen look() const;
   /// What it says of the guest without asking QEMU; nothing where only a STOP was seen, for that may be the engine's.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "vmm/qemu/json_access.h"
@@ -70,26 +71,24 @@ Status put_back(Qmp& qmp, const Values& before) {
   return parameters;
 }
 
-class Settings final : public MigrationSettings {
- public:
-  Settings(Qmp& qmp, Values before, VmRecord& record) : qmp_(qmp), before_(std::move(before)), record_(record) {}
-
-  Status restore() override {
-    if (put_back_) return {};
-    TRY(put_back(qmp_, before_));
-    put_back_ = true;
-    record_.settings_put_back();
-    return {};
-  }
-
- private:
-  Qmp& qmp_;
-  Values before_;
-  VmRecord& record_;
-  bool put_back_ = false;
-};
+/// Nothing if the text is none of ours.
+std::optional<Values> parse_values(std::string_view text) {
+  const Json values = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json& capabilities = member(values, "capabilities");
+  const Json& parameters = member(values, "parameters");
+  if (!capabilities.is_object() || !parameters.is_object()) return std::nullopt;
+  return Values{capabilities, parameters};
+}
 
 }  // namespace
+
+Status MigrationSettings::restore() {
+  if (put_back_) return {};
+  TRY(restore_settings(qmp_, before_));
+  put_back_ = true;
+  record_.settings_put_back();
+  return {};
+}
 
 Result<std::unique_ptr<MigrationSettings>> MigrationSettings::apply(Qmp& qmp, const std::set<std::string>& capabilities,
                                                                     const Json& parameters, VmRecord& record) {
@@ -110,25 +109,24 @@ Result<std::unique_ptr<MigrationSettings>> MigrationSettings::apply(Qmp& qmp, co
     const Json& old = member(values, name);
     if (!old.is_null()) before.parameters[name] = old;  // one that this version does not know has its fixed meaning
   }
-  TRY(record.keep_settings(before.text()));
-  auto settings = std::make_unique<Settings>(qmp, std::move(before), record);
+  std::string text = before.text();
+  TRY(record.keep_settings(text));
+  std::unique_ptr<MigrationSettings> settings(new MigrationSettings(qmp, std::move(text), record));
   Status done = set_capabilities(qmp, wanted);
   if (done) done = set_parameters(qmp, parameters);
   if (!done) {
     (void)settings->restore();
     return fail(std::move(done).error());
   }
-  return std::unique_ptr<MigrationSettings>(std::move(settings));
+  return settings;
 }
 
 Status restore_settings(Qmp& qmp, std::string_view recorded) {
-  const Json values = Json::parse(recorded, nullptr, /*allow_exceptions=*/false);
-  const Json& capabilities = member(values, "capabilities");
-  const Json& parameters = member(values, "parameters");
-  if (!capabilities.is_object() || !parameters.is_object()) {
+  const auto values = parse_values(recorded);
+  if (!values) {
     return fail(ErrorKind::kProtocol, "the journal's settings are not in the form of this version of Godwit");
   }
-  return put_back(qmp, Values{capabilities, parameters});
+  return put_back(qmp, *values);
 }
 
 Result<bool> ignores_shared(Qmp& qmp) {
@@ -137,7 +135,8 @@ Result<bool> ignores_shared(Qmp& qmp) {
 }
 
 Result<bool> turn_off_ignore_shared(Qmp& qmp) {
-  if (!TRY(ignores_shared(qmp))) return false;
+  const bool on = TRY(ignores_shared(qmp));
+  if (!on) return false;
   TRY(set_capabilities(qmp, Json{{kIgnoreShared, false}}));
   return true;
 }

@@ -1,7 +1,8 @@
 // QEMU's migration capabilities and parameters: set for a hand-over, and put back as they were.
 //
 // They belong to whoever saves, snapshots or moves this VM by other means: x-ignore-shared left on makes such a save
-// one without RAM. So what stood before is written down before anything is changed, and put back by whoever comes next.
+// one without RAM. So what was set before is written down before anything is changed, and put back by whoever comes
+// next.
 #pragma once
 
 #include <memory>
@@ -21,10 +22,18 @@ class MigrationSettings {
   /// record.
   static Result<std::unique_ptr<MigrationSettings>> apply(Qmp& qmp, const std::set<std::string>& capabilities,
                                                           const Json& parameters, VmRecord& record);
-  virtual ~MigrationSettings() = default;
   /// Puts everything back, and says so to the record. Waits a few seconds for a migration that is just ending: QEMU
   /// refuses while one is under way. Safe to call again.
-  virtual Status restore() = 0;
+  Status restore();
+
+ private:
+  MigrationSettings(Qmp& qmp, std::string before, VmRecord& record) noexcept
+      : qmp_(qmp), before_(std::move(before)), record_(record) {}
+
+  Qmp& qmp_;
+  std::string before_;  ///< as it is on record
+  VmRecord& record_;
+  bool put_back_ = false;
 };
 
 /// Puts back what an engine that died has left on record.

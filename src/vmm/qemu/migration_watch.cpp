@@ -1,17 +1,33 @@
 #include "vmm/qemu/migration_watch.h"
 
-#include <sys/eventfd.h>
+#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "vmm/qemu/change_events.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
 
+std::string change_told_by(std::string_view event, const Json& data) {
+  if (event == "JOB_STATUS_CHANGE") {
+    // Jobs that have ended and wait to be dismissed do nothing any more.
+    const std::string status = text_at(data, "status");
+    if (status == "concluded" || status == "null") return {};
+    return fmt::format("job '{}' has been started", text_at(data, "id"));
+  }
+  if (event == "DEVICE_DELETED") {
+    const std::string name = text_at(data, "device");
+    return fmt::format("device '{}' has been removed", name.empty() ? text_at(data, "path") : name);
+  }
+  if (event == "MEMORY_DEVICE_SIZE_CHANGE") {
+    return fmt::format("memory device '{}' has been resized", text_at(data, "id"));
+  }
+  return {};
+}
+
 MigrationWatch::MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop)
-    : qmp_(qmp), on_stop_(std::move(on_stop)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : qmp_(qmp), on_stop_(std::move(on_stop)) {
   qmp_.on_event([this](const std::string& name, const Json& data, Instant at) {
     if (name == "STOP") {
       change([at](Seen& seen) { seen.stopped = seen.stopped.value_or(at); });
@@ -59,8 +75,7 @@ void MigrationWatch::change(const std::function<void(Seen&)>& make) {
   make(seen_);
   changed_.notify_all();
   if (!seen_.settled() && !seen_.lost && !seen_.interrupted && seen_.change.empty()) return;
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+  wake_.wake();
 }
 
 }  // namespace godwit::qemu

@@ -6,10 +6,16 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "base/wake.h"
 #include "vmm/qemu/qmp.h"
 
 namespace godwit::qemu {
+
+/// What an event says has changed because somebody works on the VM, as a phrase; empty where it says nothing of the
+/// kind. For the stretch in which QEMU cannot be asked: from the beginning of a hand-over to the commit.
+std::string change_told_by(std::string_view event, const Json& data);
 
 /// Listens from its construction to its end; the monitor has no other listener meanwhile.
 class MigrationWatch {
@@ -41,13 +47,13 @@ class MigrationWatch {
   void interrupt() noexcept;
   /// Readable once the migration has settled, QEMU is lost, the VM has been changed, or interrupt() was called; stays
   /// so.
-  int wake_descriptor() const noexcept { return wake_.get(); }
+  int wake_descriptor() const noexcept { return wake_.descriptor(); }
 
  private:
   void change(const std::function<void(Seen&)>& make);
   Qmp& qmp_;
   std::function<void(Instant)> on_stop_;
-  UniqueFd wake_;
+  Wake wake_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Seen seen_;

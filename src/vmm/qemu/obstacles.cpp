@@ -8,8 +8,8 @@
 #include "vmm/qemu/block_activity.h"
 #include "vmm/qemu/info_network.h"
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/run_state.h"
+#include "vmm/qemu/settle.h"
 
 namespace godwit::qemu {
 namespace {
@@ -33,8 +33,8 @@ constexpr std::array kDevices = {
     Kind{"vhost-scsi", "the kernel writes what its disks read into guest memory past every page table"},
     Kind{"ivshmem", "the memory that it shares with other VMs stays behind"},
     Kind{"x-remote", kOtherProcess},
-    Kind{"virtio-pmem", "its memory is no RAM that is moved"},
-    Kind{"nvdimm", "its memory is no RAM that is moved"},
+    Kind{"virtio-pmem", "its memory is not moved with RAM"},
+    Kind{"nvdimm", "its memory is not moved with RAM"},
 };
 
 // Objects (-object) likewise.
@@ -78,7 +78,7 @@ template <std::size_t Size>
 Status look_in(Qmp& qmp, std::string_view container, std::string_view what, const std::array<Kind, Size>& kinds,
                Obstacles& out) {
   const Json children = TRY(qmp.execute("qom-list", Json{{"path", container}}));
-  if (!children.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{} is no list", container));
+  if (!children.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{} is not a list", container));
   for (const Json& child : children) {
     const std::string type = text_at(child, "type");
     constexpr std::string_view kChild = "child<";

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -23,6 +22,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
+
+#include "base/wake.h"
 
 namespace godwit::qemu {
 namespace {
@@ -39,15 +40,13 @@ bool is_text(const Json& object, const char* key) {
 
 class Connection final : public Qmp {
  public:
-  Connection(UniqueFd socket, UniqueFd stop, pid_t peer, const Clock& clock, const QmpLimits& limits)
+  Connection(UniqueFd socket, Wake stop, pid_t peer, const Clock& clock, const QmpLimits& limits)
       : socket_(std::move(socket)), stop_(std::move(stop)), peer_(peer), clock_(clock), limits_(limits) {
     reader_ = std::thread([this] { read_all(); });
   }
 
   ~Connection() override {
-    const std::uint64_t one = 1;
-    while (::write(stop_.get(), &one, sizeof one) < 0 && errno == EINTR) {
-    }
+    stop_.wake();
     reader_.join();
   }
 
@@ -57,7 +56,7 @@ class Connection final : public Qmp {
       return fail(
           ErrorKind::kRefused,
           "the monitor does not greet: another client holds it (a QEMU monitor socket serves one at a time), or "
-          "it is no QMP monitor");
+          "it is not a QMP monitor");
     }
     if (!greeted_) return fail(*lost_);
     return {};
@@ -100,7 +99,7 @@ class Connection final : public Qmp {
   void lose(Error error);
 
   UniqueFd socket_;
-  UniqueFd stop_;
+  Wake stop_;
   pid_t peer_;
   const Clock& clock_;
   QmpLimits limits_;
@@ -153,7 +152,7 @@ Result<Json> Connection::await_answer(std::string_view command, std::uint64_t id
     return fail(ErrorKind::kProtocol, fmt::format("{}: QEMU's answer is neither a value nor an error", command));
   }
   const std::string kind = is_text(*error, "class") ? error->at("class").get<std::string>() : "";
-  // An older QEMU that lacks a command is no failure of the VM: callers go another way.
+  // An older QEMU that lacks a command is not a failure of the VM: callers go another way.
   return fail(kind == "CommandNotFound" ? ErrorKind::kUnsupported : ErrorKind::kHypervisor,
               fmt::format("{}: {}", command, error->at("desc").get<std::string>()));
 }
@@ -195,7 +194,7 @@ Status Connection::send_line(std::string_view line, int fd) {
 void Connection::read_all() {
   std::string line;
   for (;;) {
-    std::array<pollfd, 2> wait{pollfd{socket_.get(), POLLIN, 0}, pollfd{stop_.get(), POLLIN, 0}};
+    std::array<pollfd, 2> wait{pollfd{socket_.get(), POLLIN, 0}, pollfd{stop_.descriptor(), POLLIN, 0}};
     if (::poll(wait.data(), wait.size(), -1) < 0) continue;  // EINTR
     if (wait[1].revents != 0) return;
     if (auto read = read_some(line); !read) return lose(std::move(read).error());
@@ -285,7 +284,7 @@ Result<UniqueFd> connect_socket(const std::string& path, Duration timeout) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return fail(ErrorKind::kInvalidArgument, fmt::format("'{}' is no path of a Unix socket", path));
+    return fail(ErrorKind::kInvalidArgument, fmt::format("'{}' is not a path of a Unix socket", path));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   const auto deadline = std::chrono::steady_clock::now() + timeout;
@@ -313,7 +312,8 @@ Result<Json> Qmp::execute(std::string_view command) {
 
 Result<std::string> Qmp::human(std::string_view command_line) {
   const Json text = TRY(execute("human-monitor-command", Json{{"command-line", command_line}}));
-  if (!text.is_string()) return fail(ErrorKind::kProtocol, fmt::format("'{}': QEMU's answer is no text", command_line));
+  if (!text.is_string())
+    return fail(ErrorKind::kProtocol, fmt::format("'{}': QEMU's answer is not a text", command_line));
   return text.get<std::string>();
 }
 
@@ -323,7 +323,7 @@ Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& c
   ucred peer{};
   socklen_t length = sizeof peer;
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return fail_os("SO_PEERCRED");
-  UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
+  Wake stop;
   if (!stop) return fail_os("eventfd");
   auto connection = std::make_unique<Connection>(std::move(socket), std::move(stop), peer.pid, clock, limits);
   TRY_IN(context, connection->await_greeting());

@@ -45,7 +45,7 @@ class Qmp {
 /// How long and how much a connection bears.
 struct QmpLimits {
   Duration greeting = std::chrono::seconds(5);  ///< a monitor that serves another client accepts, and says nothing
-  Duration command = std::chrono::seconds(30);  ///< QEMU answers in milliseconds unless its main loop stands
+  Duration command = std::chrono::seconds(30);  ///< QEMU answers in milliseconds unless its main loop hangs
   std::size_t line = std::size_t{64} << 20;     ///< bytes of one answer; a large VM's reach some MiB
 };
 

@@ -119,7 +119,8 @@ Result<std::uint64_t> find_base(Qmp& qmp, const RamBlockLine& line, const Physic
   };
   const std::uint64_t base = TRY(ask(0));
   const std::uint64_t last_page = (stretch.length - 1) / kPageSize * kPageSize;
-  if (TRY(ask(last_page)) != base || line.host_address.value_or(base) != base) {
+  const std::uint64_t by_last_page = TRY(ask(last_page));
+  if (by_last_page != base || line.host_address.value_or(base) != base) {
     return fail(ErrorKind::kHypervisor, fmt::format("QEMU contradicts itself about the place of '{}'", line.name));
   }
   return base;

@@ -7,7 +7,6 @@
 
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/settle.h"
 #include "vmm/qemu/vcpu_time.h"
 
@@ -20,12 +19,12 @@ using std::chrono::steady_clock;
 constexpr Duration kPatience = std::chrono::seconds(30);
 // QEMU finds out in milliseconds that the other end of its stream is gone, unless its disks are slow to drain.
 constexpr Duration kRestPatience = std::chrono::seconds(10);
-// A vCPU that stands is woken to tell its registers, some ten microseconds each time. One that runs takes as much at
-// every tick of its clock.
+// A vCPU that is stopped is woken to tell its registers, some ten microseconds each time. One that runs takes as much
+// at every tick of its clock.
 constexpr std::uint64_t kStoodNs = 500'000;
 
 constexpr std::string_view kNoMark =
-    "the dead godwit had not seen it stand: somebody else has most likely stopped or moved it";
+    "the dead godwit had not seen it paused: somebody else has most likely stopped or moved it";
 
 struct RunState {
   bool running = false;
@@ -63,7 +62,8 @@ Result<bool> at_rest(Qmp& qmp) {
 }
 
 Result<Revived> revive_after_handover(Qmp& qmp, std::string_view mark) {
-  if (!TRY(at_rest(qmp))) return Revived{Revival::kUnderWay, "a migration of it is under way"};
+  const bool rests = TRY(at_rest(qmp));
+  if (!rests) return Revived{Revival::kUnderWay, "a migration of it is under way"};
   const auto status = TRY(query_status(qmp));
   if (status.running) return Revived{};
   if (mark.empty()) return left_alone(status.name, kNoMark);
@@ -76,7 +76,8 @@ Result<Revived> revive_after_handover(Qmp& qmp, std::string_view mark) {
 }
 
 Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::string_view mark) {
-  if (!TRY(at_rest(qmp))) return Revived{Revival::kUnderWay, "a migration of it is under way"};
+  const bool rests = TRY(at_rest(qmp));
+  if (!rests) return Revived{Revival::kUnderWay, "a migration of it is under way"};
   const auto status = TRY(query_status(qmp));
   if (status.running) return Revived{};
   const Json seen = Json::parse(mark, nullptr, /*allow_exceptions=*/false);

@@ -12,8 +12,8 @@ namespace godwit::qemu {
 
 enum class Revival {
   kRuns,      ///< it runs, or waits for its user to wake it: nothing was done
-  kLetRun,    ///< it stood by the dead engine's doing, and runs now
-  kNotOurs,   ///< it stands, and not certainly by the engine's doing: left alone
+  kLetRun,    ///< it was paused by the dead engine's doing, and runs now
+  kNotOurs,   ///< it is paused, and not certainly by the engine's doing: left alone
   kUnderWay,  ///< a migration that somebody else has begun is under way: left alone
 };
 
@@ -22,8 +22,8 @@ struct Revived {
   std::string why;  ///< where it was left alone: words that follow "because"
 };
 
-/// Lets a guest run on that stands after a hand-over if `mark` fits: what the engine recorded when it had seen the
-/// guest stand; empty if it had not. Waits for QEMU to come to rest, and cancels nothing: it may be somebody else's.
+/// Lets a guest run on that is paused after a hand-over if `mark` fits: what the engine recorded when it had seen the
+/// guest paused; empty if it had not. Waits for QEMU to come to rest, and cancels nothing: it may be somebody else's.
 ///
 /// DANGER: a guest that was committed to another host may run there. Only who knows by the journal that there was no
 /// commit may call this; SourceVm never does.

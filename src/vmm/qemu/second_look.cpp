@@ -7,7 +7,6 @@
 
 #include "vmm/qemu/block_activity.h"
 #include "vmm/qemu/configuration.h"
-#include "vmm/qemu/nested_vms.h"
 #include "vmm/qemu/obstacles.h"
 #include "vmm/qemu/ram_blocks.h"
 #include "vmm/qemu/unseen_writers.h"
@@ -36,7 +35,7 @@ Status compare_memory(const QemuVm& vm, const Configuration& now, std::vector<st
     const auto cover_now = cover(mappings, block.address, block.size);
     if (!cover_now || cover_now->backing != block.backing || cover_now->first.inode != block.mapping.inode ||
         cover_now->first.device != block.mapping.device) {
-      out.push_back(fmt::format("RAM block '{}' has been mapped anew", block.name));
+      out.push_back(fmt::format("RAM block '{}' has been mapped again", block.name));
     }
   }
   return {};
@@ -79,8 +78,9 @@ Result<Configuration> look_again(QemuVm& vm) {
 
 Status look_again_quickly(QemuVm& vm) {
   auto changes = TRY(find_quick_changes(vm));
-  if (vm.inspection.may_nest && TRY(may_have_run_nested_vms(*vm.qmp))) {
-    name_obstacles({nested_vms_obstacle()}, changes);
+  if (vm.inspection.may_nest) {
+    const bool nests = TRY(may_have_run_nested_vms(*vm.qmp));
+    if (nests) name_obstacles({nested_vms_obstacle()}, changes);
   }
   return changes.empty() ? Status{} : fail(changed_meanwhile(changes));
 }

@@ -12,7 +12,7 @@ namespace godwit::qemu {
 /// what it found.
 Result<Configuration> look_again(QemuVm& vm);
 
-/// At disks, devices, jobs and exports: about a millisecond. The guest may stand.
+/// At disks, devices, jobs and exports: about a millisecond. The guest may be paused.
 Status look_again_quickly(QemuVm& vm);
 
 /// The same at a QEMU that waits for a VM, or has just loaded one: what was compared with the source is still there.

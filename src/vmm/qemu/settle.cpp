@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/migration_state.h"
 
 namespace godwit::qemu {
 namespace {

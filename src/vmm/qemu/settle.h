@@ -1,9 +1,20 @@
-// Waits for QEMU to come to rest after a migration, and lets its guest run again.
+// The states of QEMU's migration (query-migrate, event MIGRATION), sorted by what they mean to us; and how QEMU is
+// brought to rest after one, and its guest to run again.
 #pragma once
 
 #include "vmm/qemu/qmp.h"
 
 namespace godwit::qemu {
+
+/// Nothing moves any more, and nothing will unless asked. "" and "none": there never was a migration.
+inline bool is_settled(std::string_view status) noexcept {
+  return status.empty() || status == "none" || status == "completed" || status == "failed" || status == "cancelled";
+}
+
+/// setup, active, pre-switchover, device, cancelling, post-copy's, and any that a later QEMU adds.
+inline bool is_under_way(std::string_view status) noexcept {
+  return !is_settled(status);
+}
 
 /// Ends a migration that is under way (migrate_cancel) and waits until QEMU agrees that none is. Gives the state in
 /// which it came to rest: "none", "completed", "failed", "cancelled".

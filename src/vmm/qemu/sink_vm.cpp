@@ -1,6 +1,6 @@
 // A waiting QEMU that takes a guest in.
 //
-//   engine --load()--> socket --fd:godwit--> QEMU: waits ("inmigrate") ... loads ... stands ("paused")   [cont] runs
+//   engine --load()--> socket --fd:godwit--> QEMU: waits ("inmigrate") ... loads ... is "paused"   [cont] runs
 //
 // Whether QEMU was started with -S does not matter: `stop` in "inmigrate" takes the start at the end of the load away,
 // and that is the first thing done here. So the only way in which the guest ever starts is resume().
@@ -20,9 +20,8 @@
 #include <thread>
 
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/log_tail.h"
+#include "vmm/qemu/log_end.h"
 #include "vmm/qemu/migration_settings.h"
-#include "vmm/qemu/migration_state.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/run_state.h"
@@ -91,7 +90,7 @@ class QemuSinkVm final : public SinkVm {
   MigrationWatch watch_{*vm_.qmp};
   std::unique_ptr<MigrationSettings> settings_;
   UniqueFd socket_;
-  LogTail log_ = LogTail::of(vm_.process->pid());
+  LogEnd log_ = LogEnd::of(vm_.process->pid());
   bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
   bool may_have_run_ = false;         // a `cont` was not refused
   std::atomic<Instant> cont_sent_{};  // the latest `cont`
@@ -225,7 +224,7 @@ tl::unexpected<Error> QemuSinkVm::load_failed() {
   const std::string reason = text_at(*state, "error-desc");
   return fail(
       ErrorKind::kHypervisor,
-      fmt::format("QEMU did not load the devices ('{}'){}{}{}; this QEMU takes in no other VM now: start it anew",
+      fmt::format("QEMU did not load the devices ('{}'){}{}{}; this QEMU takes in no other VM now: start it again",
                   text_at(*state, "status"), reason.empty() ? "" : ": ", reason, in_its_words()));
 }
 
@@ -338,7 +337,7 @@ void QemuSinkVm::warm_up(ChunkIndex chunk, PageWord pages) noexcept {
 }
 
 /// A QEMU in the midst of a load ends itself now, or says that it failed. Another one keeps what it had; one that has
-/// loaded all stands and keeps the guest's memory, which after a lost commit may be the only copy.
+/// loaded all is paused and keeps the guest's memory, which after a lost commit may be the only copy.
 void QemuSinkVm::give_up() noexcept {
   socket_.reset();
   const auto deadline = std::chrono::steady_clock::now() + kReasonPatience;

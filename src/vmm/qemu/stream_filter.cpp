@@ -13,11 +13,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <map>
-#include <optional>
-#include <vector>
 
 #include "vmm/qemu/stream_format.h"
 
@@ -31,8 +27,6 @@ constexpr std::size_t kMostStreamBlocks = 4096;
 // pages have been sent: 2 MiB of them.
 constexpr std::uint64_t kMaxPassed = std::uint64_t{64} << 30;
 constexpr std::size_t kHeaderLength = 8;  // magic and version
-// The longest item is a section's head: type, id, name, instance, version.
-constexpr std::size_t kMaxItem = 1 + 4 + 1 + 255 + 4 + 4;
 // A machine type's name; QEMU's longest has 21 letters.
 constexpr std::uint32_t kMaxConfiguration = 4096;
 // x-ignore-shared and those that later versions check too; QEMU knows about 20 in all.
@@ -41,108 +35,31 @@ constexpr std::uint32_t kMaxCapabilities = 64;
 constexpr std::uint16_t kFirstForeignCommand = 3;
 constexpr std::uint16_t kLastForeignCommand = 10;
 
-class Filter final : public StreamFilter {
- public:
-  Filter(FilterOptions options, FilterOutput& out) : options_(std::move(options)), out_(out) {}
+}  // namespace
 
-  Status feed(Bytes bytes) override {
-    if (failure_) return fail(*failure_);
-    auto digested = digest(bytes);
-    if (!digested) failure_ = digested.error();
-    return digested;
-  }
+Status StreamFilter::feed(Bytes bytes) {
+  if (failure_) return fail(*failure_);
+  auto digested = digest(bytes);
+  if (!digested) failure_ = digested.error();
+  return digested;
+}
 
-  Status finish() override {
-    if (failure_) return fail(*failure_);
-    if (step_ == Step::kTail) return {};
-    return fail(ErrorKind::kProtocol,
-                fmt::format("QEMU's stream ended at byte {}, before the end of RAM", offset_ + carried_));
-  }
+Status StreamFilter::finish() {
+  if (failure_) return fail(*failure_);
+  if (step_ == Step::kBehindRam) return {};
+  return fail(ErrorKind::kProtocol,
+              fmt::format("QEMU's stream ended at byte {}, before the end of RAM", offset_ + carried_));
+}
 
-  PageRecords page_records() const noexcept override { return {pages_, zeros_, step_ == Step::kTail}; }
-  std::uint64_t dropped_bytes() const noexcept override { return dropped_; }
-  std::uint64_t declared_bytes() const noexcept override { return declared_; }
+tl::unexpected<Error> StreamFilter::broken(std::string_view what) const {
+  return fail(ErrorKind::kProtocol, fmt::format("QEMU's stream at byte {}: {}", item_offset_, what));
+}
 
- private:
-  /// What the next item is.
-  enum class Step { kHeader, kSection, kCapabilityCount, kCapability, kRamWord, kBlockEntry, kFooter, kTail };
-  /// What becomes of an item.
-  enum class Fate { kPass, kDrop, kRamEnds };
+tl::unexpected<Error> StreamFilter::foreign(std::string_view what) const {
+  return fail(ErrorKind::kUnsupported, fmt::format("QEMU's stream at byte {}: {}", item_offset_, what));
+}
 
-  struct Block {
-    std::uint64_t size = 0;
-    bool dropped = false;
-    std::vector<std::uint64_t> sent = {};  // a bit for each page of a block that passes; empty before the first
-    std::uint64_t pages_sent = 0;
-
-    std::uint64_t pages() const noexcept { return (size + kTargetPageSize - 1) / kTargetPageSize; }
-    void note(std::uint64_t page);
-  };
-
-  Status digest(Bytes bytes);
-  Status take_payload(Bytes bytes, std::size_t& at, std::size_t& run);
-  Status take_item(Bytes bytes, std::size_t& at, std::size_t& run);
-  Status take_carried_item(Bytes bytes, std::size_t& at, std::size_t& run);
-  Status pass(Bytes bytes) { return bytes.empty() ? Status{} : out_.pass(bytes); }
-
-  /// How long the item at the start of `prefix` is, as far as `prefix` tells: more than prefix.size() asks for more.
-  std::size_t item_length(Bytes prefix) const noexcept;
-  Result<Fate> parse(Bytes item);
-  Result<Fate> parse_header(Bytes item);
-  Result<Fate> parse_section(Bytes item);
-  Result<Fate> parse_configuration(Bytes item);
-  Result<Fate> parse_subsection(Bytes item);
-  Result<Fate> parse_capability(Bytes item);
-  Result<Fate> parse_start(Bytes item);
-  Result<Fate> parse_command(Bytes item);
-  Result<Fate> parse_ram_word(Bytes item);
-  Result<Fate> parse_page(Bytes item, std::uint64_t word);
-  Result<Fate> parse_block_entry(Bytes item);
-  Result<Fate> parse_footer(Bytes item);
-  Status check_length(const std::string& name, std::uint64_t size) const;
-  Status check_all_named() const;
-  Status check_all_sent() const;
-
-  tl::unexpected<Error> broken(std::string what) const {
-    return fail(ErrorKind::kProtocol, fmt::format("QEMU's stream at byte {}: {}", item_offset_, what));
-  }
-  tl::unexpected<Error> foreign(std::string what) const {
-    return fail(ErrorKind::kUnsupported, fmt::format("QEMU's stream at byte {}: {}", item_offset_, what));
-  }
-  void expect_payload(std::uint64_t length, bool dropped) {
-    payload_left_ = length;
-    payload_dropped_ = dropped;
-  }
-
-  FilterOptions options_;
-  FilterOutput& out_;
-  std::optional<Error> failure_;
-
-  Step step_ = Step::kHeader;
-  bool configured_ = false;  // right behind the configuration, where its subsections stand
-  std::uint32_t capabilities_left_ = 0;
-  std::optional<std::uint32_t> ram_section_;
-  std::uint8_t section_type_ = 0;  // of the RAM section under way
-  std::uint64_t sizes_left_ = 0;   // bytes of RAM whose blocks have not been listed yet
-  std::map<std::string, Block, std::less<>> blocks_;
-  std::uint64_t passed_size_ = 0;  // of the blocks that are not dropped
-  Block* current_ = nullptr;       // the block of the record before
-
-  std::uint64_t payload_left_ = 0;
-  bool payload_dropped_ = false;
-
-  std::array<std::byte, kMaxItem> carry_{};
-  std::size_t carried_ = 0;
-
-  std::uint64_t offset_ = 0;       // bytes of the stream before the present piece
-  std::uint64_t item_offset_ = 0;  // of the item being parsed, for messages
-  std::uint64_t dropped_ = 0;
-  std::uint64_t pages_ = 0;
-  std::uint64_t zeros_ = 0;
-  std::uint64_t declared_ = 0;
-};
-
-void Filter::Block::note(std::uint64_t page) {
+void StreamFilter::Block::note(std::uint64_t page) {
   constexpr std::uint64_t kBits = 64;
   if (sent.empty()) sent.resize((pages() + kBits - 1) / kBits);
   std::uint64_t& word = sent[page / kBits];
@@ -152,11 +69,11 @@ void Filter::Block::note(std::uint64_t page) {
 }
 
 // `at` is the place reached in the piece; [run, at) waits to be passed.
-Status Filter::digest(Bytes bytes) {
+Status StreamFilter::digest(Bytes bytes) {
   std::size_t at = 0;
   std::size_t run = 0;
   while (at < bytes.size()) {
-    if (step_ == Step::kTail) {
+    if (step_ == Step::kBehindRam) {
       at = bytes.size();
     } else if (payload_left_ > 0) {
       TRY(take_payload(bytes, at, run));
@@ -171,7 +88,7 @@ Status Filter::digest(Bytes bytes) {
   return {};
 }
 
-Status Filter::take_payload(Bytes bytes, std::size_t& at, std::size_t& run) {
+Status StreamFilter::take_payload(Bytes bytes, std::size_t& at, std::size_t& run) {
   const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(payload_left_, bytes.size() - at));
   if (payload_dropped_) {
     TRY(pass(bytes.subspan(run, at - run)));
@@ -183,7 +100,7 @@ Status Filter::take_payload(Bytes bytes, std::size_t& at, std::size_t& run) {
   return {};
 }
 
-Status Filter::take_item(Bytes bytes, std::size_t& at, std::size_t& run) {
+Status StreamFilter::take_item(Bytes bytes, std::size_t& at, std::size_t& run) {
   const Bytes rest = bytes.subspan(at);
   const std::size_t length = item_length(rest);
   if (length > rest.size()) {
@@ -208,7 +125,7 @@ Status Filter::take_item(Bytes bytes, std::size_t& at, std::size_t& run) {
   return {};
 }
 
-Status Filter::take_carried_item(Bytes bytes, std::size_t& at, std::size_t& run) {
+Status StreamFilter::take_carried_item(Bytes bytes, std::size_t& at, std::size_t& run) {
   std::size_t needed = item_length(Bytes(carry_).first(carried_));
   while (carried_ < needed && at < bytes.size()) {
     const std::size_t more = std::min(needed - carried_, bytes.size() - at);
@@ -230,8 +147,8 @@ Status Filter::take_carried_item(Bytes bytes, std::size_t& at, std::size_t& run)
   return pass(item);
 }
 
-std::size_t Filter::item_length(Bytes prefix) const noexcept {
-  // The length of a text whose length byte stands at `place`, with that byte; 1 while it has not come yet.
+std::size_t StreamFilter::item_length(Bytes prefix) const noexcept {
+  // The length of a text whose length byte is at `place`, with that byte; 1 while it has not come yet.
   const auto text = [&](std::size_t place) -> std::size_t {
     return prefix.size() > place ? 1 + std::to_integer<std::size_t>(prefix[place]) : 1;
   };
@@ -269,13 +186,13 @@ std::size_t Filter::item_length(Bytes prefix) const noexcept {
       return text(0) + 8 + (options_.ignore_shared ? 8 : 0);
     case Step::kFooter:
       return 5;
-    case Step::kTail:
+    case Step::kBehindRam:
       break;
   }
   return 1;
 }
 
-Result<Filter::Fate> Filter::parse(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse(Bytes item) {
   switch (step_) {
     case Step::kHeader:
       return parse_header(item);
@@ -296,13 +213,13 @@ Result<Filter::Fate> Filter::parse(Bytes item) {
       return parse_block_entry(item);
     case Step::kFooter:
       return parse_footer(item);
-    case Step::kTail:
+    case Step::kBehindRam:
       break;
   }
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_header(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_header(Bytes item) {
   const auto magic = load_big_endian<std::uint32_t>(item);
   const auto version = load_big_endian<std::uint32_t>(item.subspan(4));
   if (magic != kStreamMagic) return broken(fmt::format("begins with {:#010x}, not with \"QEVM\"", magic));
@@ -311,7 +228,7 @@ Result<Filter::Fate> Filter::parse_header(Bytes item) {
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_section(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_section(Bytes item) {
   const auto type = std::to_integer<std::uint8_t>(item[0]);
   if (type == section::kSubsection) return parse_subsection(item);
   const bool first = item_offset_ == kHeaderLength;
@@ -341,7 +258,7 @@ Result<Filter::Fate> Filter::parse_section(Bytes item) {
   }
 }
 
-Result<Filter::Fate> Filter::parse_configuration(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_configuration(Bytes item) {
   const auto length = load_big_endian<std::uint32_t>(item.subspan(1));
   if (length > kMaxConfiguration) return broken(fmt::format("a machine type's name of {} bytes", length));
   expect_payload(length, false);
@@ -349,7 +266,7 @@ Result<Filter::Fate> Filter::parse_configuration(Bytes item) {
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_subsection(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_subsection(Bytes item) {
   const auto name = text_of(item.subspan(2, item.size() - 2 - 4));
   if (!configured_) return broken(fmt::format("subsection '{}' without a configuration", name));
   if (name == "configuration/target-page-bits") return broken("guest pages of another size than 4 KiB");
@@ -363,7 +280,7 @@ Result<Filter::Fate> Filter::parse_subsection(Bytes item) {
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_capability(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_capability(Bytes item) {
   const auto name = text_of(item.subspan(1));
   if (name == "x-ignore-shared") {
     if (!options_.ignore_shared) return broken("capability x-ignore-shared is on, which nobody here asked for");
@@ -374,7 +291,7 @@ Result<Filter::Fate> Filter::parse_capability(Bytes item) {
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_start(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_start(Bytes item) {
   const auto type = std::to_integer<std::uint8_t>(item[0]);
   const auto name = text_of(item.subspan(6, item.size() - 6 - 8));
   const auto version = load_big_endian<std::uint32_t>(item.last(4));
@@ -389,7 +306,7 @@ Result<Filter::Fate> Filter::parse_start(Bytes item) {
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_command(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_command(Bytes item) {
   const auto command = load_big_endian<std::uint16_t>(item.subspan(1));
   if (command >= kFirstForeignCommand && command <= kLastForeignCommand) {
     return foreign(fmt::format("command {}, which belongs to post-copy", command));
@@ -398,7 +315,7 @@ Result<Filter::Fate> Filter::parse_command(Bytes item) {
   return Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_ram_word(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_ram_word(Bytes item) {
   const auto word = load_big_endian<std::uint64_t>(item);
   switch (word & ram_flag::kAll & ~ram_flag::kContinue) {
     case ram_flag::kPage:
@@ -421,7 +338,7 @@ Result<Filter::Fate> Filter::parse_ram_word(Bytes item) {
   }
 }
 
-Result<Filter::Fate> Filter::parse_page(Bytes item, std::uint64_t word) {
+Result<StreamFilter::Fate> StreamFilter::parse_page(Bytes item, std::uint64_t word) {
   const std::uint64_t address = word & ~ram_flag::kAll;
   const bool zero = (word & ram_flag::kZero) != 0;
   if ((word & ram_flag::kContinue) == 0) {
@@ -440,7 +357,7 @@ Result<Filter::Fate> Filter::parse_page(Bytes item, std::uint64_t word) {
   return current_->dropped ? Fate::kDrop : Fate::kPass;
 }
 
-Result<Filter::Fate> Filter::parse_block_entry(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_block_entry(Bytes item) {
   const auto length = std::to_integer<std::size_t>(item[0]);
   std::string name(text_of(item.subspan(1, length)));
   const auto size = load_big_endian<std::uint64_t>(item.subspan(1 + length));
@@ -461,7 +378,7 @@ Result<Filter::Fate> Filter::parse_block_entry(Bytes item) {
 
 // The lanes move what was found when the VM was looked at: a block that has come since, or has another length, would
 // reach the sink in part or not at all.
-Status Filter::check_length(const std::string& name, std::uint64_t size) const {
+Status StreamFilter::check_length(const std::string& name, std::uint64_t size) const {
   if (options_.lengths.empty()) return {};
   const auto known = options_.lengths.find(name);
   if (known == options_.lengths.end()) {
@@ -475,7 +392,7 @@ Status Filter::check_length(const std::string& name, std::uint64_t size) const {
 }
 
 // A block that nobody sends, neither QEMU nor the lanes under the same name, would be missing at the sink.
-Status Filter::check_all_named() const {
+Status StreamFilter::check_all_named() const {
   for (const auto& name : options_.dropped_blocks) {
     if (!blocks_.contains(name)) return broken(fmt::format("QEMU lists no RAM block '{}'", name));
   }
@@ -484,7 +401,7 @@ Status Filter::check_all_named() const {
 
 // QEMU leaves out blocks that it takes for shared with the sink (x-ignore-shared). Those that the lanes move may be
 // left out; of all others every page must have come, or the sink would run with pages that nobody sent.
-Status Filter::check_all_sent() const {
+Status StreamFilter::check_all_sent() const {
   for (const auto& [name, block] : blocks_) {
     if (block.dropped || block.pages_sent == block.pages()) continue;
     return foreign(fmt::format("only {} of the {} pages of RAM block '{}' were sent, and it is not main memory",
@@ -493,19 +410,17 @@ Status Filter::check_all_sent() const {
   return {};
 }
 
-Result<Filter::Fate> Filter::parse_footer(Bytes item) {
+Result<StreamFilter::Fate> StreamFilter::parse_footer(Bytes item) {
   const auto mark = std::to_integer<std::uint8_t>(item[0]);
   if (mark != section::kFooter) return broken(fmt::format("{:#04x} where a section's footer belongs", mark));
   const auto id = load_big_endian<std::uint32_t>(item.subspan(1));
   if (id != ram_section_) return broken(fmt::format("the footer of section {} behind RAM", id));
-  step_ = section_type_ == section::kEnd ? Step::kTail : Step::kSection;
+  step_ = section_type_ == section::kEnd ? Step::kBehindRam : Step::kSection;
   return Fate::kPass;
 }
 
-}  // namespace
-
 std::unique_ptr<StreamFilter> make_stream_filter(FilterOptions options, FilterOutput& out) {
-  return std::make_unique<Filter>(std::move(options), out);
+  return std::make_unique<StreamFilter>(std::move(options), out);
 }
 
 }  // namespace godwit::qemu

@@ -8,7 +8,7 @@
 namespace godwit::qemu {
 namespace {
 
-// The tail of a stream, some 100 KB of devices, should fit: QEMU then ends its part without waiting for this process.
+// The end of a stream, some 100 KB of devices, should fit: QEMU then ends its part without waiting for this process.
 constexpr int kBufferSize = 4 << 20;
 // While the guest runs. QEMU sends RAM no slower so (64 pages a write, and the buffer stays in the cache).
 constexpr int kSmallBufferSize = 64 << 10;

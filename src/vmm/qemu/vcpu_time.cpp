@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "base/small_files.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
@@ -20,9 +21,10 @@ Result<std::vector<pid_t>> vcpu_threads(Qmp& qmp) {
 Result<std::uint64_t> vcpu_run_time(const RemoteProcess& process, const std::vector<pid_t>& threads) {
   std::uint64_t total = 0;
   for (const pid_t thread : threads) {
-    std::uint64_t ran = 0;
     // KERNEL: the first number is the thread's time on a CPU; 0 where the kernel keeps none (CONFIG_SCHED_INFO).
-    std::ifstream(fmt::format("/proc/{}/task/{}/schedstat", process.pid(), thread)) >> ran;
+    const auto text = read_small_file(fmt::format("/proc/{}/task/{}/schedstat", process.pid(), thread)).value_or("");
+    std::uint64_t ran = 0;
+    std::from_chars(text.data(), text.data() + text.size(), ran);
     if (ran == 0) return fail(ErrorKind::kUnsupported, "this kernel does not tell how long the vCPUs have run");
     total += ran;
   }

@@ -1,4 +1,5 @@
-// How long a VM's vCPUs have run so far: what tells a guest that has stood since from one that has run in between.
+// How long a VM's vCPUs have run so far: what tells a guest that has been paused since from one that has run in
+// between.
 #pragma once
 
 #include <vector>

@@ -143,7 +143,7 @@ CheckerState Checker::verify_all() {
   ++waiting_;
   {
     std::unique_lock lock(mutex_);
-    // The pass under way began before the call: start anew instead of waiting for two.
+    // The pass under way began before the call: start again instead of waiting for two.
     area_at_ = 0;
     page_at_ = 0;
     const std::uint64_t target = passes_ + 1;

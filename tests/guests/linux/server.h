@@ -4,7 +4,7 @@
 //   client --> "verify"       (waits)          guest --> the same line, after one whole pass over all memory
 //   client --> "load inplace 2000"             guest --> the same line, with the new load
 //   client --> "load redis 1000"               guest --> the same line, with redis under SETs from now on
-//   client --> "renew inplace" (waits)         guest --> the same line, after all that loads rewrite was made anew
+//   client --> "renew inplace" (waits)         guest --> the same line, after all that loads rewrite was made again
 //   client --> "hints on"                      guest --> the same line, once the balloon tells QEMU of free pages
 //   client --> "hints off"                     guest --> the same line, once there is no balloon driver
 //   client --> "free"         (waits)          guest --> the same line, after memory was filled and freed again

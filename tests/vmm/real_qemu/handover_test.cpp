@@ -1,0 +1,638 @@
+// Hand-overs between real QEMUs, the test in the place of the engine: it copies RAM itself while the guest is paused.
+//
+// The guest is SeaBIOS, which finds nothing to boot and waits; its clock tick at 0x46c tells whether it runs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "tests/support/kept_record.h"
+#include "tests/support/qemu_vm.h"
+#include "tests/vmm/handover_observer.h"
+#include "vmm/qemu/handover.h"
+#include "vmm/qemu/handover_mark.h"
+#include "vmm/qemu/migration_settings.h"
+#include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/revive.h"
+#include "vmm/qemu/settle.h"
+
+namespace godwit::qemu::handover_test {
+namespace {
+
+using godwit::testing::Json;
+using godwit::testing::KeptRecord;
+using godwit::testing::QemuOptions;
+using godwit::testing::QemuVersion;
+using godwit::testing::Ram;
+using godwit::testing::RecordingObserver;
+using godwit::testing::TestQemu;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using Point = RecordingObserver::Point;
+
+/// One QEMU with the engine's monitor and RAM.
+struct Side {
+  std::unique_ptr<TestQemu> qemu;
+  QemuVm vm;
+  KeptRecord record;
+};
+
+std::uint32_t tick(const TestQemu& qemu) {
+  std::uint32_t value = 0;
+  EXPECT_TRUE(qemu.read_physical(0x46c, &value, sizeof value));
+  return value;
+}
+
+/// Whether the guest's clock moves; it ticks every 55 ms.
+bool ticks(const TestQemu& qemu, milliseconds limit = seconds(20)) {
+  const auto first = tick(qemu);
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (tick(qemu) != first) return true;
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  return false;
+}
+
+Json settings_of(TestQemu& qemu) {
+  Json all;
+  all["capabilities"] = qemu.monitor().execute("query-migrate-capabilities").value_or(Json());
+  all["parameters"] = qemu.monitor().execute("query-migrate-parameters").value_or(Json());
+  return all;
+}
+
+class HandoverBase : public ::testing::Test {
+ protected:
+  void start(Side& side, const QemuOptions& options) {
+    auto qemu = TestQemu::start(options);
+    ASSERT_TRUE(qemu) << qemu.error().message;
+    side.qemu = std::move(*qemu);
+    auto vm = attach(side.qemu->qmp_path().string(), 0, clock_);
+    ASSERT_TRUE(vm) << vm.error().message;
+    side.vm = std::move(*vm);
+    auto memory = open_memory(*side.vm.process, side.vm.inspection.blocks);
+    ASSERT_TRUE(memory) << memory.error().message;
+    side.vm.memory = std::move(*memory);
+  }
+  void start_source(QemuVersion version, Ram ram) {
+    options_.version = version;
+    options_.ram = ram;
+    options_.size = 32 * kMiB;
+    ASSERT_NO_FATAL_FAILURE(start(source_, options_));
+    ASSERT_TRUE(ticks(*source_.qemu)) << "SeaBIOS does not come up";
+    source_vm_ = make_source_vm(source_.vm, source_.record, clock_);
+  }
+  void start_sink(QemuVersion version, Ram ram) {
+    QemuOptions options = options_;
+    options.version = version;
+    options.ram = ram;
+    options.incoming = true;
+    ASSERT_NO_FATAL_FAILURE(start(sink_, options));
+    sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
+  }
+
+  /// Every page, as the lanes do it.
+  void copy_ram() {
+    auto& from = *source_.vm.memory;
+    auto& to = *sink_.vm.memory;
+    std::vector<std::byte> buffer(kChunkSize);
+    for (std::uint32_t c = 0; c < from.layout().chunk_count(); ++c) {
+      const auto pages = from.layout().valid_pages(ChunkIndex{c});
+      const auto bytes = MutableBytes(buffer).first(page_count(pages) * kPageSize);
+      ASSERT_TRUE(from.read(ChunkIndex{c}, pages, bytes));
+      ASSERT_TRUE(to.write(ChunkIndex{c}, pages, bytes));
+    }
+  }
+  std::size_t pages_that_differ() {
+    auto& a = *source_.vm.memory;
+    auto& b = *sink_.vm.memory;
+    std::vector<std::byte> x(kChunkSize);
+    std::vector<std::byte> y(kChunkSize);
+    std::size_t count = 0;
+    for (std::uint32_t c = 0; c < a.layout().chunk_count(); ++c) {
+      for_each_page(a.layout().valid_pages(ChunkIndex{c}), [&](unsigned page) {
+        EXPECT_TRUE(a.read(ChunkIndex{c}, PageWord{1} << page, MutableBytes(x).first(kPageSize)));
+        EXPECT_TRUE(b.read(ChunkIndex{c}, PageWord{1} << page, MutableBytes(y).first(kPageSize)));
+        if (std::memcmp(x.data(), y.data(), kPageSize) != 0) ++count;
+      });
+    }
+    return count;
+  }
+
+  /// Up to the sink being ready, both sides' guests paused.
+  void hand_over() {
+    ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+    ASSERT_TRUE(observer_.await_end());
+    ASSERT_FALSE(observer_.failed) << observer_.failed->message;
+    ASSERT_NO_FATAL_FAILURE(copy_ram());
+    const auto open = sink_vm_->open_incoming();
+    ASSERT_TRUE(open) << open.error().message;
+    const auto loaded = sink_vm_->load(observer_.take_bytes());
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    ASSERT_TRUE(sink_vm_->finish_load());
+    const auto ready = sink_vm_->await_loaded(seconds(30));
+    ASSERT_TRUE(ready) << ready.error().message;
+  }
+
+  void expect_source_runs() {
+    EXPECT_EQ(source_.qemu->status().value_or(""), "running");
+    EXPECT_TRUE(ticks(*source_.qemu));
+  }
+
+  SteadyClock clock_;
+  QemuOptions options_;
+  RecordingObserver observer_;
+  Side source_;
+  Side sink_;
+  std::unique_ptr<SourceVm> source_vm_;
+  std::unique_ptr<SinkVm> sink_vm_;
+};
+
+struct Pairing {
+  const char* name;
+  QemuVersion source;
+  QemuVersion sink;
+  Ram source_ram;
+  Ram sink_ram;
+};
+
+class HandoverTest : public HandoverBase, public ::testing::WithParamInterface<Pairing> {
+ protected:
+  void SetUp() override {
+    for (const auto version : {GetParam().source, GetParam().sink}) {
+      const auto program = godwit::testing::find_qemu(version);
+      if (!program) GTEST_SKIP() << program.error().message;
+    }
+  }
+};
+
+/// A `cont` while the sink waits sets its guest to start by itself at the end of the load.
+TEST_P(HandoverTest, ASinkThatStartedByItselfIsNotPrepared) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam().source, GetParam().source_ram));
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam().sink, GetParam().sink_ram));
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_NO_FATAL_FAILURE(copy_ram());
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  ASSERT_TRUE(sink_.vm.qmp->execute("cont"));
+  ASSERT_TRUE(sink_vm_->load(observer_.take_bytes()));
+  ASSERT_TRUE(sink_vm_->finish_load());
+  EXPECT_FALSE(sink_vm_->await_loaded(seconds(30)));
+  EXPECT_NE(sink_.qemu->status().value_or(""), "running");
+}
+
+TEST_P(HandoverTest, MovesAGuest) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam().source, GetParam().source_ram));
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam().sink, GetParam().sink_ram));
+  const Json source_settings = settings_of(*source_.qemu);
+  const Json sink_settings = settings_of(*sink_.qemu);
+
+  ASSERT_NO_FATAL_FAILURE(hand_over());
+  // The event may arrive after the end of RAM does, yet its instant is earlier.
+  ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopping.has_value(); }));
+  ASSERT_TRUE(observer_.stopped);
+  EXPECT_LE(*observer_.stopping, *observer_.stopped);
+  EXPECT_LE(*observer_.stopped, *observer_.ended);
+  // What went through the filter is devices and ROMs, not the guest's 32 MiB.
+  EXPECT_LT(observer_.take_bytes().size(), 4 * kMiB);
+  EXPECT_GT(observer_.take_bytes().size(), observer_.before_stop);
+
+  // Loaded and paused on both sides: nobody runs before resume().
+  EXPECT_EQ(source_.qemu->status().value_or(""), "postmigrate");
+  EXPECT_EQ(sink_.qemu->status().value_or(""), "paused");
+  EXPECT_FALSE(sink_.qemu->monitor().has_seen("RESUME").value_or(true));
+  EXPECT_FALSE(ticks(*sink_.qemu, milliseconds(150)));
+  EXPECT_EQ(pages_that_differ(), 0u);
+  const auto tick_before = tick(*source_.qemu);
+
+  ASSERT_TRUE(sink_vm_->resume());
+  EXPECT_EQ(sink_.qemu->status().value_or(""), "running");
+  EXPECT_TRUE(ticks(*sink_.qemu));
+  EXPECT_GT(tick(*sink_.qemu), tick_before);
+  EXPECT_TRUE(sink_vm_->announce());
+  EXPECT_TRUE(source_vm_->finish());
+  EXPECT_EQ(source_.qemu->status().value_or(""), "postmigrate");
+  EXPECT_FALSE(ticks(*source_.qemu, milliseconds(150)));
+  EXPECT_EQ(settings_of(*source_.qemu), source_settings);
+  EXPECT_EQ(settings_of(*sink_.qemu), sink_settings);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Qemu, HandoverTest,
+    ::testing::Values(Pairing{"private_7", QemuVersion::k7_2, QemuVersion::k7_2, Ram::kPrivate, Ram::kPrivate},
+                      Pairing{"memfd_7", QemuVersion::k7_2, QemuVersion::k7_2, Ram::kMemfd, Ram::kMemfd},
+                      Pairing{"file_7", QemuVersion::k7_2, QemuVersion::k7_2, Ram::kFile, Ram::kFile},
+                      Pairing{"private_to_file_7", QemuVersion::k7_2, QemuVersion::k7_2, Ram::kPrivate, Ram::kFile},
+                      Pairing{"file_to_private_7", QemuVersion::k7_2, QemuVersion::k7_2, Ram::kFile, Ram::kPrivate},
+                      Pairing{"private_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kPrivate, Ram::kPrivate},
+                      Pairing{"memfd_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kMemfd, Ram::kMemfd},
+                      Pairing{"file_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kFile, Ram::kFile},
+                      Pairing{"memfd_7_to_file_10", QemuVersion::k7_2, QemuVersion::k10_0, Ram::kMemfd, Ram::kFile},
+                      Pairing{"private_7_to_10", QemuVersion::k7_2, QemuVersion::k10_0, Ram::kPrivate, Ram::kPrivate},
+                      Pairing{"file_10_to_7", QemuVersion::k10_0, QemuVersion::k7_2, Ram::kFile, Ram::kFile}),
+    [](const auto& each) { return each.param.name; });
+
+/// On one QEMU; RAM that QEMU leaves out and RAM that it sends.
+struct Kind {
+  const char* name;
+  QemuVersion version;
+  Ram ram;
+};
+
+class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<Kind> {
+ protected:
+  void SetUp() override {
+    const auto program = godwit::testing::find_qemu(GetParam().version);
+    if (!program) GTEST_SKIP() << program.error().message;
+    ASSERT_NO_FATAL_FAILURE(start_source(GetParam().version, GetParam().ram));
+    before_ = settings_of(*source_.qemu);
+  }
+
+  /// Rolls back, twice, and expects the guest to run as if nothing had been; then moves it after all.
+  void expect_rolled_back() {
+    observer_.let_go();
+    const auto rolled_back = source_vm_->roll_back();
+    ASSERT_TRUE(rolled_back) << rolled_back.error().message;
+    expect_source_runs();
+    EXPECT_TRUE(source_vm_->roll_back());
+    expect_source_runs();
+    EXPECT_EQ(settings_of(*source_.qemu), before_);
+    const unsigned calls = observer_.calls;
+
+    RecordingObserver second;
+    ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, second));
+    ASSERT_TRUE(second.await_end());
+    EXPECT_FALSE(second.failed) << second.failed->message;
+    EXPECT_TRUE(source_vm_->roll_back());
+    expect_source_runs();
+    EXPECT_EQ(observer_.calls, calls) << "the first observer was called after its hand-over was rolled back";
+  }
+  Revival revive() { return revive_by(source_.record.mark()); }
+  Revival revive_by(const std::string& mark) {
+    const auto revived = revive_after_handover(*source_.vm.qmp, mark);
+    EXPECT_TRUE(revived) << revived.error().message;
+    return revived ? revived->what : Revival::kUnderWay;
+  }
+  Json before_;
+};
+
+TEST_P(RollBackTest, BeforeAnything) {
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, AfterAPause) {
+  ASSERT_TRUE(source_vm_->pause());
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+/// Whoever stopped it, or moved it away, has a reason: to let it run could make it run twice.
+TEST_P(RollBackTest, LeavesAGuestThatSomebodyElseStopped) {
+  ASSERT_TRUE(source_.vm.qmp->execute("stop"));
+  EXPECT_FALSE(source_vm_->pause());
+  EXPECT_FALSE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(source_vm_->roll_back());
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+TEST_P(RollBackTest, KnowsWhetherTheGuestStillStands) {
+  EXPECT_FALSE(source_vm_->stands());
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_TRUE(source_vm_->stands());
+  ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(10)));
+  EXPECT_FALSE(source_vm_->stands());
+}
+
+TEST_P(RollBackTest, RightAfterTheStart) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, WhileTheStreamIsHeldBack) {
+  observer_.hold_at(Point::kFirstBytes);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_held());
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, WhenTheGuestHasStopped) {
+  observer_.hold_at(Point::kGuestStopped);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_held());
+  EXPECT_TRUE(observer_.stopped);
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, WhenQemuHasCompleted) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_FALSE(observer_.failed) << observer_.failed->message;
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, WhenTheLineBreaksBeforeTheStop) {
+  observer_.fail_at(Point::kFirstBytes);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed);
+  EXPECT_EQ(observer_.failed->kind, ErrorKind::kPeerLost);
+  EXPECT_FALSE(observer_.ended);
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, WhenTheLineBreaksAfterTheStop) {
+  observer_.fail_at(Point::kGuestStopped);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed);
+  EXPECT_FALSE(observer_.ended);
+  ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
+}
+
+TEST_P(RollBackTest, AfterAnInterruption) {
+  source_vm_->interrupt();
+  for (const auto& status : {godwit::testing::hand_over(*source_vm_, observer_), source_vm_->pause()}) {
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().kind, ErrorKind::kCancelled);
+  }
+  EXPECT_TRUE(source_vm_->roll_back());
+  expect_source_runs();
+  EXPECT_EQ(settings_of(*source_.qemu), before_);
+}
+
+TEST_P(RollBackTest, TellsWhenQemuDies) {
+  observer_.hold_at(Point::kGuestStopped);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_held());
+  source_.qemu->process().kill();
+  observer_.let_go();
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_FALSE(observer_.ended);
+  const auto rolled_back = source_vm_->roll_back();
+  ASSERT_FALSE(rolled_back);
+  EXPECT_EQ(rolled_back.error().kind, ErrorKind::kPeerLost);
+}
+
+// An engine that dies: its sockets close, nobody rolls back. Then a new one comes.
+TEST_P(RollBackTest, ReviveAfterCompletion) {
+  EXPECT_EQ(revive(), Revival::kRuns);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  for (int i = 0; i < 1000 && source_.record.mark().find("numbers") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  source_vm_.reset();
+  EXPECT_THAT(source_.record.mark(), HasSubstr("numbers"));
+  // QEMU says that it has completed a moment before its state follows.
+  EXPECT_THAT(source_.qemu->status().value_or(""), AnyOf("postmigrate", "finish-migrate"));
+  EXPECT_EQ(revive(), Revival::kLetRun);
+  expect_source_runs();
+  EXPECT_EQ(revive(), Revival::kRuns);
+  // The numbers fit for ever, the state does not.
+  ASSERT_TRUE(source_.qemu->stop());
+  EXPECT_EQ(revive(), Revival::kNotOurs);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+/// What was seen up to the end of RAM is enough for a guest that QEMU has not moved since, and for no other.
+TEST_P(RollBackTest, ReviveByWhatWasSeenOfTheStream) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopped.has_value(); }));
+  const std::string first = source_.record.mark();
+  ASSERT_TRUE(observer_.await_end());
+  source_vm_.reset();
+  ASSERT_THAT(first, HasSubstr("pages"));
+  const auto numbers = source_.vm.qmp->execute("query-migrate").value_or(Json());
+  const auto fits = check_mark(first, numbers);
+  EXPECT_TRUE(fits) << fits.error().message << " " << first << numbers;
+  Json other = Json::parse(first);
+  other["zeros"] = other["zeros"].get<std::uint64_t>() + 5000;  // more than QEMU has sent since
+  EXPECT_FALSE(check_mark(other.dump(), numbers)) << other;
+  other = Json::parse(first);
+  other["least_ms"] = other["most_ms"].get<std::uint64_t>() + 20000;
+  other["most_ms"] = other["least_ms"];
+  EXPECT_FALSE(check_mark(other.dump(), numbers)) << other;
+  EXPECT_EQ(revive_by(first), Revival::kLetRun);
+  expect_source_runs();
+}
+
+TEST_P(RollBackTest, ReviveAfterADeathInThePause) {
+  observer_.hold_at(Point::kGuestStopped);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_held());
+  observer_.let_go();
+  source_vm_.reset();
+  // QEMU may have completed, or seen its stream break and gone on by itself; both end with a guest that runs.
+  EXPECT_NE(revive(), Revival::kNotOurs);
+  expect_source_runs();
+}
+
+TEST_P(RollBackTest, ReviveLeavesAnOperatorsPauseAlone) {
+  ASSERT_TRUE(source_.qemu->stop());
+  EXPECT_EQ(revive_by(""), Revival::kNotOurs);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+TEST_P(RollBackTest, ReviveAfterAPauseForAHarvest) {
+  ASSERT_TRUE(source_vm_->pause());
+  const std::string mark = source_.record.mark();
+  if (mark.empty()) GTEST_SKIP() << "this kernel does not tell how long a thread has run";
+  EXPECT_EQ(revive_after_pause(*source_.vm.qmp, *source_.vm.process, "").value().what, Revival::kNotOurs);
+  EXPECT_EQ(revive_after_pause(*source_.vm.qmp, *source_.vm.process, mark).value().what, Revival::kLetRun);
+  expect_source_runs();
+  // An operator's stop, later: the guest has run since.
+  std::this_thread::sleep_for(seconds(1));
+  ASSERT_TRUE(source_.qemu->stop());
+  EXPECT_EQ(revive_after_pause(*source_.vm.qmp, *source_.vm.process, mark).value().what, Revival::kNotOurs);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
+/// Whoever saves a guest as it is must find the settings as they were.
+TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_NE(settings_of(*source_.qemu), before_);
+  EXPECT_FALSE(source_.record.settings().empty());
+  Json record = Json::parse(source_.record.settings());
+  EXPECT_EQ(record["capabilities"]["x-ignore-shared"], false) << record;
+  EXPECT_TRUE(record["parameters"].contains("downtime-limit")) << record;
+  ASSERT_TRUE(source_vm_->finish());
+  EXPECT_EQ(settings_of(*source_.qemu), before_);
+  EXPECT_TRUE(source_.record.settings().empty());
+}
+
+/// Between the last look at the guest and QEMU's own stop somebody else may pause it, or let a paused one run: only the
+/// stream tells.
+TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
+  source_vm_ = nullptr;  // it would look at the state itself
+  auto settings = MigrationSettings::apply(*source_.vm.qmp, {"x-ignore-shared", "events"},
+                                           Json{{"max-bandwidth", std::uint64_t{1} << 40}}, source_.record);
+  ASSERT_TRUE(settings) << settings.error().message;
+  for (const bool paused : {true, false}) {
+    // On the second round it is paused; on the first it runs, and is expected to be paused.
+    if (!paused) {
+      ASSERT_TRUE(source_.qemu->stop());
+    }
+    StreamOptions options;
+    for (const auto& block : source_.vm.inspection.blocks) options.dropped_blocks.insert(block.name);
+    options.paused = paused;
+    RecordingObserver observer;
+    auto handover = StreamHandover::open(*source_.vm.qmp, options, observer, source_.record, clock_);
+    ASSERT_TRUE(handover) << handover.error().message;
+    const Status ordered = (*handover)->order({});
+    ASSERT_TRUE(ordered) << ordered.error().message;
+    ASSERT_TRUE(observer.await_end());
+    EXPECT_FALSE(observer.ended);
+    ASSERT_TRUE(observer.failed);
+    EXPECT_THAT(observer.failed->message, HasSubstr(paused ? "somebody has let" : "somebody has paused"));
+    (*handover)->end();
+    EXPECT_EQ((*handover)->run_state().value_or("?"), paused ? "running" : "paused");
+    handover->reset();
+    ASSERT_TRUE(settle_migration(*source_.vm.qmp, seconds(30)));
+    if (paused) {
+      ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(30)));
+    }
+  }
+  EXPECT_TRUE((*settings)->restore());
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, RollBackTest,
+                         ::testing::Values(Kind{"file_7", QemuVersion::k7_2, Ram::kFile},
+                                           Kind{"private_7", QemuVersion::k7_2, Ram::kPrivate},
+                                           Kind{"file_10", QemuVersion::k10_0, Ram::kFile},
+                                           Kind{"private_10", QemuVersion::k10_0, Ram::kPrivate}),
+                         [](const auto& each) { return each.param.name; });
+
+class SinkTest : public HandoverBase, public ::testing::WithParamInterface<QemuVersion> {
+ protected:
+  void SetUp() override {
+    const auto program = godwit::testing::find_qemu(GetParam());
+    if (!program) GTEST_SKIP() << program.error().message;
+    options_.size = 32 * kMiB;
+  }
+};
+
+TEST_P(SinkTest, NeedsAVmThatWaits) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
+  auto sink = make_sink_vm(source_.vm, source_.record, clock_);
+  const auto opened = sink->open_incoming();
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().kind, ErrorKind::kRefused);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "running");
+}
+
+// Without -S a QEMU starts its guest by itself when it has loaded it: that must not happen.
+TEST_P(SinkTest, AGuestNeverStartsByItself) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
+  QemuOptions options = options_;
+  options.more = {"-incoming", "defer"};  // and no -S
+  ASSERT_NO_FATAL_FAILURE(start(sink_, options));
+  sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
+  ASSERT_NO_FATAL_FAILURE(hand_over());
+  EXPECT_EQ(sink_.qemu->status().value_or(""), "paused");
+  EXPECT_FALSE(ticks(*sink_.qemu, milliseconds(150)));
+  EXPECT_FALSE(sink_.qemu->monitor().has_seen("RESUME").value_or(true));
+  ASSERT_TRUE(sink_vm_->resume());
+  EXPECT_TRUE(ticks(*sink_.qemu));
+}
+
+TEST_P(SinkTest, SaysWhenTheStreamIsBroken) {
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  const std::string garbage(4096, 'x');
+  auto status = sink_vm_->load(bytes_of(garbage));
+  if (status) status = sink_vm_->finish_load();
+  if (status) status = sink_vm_->await_loaded(seconds(20));
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::kHypervisor);
+  // QEMU's own words, which 7.2 has only on its stderr.
+  EXPECT_THAT(status.error().message, HasSubstr("Not a migration stream"));
+  sink_vm_->give_up();
+  EXPECT_NE(sink_.qemu->status().value_or("gone"), "running");
+}
+
+TEST_P(SinkTest, AwaitTimesOutAndCanBeInterrupted) {
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  ASSERT_TRUE(sink_vm_->load(bytes_of("QEVM")));
+  const auto late = sink_vm_->await_loaded(milliseconds(50));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().kind, ErrorKind::kTimedOut);
+  std::thread other([&] {
+    std::this_thread::sleep_for(milliseconds(50));
+    sink_vm_->interrupt();
+  });
+  const auto cut = sink_vm_->await_loaded(seconds(30));
+  other.join();
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().kind, ErrorKind::kCancelled);
+  sink_vm_->give_up();
+}
+
+/// It was handed over in a state in which no QEMU lets it run: that is found before anybody commits to it.
+TEST_P(SinkTest, AGuestThatHasShutDownIsNotPrepared) {
+  options_.more = {"-no-shutdown"};
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
+  auto& monitor = source_.qemu->monitor();
+  ASSERT_TRUE(monitor.human("o /2 0x604 0x2000"));
+  ASSERT_TRUE(
+      godwit::testing::wait_until([&] { return source_.qemu->status().value_or("") == "shutdown"; }, seconds(30)));
+  const Json on = {{"capability", "x-ignore-shared"}, {"state", true}};
+  ASSERT_TRUE(monitor.execute("migrate-set-capabilities", Json{{"capabilities", Json::array({on})}}));
+  const auto stream = source_.qemu->folder() / "stream";
+  ASSERT_TRUE(monitor.execute("migrate", Json{{"uri", "exec:cat >" + stream.string()}}));
+  ASSERT_TRUE(godwit::testing::wait_until(
+      [&] { return monitor.execute("query-migrate").value_or(Json::object()).value("status", "") == "completed"; },
+      seconds(30)));
+
+  options_.more.clear();
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  ASSERT_NO_FATAL_FAILURE(copy_ram());  // some devices look into RAM while they are loaded
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  auto loaded = sink_vm_->load(bytes_of(godwit::testing::read_text(stream)));
+  if (loaded) loaded = sink_vm_->finish_load();
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const auto ready = sink_vm_->await_loaded(seconds(30));
+  ASSERT_FALSE(ready);
+  EXPECT_THAT(ready.error().message, HasSubstr("the guest has shut down"));
+}
+
+TEST_P(SinkTest, GivingUpALoadedGuestLeavesItStanding) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  const Json before = settings_of(*sink_.qemu);
+  ASSERT_NO_FATAL_FAILURE(hand_over());
+  sink_vm_->give_up();
+  EXPECT_EQ(sink_.qemu->status().value_or(""), "paused");
+  EXPECT_EQ(settings_of(*sink_.qemu), before);
+  EXPECT_TRUE(source_vm_->roll_back());
+  expect_source_runs();
+}
+
+TEST_P(SinkTest, GivingUpBeforeAnythingLeavesItWaiting) {
+  ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
+  ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kFile));
+  const Json before = settings_of(*sink_.qemu);
+  ASSERT_TRUE(sink_vm_->open_incoming());
+  sink_vm_->give_up();
+  EXPECT_EQ(sink_.qemu->status().value_or(""), "inmigrate");
+  EXPECT_EQ(settings_of(*sink_.qemu), before);
+  // And takes the next one.
+  sink_vm_ = nullptr;
+  sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
+  ASSERT_NO_FATAL_FAILURE(hand_over());
+  ASSERT_TRUE(sink_vm_->resume());
+  EXPECT_TRUE(ticks(*sink_.qemu));
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, SinkTest, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
+                         [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
+
+}  // namespace
+}  // namespace godwit::qemu::handover_test

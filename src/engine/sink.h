@@ -20,6 +20,7 @@
 #include "engine/report.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
+#include "net/wrap.h"
 #include "vm/fit.h"
 #include "vmm/hypervisor.h"
 
@@ -46,6 +47,7 @@ struct SinkParts {
   std::function<void(std::string_view)> on_note;
   std::stop_token cancelled;
   std::string program;
+  Wrap wrap = {};  ///< put around each connection that comes; empty: none is
 };
 
 struct SinkReport {

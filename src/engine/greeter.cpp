@@ -42,10 +42,11 @@ constexpr Duration kNothingToDo = seconds(5);
 
 }  // namespace
 
-Greeter::Greeter(Listener& listener, const Clock& clock, OnNote on_note)
+Greeter::Greeter(Listener& listener, const Clock& clock, OnNote on_note, Wrap wrap)
     : listener_(listener),
       clock_(clock),
       on_note_(std::move(on_note)),
+      wrap_(std::move(wrap)),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 Greeter::~Greeter() {
@@ -169,6 +170,8 @@ bool Greeter::wait() {
 void Greeter::take_connection() {
   auto channel = listener_.accept(milliseconds(1));
   if (channel) {
+    if (wrap_) channel = wrap_(std::move(*channel));
+    if (!channel) return note(channel.error().message);
     strangers_.push_back({.channel = std::move(*channel), .came = clock_.now(), .opening = {}});
     return;
   }

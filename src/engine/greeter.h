@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/wake.h"
 #include "net/channel.h"
+#include "net/wrap.h"
 #include "wire/opening.h"
 
 namespace godwit {
@@ -41,8 +42,9 @@ struct GreetedLane {
 /// await_...() and refuse_others() from one thread, interrupt() from any.
 class Greeter {
  public:
-  /// `on_note` is called from the greeter's thread. All outlive this.
-  Greeter(Listener& listener, const Clock& clock, OnNote on_note);
+  /// `on_note` and `wrap`, which is put around each connection before it greets, are called from the greeter's thread.
+  /// The others outlive this.
+  Greeter(Listener& listener, const Clock& clock, OnNote on_note, Wrap wrap = {});
   ~Greeter();
 
   /// The next source. kTimedOut after `patience` (zero: never), kCancelled after interrupt() or the listener's abort().
@@ -94,6 +96,7 @@ class Greeter {
   Listener& listener_;
   const Clock& clock_;
   OnNote on_note_;
+  Wrap wrap_;
   Wake wake_;
   std::vector<Stranger> strangers_;  ///< in the order in which they came
   std::vector<Stranger> leaving_;    ///< to be put among them

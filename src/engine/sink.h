@@ -21,6 +21,7 @@
 #include "log/log.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
+#include "net/wrap.h"
 #include "vm/fit.h"
 #include "vmm/hypervisor.h"
 
@@ -50,6 +51,7 @@ struct SinkParts {
   /// A source has said Hello, with its migration's id (empty: it has none). Called before anything else is done for it.
   std::function<void(std::string_view id)> on_source = {};
   Log log = {};
+  Wrap wrap = {};  ///< put around each connection that comes; empty: none is
 };
 
 struct SinkReport {

@@ -45,7 +45,7 @@ SinkReport run_sink(SinkParts parts) {
       say(text);
     };
   }
-  Greeter greeter(parts.listener, parts.clock, parts.on_note);
+  Greeter greeter(parts.listener, parts.clock, parts.on_note, parts.wrap);
   while (true) {
     SinkMigration migration(parts, greeter);
     SinkReport report = migration.run();

@@ -5,9 +5,12 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <future>
+#include <thread>
 
 #include "base/unique_fd.h"
 #include "net/rate_limit.h"
+#include "tests/support/scrambled_channel.h"
 
 namespace godwit::testing {
 
@@ -50,6 +53,22 @@ ChannelKind limited(ChannelKind kind) {
   return {.name = kind.name + "Limited", .make = make, .needs_ipv6 = kind.needs_ipv6, .is_tcp = kind.is_tcp};
 }
 
+/// As the two ends of a migration wrap a connection: one waits for the handshake, the other takes it as it comes.
+ChannelKind scrambled(ChannelKind kind) {
+  const auto make = [inner = kind.make](const Liveness& liveness) -> Result<ChannelPair> {
+    auto pair = TRY(inner(liveness));
+    auto far = TRY(ScrambledChannel::accepted(std::move(pair.second)));
+    auto connecting =
+        std::async(std::launch::async, [&] { return ScrambledChannel::connected(std::move(pair.first)); });
+    while (connecting.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+      std::array<std::byte, 1> none;
+      TRY(far->receive_some(MutableBytes(none).first(0)));
+    }
+    return ChannelPair(TRY(connecting.get()), std::move(far));
+  };
+  return {.name = kind.name + "Scrambled", .make = make, .needs_ipv6 = kind.needs_ipv6, .is_tcp = kind.is_tcp};
+}
+
 Result<ChannelPair> through_unix(const Liveness& liveness) {
   const TemporaryFolder folder;
   return connect_through({.kind = Address::Kind::kUnix, .host = {}, .port = 0, .path = folder.path("socket")},
@@ -70,7 +89,10 @@ std::vector<ChannelKind> channel_kinds() {
       {.name = "Unix", .make = through_unix},
       {.name = "Pair", .make = make_channel_pair},
   };
-  for (std::size_t i = 0, plain = kinds.size(); i < plain; ++i) kinds.push_back(limited(kinds[i]));
+  for (std::size_t i = 0, plain = kinds.size(); i < plain; ++i) {
+    kinds.push_back(limited(kinds[i]));
+    kinds.push_back(scrambled(kinds[i]));
+  }
   return kinds;
 }
 

@@ -1,0 +1,33 @@
+// What may be put around a connection between its opening and its greeting: encryption, for one.
+//
+//   accepted:   listener --> Wrap --> stranger: handshake, greeting, Hello as they trickle in, all under its deadlines
+//   connected:  connect  --> Wrap, handshake --> greeting
+//
+// The channel that comes out stands for the one that went in: what it tells of its waits, its queue and its descriptor
+// is the link's.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "net/channel.h"
+
+namespace godwit {
+
+using Connect = std::function<Result<std::unique_ptr<Channel>>()>;
+
+/// Around an accepted connection it waits for nothing: the handshake goes on in receive_some(), which gives 0 until it
+/// is over and fails if it fails, and whose answers fit into the buffer of a fresh socket. Bytes that it holds decoded
+/// are no reason for poll(2) to return: whoever polls reads until receive_some() gives 0. Empty: nothing is put around.
+using Wrap = std::function<Result<std::unique_ptr<Channel>>(std::unique_ptr<Channel> fresh)>;
+
+/// Connections that `wrap` has been put around. It may wait for the peer then, within a time of its own; many threads
+/// at once.
+inline Connect wrapped(Connect connect, Wrap wrap) {
+  if (!wrap) return connect;
+  return [connect = std::move(connect), wrap = std::move(wrap)]() -> Result<std::unique_ptr<Channel>> {
+    return wrap(TRY(connect()));
+  };
+}
+
+}  // namespace godwit

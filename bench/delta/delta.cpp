@@ -150,8 +150,8 @@ class Contender {
     });
     i = 0;
     for_each_page(sorted.copies, [&](unsigned page) {
-      const auto twin = tail.copy(i++);
-      std::memcpy(page_at(page), held_.data() + twin.chunk.value * kChunkSize + twin.page * kPageSize, kPageSize);
+      const auto similar = tail.copy(i++);
+      std::memcpy(page_at(page), held_.data() + similar.chunk.value * kChunkSize + similar.page * kPageSize, kPageSize);
     });
     i = 0;
     const std::byte* in = tail.sub_blocks().data();

@@ -8,8 +8,8 @@ namespace godwit {
 namespace {
 
 // Shares of the memory: hashes first, for each pays for 32 times its size; a page needs few bytes to be found again by.
-constexpr std::size_t kHashShare = 6;  // of 8
-constexpr std::size_t kTwinShare = 1;  // of 16
+constexpr std::size_t kHashShare = 6;     // of 8
+constexpr std::size_t kSimilarShare = 1;  // of 16
 
 /// Chunks that a lane has at most: more memory than these fill is not taken, whatever the limit.
 std::size_t chunks_of_lane(std::uint32_t chunk_count, unsigned lanes) noexcept {
@@ -43,11 +43,12 @@ PageSorter::PageSorter(const Kernels& kernels, const DeltaSetting& setting, std:
     : kernels_(kernels), key_(setting.key) {
   if (setting.memory == 0) return;
   const std::size_t chunks = chunks_of_lane(chunk_count, lanes);
-  const std::size_t for_twins = std::min(Twins::all(chunks), setting.memory / 16 * kTwinShare);
-  const std::size_t for_hashes = std::min(chunks * sizeof(ChunkHashes), (setting.memory - for_twins) / 8 * kHashShare);
-  const std::size_t for_old_pages = std::min(OldPages::all(chunks), setting.memory - for_twins - for_hashes);
+  const std::size_t for_similar = std::min(SimilarPages::all(chunks), setting.memory / 16 * kSimilarShare);
+  const std::size_t for_hashes =
+      std::min(chunks * sizeof(ChunkHashes), (setting.memory - for_similar) / 8 * kHashShare);
+  const std::size_t for_old_pages = std::min(OldPages::all(chunks), setting.memory - for_similar - for_hashes);
   hashes_.emplace(chunk_count, lanes, for_hashes);
-  twins_.emplace(for_twins);
+  similar_pages_.emplace(for_similar);
   old_pages_.emplace(setting.keep_old_pages ? for_old_pages : 0);
 }
 
@@ -131,10 +132,10 @@ void PageSorter::make_delta(Claim& claim, unsigned page, const std::byte* bytes,
 
 /// Appends the page as a copy of one that has been sent, if there is one like it.
 bool PageSorter::add_as_copy(Claim& claim, unsigned page, const std::byte* bytes, const PageHashes& hashes) {
-  const auto twin = twins_->swap(Twins::signature(hashes), {claim.chunk, page});
+  const auto similar = similar_pages_->swap(SimilarPages::signature(hashes), {claim.chunk, page});
   // A frame may not refer to its own chunk, of which the sink has not got these pages yet.
-  if (!twin || twin->chunk == claim.chunk) return false;
-  const PageHashes* const there = sent_hashes(*twin);
+  if (!similar || similar->chunk == claim.chunk) return false;
+  const PageHashes* const there = sent_hashes(*similar);
   if (there == nullptr) return false;
   SubBlockMask differs = 0;
   for (unsigned i = 0; i < kSubBlocksPerPage; ++i) {
@@ -142,7 +143,7 @@ bool PageSorter::add_as_copy(Claim& claim, unsigned page, const std::byte* bytes
   }
   if (differs == kAllSubBlocks) return false;  // its signature only
   claim.sorted.copies |= PageWord{1} << page;
-  claim.tail.add_copy(*twin);
+  claim.tail.add_copy(*similar);
   if (differs != 0) make_delta(claim, page, bytes, nullptr, differs);
   return true;
 }

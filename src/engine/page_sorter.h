@@ -11,7 +11,7 @@
 
 #include "engine/delta_table.h"
 #include "engine/old_pages.h"
-#include "engine/twins.h"
+#include "engine/similar_pages.h"
 #include "memory/kernels.h"
 #include "wire/block.h"
 
@@ -61,7 +61,7 @@ class PageSorter {
   HashKey key_;
   std::optional<DeltaTable> hashes_;
   std::optional<OldPages> old_pages_;
-  std::optional<Twins> twins_;
+  std::optional<SimilarPages> similar_pages_;
 };
 
 }  // namespace godwit

@@ -46,17 +46,7 @@ bool SourceLanes::have_sent(std::uint32_t fence) const noexcept {
 LaneTotals SourceLanes::totals() const noexcept {
   LaneTotals sum;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    const LaneCounters& c = lanes_[i]->counters();
-    sum.pages_data += c.pages_data;
-    sum.pages_zero += c.pages_zero;
-    sum.pages_resent += c.pages_resent;
-    sum.pages_fill += c.pages_fill;
-    sum.pages_copied += c.pages_copied;
-    sum.pages_delta += c.pages_delta;
-    sum.pages_unchanged += c.pages_unchanged;
-    sum.blocks_not_encoded += c.blocks_not_encoded;
-    sum.encoders_given_up += c.encoders_given_up;
-    sum.busy_ns += c.busy_ns;
+    lanes_[i]->counters().add_to(sum);
     sum.bytes_wire += channels_[i]->bytes_sent();
   }
   return sum;

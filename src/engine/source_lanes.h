@@ -18,24 +18,6 @@ struct CodecUse {
   std::uint64_t bytes_after = 0;
 };
 
-/// The sum over all lanes at one moment.
-struct LaneTotals {
-  /// Pages that were claimed, sent or not.
-  std::uint64_t claimed() const noexcept { return pages_data + pages_zero + pages_unchanged; }
-
-  std::uint64_t pages_data = 0;
-  std::uint64_t pages_zero = 0;
-  std::uint64_t pages_resent = 0;
-  std::uint64_t pages_fill = 0;
-  std::uint64_t pages_copied = 0;
-  std::uint64_t pages_delta = 0;
-  std::uint64_t pages_unchanged = 0;
-  std::uint64_t blocks_not_encoded = 0;
-  std::uint64_t encoders_given_up = 0;
-  std::uint64_t bytes_wire = 0;  ///< with headers
-  std::uint64_t busy_ns = 0;     ///< of all lanes together
-};
-
 /// Coordinator's thread, but for abort().
 class SourceLanes {
  public:

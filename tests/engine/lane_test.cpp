@@ -163,7 +163,7 @@ TEST_F(LaneBytes, OneValueRepeatedTakesEightBytes) {
   EXPECT_LT(send(page_bit(5)), wire::kFrameHeaderSize + 100);
 }
 
-TEST_F(LaneBytes, ATwinInAnotherChunkTakesEightBytes) {
+TEST_F(LaneBytes, ASimilarPageInAnotherChunkTakesEightBytes) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
   const auto before = lanes_.bytes_sent();
   lanes_.post(ChunkIndex{2}, page_bit(8));
@@ -187,7 +187,7 @@ TEST_F(LaneBytes, APageLikeAnotherTakesWhatDiffers) {
 }
 
 /// What the sink would copy is the page as it was sent last, whatever it holds at the source by now.
-TEST_F(LaneBytes, ATwinIsComparedAsItWasSent) {
+TEST_F(LaneBytes, ASimilarPageIsComparedAsItWasSent) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
   poke(lanes_.here, kChunk, 3, 2000, std::byte{77});  // written, and not yet sent
   lanes_.post(ChunkIndex{2}, page_bit(8));
@@ -196,7 +196,7 @@ TEST_F(LaneBytes, ATwinIsComparedAsItWasSent) {
   EXPECT_EQ(std::memcmp(lanes_.there.at(ChunkIndex{2}, 8), lanes_.here.at(ChunkIndex{2}, 8), kPageSize), 0);
 }
 
-TEST_F(LaneBytes, ATwinThatIsSomethingElseByNowIsNone) {
+TEST_F(LaneBytes, ASimilarPageThatIsSomethingElseByNowIsNone) {
   std::memcpy(lanes_.here.at(ChunkIndex{2}, 8), lanes_.here.at(kChunk, 3), kPageSize);
   fill_at_random(lanes_.here, kChunk, 3, random_);
   lanes_.post(kChunk, page_bit(3));
@@ -207,7 +207,7 @@ TEST_F(LaneBytes, ATwinThatIsSomethingElseByNowIsNone) {
   EXPECT_TRUE(lanes_.here.bytes() == lanes_.there.bytes());
 }
 
-TEST_F(LaneBytes, ATwinWithAnEmptyMiddleTakesEightBytes) {
+TEST_F(LaneBytes, ASimilarPageWithAnEmptyMiddleTakesEightBytes) {
   fill_at_random(lanes_.here, kChunk, 8, random_);
   std::memset(lanes_.here.at(kChunk, 8) + kPageSize / 4, 0, kPageSize / 2);
   send(page_bit(8));
@@ -218,7 +218,7 @@ TEST_F(LaneBytes, ATwinWithAnEmptyMiddleTakesEightBytes) {
   EXPECT_LE(lanes_.bytes_sent() - before, 2 * wire::kFrameHeaderSize + 8);
 }
 
-TEST_F(LaneBytes, PagesWithNothingButAnEmptyMiddleInCommonAreNoTwins) {
+TEST_F(LaneBytes, PagesWithNothingButAnEmptyMiddleInCommonAreNotSimilar) {
   for (const unsigned page : {8U, 9U}) {
     for (const ChunkIndex chunk : {kChunk, ChunkIndex{2}}) {
       fill_at_random(lanes_.here, chunk, page, random_);

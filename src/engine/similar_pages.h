@@ -1,4 +1,4 @@
-// Where a lane has sent a page like this one before: most pages have no twin, but a page that has one costs eight bytes
+// Where a lane has sent a page like this one before: most pages are like no other, but one that is costs eight bytes
 // and what differs.
 #pragma once
 
@@ -16,7 +16,7 @@
 namespace godwit {
 
 /// Owned by one lane. A hint only, which the caller checks: what it names may have been sent anew since.
-class Twins {
+class SimilarPages {
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
   struct Place {
     std::uint64_t signature = 0;
@@ -26,7 +26,7 @@ class Twins {
 
  public:
   /// `limit` in bytes; 16 for each page that it can remember.
-  explicit Twins(std::size_t limit) : places_(std::bit_floor(limit / sizeof(Place))) {}
+  explicit SimilarPages(std::size_t limit) : places_(std::bit_floor(limit / sizeof(Place))) {}
 
   /// Bytes for all pages of so many chunks.
   static constexpr std::size_t all(std::size_t chunks) noexcept { return chunks * kPagesPerChunk * sizeof(Place); }

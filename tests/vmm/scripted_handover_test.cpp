@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <future>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
@@ -146,22 +147,25 @@ TEST_F(ScriptedHandover, VideoMemoryThatDoesNotFitIntoThePauseIsNotWaitedFor) {
 
 /// While the end of the migration is written down nobody waits for events; they are known all the same.
 TEST_F(ScriptedHandover, AnEventThatComesWhileTheEndIsWrittenDownIsKnownAtOnce) {
-  std::promise<void> asked;
-  std::promise<void> answer;
-  qemu_.on_command = [&, first = true](std::string_view command) mutable {
+  // Shared with the hand-over's thread, which may still be in them when this function has returned.
+  const auto asked = std::make_shared<std::promise<void>>();
+  const auto answer = std::make_shared<std::promise<void>>();
+  const auto was_asked = asked->get_future();
+  const auto is_answered = answer->get_future().share();
+  qemu_.on_command = [asked, is_answered, first = true](std::string_view command) mutable {
     if (command != "query-status" || !std::exchange(first, false)) return;
-    asked.set_value();
-    answer.get_future().wait();
+    asked->set_value();
+    is_answered.wait();
   };
   begin();
   auto stream = memory(0);
   qemu_.write(add_global_state(stream, "running").bytes());
   qemu_.complete();
-  asked.get_future().wait();
+  was_asked.wait();
   EXPECT_TRUE(handover_->told_of_no_change());
   qemu_.tell("DEVICE_DELETED", {{"device", "tab"}});
   const Status told = handover_->told_of_no_change();
-  answer.set_value();
+  answer->set_value();
   ASSERT_FALSE(told);
   EXPECT_EQ(told.error().kind, ErrorKind::kRefused);
   EXPECT_THAT(told.error().message, HasSubstr("device 'tab'"));

@@ -70,8 +70,8 @@ Status StreamIntake::check_run_state() {
   return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
 }
 
-/// QEMU stops a guest by what it measured before. One that repaints all of its video memory in that moment would stand
-/// for as long as the link takes for it.
+/// QEMU stops a guest by what it measured before. One that repaints all of its video memory in that moment would be
+/// paused for as long as the link takes for it.
 Status StreamIntake::check_own_ram(std::size_t more) {
   own_in_pause_ += more;
   const std::uint64_t fits = observer_.fits_into_pause();
@@ -143,7 +143,7 @@ void StreamIntake::run() {
     return await_changes();
   }
   if (ending_) return;
-  // At once, not when the caller rolls back: a guest that stands is let run again by QEMU itself when its stream
+  // At once, not when the caller rolls back: a guest that is paused is let run again by QEMU itself when its stream
   // breaks.
   ::shutdown(socket_.ours.get(), SHUT_RDWR);
   observer_.handover_failed(std::move(status).error());

@@ -48,6 +48,7 @@ struct Asked {
   std::uint64_t parts;
   std::uint64_t key;
   std::uint32_t offset_count;
+  bool drop_cache;
   std::array<std::uint64_t, kMostPieces> offsets;
   // What comes back.
   std::atomic<std::uint32_t> state;  // 0 until it is done
@@ -98,6 +99,7 @@ class Look {
       step();
       if (file.parts > 0) take_samples(file);
       if (file.offset_count > 0) read_offsets(file);
+      if (file.drop_cache) drop_cache();
     }
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
@@ -178,6 +180,14 @@ class Look {
     return length > 0;
   }
 
+  /// Only pages that are on the storage can be dropped.
+  void drop_cache() {
+    (void)::fdatasync(fd_);
+    step();
+    (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED);
+    step();
+  }
+
   bool is_zero() const {
     return std::all_of(piece_.bytes.begin(), piece_.bytes.end(), [](std::byte b) { return b == std::byte{0}; });
   }
@@ -249,6 +259,7 @@ void fill(Asked& file, const ImageQuestion& question) {
   std::copy(question.path.begin(), question.path.end(), file.path.begin());
   file.parts = std::min<std::uint64_t>(question.parts, kMostPieces);
   file.key = question.key;
+  file.drop_cache = question.drop_cache;
   for (const std::uint64_t offset : question.offsets) {
     if (file.offset_count < kMostPieces) file.offsets[file.offset_count++] = offset;
   }

@@ -24,6 +24,7 @@ struct ImageQuestion {
   std::uint64_t parts = 0;             ///< a piece with data in each of so many equal parts of it
   std::vector<std::uint64_t> offsets;  ///< or the pieces at these places
   std::uint64_t key = 0;               ///< of their hashes
+  bool drop_cache = false;             ///< its pages leave this host's page cache, once they are on its storage
 };
 
 struct ImageAnswer {

@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "vmm/qemu/cached_images.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/log_end.h"
 #include "vmm/qemu/migration_settings.h"
@@ -91,6 +92,7 @@ class QemuSinkVm final : public SinkVm {
   std::unique_ptr<MigrationSettings> settings_;
   UniqueFd socket_;
   LogEnd log_ = LogEnd::of(vm_.process->pid());
+  std::optional<CachedImages> cached_images_;
   bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
   bool may_have_run_ = false;         // a `cont` was not refused
   std::atomic<Instant> cont_sent_{};  // the latest `cont`
@@ -111,6 +113,8 @@ Status QemuSinkVm::open_incoming() {
   TRY(vm_.qmp->execute("stop"));
   settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events", "late-block-activate"},
                                            Json{{"tls-creds", ""}}, record_));
+  cached_images_.emplace(*vm_.qmp, *vm_.process, vm_.inspection.fingerprint.disks);
+  cached_images_->drop();
   return {};
 }
 

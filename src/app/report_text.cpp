@@ -31,7 +31,7 @@ std::string_view meaning_of(Outcome outcome) noexcept {
     case Outcome::kSourceRuns:
       return "the VM is at the source as it was";
     case Outcome::kSourceStopped:
-      return "the VM stands still at the source";
+      return "the VM is paused at the source";
     case Outcome::kInDoubt:
       return "committed, but the destination did not confirm";
     case Outcome::kGuestEnded:
@@ -47,7 +47,7 @@ std::string outcome_row(Outcome outcome, std::string_view meaning) {
 }
 
 std::string pause_rows(const Report& report) {
-  if (report.paused) return line("pause", "none: the VM was paused before, and stands so at the destination");
+  if (report.paused) return line("pause", "none: the VM was paused before, and is paused at the destination");
   std::string out = line("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
                                               format_duration(report.max_downtime)));
   if (report.ledger.empty()) return out;

@@ -87,7 +87,7 @@ SourceSignals CommitDecision::await_done(Instant committed) {
 RollBack CommitDecision::take_back() {
   const Status taken_back = context_.parts.journal.take_back();
   Error error = *context_.error.get();
-  if (!taken_back) error.message += "; the journal could not be told: " + taken_back.error().message;
+  if (!taken_back) error.message += "; the journal could not be written: " + taken_back.error().message;
   return {std::move(error)};
 }
 

@@ -81,7 +81,7 @@ void LaneEncoders::hear(std::size_t level, Result<std::size_t> heard) {
 void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
   LaneBlock* const block = ring_.find(done.ticket);
   if (block == nullptr || block->state != BlockState::kEncoding || block->choice.rung != level) {
-    return give_up(level, "it answers what it was not asked");
+    return give_up(level, "it answered what it was not asked");
   }
   --levels_[level].under_way;
   if (done.failed) {

@@ -203,7 +203,7 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
     });
   } else if (const auto* done = std::get_if<wire::Done>(&message)) {
     if (!before.committing) {
-      return fail(ErrorKind::kProtocol, "the destination claims to run a guest that was not committed");
+      return fail(ErrorKind::kProtocol, "the destination says that it runs a guest that was not committed");
     }
     signals.change([&](SourceSignals& s) {
       s.done = *done;

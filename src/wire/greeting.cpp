@@ -86,7 +86,7 @@ Status check_greeting(Bytes so_far) {
   if (so_far.size() < kMagicSize) return {};
   if (!std::equal(kMagic.begin(), kMagic.end(), so_far.begin())) {
     return fail(ErrorKind::kProtocol,
-                fmt::format("this is no Godwit peer: it began with '{}'", printable(so_far.first(kMagicSize))));
+                fmt::format("this is not a Godwit peer: it began with '{}'", printable(so_far.first(kMagicSize))));
   }
   if (so_far.size() < kVersionedSize) return {};
   const auto version = get<std::uint16_t>(so_far.data() + kVersionAt);

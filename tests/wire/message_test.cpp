@@ -128,7 +128,7 @@ TEST(Json, WrongTypesAndRangesAreRefused) {
   for (const char* value : {"-1", "1.0", "1e3", "\"1\"", "true", "null", "[]", "{}", "18446744073709551616"}) {
     expect_protocol_error(done(value), "'commit_to_resume_us'");
   }
-  expect_protocol_error(decode_text(MessageType::kRefusal, R"({"reason":7})"), "'reason' is no text");
+  expect_protocol_error(decode_text(MessageType::kRefusal, R"({"reason":7})"), "'reason' is not a string");
   for (const char* body : {"", "null", "[]", "\"reason\"", "{", "{}}", "{\"reason\":\"\xff\"}"}) {
     expect_protocol_error(decode_text(MessageType::kRefusal, body));
   }
@@ -199,7 +199,7 @@ TEST(Json, AMigrationsIdIsOptionalAndHexadecimal) {
   for (const std::string wrong : {R"("")", R"("3F")", R"("a\nb")", R"("../x")"}) {
     expect_protocol_error(with_id(wrong), "'id' is not hexadecimal");
   }
-  expect_protocol_error(with_id("7"), "'id' is no text");
+  expect_protocol_error(with_id("7"), "'id' is not a string");
 }
 
 TEST(Json, DeepNestingIsRefusedBeforeItIsBuilt) {

@@ -55,7 +55,7 @@ constexpr std::array kBlockDrivers = {
 };
 
 constexpr std::array kStates = {
-    Kind{"postmigrate", "a hand-over that was never settled left it so"},
+    Kind{"postmigrate", "a hand-over that was never ended left it so"},
     Kind{"finish-migrate", "a hand-over is under way"},
     Kind{"internal-error", "its CPUs cannot go on"},
     Kind{"guest-panicked", "its guest cannot go on"},

@@ -52,7 +52,7 @@ constexpr double kLongestLook = 16;
 constexpr double kFadeContent = 1.0 / 24;
 constexpr double kFadeSpeed = 1.0 / 100;
 constexpr double kFadeSend = 1.0 / 8;
-// The ladder's times are worth as much as having seen so many blocks.
+// The table's times are worth as much as having seen so many blocks.
 constexpr double kSpeedTrust = 8;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
 constexpr double kStrangest = 4;
@@ -153,10 +153,10 @@ void Governor::sharpen(const Content& content, double entropy, Belief& belief) n
   for (double& b : belief) b /= sum;
 }
 
-double Governor::cost(std::size_t rung, std::size_t content_class, double size) const noexcept {
-  const Rung& r = rung_at(rung);
-  const RungOnClass& on = r.on[content_class];
-  const double encoding = (r.ns_per_block + on.ns_per_byte * size) * machine_ * pace_[rung];
+double Governor::cost(std::size_t level, std::size_t content_class, double size) const noexcept {
+  const CodecLevel& r = codec_level(level);
+  const LevelOnClass& on = r.on[content_class];
+  const double encoding = (r.ns_per_block + on.ns_per_byte * size) * machine_ * pace_[level];
   return encoding + (price_ + send_ns_per_byte_) * size * (1 - on.saved);
 }
 
@@ -167,11 +167,11 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   sharpen(content, entropy, belief);
   const double same = stickiness(content);
 
-  // Of each rung: on what is expected, and on what this lane usually sees.
-  std::array<double, kRungs> expected{};
-  std::array<double, kRungs> usual{};
-  std::array<std::array<double, kContentClasses>, kRungs> costs;
-  for (std::size_t r = 0; r < kRungs; ++r) {
+  // Of each level: on what is expected, and on what this lane usually sees.
+  std::array<double, kCodecLevels> expected{};
+  std::array<double, kCodecLevels> usual{};
+  std::array<std::array<double, kContentClasses>, kCodecLevels> costs;
+  for (std::size_t r = 0; r < kCodecLevels; ++r) {
     for (std::size_t c = 0; c < kContentClasses; ++c) {
       costs[r][c] = cost(r, c, size);
       expected[r] += belief[c] * costs[r][c];
@@ -191,14 +191,14 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   double knowing = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
     double least = costs[0][c];
-    for (std::size_t r = 0; r < kRungs; ++r) least = std::min(least, same * costs[r][c] + (1 - same) * usual[r]);
+    for (std::size_t r = 0; r < kCodecLevels; ++r) least = std::min(least, same * costs[r][c] + (1 - same) * usual[r]);
     knowing += belief[c] * least;
   }
   return expected[probe] - expected[0] < (expected[0] - knowing) / (1 - same) ? probe : 0;
 }
 
 void Governor::learn(const BlockOutcome& outcome) noexcept {
-  if (outcome.rung >= kRungs) return;
+  if (outcome.level >= kCodecLevels) return;
   send_ns_per_byte_ += kFadeSend * (std::clamp(ns(outcome.sending) / bytes(outcome.wire_bytes),
                                                send_ns_per_byte_ / kStrangest, send_ns_per_byte_ * kStrangest) -
                                     send_ns_per_byte_);
@@ -209,7 +209,7 @@ void Governor::learn(const BlockOutcome& outcome) noexcept {
 
 void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   Content& content = content_[outcome.kind == BlockKind::kChanges];
-  if (outcome.rung == 0) {
+  if (outcome.level == 0) {
     content.unseen = std::min(content.unseen + 1, 1'000'000U);
     if (outcome.entropy < 0) return;
     Belief looked = expect(content);
@@ -223,7 +223,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   Belief seen;
   double sum = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
-    const double off = (saved - rung_at(outcome.rung).on[c].saved) / kClassWidth;
+    const double off = (saved - codec_level(outcome.level).on[c].saved) / kClassWidth;
     const double likely = 1 / (1 + off * off);
     seen[c] = std::max(before[c], kLeastBelief) * likely * likely;
     sum += seen[c];
@@ -232,7 +232,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   learn_speed(outcome, seen);
   if (outcome.entropy >= 0) {
     double looked = 0;
-    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * rung_at(outcome.rung).on[c].saved;
+    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * codec_level(outcome.level).on[c].saved;
     const double right = std::abs(looked - saved) < kRightLook ? kMostTrust : 0;
     content.trust += kFadeContent * (right - content.trust);
   }
@@ -259,15 +259,15 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
 }
 
 void Governor::learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept {
-  const Rung& rung = rung_at(outcome.rung);
+  const CodecLevel& level = codec_level(outcome.level);
   const double size = bytes(outcome.block_bytes);
-  double table = rung.ns_per_block;
-  for (std::size_t c = 0; c < kContentClasses; ++c) table += belief[c] * rung.on[c].ns_per_byte * size;
-  double& pace = pace_[outcome.rung];
+  double table = level.ns_per_block;
+  for (std::size_t c = 0; c < kContentClasses; ++c) table += belief[c] * level.on[c].ns_per_byte * size;
+  double& pace = pace_[outcome.level];
   const double off = std::clamp(ns(outcome.encoding) / (table * machine_ * pace), 1 / kStrangest, kStrangest) - 1;
   encoded_ = std::min(encoded_ + 1, 1'000'000U);
   const double fade = std::max(kFadeSpeed, 1 / (kSpeedTrust + encoded_));
-  // A slow machine is slow with every rung; what is left is the rung's own.
+  // A slow machine is slow with every level; what is left is the level's own.
   machine_ = std::clamp(machine_ * (1 + fade * off), 1.0 / 16, 16.0);
   pace = std::clamp(pace * (1 + fade / 2 * off), 1.0 / 4, 4.0);
 }

@@ -8,7 +8,7 @@
 //
 // A lane has two things to spend, its own time and the link's. The governor keeps an exchange rate between them, the
 // price: nanoseconds of the lane that one byte on the wire is worth. It rises while send() waits for the link and falls
-// while the link runs dry, so it settles where both are used up. Each block goes with the rung of the ladder for which
+// while the link runs dry, so it settles where both are used up. Each block goes with the codec level for which
 //
 //     time to encode + (time to send a byte + price) * bytes on the wire
 //
@@ -30,7 +30,7 @@
 #include "base/clock.h"
 #include "codec/codec.h"
 #include "engine/block_sample.h"
-#include "engine/ladder.h"
+#include "engine/codec_levels.h"
 
 namespace godwit {
 
@@ -39,7 +39,7 @@ enum class BlockKind : std::uint8_t { kPages, kChanges };
 
 /// What came of one block. Durations below zero count as zero.
 struct BlockOutcome {
-  std::size_t rung = 0;  ///< what was tried
+  std::size_t level = 0;  ///< what was tried
   BlockKind kind = BlockKind::kPages;
   double entropy = kUnsampled;      ///< as choose() was told
   std::size_t block_bytes = 0;      ///< before encoding
@@ -62,10 +62,10 @@ class Governor {
  public:
   Governor() noexcept;
 
-  /// The rung, an index into governor_ladder(), to encode the next block with. `entropy`: sampled_entropy() of it, or
-  /// below 0 where that says nothing. May be called for a block that is then not sent: only learn() counts blocks.
+  /// The codec level, an index into codec_levels(), to encode the next block with. `entropy`: sampled_entropy() of it,
+  /// or below 0 where that says nothing. May be called for a block that is then not sent: only learn() counts blocks.
   std::size_t choose(BlockKind kind, std::size_t block_bytes, double entropy = kUnsampled) noexcept;
-  /// Once for each block, in the order in which they were sent. A rung that is none is ignored.
+  /// Once for each block, in the order in which they were sent. An unknown level is ignored.
   void learn(const BlockOutcome& outcome) noexcept;
 
   /// The most that is paid for a byte, as a multiple of what the link charges: the lane's time that passes for each
@@ -98,7 +98,7 @@ class Governor {
   double stickiness(const Content& content) const noexcept;
   Belief expect(const Content& content) const noexcept;
   static void sharpen(const Content& content, double entropy, Belief& belief) noexcept;
-  double cost(std::size_t rung, std::size_t content_class, double bytes) const noexcept;
+  double cost(std::size_t level, std::size_t content_class, double bytes) const noexcept;
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
   void learn_price(const BlockOutcome& outcome) noexcept;
@@ -106,9 +106,9 @@ class Governor {
   void raise_to_charge(const BlockOutcome& outcome, double wait) noexcept;
 
   std::array<Content, 2> content_;
-  std::array<double, kRungs> pace_;  ///< this machine's time for a rung over the ladder's, beyond machine_
-  double machine_ = 1;               ///< this machine's time over the ladder's, all rungs
-  std::uint32_t encoded_ = 0;        ///< blocks that machine_ and pace_ have been learned from
+  std::array<double, kCodecLevels> pace_;  ///< this machine's time for a level over the table's, beyond machine_
+  double machine_ = 1;                     ///< this machine's time over the table's, all levels
+  std::uint32_t encoded_ = 0;              ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
 
   double price_;            ///< settled_, less where the queue runs empty

@@ -10,7 +10,7 @@
 //
 // First withdrawn, then made sure of, for lanes would send free pages while these are looked at: that no
 // other books fit the guest is known only when all of its memory has been searched, and which free pages it wants to
-// find as it left them only when each has been looked at. The hand-over waits until both is beyond doubt.
+// find as it left them only when each has been looked at. The hand-over waits until both are certain.
 #pragma once
 
 #include <atomic>
@@ -42,10 +42,10 @@ class FreePageFilter {
   bool looked() const noexcept;
   /// Looks into some of what was left out, for about as long as told, and posts what must travel after all: of those,
   /// or all if it turned out that nothing should have been left out. Whether it posted any.
-  bool settle_doubts(Duration at_most);
+  bool check_some(Duration at_most);
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
   /// long as it takes to search all data for notes, and to look at every page left out.
-  bool in_doubt() const noexcept;
+  bool has_unchecked() const noexcept;
   /// What the look at the pause will take at least; the shortest so far, for others were held up.
   Duration look_takes() const noexcept { return any_left_out_ ? shortest_look_.value_or(Duration{}) : Duration{}; }
   /// The guest's stop is near: it is not waited for any longer.

@@ -62,10 +62,10 @@ constexpr double kMostWeight = 1.0 / 16;
 // Nothing stays the same for ever.
 constexpr double kStickiest = 0.98;
 
-// Probes: the first after 4 raw blocks, and half as often each time that one was for nothing.
+// Trials: the first after 4 raw blocks, and half as often each time that one was for nothing.
 constexpr std::uint32_t kLeastPatience = 4;
 constexpr std::uint32_t kMostPatience = 32;
-constexpr double kInVain = 0.05;
+constexpr double kSavesNothing = 0.05;
 
 // Savings of one class differ by about this much.
 constexpr double kClassWidth = 0.08;
@@ -103,7 +103,7 @@ double bytes(std::size_t n) {
 }  // namespace
 
 Governor::Governor() noexcept
-    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), settled_(kFirstPrice), full_(kFirstFull) {
+    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), steady_price_(kFirstPrice), full_(kFirstFull) {
   pace_.fill(1);
   for (Content& content : content_) {
     content.usual = kClassShares;
@@ -181,12 +181,13 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   const auto best = static_cast<std::size_t>(std::ranges::min_element(expected) - expected.begin());
   if (best != 0 || content.unseen < content.patience) return best;
 
-  // Raw teaches no more than a look. So probe now and then, if what busy guests usually hold would be worth it, ...
-  const auto probe =
+  // Raw teaches no more than a look. So one is encoded as a trial now and then, if what busy guests usually hold would
+  // be worth it, ...
+  const auto trial =
       static_cast<std::size_t>(std::ranges::min_element(expected.begin() + 1, expected.end()) - expected.begin());
   double worth = 0;
-  for (std::size_t c = 0; c < kContentClasses; ++c) worth += kClassShares[c] * (costs[0][c] - costs[probe][c]);
-  if (worth > 0) return probe;
+  for (std::size_t c = 0; c < kContentClasses; ++c) worth += kClassShares[c] * (costs[0][c] - costs[trial][c]);
+  if (worth > 0) return trial;
   // ... or if knowing this block's class would save more, on the blocks after it that are alike, than looking costs.
   double knowing = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
@@ -194,7 +195,7 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
     for (std::size_t r = 0; r < kCodecLevels; ++r) least = std::min(least, same * costs[r][c] + (1 - same) * usual[r]);
     knowing += belief[c] * least;
   }
-  return expected[probe] - expected[0] < (expected[0] - knowing) / (1 - same) ? probe : 0;
+  return expected[trial] - expected[0] < (expected[0] - knowing) / (1 - same) ? trial : 0;
 }
 
 void Governor::learn(const BlockOutcome& outcome) noexcept {
@@ -250,11 +251,11 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   // It stands for the blocks that went raw, too, of which looks alone have told.
   const double weight = std::min(kMostWeight, kFadeContent * (1 + content.unseen));
   for (std::size_t c = 0; c < kContentClasses; ++c) content.usual[c] += weight * (seen[c] - content.usual[c]);
-  const bool probed = content.unseen >= content.patience;
+  const bool tried = content.unseen >= content.patience;
   content.last = seen;
   content.unseen = 0;
-  if (probed) {
-    content.patience = saved < kInVain ? std::min(content.patience * 2, kMostPatience) : kLeastPatience;
+  if (tried) {
+    content.patience = saved < kSavesNothing ? std::min(content.patience * 2, kMostPatience) : kLeastPatience;
   }
 }
 
@@ -292,21 +293,21 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   if (was_full && for_link && link_rate_ > 0 && before <= under_way + kDry) {
     // A queue that holds less than a block: lane and link take turns, and each byte costs just its time on the link.
     full_run_ = 0;
-    settled_ *= std::pow(std::clamp(1 / (link_rate_ * settled_), 1 / kStrangest, kStrangest), kTurn);
+    steady_price_ *= std::pow(std::clamp(1 / (link_rate_ * steady_price_), 1 / kStrangest, kStrangest), kTurn);
   } else if (was_full) {
     full_run_ = wait > kLongWait ? std::min(full_run_ + 1, kLongestRun) : 0;
     const double haste = 1 + kSteeper * (full_run_ - std::min(full_run_, kShortRun));
-    settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
+    steady_price_ *= 1 + kRise * (wait - kTargetWait) * haste;
     raise_to_charge(outcome, wait);
   } else {
     full_run_ = 0;
-    settled_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
+    steady_price_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
   }
   // More compression would only keep the receiver busier.
-  settled_ /= 1 + for_receiver / elapsed;
+  steady_price_ /= 1 + for_receiver / elapsed;
   const double highest = link_rate_ > 0 ? std::min(kHighestPrice, kGenerosity / link_rate_) : kHighestPrice;
-  settled_ = std::clamp(settled_, kLowestPrice, std::max(highest, kLowestPrice));
-  price_ = std::max(kLowestPrice, was_full ? settled_ : settled_ * std::exp(-kHurry * empty));
+  steady_price_ = std::clamp(steady_price_, kLowestPrice, std::max(highest, kLowestPrice));
+  price_ = std::max(kLowestPrice, was_full ? steady_price_ : steady_price_ * std::exp(-kHurry * empty));
   // The price goes back to what the queue in sight tells as soon as fences are answered quickly again.
   if (outcome.way_rate > 0) price_ = std::max(price_, std::min(kHighestPrice, 1 / outcome.way_rate));
 }
@@ -344,9 +345,9 @@ void Governor::learn_link_rate(const BlockOutcome& outcome, double elapsed) noex
 /// it, and where the lane waited although the block was encoded, as many times more as it waited longer than it worked.
 void Governor::raise_to_charge(const BlockOutcome& outcome, double wait) noexcept {
   if (full_run_ == 0 || link_rate_ == 0) return;
-  if (full_run_ >= kShortRun) settled_ = std::max(settled_, 1 / link_rate_);
+  if (full_run_ >= kShortRun) steady_price_ = std::max(steady_price_, 1 / link_rate_);
   if (bytes(outcome.wire_bytes) < kWellEncoded * bytes(outcome.block_bytes)) {
-    settled_ = std::max(settled_, wait / std::max(1 - wait, 0.05) / link_rate_);
+    steady_price_ = std::max(steady_price_, wait / std::max(1 - wait, 0.05) / link_rate_);
   }
 }
 

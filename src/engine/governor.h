@@ -8,7 +8,7 @@
 //
 // A lane has two things to spend, its own time and the link's. The governor keeps an exchange rate between them, the
 // price: nanoseconds of the lane that one byte on the wire is worth. It rises while send() waits for the link and falls
-// while the link runs dry, so it settles where both are used up. Each block goes with the codec level for which
+// while the link runs dry, so it comes to rest where both are used up. Each block goes with the codec level for which
 //
 //     time to encode + (time to send a byte + price) * bytes on the wire
 //
@@ -91,7 +91,7 @@ class Governor {
     std::uint32_t unseen = 0;  ///< blocks that went raw since then
     double alike = 0;          ///< how much more often than by chance, and how often it could have been, a block was of
     double chances = 0;        ///<   the class of the block before it; both fade
-    std::uint32_t patience = 0;  ///< blocks to send raw before the next probe
+    std::uint32_t patience = 0;  ///< blocks to send raw before the next trial
     double trust = 0;            ///< in looks: how often they and the neighbours together were right lately
   };
 
@@ -111,8 +111,8 @@ class Governor {
   std::uint32_t encoded_ = 0;              ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
 
-  double price_;            ///< settled_, less where the queue runs empty
-  double settled_;          ///< the price that has proved right over the last some ten blocks
+  double price_;            ///< steady_price_, less where the queue runs empty
+  double steady_price_;     ///< the price that has proved right over the last some ten blocks
   double link_rate_ = 0;    ///< what the link takes from this lane, bytes per nanosecond; 0: never seen at work
   double taken_bytes_ = 0;  ///< what link_rate_ is made of; both fade
   double taken_ns_ = 0;

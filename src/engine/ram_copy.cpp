@@ -124,7 +124,7 @@ void RamCopy::post_all(const std::vector<PageWord>& data) {
 }
 
 Status RamCopy::step() {
-  if (!stop_near_since_ && free_pages_.settle_doubts(rounds_.applied ? kLookIntoInPeace : kLookInto)) {
+  if (!stop_near_since_ && free_pages_.check_some(rounds_.applied ? kLookIntoInPeace : kLookInto)) {
     fences_.posted();
     rounds_.now.posted_again = true;
   }
@@ -320,7 +320,7 @@ Sample RamCopy::sample() const {
   const double busy_rate = wire_rate_.per_busy_second() * parts.goals.lanes;
   return Sample{
       .elapsed = at - context_.began,
-      .drained = rounds_.applied && !free_pages_.in_doubt(),
+      .drained = rounds_.applied && !free_pages_.has_unchecked(),
       .harvests = rounds_.harvests,
       .last_harvest = rounds_.last.pages,
       .last_interval = rounds_.interval,

@@ -160,7 +160,7 @@ TEST(ErrorText, ReadsReportsOfBothSides) {
   EXPECT_EQ(describe_failure(sink), describe_failure(Side::kDestination, Outcome::kSourceRuns, *sink.error));
 }
 
-TEST(ErrorText, ClaimsNoSourceWhereNoneHasConnected) {
+TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {
   SinkReport sink;
   sink.error = Error{ErrorKind::kRefused, "this QEMU does not wait for a VM", 0};
   expect_contains(describe_failure(sink), "No VM came; nothing was changed here.");

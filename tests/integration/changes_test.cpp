@@ -480,7 +480,7 @@ TEST_P(ChangedAndKilledLong, TheGuestRunsOnAsItsOperatorMadeIt) {
   ASSERT_OK(stop_engine(*scene, kill));
   ASSERT_OK(scene->change_source([&](TestQemu& qemu) { return change.make(qemu, images); }));
   ASSERT_OK(kill_engine(*scene, kill));
-  ASSIGN_OR_FAIL(said, settle(*scene, kill, before));
+  ASSIGN_OR_FAIL(said, recover(*scene, kill, before));
   EXPECT_EQ(scene->source().status().value_or("?"), "running") << said.source;
   ASSERT_OK(scene->expect_sink_does_not_run());
   ASSERT_OK(change.holds(scene->source()));

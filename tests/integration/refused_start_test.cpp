@@ -165,7 +165,7 @@ TEST_P(RefusedAndKilledLong, OneVmIsLeftAndHasItsDisk) {
     EXPECT_NE(scene_->source().status().value_or("?"), "running");
     lock_->release();
   }
-  ASSIGN_OR_FAIL(said, settle(*scene_, kill, before));
+  ASSIGN_OR_FAIL(said, recover(*scene_, kill, before));
   lock_->release();
   TestQemu& source = scene_->source();
   switch (said.home) {

@@ -8,8 +8,8 @@
 #include "vmm/qemu/block_activity.h"
 #include "vmm/qemu/info_network.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/run_state.h"
-#include "vmm/qemu/settle.h"
 
 namespace godwit::qemu {
 namespace {

@@ -15,12 +15,12 @@
 #include "vmm/qemu/handover.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/life_watch.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
 #include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
-#include "vmm/qemu/settle.h"
 #include "vmm/qemu/vcpu_time.h"
 
 namespace godwit::qemu {
@@ -232,7 +232,7 @@ class QemuSourceVm final : public SourceVm {
     const auto handed = handover_ ? handover_->run_state() : std::nullopt;
     end_handover();
     if (ordered) {
-      TRY_IN("roll back", patiently(*vm_.qmp, [&] { return settle_migration(*vm_.qmp, kRollBackPatience); }));
+      TRY_IN("roll back", patiently(*vm_.qmp, [&] { return await_migration_end(*vm_.qmp, kRollBackPatience); }));
       TRY_IN("roll back", see_who_stopped_it(handed));
     }
     if (!halt_) halt_ = end_or_suspension();

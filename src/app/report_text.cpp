@@ -102,9 +102,9 @@ std::string engine_row(const Report& report) {
 }  // namespace
 
 std::string render_report(const Report& report) {
-  const bool stands = report.paused && report.outcome == Outcome::kDone;
+  const bool paused = report.paused && report.outcome == Outcome::kDone;
   std::string out =
-      outcome_row(report.outcome, stands ? "the VM is at the destination, paused" : meaning_of(report.outcome));
+      outcome_row(report.outcome, paused ? "the VM is at the destination, paused" : meaning_of(report.outcome));
   out += line("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
                                 version(report.sink_version)));
   out += line("total", format_duration(report.total));

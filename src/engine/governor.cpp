@@ -21,7 +21,7 @@ constexpr double kFirstFall = 0.15;
 // A link that never lets a lane wait may have been kept waiting itself: so waiting a little is what to aim at.
 constexpr double kTargetWait = 0.02;
 // Steps of the price with a block: small, so that it rests while runs of content pass by; but steeper with every block
-// in a row for which send() took longer than kLongWait of the time, for then the price is far off.
+// in a row for which send() took longer than kLongWait of the time, because then the price is far off.
 constexpr double kRise = 0.1;
 constexpr double kFall = 0.02;
 constexpr double kLongWait = 0.3;

@@ -69,7 +69,7 @@ class Governor {
   void learn(const BlockOutcome& outcome) noexcept;
 
   /// The most that is paid for a byte, as a multiple of what the link charges: the lane's time that passes for each
-  /// byte while the link is full. More than once, for a lane that waits has time to spare.
+  /// byte while the link is full. More than once, because a lane that waits has time to spare.
   static constexpr double kGenerosity = 10;
   /// And never more than this, however slow the link: zstd:6 would save some 2 % more bytes for more
   /// than twice the CPU time (bench_governor).

@@ -101,7 +101,7 @@ void LaneEncoders::fail_block(std::size_t level, std::string_view why) {
 
 void LaneEncoders::give_up(std::size_t level, std::string_view why) {
   Level& at = levels_[level];
-  // First, for until it is gone it may work on its blocks.
+  // First, because until it is gone it may work on its blocks.
   at.encoder.reset();
   at.under_way = 0;
   ++at.given_up;

@@ -16,7 +16,7 @@ enum class Phase {
   kTracking,     ///< arming the dirty tracker, looking for data
   kCopying,      ///< lanes drain the board while the guest runs
   kHandingOver,  ///< QEMU has been asked to stop the guest
-  kPaused,       ///< the guest stands: last pages, devices
+  kPaused,       ///< the guest is paused: last pages, devices
   kCommitted,    ///< the sink has been told to run it
   kDone,
   kRollingBack,  ///< the source guest is being let run on

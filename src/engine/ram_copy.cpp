@@ -35,8 +35,8 @@ std::uint64_t pages_sent(const LaneTotals& totals) {
   return totals.pages_data + totals.pages_zero;
 }
 
-/// Since the last harvest, for the next will be like it: what was sent before may have cost far more or less. All pages
-/// that harvests count are counted, those too that did not travel.
+/// Since the last harvest, because the next will be like it: what was sent before may have cost far more or less. All
+/// pages that harvests count are counted, those too that did not travel.
 double wire_bytes_per_page(const LaneTotals& since, const LaneTotals& totals) {
   const auto pages = totals.claimed() - since.claimed();
   if (pages > 0) return static_cast<double>(totals.bytes_wire - since.bytes_wire) / static_cast<double>(pages);

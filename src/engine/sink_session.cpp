@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 // The sink answers Hello at once.
 constexpr Duration kGreetingPatience = std::chrono::seconds(10);
 // What lay in the socket is read in microseconds, or by a thread that has to wait for its CPU in some ten milliseconds.
-// A message that took longer came while this process ran: a sink that lives sends one within a second.
+// A message that took longer came while this process ran: a sink that is alive sends one within a second.
 constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);

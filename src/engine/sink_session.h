@@ -32,7 +32,7 @@ class SinkSession {
   Result<Lanes> open();
   /// After open().
   wire::ControlConnection& control() noexcept { return *control_; }
-  /// Fails if the sink does not live now: this process may itself have stood still while the sink gave up.
+  /// Fails if the sink is not alive now: this process may itself have stood still while the sink gave up.
   Status hear();
   /// It was heard lately; asks nobody.
   bool is_fresh() const { return context_.now() - context_.signals.look().heard_at < kFreshness; }

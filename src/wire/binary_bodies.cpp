@@ -1,4 +1,4 @@
-// The bodies that are no JSON: page words, run-length coded, and a fence's number. spec.md has their bytes.
+// The bodies that are not JSON: page words, run-length coded, and a fence's number. spec.md has their bytes.
 #include <fmt/format.h>
 
 #include <algorithm>

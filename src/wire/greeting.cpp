@@ -40,7 +40,7 @@ Result<Role> role_of(std::byte number) {
   return fail(ErrorKind::kProtocol, fmt::format("the greeting has an unknown role, {}", std::to_integer<int>(number)));
 }
 
-/// Receives within one limit for all of it: a channel's own timeout begins anew with every byte, so a peer that sends
+/// Receives within one limit for all of it: a channel's own timeout begins again with every byte, so a peer that sends
 /// one now and then would hold up whoever waits for a greeting.
 class Patient {
  public:

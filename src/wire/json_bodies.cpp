@@ -1,6 +1,6 @@
 // The bodies that are JSON: rare messages, which later versions may want to say more in. spec.md has their keys.
 //
-// A TRY stands in a statement of its own, never inside an initializer list: returning from the middle of one leaves the
+// A TRY is in a statement of its own, never inside an initializer list: returning from the middle of one leaves the
 // members before it undestroyed with some compilers.
 #include <nlohmann/json.hpp>
 

@@ -17,7 +17,7 @@ tl::unexpected<Error> bad(std::string_view what) {
   return fail(ErrorKind::kProtocol, fmt::format("malformed JSON: {}", what));
 }
 
-/// How deep brackets nest, without building anything; text that is no JSON gives any number.
+/// How deep brackets nest, without building anything; text that is not JSON gives any number.
 std::size_t depth_of(std::string_view text) {
   std::size_t depth = 0;
   std::size_t deepest = 0;
@@ -60,7 +60,7 @@ std::string dump(const json& value) {
 }
 
 std::string clip(std::string_view text, std::size_t limit) {
-  // Bytes that are no UTF-8 grow when they are replaced, so that comes first.
+  // Bytes that are not UTF-8 grow when they are replaced, so that comes first.
   const json clean = json::parse(dump(json(std::string(text))), nullptr, /*allow_exceptions=*/false);
   std::string result = clean.get<std::string>();
   if (result.size() <= limit) return result;

@@ -446,7 +446,7 @@ TEST(Governor, LearnsNoRateFromAQueueThatOthersFill) {
   EXPECT_LT(governor.price(), 10);
 }
 
-/// What is under way on a long line is no queue: with nothing else the link has run dry.
+/// What is under way on a long line is not a queue: with nothing else the link has run dry.
 TEST(Governor, BytesUnderWayAreNoQueue) {
   const auto price_with = [](Duration round_trip) {
     LaneOnLink lane{8};

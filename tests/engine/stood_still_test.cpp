@@ -128,7 +128,7 @@ TEST_F(StoodStill, ASinkThatGaveUpMeanwhileIsNotCommitted) {
   expect_not_committed(report, sink);
 }
 
-/// Heartbeats of a minute ago are read first: they are no news.
+/// Heartbeats of a minute ago are read first: they tell nothing new.
 TEST_F(StoodStill, OldHeartbeatsAreNoSignOfLife) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
   const auto wait_and_end = [&] {

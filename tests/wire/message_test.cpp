@@ -233,9 +233,9 @@ TEST(Json, ReasonsAreCutAndMadeUtf8BySenders) {
   EXPECT_EQ(std::get<Refusal>(*cut).reason, std::string(kMaxReasonBytes - 1, 'x')) << "no half characters";
 
   const Encoded damaged = encode(Abort{"io", "bad \xff byte"});
-  const auto mended = decode(damaged.type, damaged.body);
-  ASSERT_TRUE(mended) << mended.error().message;
-  EXPECT_EQ(std::get<Abort>(*mended).reason, "bad \uFFFD byte");
+  const auto fixed = decode(damaged.type, damaged.body);
+  ASSERT_TRUE(fixed) << mended.error().message;
+  EXPECT_EQ(std::get<Abort>(*fixed).reason, "bad \uFFFD byte");
 
   const Encoded all_damaged = encode(Refusal{std::string(kMaxReasonBytes, '\xff')});
   EXPECT_TRUE(decode(all_damaged.type, all_damaged.body));

@@ -1,7 +1,7 @@
 // A running VM on QEMU: stopped, handed over, rolled back.
 //
 // QEMU stops the guest by itself when little is left to send, saves its devices and is done ("completed"), whatever the
-// sink does. Nothing waits for anybody in the pause. Taking it back is possible from every state, for QEMU does not
+// sink does. Nothing waits for anybody in the pause. Taking it back is possible from every state, because QEMU does not
 // destroy a guest that it has handed over: it lets it run again on `cont`. That nobody does so after a commit is the
 // engine's business; finish() never does.
 #include <fmt/format.h>
@@ -47,7 +47,7 @@ std::uint64_t downtime_limit_ms(Duration max_downtime) {
 }
 
 /// A QEMU that waits for its disks with its main lock held answers nobody, and goes on by itself when they return: that
-/// is waited for as long as it lives. What it then does not do in time it does not do.
+/// is waited for as long as it is alive. What it then does not do in time it does not do.
 template <typename Act>
 auto patiently(Qmp& qmp, Act act) {
   auto done = act();
@@ -66,7 +66,7 @@ class QemuSourceVm final : public SourceVm {
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
 
-  bool stands() const noexcept override { return ordered_ && !handover_->resumed(); }
+  bool is_paused() const noexcept override { return ordered_ && !handover_->resumed(); }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
 
@@ -148,7 +148,7 @@ class QemuSourceVm final : public SourceVm {
 
   Status roll_back() override {
     const Status runs = let_guest_go();
-    // Whether it runs or not: a guest that stands may be saved by other means, with the settings that stand then. The
+    // Whether it runs or not: a guest that is paused may be saved by other means, with the settings of that moment. The
     // guest is what counts for the answer; settings that could not be put back stay on record.
     (void)restore();
     return runs;

@@ -84,11 +84,11 @@ Status StreamIntake::check_own_ram(std::size_t more) {
 
 Status StreamIntake::ram_ends() {
   stopped_ = true;
-  stood_at_ = clock_.now();
+  seen_paused_at_ = clock_.now();
   widen(socket_.theirs);
   // Before anybody acts on it: an engine that dies from here on leaves a guest that can be known to be its own.
   TRY(mark_stop());
-  return observer_.guest_stopped(stood_at_);
+  return observer_.guest_stopped(seen_paused_at_);
 }
 
 Status StreamIntake::mark_stop() {
@@ -97,7 +97,7 @@ Status StreamIntake::mark_stop() {
   return record_.guest_stands(mark_of(SeenStop{.asked = ordered_.asked,
                                                .answered = ordered_.answered,
                                                .stopped = watch_->look().stopped,
-                                               .stood = stood_at_,
+                                               .seen_paused = seen_paused_at_,
                                                .pages = records.pages,
                                                .zeros = records.zeros,
                                                .all_pages = records.all}));

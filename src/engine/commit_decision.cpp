@@ -40,7 +40,7 @@ Status CommitDecision::record() {
   const auto begin = context_.now();
   TRY(close_to_others());
   auto& parts = context_.parts;
-  if (!parts.vm.is_paused()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
+  if (!parts.vm.still_paused()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
   // The hypervisor's word of it may not have reached the relay yet.
   TRY(parts.vm.told_of_no_change());
   TRY_IN("the commit could not be journaled", parts.journal.commit());

@@ -53,14 +53,14 @@ class HandoverObserver {
   virtual void handover_failed(Error error) = 0;
 };
 
-/// The VM that is moved. Called from the coordinator's thread, but for interrupt().
+/// The VM that is moved. Called from the coordinator's thread, except for interrupt().
 class SourceVm {
  public:
   virtual ~SourceVm() = default;
   virtual const Fingerprint& fingerprint() const noexcept = 0;
   virtual GuestMemory& memory() noexcept = 0;
   /// Since the hand-over stopped the guest nobody has let it run here, as far as the hypervisor has told. Asks nobody.
-  virtual bool is_paused() const noexcept = 0;
+  virtual bool still_paused() const noexcept = 0;
   /// The guest had been paused before the engine came: it is moved as it is, and arrives paused. Nobody's word but
   /// its own may let it run.
   virtual bool starts_paused() const noexcept = 0;
@@ -98,7 +98,7 @@ class SourceVm {
   virtual void interrupt() noexcept = 0;
 };
 
-/// The VM that takes over. Called from the sink coordinator's thread, but for interrupt().
+/// The VM that takes over. Called from the sink coordinator's thread, except for interrupt().
 class SinkVm {
  public:
   virtual ~SinkVm() = default;

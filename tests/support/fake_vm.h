@@ -38,7 +38,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
-  bool is_paused() const noexcept override { return !running_ && !let_run_by_others; }
+  bool still_paused() const noexcept override { return !running_ && !let_run_by_others; }
   bool starts_paused() const noexcept override { return paused_at_start; }
   std::optional<Halt> halted() override {
     const std::lock_guard lock(halt_mutex_);

@@ -66,7 +66,7 @@ class QemuSourceVm final : public SourceVm {
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
 
-  bool is_paused() const noexcept override { return ordered_ && !handover_->resumed(); }
+  bool still_paused() const noexcept override { return ordered_ && !handover_->resumed(); }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
 
@@ -206,7 +206,7 @@ class QemuSourceVm final : public SourceVm {
     return halt_of(status);
   }
 
-  /// The hand-over is over and undone. QEMU lets a guest run again that it has itself stopped for nothing, or leaves it
+  /// The hand-over is over and undone. QEMU lets a guest run again that it has stopped without need, or leaves it
   /// in a state of its own name: one that is "paused" now, or was handed over as something else than running, was
   /// stopped by somebody else.
   Status see_who_stopped_it(const std::optional<std::string>& handed) {

@@ -301,12 +301,12 @@ TEST_P(RollBackTest, LeavesAGuestThatSomebodyElseStopped) {
 }
 
 TEST_P(RollBackTest, KnowsWhetherTheGuestStillStands) {
-  EXPECT_FALSE(source_vm_->is_paused());
+  EXPECT_FALSE(source_vm_->still_paused());
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
-  EXPECT_TRUE(source_vm_->is_paused());
+  EXPECT_TRUE(source_vm_->still_paused());
   ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(10)));
-  EXPECT_FALSE(source_vm_->is_paused());
+  EXPECT_FALSE(source_vm_->still_paused());
 }
 
 TEST_P(RollBackTest, RightAfterTheStart) {

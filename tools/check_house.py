@@ -30,13 +30,14 @@ FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-x", "c+
 # Words that operators and kernel people do not use in this sense, and what they say instead. Only such as can be told by
 # their neighbours: "for" in the sense of because, for one, cannot.
 WORDS = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in [
-    (r"\b(stands?|standing|stood)\b(?! (still|for)\b)", '"is paused" of guests, "is stopped" of threads, else "is"'),
+    (r"\b(stands?|standing|stood)\b(?! for\b)", '"is paused" of guests, "is stopped" of threads, else "is"'),
     (r"\bmend(s|ed|ing)?\b", '"fix"'),
     (r"\bwill not do\b", '"is not enough" or "is not accepted"'),
     (r"\bin vain\b", '"without success"'),
     (r"(?<!\bthere )\b(is|are) no (?!more\b|longer\b|use\b|need\b|such\b)\w+", '"is not a"'),
     (r"\b(lives|lived)\b", '"is", "runs", "is alive"'),
     (r"\banew\b", '"again"'),
+    (r"\bbut for\b", '"except"'),
     (r"\b(ladders?|rungs?)\b", '"codec levels"'),
     (r"\b(lest|whence|thence|hitherto|thereupon|whereupon|naught|aught)\b", "a word of today"),
 ]]

@@ -7,7 +7,7 @@
 // What each level does to each block is measured on this machine, with real codecs on a corpus such as a busy guest's
 // RAM; links and cores are simulated (lane_simulation.h). The oracle knows what each level would make of each block,
 // and has the price that turns out the best. The bound is what nobody can exceed: the oracle with endless buffers, and
-// two prices mixed so that neither cores nor link are left over (but for some 0.3 %, as the corpus is not sent whole
+// two prices mixed so that neither cores nor link are left over (except for some 0.3 %, as the corpus is not sent whole
 // times).
 #include <fmt/core.h>
 

@@ -37,8 +37,8 @@ class FreePageFilter {
   /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
   /// hand-over has begun: pages that were given back are posted then, and must stay.
   void withdraw(bool just_harvested);
-  /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first the lowest memory,
-  /// which is the least likely to be free.
+  /// What is free has been withdrawn, except for little, or cannot be told: no more need to send first the lowest
+  /// memory, which is the least likely to be free.
   bool looked() const noexcept;
   /// Looks into some of what was left out, for about as long as told, and posts what must travel after all: of those,
   /// or all if it turned out that nothing should have been left out. Whether it posted any.

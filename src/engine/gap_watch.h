@@ -1,4 +1,4 @@
-// Notices that this process stood still: was stopped, or got no CPU for long.
+// Notices that this process did not run: was stopped, or got no CPU for long.
 #pragma once
 
 #include "base/clock.h"

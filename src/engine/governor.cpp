@@ -57,12 +57,12 @@ constexpr double kSpeedTrust = 8;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
 constexpr double kStrangest = 4;
 
-// A block that was encoded after others went raw stands for them, too, but for no more than this.
+// A block that was encoded after others went raw counts for them, too, with no more weight than this.
 constexpr double kMostWeight = 1.0 / 16;
 // Nothing stays the same for ever.
 constexpr double kStickiest = 0.98;
 
-// Trials: the first after 4 raw blocks, and half as often each time that one was for nothing.
+// Trials: the first after 4 raw blocks, and half as often each time that one saved nothing.
 constexpr std::uint32_t kLeastPatience = 4;
 constexpr std::uint32_t kMostPatience = 32;
 constexpr double kSavesNothing = 0.05;
@@ -330,7 +330,7 @@ void Governor::learn_link_rate(const BlockOutcome& outcome, double elapsed) noex
     }
   }
   if (link_rate_ == 0 && taken <= 0) return;
-  // A link that stood still for once (a lost packet, a frozen host) has not become slow.
+  // A link that took nothing for once (a lost packet, a frozen host) has not become slow.
   if (link_rate_ > 0) time = std::min(time, kLongestLook * std::max(taken, wire) / link_rate_);
   taken_bytes_ = std::max(0.0, taken_bytes_ + taken);
   taken_ns_ += time;

@@ -34,7 +34,7 @@ struct Progress {
   std::uint64_t pages_sent = 0;
   double send_bits_per_second = 0;  ///< over the last second or so
   double dirty_pages_per_second = 0;
-  double compression = 1;  ///< page bytes per wire byte, of pages with data; 1 is none
+  double compression = 1;  ///< page bytes per wire byte, of pages with data; 1: no compression
   std::optional<Duration> predicted_pause;
   std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told
   std::string trouble;                ///< why it does not come to an end so far; empty: it does

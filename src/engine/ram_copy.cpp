@@ -295,7 +295,7 @@ Status RamCopy::freeze(Ledger& ledger) {
     TRY(post_given_back());
     ledger.enter("pages given back", harvested, now());
   }
-  // From here on a stretch in which this process stood still counts: the answer to this fence is the last sign of life
+  // From here on a stretch in which this process was stopped counts: the answer to this fence is the last sign of life
   // that must have been given after it.
   context_.gaps.begin(now());
   lanes_.fence(kLastFence);

@@ -104,7 +104,7 @@ Result<SinkSession::Lanes> SinkSession::lanes_found(OpenedLanes opened,
   return lanes;
 }
 
-/// Whatever is read from the socket after this process stood still may be old, Prepared too, and the sink's last word
+/// Whatever is read from the socket after this process was stopped may be old, Prepared too, and the sink's last word
 /// lie behind it; only a message that has to be waited for is a sign of life.
 Status SinkSession::hear() {
   context_.gaps.look(context_.now());

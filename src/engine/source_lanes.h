@@ -18,7 +18,7 @@ struct CodecUse {
   std::uint64_t bytes_after = 0;
 };
 
-/// Coordinator's thread, but for abort().
+/// Coordinator's thread, except for abort().
 class SourceLanes {
  public:
   explicit SourceLanes(LaneSetting& setting) : setting_(setting) {}

@@ -70,7 +70,7 @@ class Recovery {
     }
     const bool clean = TRY(put_settings_back());
     if (left == LeftBehind::kUnclear || left == LeftBehind::kCommitted) return left;
-    journal_.clear();  // but for settings that could not be put back
+    journal_.clear();  // except for settings that could not be put back
     return clean ? left : LeftBehind::kUnclear;
   }
 

@@ -2,7 +2,7 @@
 //
 // Why leaving them out is safe: dirty tracking runs before they are read, and whoever takes a free page into use writes
 // it first, so it is found by a harvest. A finder that is not sure knows nothing: it names no page rather than guess,
-// but for the time in which it says itself that what it names is only likely.
+// except for the time in which it says itself that what it names is only likely.
 #pragma once
 
 #include <functional>

@@ -309,7 +309,7 @@ Change process() {
           }};
 }
 
-/// The engine stands still when memory is being copied; the operator has all the time in the world.
+/// The engine is stopped when memory is being copied; the operator has all the time in the world.
 void change_while_copying(const Change& change, QemuVersion version) {
   ASSIGN_OR_SKIP(folder, TempFolder::make("/tmp"));
   const Images images{folder.path()};
@@ -386,7 +386,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{process, QemuVersion::k10_0}),
     name);
 
-/// Where the engine stands still, and what is done then.
+/// Where the engine is stopped, and what is done then.
 struct Late {
   const char* milestone;
   QemuVersion version;
@@ -463,7 +463,7 @@ TEST_P(BeforeTheMove, AJobIsRefused) {
 INSTANTIATE_TEST_SUITE_P(Qemu, BeforeTheMove, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
 
-/// The engine at either end stands still at a milestone, the operator changes the VM, and the engine is killed. Once
+/// The engine at either end is stopped at a milestone, the operator changes the VM, and the engine is killed. Once
 /// the guest is about to be stopped QEMU takes no snapshot any more, but a medium can still be inserted.
 class ChangedAndKilledLong : public ::testing::TestWithParam<std::pair<Kill, Change (*)()>> {};
 

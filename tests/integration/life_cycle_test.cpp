@@ -276,7 +276,7 @@ TEST_P(PausedAndKilledLong, StaysPaused) {
 INSTANTIATE_TEST_SUITE_P(At, PausedAndKilledLong, ::testing::ValuesIn(kills_of(Side::kSource, "attached", "prepared")),
                          [](const auto& tested) { return name_of(tested.param); });
 
-/// What happens to the guest while the engine stands still, and what QEMU calls it then.
+/// What happens to the guest while the engine is stopped, and what QEMU calls it then.
 struct Fate {
   const char* name;
   Status (*comes)(TestQemu&);

@@ -1,4 +1,4 @@
-// Greetings, and what is said to peers that are none.
+// Greetings, and what is said to those that are not peers.
 #include <gtest/gtest.h>
 
 #include <random>

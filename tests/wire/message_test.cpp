@@ -234,7 +234,7 @@ TEST(Json, ReasonsAreCutAndMadeUtf8BySenders) {
 
   const Encoded damaged = encode(Abort{"io", "bad \xff byte"});
   const auto fixed = decode(damaged.type, damaged.body);
-  ASSERT_TRUE(fixed) << mended.error().message;
+  ASSERT_TRUE(fixed) << fixed.error().message;
   EXPECT_EQ(std::get<Abort>(*fixed).reason, "bad \uFFFD byte");
 
   const Encoded all_damaged = encode(Refusal{std::string(kMaxReasonBytes, '\xff')});

@@ -36,8 +36,8 @@ void check_text(std::string_view text) {
   check(info.zones.areas + info.page.orders * info.zones.area_size <= info.zones.zone_size);
 }
 
-/// A guest whose books are right, but for what the input puts over them. All books lie in its first 4 MiB, and all of
-/// these count as data: to look for it in every run would take most of the time.
+/// A guest whose books are right, except for what the input puts over them. All books lie in its first 4 MiB, and all
+/// of these count as data: to look for it in every run would take most of the time.
 class Guest final : public GuestMemory {
  public:
   Guest() { linux_.make_free(FakeLinux::kFirstFreeFrame, 5); }

@@ -2,12 +2,12 @@
 //
 //   bench_governor            the corpus, and the table: page throughput in Gbit/s
 //   bench_governor --send NS  the same, if send() took so many nanoseconds a byte: loopback is not a network card
-//   bench_governor --ladder   the figures of src/engine/ladder.cpp, as measured on this machine
+//   bench_governor --levels   the figures of src/engine/codec_levels.cpp, as measured on this machine
 //
-// What each rung does to each block is measured on this machine, with real codecs on a corpus such as a busy guest's
-// RAM; links and cores are simulated (lane_simulation.h). The oracle knows what each rung would make of each block, and
-// has the price that turns out the best. The bound is what nobody can exceed: the oracle with endless buffers, and two
-// prices mixed so that neither cores nor link are left over (but for some 0.3 %, as the corpus is not sent whole
+// What each level does to each block is measured on this machine, with real codecs on a corpus such as a busy guest's
+// RAM; links and cores are simulated (lane_simulation.h). The oracle knows what each level would make of each block,
+// and has the price that turns out the best. The bound is what nobody can exceed: the oracle with endless buffers, and
+// two prices mixed so that neither cores nor link are left over (except for some 0.3 %, as the corpus is not sent whole
 // times).
 #include <fmt/core.h>
 
@@ -36,11 +36,11 @@ constexpr std::array<std::uint64_t, 3> kSeeds = {1, 2, 3};  // the governor's fi
 constexpr CodecChoice kJudge = {CodecId::kZstd, 1};         // by what it saves, blocks are told apart
 
 std::size_t judge() {
-  return static_cast<std::size_t>(std::ranges::find(governor_ladder(), kJudge) - governor_ladder().begin());
+  return static_cast<std::size_t>(std::ranges::find(codec_levels(), kJudge) - codec_levels().begin());
 }
 
-double saved(const Block& block, std::size_t rung) {
-  return 1 - static_cast<double>(block.on[rung].wire) / static_cast<double>(block.bytes);
+double saved(const Block& block, std::size_t level) {
+  return 1 - static_cast<double>(block.on[level].wire) / static_cast<double>(block.bytes);
 }
 
 /// Lane time and wire bytes, per byte of pages.
@@ -105,22 +105,22 @@ double correlation(std::span<const Block> corpus, std::uint32_t lanes) {
 
 void print_corpus(std::span<const Block> corpus, double send, double copy) {
   const auto bytes = static_cast<double>(corpus.size() * bench::kBlock);
-  fmt::print("| rung | ratio | GB/s |\n|---|---|---|\n");
-  for (std::size_t r = 1; r < kRungs; ++r) {
+  fmt::print("| level | ratio | GB/s |\n|---|---|---|\n");
+  for (std::size_t r = 1; r < kCodecLevels; ++r) {
     double wire = 0;
     double ns = 0;
     for (const Block& block : corpus) {
       wire += static_cast<double>(block.on[r].wire);
       ns += block.on[r].ns;
     }
-    fmt::print("| {} | {:.2f} | {:.2f} |\n", format_codec(governor_ladder()[r]), bytes / wire, bytes / ns);
+    fmt::print("| {} | {:.2f} | {:.2f} |\n", format_codec(codec_levels()[r]), bytes / wire, bytes / ns);
   }
   fmt::print("\nA lane's block and its next one: r = {:.2f} with 1 lane, {:.2f} with 2, {:.2f} with 8.\n",
              correlation(corpus, 1), correlation(corpus, 2), correlation(corpus, 8));
   fmt::print("send() {:.3f} ns a byte, the copy into the lane's buffer {:.3f}.\n\n", send, copy);
 }
 
-void print_ladder(std::span<const Block> corpus, const std::array<double, kRungs>& ns_per_block) {
+void print_levels(std::span<const Block> corpus, const std::array<double, kCodecLevels>& ns_per_block) {
   const auto class_of = [](const Block& block) {
     const auto* const bound = std::ranges::lower_bound(kClassBounds, saved(block, judge()));
     return std::min(static_cast<std::size_t>(bound - kClassBounds.begin()), kContentClasses - 1);
@@ -142,8 +142,8 @@ void print_ladder(std::span<const Block> corpus, const std::array<double, kRungs
     fmt::print(" {{{:.2f}, {:.2f}}},", mean, std::sqrt(std::max(0.0, squares / std::max(count[c], 1.0) - mean * mean)));
   }
   fmt::print("\nns per block; saved, ns per byte, of each class:\n");
-  for (std::size_t r = 0; r < kRungs; ++r) {
-    std::array<RungOnClass, kContentClasses> sum{};
+  for (std::size_t r = 0; r < kCodecLevels; ++r) {
+    std::array<LevelOnClass, kContentClasses> sum{};
     for (const Block& block : corpus) {
       sum[class_of(block)].saved += saved(block, r);
       sum[class_of(block)].ns_per_byte += block.on[r].ns / static_cast<double>(block.bytes);
@@ -153,7 +153,7 @@ void print_ladder(std::span<const Block> corpus, const std::array<double, kRungs
       const double n = std::max(count[c], 1.0);
       fmt::print("{{{:.2f}, {:.2f}}}, ", sum[c].saved / n, sum[c].ns_per_byte / n);
     }
-    fmt::print(" // {}\n", format_codec(governor_ladder()[r]));
+    fmt::print(" // {}\n", format_codec(codec_levels()[r]));
   }
 }
 
@@ -166,7 +166,7 @@ struct Cell {
 Cell print_cell(Setting setting, std::span<const Block> corpus) {
   fmt::print("| {} | {} |", setting.link_gbit, setting.cores);
   simulation::Result best;
-  for (std::size_t r = 0; r < kRungs; ++r) {
+  for (std::size_t r = 0; r < kCodecLevels; ++r) {
     simulation::Fixed fixed(r);
     const auto result = simulation::Simulation(setting, corpus, fixed).run();
     if (result.page_gbit > best.page_gbit) best = result;
@@ -190,9 +190,9 @@ Cell print_cell(Setting setting, std::span<const Block> corpus) {
 
 void print_table(std::span<const Block> corpus, double send, double copy) {
   fmt::print("| Gbit/s | cores |");
-  for (const auto& choice : governor_ladder()) fmt::print(" {} |", format_codec(choice));
+  for (const auto& choice : codec_levels()) fmt::print(" {} |", format_codec(choice));
   fmt::print(" governor | oracle | bound | / best fixed | / oracle | lane ns/byte, governor / best fixed |\n|");
-  for (std::size_t column = 0; column < kRungs + 8; ++column) fmt::print("---|");
+  for (std::size_t column = 0; column < kCodecLevels + 8; ++column) fmt::print("---|");
   fmt::print("\n");
   Cell least = {1e9, 1e9};
   for (const double link : kLinks) {
@@ -218,7 +218,7 @@ int main(int argc, char** argv) {
   const std::string_view argument = argc > 1 ? argv[1] : "";
   const auto corpus = bench::make_corpus(kBlocks);
   if (corpus.empty()) return complain("/usr does not hold enough files for a sample");
-  const auto blocks = bench::measure_ladder(corpus);
+  const auto blocks = bench::measure_levels(corpus);
   if (!blocks) return complain(blocks.error().message);
   const Result<double> send =
       argc > 2 && argument == "--send" ? std::strtod(argv[2], nullptr) : bench::measure_send_ns_per_byte(corpus);
@@ -226,10 +226,10 @@ int main(int argc, char** argv) {
   const double copy = bench::measure_copy_ns_per_byte(corpus);
 
   print_corpus(*blocks, *send, copy);
-  if (argument == "--ladder") {
+  if (argument == "--levels") {
     const auto ns_per_block = bench::measure_ns_per_block(corpus, *blocks);
     if (!ns_per_block) return complain(ns_per_block.error().message);
-    print_ladder(*blocks, *ns_per_block);
+    print_levels(*blocks, *ns_per_block);
   } else {
     print_table(*blocks, *send, copy);
   }

@@ -23,7 +23,7 @@
 
 namespace godwit::simulation {
 
-/// What a rung makes of a block: bytes on the wire, and the time that it takes.
+/// What a level makes of a block: bytes on the wire, and the time that it takes.
 struct Tried {
   std::size_t wire = 0;
   double ns = 0;
@@ -31,7 +31,7 @@ struct Tried {
 struct Block {
   std::size_t bytes = 0;
   double entropy = kUnsampled;
-  std::array<Tried, kRungs> on{};
+  std::array<Tried, kCodecLevels> on{};
 };
 
 struct Setting {
@@ -67,14 +67,14 @@ class Chooser {
 
 class Fixed final : public Chooser {
  public:
-  explicit Fixed(std::size_t rung) : rung_(rung) {}
-  std::size_t choose(unsigned, const Block&) override { return rung_; }
+  explicit Fixed(std::size_t level) : level_(level) {}
+  std::size_t choose(unsigned, const Block&) override { return level_; }
 
  private:
-  std::size_t rung_;
+  std::size_t level_;
 };
 
-/// Knows what each rung would make of each block, and keeps to one price.
+/// Knows what each level would make of each block, and keeps to one price.
 class Oracle final : public Chooser {
  public:
   Oracle(const Setting& setting, double price) : price_(setting.send_ns_per_byte + price) {}
@@ -158,13 +158,13 @@ class Simulation {
     }
     --lane.left;
     const Block& block = next_block(number);
-    const std::size_t rung = chooser_.choose(number, block);
-    const Tried& tried = block.on.at(rung);
+    const std::size_t level = chooser_.choose(number, block);
+    const Tried& tried = block.on.at(level);
     const double encoding = noisy(tried.ns);
     const double sending = noisy(setting_.send_ns_per_byte * static_cast<double>(tried.wire));
     lane.work = chooser_.ns_per_block() + encoding + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
     lane.sending = sending;
-    lane.outcome = {.rung = rung,
+    lane.outcome = {.level = level,
                     .entropy = block.entropy,
                     .block_bytes = block.bytes,
                     .wire_bytes = tried.wire,

@@ -16,7 +16,7 @@
 #include "codec/codec.h"
 #include "corpus.h"
 #include "engine/block_sample.h"
-#include "engine/ladder.h"
+#include "engine/codec_levels.h"
 
 namespace godwit::bench {
 
@@ -82,9 +82,9 @@ Result<double> measure_connection(Bytes corpus) {
 
 }  // namespace
 
-Result<std::vector<simulation::Block>> measure_ladder(Bytes corpus) {
+Result<std::vector<simulation::Block>> measure_levels(Bytes corpus) {
   std::vector<Codec> codecs;
-  for (const CodecChoice& choice : governor_ladder()) {
+  for (const CodecChoice& choice : codec_levels()) {
     codecs.push_back({TRY(make_encoder(choice)), TRY(make_decoder(choice.id))});
   }
   std::vector<simulation::Block> blocks(corpus.size() / kBlock);
@@ -98,18 +98,18 @@ Result<std::vector<simulation::Block>> measure_ladder(Bytes corpus) {
     for (auto& on : blocks[i].on) on = {.wire = kBlock, .ns = std::numeric_limits<double>::infinity()};
     blocks[i].on[0].ns = 0;
     for (int attempt = 0; attempt < kTries; ++attempt) {
-      for (std::size_t rung = 1; rung < codecs.size(); ++rung) {
+      for (std::size_t level = 1; level < codecs.size(); ++level) {
         std::ranges::copy(input, copy.begin());  // into the caches, where a lane's block is
         const double begin = thread_cpu_ns();
-        const std::size_t size = TRY(encode(*codecs[rung].encoder, copy, encoded));
-        auto& on = blocks[i].on[rung];
+        const std::size_t size = TRY(encode(*codecs[level].encoder, copy, encoded));
+        auto& on = blocks[i].on[level];
         on.ns = std::min(on.ns, thread_cpu_ns() - begin);
         on.wire = size != 0 ? size : kBlock;
         if (attempt != 0 || size == 0) continue;
-        TRY(codecs[rung].decoder->decode(Bytes(encoded).first(size), decoded));
+        TRY(codecs[level].decoder->decode(Bytes(encoded).first(size), decoded));
         if (!std::ranges::equal(decoded, input)) {
           return fail(ErrorKind::kProtocol,
-                      format_codec(governor_ladder()[rung]) + " does not give back what it was given");
+                      format_codec(codec_levels()[level]) + " does not give back what it was given");
         }
       }
     }
@@ -117,14 +117,14 @@ Result<std::vector<simulation::Block>> measure_ladder(Bytes corpus) {
   return blocks;
 }
 
-Result<std::array<double, kRungs>> measure_ns_per_block(Bytes corpus, std::span<const simulation::Block> blocks) {
+Result<std::array<double, kCodecLevels>> measure_ns_per_block(Bytes corpus, std::span<const simulation::Block> blocks) {
   constexpr std::size_t kPage = 4096;
   constexpr std::size_t kPages = 16;  // of each block: the clock is read once for all of them
-  std::array<double, kRungs> more{};
+  std::array<double, kCodecLevels> more{};
   std::vector<std::byte> copy(kBlock);
   std::vector<std::byte> encoded(kBlock);
-  for (std::size_t rung = 1; rung < kRungs; ++rung) {
-    const auto encoder = TRY(make_encoder(governor_ladder()[rung]));
+  for (std::size_t level = 1; level < kCodecLevels; ++level) {
+    const auto encoder = TRY(make_encoder(codec_levels()[level]));
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       std::ranges::copy(corpus.subspan(i * kBlock, kBlock), copy.begin());
       double least = std::numeric_limits<double>::infinity();
@@ -135,8 +135,8 @@ Result<std::array<double, kRungs>> measure_ns_per_block(Bytes corpus, std::span<
         }
         least = std::min(least, thread_cpu_ns() - begin);
       }
-      const double of_its_bytes = blocks[i].on[rung].ns * kPage / kBlock;
-      more[rung] += (least / kPages - of_its_bytes) / static_cast<double>(blocks.size());
+      const double of_its_bytes = blocks[i].on[level].ns * kPage / kBlock;
+      more[level] += (least / kPages - of_its_bytes) / static_cast<double>(blocks.size());
     }
   }
   return more;

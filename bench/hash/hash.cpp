@@ -46,7 +46,7 @@ struct Chunk {
   const std::byte* page(std::size_t i) const { return pages + i * kPageSize; }
 };
 
-/// The program's own bytes, for they are code, tables and text as guests have them.
+/// The program's own bytes, because they are code, tables and text as guests have them.
 bool fill(Chunk& chunk, const char* program) {
   std::ifstream file(program, std::ios::binary);
   file.seekg(static_cast<std::streamoff>(kPageSize));  // after the headers

@@ -46,8 +46,8 @@ struct Shared {
 enum class Death { kNone, kAtOnce, kPieceByPiece };
 
 /// Forever has one page after the other, each of which is armed, made writable, and notes the longest time that took
-/// while it is watched. Not by writing: plain page faults get by with the lock of the mapping, but KVM's, for a vCPU,
-/// take the address space's, as this call does.
+/// while it is watched. Not by writing: plain page faults get by with the lock of the mapping, but KVM's, on behalf of
+/// a vCPU, take the address space's, as this call does.
 [[noreturn]] void write_on(Shared& shared, std::uint64_t bytes) {
   void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) ::_exit(1);

@@ -1,9 +1,9 @@
 """The course: one guest that the contenders move back and forth between two hosts, in turn.
 
 So all of them get the same guest, minutes apart, without a boot in between. Before each leg the guest fills and frees
-memory again, for a contender that does not send free memory would otherwise leave an easier guest to the next; and what
-loads rewrite is made anew, for they would leave other content to the next than they found. A guest that was lost is
-booted anew, and the leg is an error. A load that wants other hardware (redis) gets a guest of its own.
+memory again, because a contender that does not send free memory would otherwise leave an easier guest to the next; and
+what loads rewrite is made again, because they would leave other content to the next than they found. A guest that was
+lost is booted again, and the leg is an error. A load that wants other hardware (redis) gets a guest of its own.
 
 Where a contender wants free-page hints, the balloon offers them at both ends, and the guest's driver is there for that
 contender only: with it QEMU's migration uses hints in all of its modes.

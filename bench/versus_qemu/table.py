@@ -38,8 +38,8 @@ client's connection survived. pause: STOP at the source to RESUME at the destina
 an answer round the switchover. wire: counted at the link, both ways. CPU: QEMU without its vCPUs, and the engine.
 memory: anonymous memory that the migration added, the larger side. writer: pages the guest rewrote (redis: keys it set)
 while it was moved, of those it was to write. `-hint`: the guest's balloon tells QEMU of free pages (free-page-hint=on),
-which most guests do not have; for all others the guest has no balloon driver bound in such a run, for with it QEMU uses
-hints in all modes. The first table sets `godwit`, with its default options, against the best of QEMU's modes without
+which most guests do not have; for all others the guest has no balloon driver bound in such a run, because with it QEMU
+uses hints in all modes. The first table sets `godwit`, with its default options, against the best of QEMU's modes without
 hints, and in brackets with them: ratios of medians, the best taken for each figure apart, bytes also against the mode
 that is the fastest, and time also against Godwit without compression. The guests run under TCG, where QEMU 7.2's own
 migration now and then loses a page (not seen with 10.0, nor with Godwit on either): such a leg is an error here, and

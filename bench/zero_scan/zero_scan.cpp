@@ -1,5 +1,5 @@
 // How fast each table of kernels finds uniform pages (zeros here) from L2 and from DRAM, and how fast it turns down
-// pages that are none.
+// pages that are not.
 //
 // All tables are interleaved in one run; their answers are compared before they are timed.
 #include <benchmark/benchmark.h>

@@ -50,7 +50,7 @@ constexpr const char* kProbeExamples =
     "With --qmp the exit code is 0 if the VM can be moved and 1 if it cannot.\n";
 
 constexpr std::string_view kAutoCodec = "auto";
-constexpr std::string_view kValueMissing = "its value is missing";
+constexpr std::string_view kValueMissing = "missing value";
 
 /// An option's text as it was written, or nothing if it was not.
 using Text = std::optional<std::string>;
@@ -218,7 +218,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// "'--qpm' is not known; did you mean --qmp?"
+/// "godwit send: unknown option '--qpm'; did you mean --qmp?"
 std::string unknown_word(const CLI::App& app, std::string word) {
   word.resize(std::min({word.size(), word.find('='), std::size_t{40}}));
   const auto used = app.get_subcommands();
@@ -237,8 +237,9 @@ std::string unknown_word(const CLI::App& app, std::string word) {
   } else {
     for (const CLI::Option* option : used.front()->get_options()) consider("--" + option->get_lnames().front());
   }
+  const std::string_view kind = word.starts_with('-') ? "option" : used.empty() ? "command" : "argument";
   const std::string hint = best.empty() ? fmt::format("see {} --help", where) : fmt::format("did you mean {}?", best);
-  return fmt::format("{}: '{}' is not known here; {}", where, word, hint);
+  return fmt::format("{}: unknown {} '{}'; {}", where, kind, word, hint);
 }
 
 /// CLI11's complaint in our words.
@@ -251,7 +252,7 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   const std::string option = text.substr(0, text.find(':'));
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && option.starts_with("--")) {
     const bool many = text.find("received") != std::string::npos;
-    return fmt::format("{}: {}", option, many ? "it is given more than once" : kValueMissing);
+    return fmt::format("{}: {}", option, many ? "given more than once" : kValueMissing);
   }
   return text.substr(0, text.find('\n'));
 }
@@ -284,7 +285,7 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   if (send->parsed()) return read_send(send_texts, cpus);
   if (receive->parsed()) return read_receive(receive_texts);
   if (probe->parsed()) return read_probe(probe_texts);
-  return fail(ErrorKind::kInvalidArgument, "godwit: say what to do: send, receive or probe; see godwit --help");
+  return fail(ErrorKind::kInvalidArgument, "godwit: a command is missing: send, receive or probe; see godwit --help");
 }
 
 }  // namespace godwit

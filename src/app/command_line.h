@@ -24,7 +24,7 @@ enum class ProgressMode {
 };
 
 struct LogOptions {
-  std::string file;  ///< appended to; empty: none, but for systemd's journal where that is stderr
+  std::string file;  ///< appended to; empty: none, except for systemd's journal where that is stderr
   LogLevel level = LogLevel::kInfo;
 };
 

@@ -28,16 +28,16 @@ std::string_view next_at_source(ErrorKind kind) noexcept {
     case ErrorKind::kIo:
       return "Fix what the operating system says above, and send again.";
     case ErrorKind::kPeerLost:
-      return "Check the link and the destination host; start QEMU and `godwit receive` there anew, and send again.";
+      return "Check the link and the destination host; start QEMU and `godwit receive` there again, and send again.";
     case ErrorKind::kProtocol:
-      return "Check that a godwit of this version is at the other end; start it and its QEMU anew, and send again.";
+      return "Check that a godwit of this version is at the other end; start it and its QEMU again, and send again.";
     case ErrorKind::kTimedOut:
       return "Check the link and what is named above; if the guest writes too fast, allow a longer --max-downtime or "
              "--timeout.";
     case ErrorKind::kCancelled:
-      return "To try again, start QEMU and `godwit receive` at the destination anew, and send again.";
+      return "To try again, start QEMU and `godwit receive` at the destination again, and send again.";
     case ErrorKind::kHypervisor:
-      return "Look at what QEMU says above and in its log; start the destination's QEMU anew before you send again.";
+      return "Look at what QEMU says above and in its log; restart the destination's QEMU before you send again.";
   }
   return "Send again.";
 }
@@ -49,13 +49,12 @@ std::string_view next_there(ErrorKind kind) noexcept {
     case ErrorKind::kNotFound:
     case ErrorKind::kIo:
     case ErrorKind::kTimedOut:
-      return "Fix what is named above at the destination, start QEMU and `godwit receive` there anew, and send again.";
+      return "Fix what is named above at the destination, start QEMU and `godwit receive` there again, and send again.";
     case ErrorKind::kUnsupported:
       return "`godwit probe --qmp PATH` at the destination lists what that host lacks.";
     case ErrorKind::kNoPermission:
-      return "What `godwit receive` says tells why this was denied; start QEMU and it at the destination anew, and "
-             "send "
-             "again.";
+      return "What `godwit receive` says tells why this was denied; start QEMU and it at the destination again, and "
+             "send again.";
     case ErrorKind::kRefused:
     case ErrorKind::kPeerLost:
     case ErrorKind::kProtocol:
@@ -84,7 +83,7 @@ std::string_view next_at_destination(ErrorKind kind) noexcept {
     case ErrorKind::kTimedOut:
     case ErrorKind::kCancelled:
     case ErrorKind::kHypervisor:
-      return "For another try start QEMU here anew with -S -incoming defer, and then `godwit receive`.";
+      return "To try again, restart QEMU here with -S -incoming defer, and then start `godwit receive`.";
   }
   return "Start `godwit receive` again.";
 }
@@ -108,12 +107,11 @@ Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRigh
               "or, if that is gone, boot the VM from its disk. With 1: `cont` here."};
     case Outcome::kGuestEnded:
       return {"Not moved", "The VM has ended on this host; the destination does not run it.",
-              "Start the VM anew where you want it to run; end the QEMU that waits at the destination."};
+              "Start the VM again where you want it to run; end the QEMU that waits at the destination."};
     case Outcome::kGuestPaused:
       return {"Not moved", "The VM is paused on this host, and stays so; the destination does not run it.",
-              "Send it again as it is (it arrives paused), or once it runs again; start the destination's QEMU anew "
-              "before. "
-              "`cont` in QEMU's monitor lets it run on here."};
+              "Send it again as it is (it arrives paused), or once it runs again; restart the destination's "
+              "QEMU first. `cont` in QEMU's monitor lets it run on here."};
     case Outcome::kDone:
     case Outcome::kSourceRuns:
       break;
@@ -125,13 +123,14 @@ Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRigh
 Explanation explain_at_destination(Outcome outcome, ErrorKind kind, const OwnRights& rights) {
   if (outcome == Outcome::kInDoubt) {
     return {"In doubt",
-            "The source has given the VM up for good; it stands, complete, in the QEMU here if that still lives.",
+            "The source has given the VM up for good; the VM is complete, and paused in the QEMU here if that is still "
+            "alive.",
             "Type `cont` in the monitor of the QEMU here; if it is gone, boot the VM from its disk. "
             "Never resume the VM at the source."};
   }
   if (outcome == Outcome::kGuestEnded || outcome == Outcome::kGuestPaused) {
     return {"Not received", "The VM was not started here.",
-            "For another try start QEMU here anew with -S -incoming defer, and then `godwit receive`."};
+            "To try again, restart QEMU here with -S -incoming defer, and then start `godwit receive`."};
   }
   return {"Not received", "The VM was not started here; the source has it.",
           kind == ErrorKind::kNoPermission ? advice_on_denial(rights, kWhyRootAtDestination)
@@ -180,7 +179,7 @@ std::string describe_failure(const SinkReport& report) {
 std::string describe_failed_probe(const Error& error) {
   const std::string next = error.kind == ErrorKind::kNoPermission ? advice_on_denial(own_rights(), kWhyRootAtSource)
                                                                   : "Fix what is named above, and probe again.";
-  return fmt::format("Could not look at the VM: {}\nNo VM was moved.\n{}", sentence(printable(error.message)), next);
+  return fmt::format("Could not inspect the VM: {}\nNo VM was moved.\n{}", sentence(printable(error.message)), next);
 }
 
 }  // namespace godwit

@@ -36,7 +36,7 @@ constexpr ExitCode exit_code_of(Outcome outcome) noexcept {
     case Outcome::kGuestPaused:
       return ExitCode::kGuestPaused;
   }
-  // A value outside the enumeration: claim nothing about where the VM is.
+  // A value outside the enumeration: say nothing about where the VM is.
   return ExitCode::kInDoubt;
 }
 

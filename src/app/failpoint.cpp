@@ -30,7 +30,7 @@ Result<Failpoint> one_failpoint(std::string_view text) {
   if (!milestone) {
     std::vector<std::string_view> known;
     for (const Milestone one : all_milestones()) known.push_back(name_of(one));
-    return fail(ErrorKind::kInvalidArgument, fmt::format("GODWIT_FAILPOINT: there is no milestone '{}'; there are {}",
+    return fail(ErrorKind::kInvalidArgument, fmt::format("GODWIT_FAILPOINT: unknown milestone '{}'; valid ones are {}",
                                                          name, fmt::join(known, ", ")));
   }
   return Failpoint{*milestone, action == "kill" ? SIGKILL : SIGSTOP};

@@ -11,7 +11,7 @@
 
 namespace godwit {
 
-/// The failpoint that the environment asks for, or one that does nothing. kInvalidArgument for text that is none.
+/// The failpoint that the environment asks for, or one that does nothing. kInvalidArgument for an invalid one.
 Result<OnMilestone> failpoint_from_environment();
 /// `text` is the variable's.
 Result<OnMilestone> failpoint_from(std::string_view text);

@@ -19,8 +19,8 @@ constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 constexpr BitRate kLeastBandwidth{1'000'000};
 constexpr BitRate kMostBandwidth{10'000'000'000'000};
 
-tl::unexpected<Error> refuse(std::string_view option, std::string_view text, std::string_view what_would_do) {
-  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: invalid value '{}'; {}", option, text, what_would_do));
+tl::unexpected<Error> refuse(std::string_view option, std::string_view text, std::string_view what_is_valid) {
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: invalid value '{}'; {}", option, text, what_is_valid));
 }
 
 /// A whole number in [least, most].

@@ -1,7 +1,7 @@
 // `godwit probe`: says what this host can do and, with --qmp, whether the VM there can be moved.
 //
-// It changes nothing, but for what an engine that died has left (recover.h): a guest that certainly stands by its doing
-// is let run on, for whoever asks after it wants to have it running, and QEMU's migration settings are put back.
+// It changes nothing except what an engine that died has left (recover.h): a guest that it certainly has paused
+// is let run on, because whoever asks after it wants to have it running, and QEMU's migration settings are put back.
 #include <fmt/format.h>
 
 #include <cstdio>

@@ -19,7 +19,8 @@ std::vector<Lack> lacks_of(const HostProfile& host) {
   const bool tracks = host.pagemap_scan && host.uffd_wp_async;
   add_if(!tracks, lacks, "dirty tracking from outside (Linux 6.7)",
          "no VM can be moved away from this host; it can receive");
-  add_if(!host.pidfd_getfd, lacks, "pidfd_getfd (Linux 5.6)", "QEMU's descriptors cannot be had: no dirty tracking");
+  add_if(!host.pidfd_getfd, lacks, "pidfd_getfd (Linux 5.6)",
+         "QEMU's descriptors cannot be duplicated: no dirty tracking");
   add_if(!host.process_vm, lacks, "process_vm_readv",
          "VMs with private RAM (plain -m) cannot be moved; shared RAM can");
   add_if(host.lsm_ptrace_scope == "3", lacks, "ptrace (yama's ptrace_scope is 3)",
@@ -40,7 +41,7 @@ Verdict judge(const HostProfile& host, const qemu::Inspection& inspection, bool 
   if (moved_away) verdict.reasons.push_back("this VM has been moved away: it must never run here again");
   if (!host_fits) verdict.reasons.push_back(host_fits.error().message);
   if (inspection.status == "inmigrate") {
-    verdict.reasons.push_back("it waits to take in a VM: `godwit receive` is for it");
+    verdict.reasons.push_back("it waits to take in a VM: use `godwit receive`");
   } else if (!vm_fits && inspection.status != "running") {
     verdict.reasons.push_back(vm_fits.error().message);
   }
@@ -65,7 +66,7 @@ std::string reached_by(const qemu::BlockInfo& block) {
 
 std::string handled_by(const qemu::DirectDisk& disk) {
   return disk.readable_rings ? "its requests in flight are read from its queues at each harvest"
-                             : "its requests cannot be seen: the guest stands for a moment at each harvest";
+                             : "its requests cannot be seen: the guest is paused for a moment at each harvest";
 }
 
 }  // namespace godwit

@@ -86,7 +86,7 @@ std::string probe_json(const Findings& findings) {
   for (const Lack& lack : findings.lacks) lacks.push_back(Json{{"feature", lack.feature}, {"cost", lack.cost}});
   Json json{{"host", json_of(findings.host)}, {"lacks", std::move(lacks)}};
   if (findings.vm) json["vm"] = json_of(*findings.vm);
-  // Names come from a guest's configuration: what is no UTF-8 in them is replaced.
+  // Names come from a guest's configuration: what is not UTF-8 in them is replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -1,4 +1,4 @@
-// Prints progress on a thread of its own: a terminal that stands still (Ctrl-S, a full pipe) must not hold the engine
+// Prints progress on a thread of its own: a terminal that is blocked (Ctrl-S, a full pipe) must not hold the engine
 // up.
 #pragma once
 

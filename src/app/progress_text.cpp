@@ -44,7 +44,7 @@ bool knows_numbers(const Progress& progress) noexcept {
   return progress.ram_bytes > 0;
 }
 
-/// In the order in which they stand in the line.
+/// In their order in the line.
 std::vector<Segment> segments(const Progress& progress) {
   std::vector<Segment> out;
   out.push_back({std::string(name_of(progress.phase)), 9});
@@ -62,7 +62,7 @@ std::vector<Segment> segments(const Progress& progress) {
   out.push_back({fmt::format("({} pages)", progress.pages_left), 2});
   out.push_back({"out " + format_bit_rate(progress.send_bits_per_second), 5});
   out.push_back({"dirty " + byte_rate(progress.dirty_pages_per_second * kPageBytes), 4});
-  // Before the first page only headers have been sent: that is no ratio yet.
+  // Before the first page only headers have been sent: that does not make a ratio yet.
   const bool has_ratio = std::isfinite(progress.compression) && progress.compression >= 0.05;
   if (has_ratio) out.push_back({fmt::format("{:.1f}x", progress.compression), 1});
   if (progress.predicted_pause) out.push_back({"pause ~" + format_duration(*progress.predicted_pause), 3});
@@ -90,7 +90,7 @@ std::string progress_bar(const Progress& progress, unsigned width) {
     line = joined(parts);
   }
   if (line.size() > width) return line.substr(0, width);
-  // Two spaces and two brackets; the bar stands behind the percentage.
+  // Two spaces and two brackets; the bar comes after the percentage.
   const std::size_t room = width - line.size();
   if (!knows_numbers(progress) || parts.size() < 2 || room < kShortestBar + 4) return line;
   const std::size_t length = std::min(room - 4, kLongestBar);

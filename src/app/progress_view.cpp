@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Often enough to see that it lives, rarely enough for a log.
+// Often enough to see that it is alive, rarely enough for a log.
 constexpr Duration kBetweenLines = 5s;
 // A sentence that is said again for those who come later, or because its numbers change.
 constexpr Duration kBetweenTroubles = 60s;

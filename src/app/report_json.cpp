@@ -45,7 +45,7 @@ Json json_of(const std::vector<CodecShare>& codecs) {
   return list;
 }
 
-/// Names come from a guest's configuration and messages from a peer: what is no UTF-8 in them is replaced.
+/// Names come from a guest's configuration and messages from a peer: what is not UTF-8 in them is replaced.
 std::string dumped(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

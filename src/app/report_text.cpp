@@ -31,7 +31,7 @@ std::string_view meaning_of(Outcome outcome) noexcept {
     case Outcome::kSourceRuns:
       return "the VM is at the source as it was";
     case Outcome::kSourceStopped:
-      return "the VM stands still at the source";
+      return "the VM is paused at the source";
     case Outcome::kInDoubt:
       return "committed, but the destination did not confirm";
     case Outcome::kGuestEnded:
@@ -47,7 +47,7 @@ std::string outcome_row(Outcome outcome, std::string_view meaning) {
 }
 
 std::string pause_rows(const Report& report) {
-  if (report.paused) return line("pause", "none: the VM was paused before, and stands so at the destination");
+  if (report.paused) return line("pause", "none: the VM was paused before, and is paused at the destination");
   std::string out = line("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
                                               format_duration(report.max_downtime)));
   if (report.ledger.empty()) return out;
@@ -102,9 +102,9 @@ std::string engine_row(const Report& report) {
 }  // namespace
 
 std::string render_report(const Report& report) {
-  const bool stands = report.paused && report.outcome == Outcome::kDone;
+  const bool paused = report.paused && report.outcome == Outcome::kDone;
   std::string out =
-      outcome_row(report.outcome, stands ? "the VM is at the destination, paused" : meaning_of(report.outcome));
+      outcome_row(report.outcome, paused ? "the VM is at the destination, paused" : meaning_of(report.outcome));
   out += line("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
                                 version(report.sink_version)));
   out += line("total", format_duration(report.total));

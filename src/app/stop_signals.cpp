@@ -13,14 +13,14 @@ sigset_t stop_signals() {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGHUP);  // the terminal has gone: a guest must not be left standing
+  sigaddset(&set, SIGHUP);  // the terminal has gone: a guest must not be left paused
   return set;
 }
 }  // namespace
 
 StopSignals::StopSignals() {
   std::signal(SIGPIPE, SIG_IGN);
-  // An engine that is stopped from a terminal in the pause would keep its guest standing.
+  // An engine that is stopped from a terminal in the pause would keep its guest paused.
   for (const int signal : {SIGTSTP, SIGTTIN, SIGTTOU}) std::signal(signal, SIG_IGN);
   const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);

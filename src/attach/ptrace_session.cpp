@@ -17,7 +17,7 @@
 namespace godwit {
 namespace {
 
-// A thread in an uninterruptible sleep (a hung disk) does not stop. Seconds, for an overloaded host's sake.
+// A thread in an uninterruptible sleep (a hung disk) does not stop. Seconds, because the host may be overloaded.
 constexpr Duration kStopTimeout = std::chrono::seconds(3);
 // While the thread is stopped or is about to be, every microsecond is the guest's: look without sleeping for a while.
 constexpr int kLooksBeforeSleeping = 4000;
@@ -145,7 +145,7 @@ Result<ThreadState> PtraceSession::read_state() const {
 }
 
 // Killed in the middle of one of these two calls, this process still finishes it: the kernel copies from memory that is
-// present, for it has just been written, and looks at signals only on its way out.
+// present, because it has just been written, and looks at signals only on its way out.
 Status PtraceSession::write_registers(const user_regs_struct& registers) const {
   return check(request(PTRACE_SETREGS, 0, pointer(&registers)), "write the registers of");
 }

@@ -38,7 +38,7 @@ bool same_file(const Mapping& mapping, const struct stat& status) {
   return status.st_ino == mapping.inode && status.st_dev == mapping.device && S_ISREG(status.st_mode);
 }
 
-/// What a symbolic link says; empty if it is none.
+/// What a symbolic link says; empty if it is not one.
 std::string link_of(const std::string& path) {
   std::string target(4096, '\0');
   const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());

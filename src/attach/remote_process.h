@@ -64,7 +64,7 @@ class RemoteProcess {
 
 /// Makes one system call inside the process, on its main thread, and gives what it returned (a negative errno is
 /// turned into an error). DEATH-SAFE: if this process is killed at any point, the other goes on as if nothing had
-/// happened; at worst the call was made and its effect stays (a leaked descriptor). The thread stands still for
+/// happened; at worst the call was made and its effect stays (a leaked descriptor). The thread is stopped for
 /// 0.02-0.4 ms. From one thread only. kNoPermission, kNotFound, kUnsupported (not x86-64; a 32-bit process), kRefused
 /// (a seccomp filter forbids the call, or may: it has not been made).
 Result<std::int64_t> remote_syscall(const RemoteProcess& process, long number, std::array<std::uint64_t, 6> arguments);

@@ -20,8 +20,8 @@
 // restart of the interrupted call as the kernel would have done it. Each arrow is one atomic system call, and the order
 // of SETREGS and SETSIGMASK sees to it that the mask is never foreign while the registers are the thread's own.
 //
-// So the frame serves only if we die. While we are alive we put the registers back ourselves, for rt_sigreturn would
-// drop the kernel's restart block, and poll or nanosleep would return EINTR.
+// So the frame serves only if we die. While we are alive we put the registers back ourselves, because rt_sigreturn
+// would drop the kernel's restart block, and poll or nanosleep would return EINTR.
 //
 // The call is made only where it does no harm: on the thread's first stack (a frame below a coroutine's or an alternate
 // stack could overwrite what lies there), and not inside a restartable sequence. Else we let go and try again.

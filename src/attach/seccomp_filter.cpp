@@ -16,7 +16,7 @@ class Machine {
  public:
   Machine(const FilterProgram& program, const FilteredCall& call) : program_(program), call_(call) {}
 
-  /// What the program returns; nothing where the kernel would not have taken it. Ends, for it only jumps forwards.
+  /// What the program returns; nothing where the kernel would not have taken it. Ends, because it only jumps forwards.
   std::optional<std::uint32_t> run() {
     for (std::size_t at = 0; at < program_.size(); ++at) {
       const FilterInstruction& i = program_[at];

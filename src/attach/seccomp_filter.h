@@ -35,7 +35,7 @@ static_assert(sizeof(FilteredCall) == 64);
 enum class FilterVerdict {
   kKills,    ///< the process, the thread, or by SIGSYS
   kDenies,   ///< the call returns an error, or waits for a supervisor who may say so
-  kUnknown,  ///< the program is none that the kernel would run
+  kUnknown,  ///< the kernel would not run the program
   kAllows,
 };
 

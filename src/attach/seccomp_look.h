@@ -1,5 +1,5 @@
-// Whether a stopped process may make a system call: looked up in its seccomp filters before the call is made in it, for
-// a filter may kill the process, and with it the guest, for a call that its own program never makes.
+// Whether a stopped process may make a system call: looked up in its seccomp filters before the call is made in it,
+// because a filter may kill the process, and with it the guest, for a call that its own program never makes.
 //
 // The filter is not suspended (PTRACE_O_SUSPEND_SECCOMP), though a tracer could: the suspension ends with the tracer,
 // and a tracer that dies between would leave a thread that makes the forbidden call by itself.

@@ -130,7 +130,7 @@ Result<Decimal> take_number(const Quantity& quantity, std::string_view text, std
     if (digits > kMostDigits) return refuse(quantity, text, "it has too many digits");
     number.mantissa = number.mantissa * 10 + static_cast<unsigned>(c - '0');
     if (in_fraction) {
-      // Zeros right after the point count as digits here, for they make the scale grow.
+      // Zeros right after the point count as digits here, because they make the scale grow.
       if (number.scale > Wide{kTrillion} * kMillion) return refuse(quantity, text, "it has too many digits");
       number.scale *= 10;
     }

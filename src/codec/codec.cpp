@@ -40,7 +40,7 @@ const Entry* find(CodecId id) noexcept {
   return nullptr;
 }
 
-// To zstd level 0 means "the default": a level that does not say which it is is none.
+// To zstd level 0 means "the default": a level that does not say which it is is not accepted.
 bool has_level(const Entry& entry, int level) noexcept {
   return level >= entry.lowest && level <= entry.highest && level != 0;
 }

@@ -69,7 +69,7 @@ class DeflateDecoder final : public Decoder {
       return fail(ErrorKind::kProtocol, "a deflate block is too long");
     }
     // Not isal_inflate_stateless(): that takes matches from any distance. This one refuses those beyond the history,
-    // but for blocks with the fixed Huffman codes; from there it takes what lies within the output.
+    // except for blocks with the fixed Huffman codes; from there it takes what lies within the output.
     isal_inflate_init(state_.get());
     state_->crc_flag = ISAL_DEFLATE;
     state_->hist_bits = kHistoryBits;

@@ -1,4 +1,4 @@
-// lz4 blocks: no frame around them, for the length of either side travels in the chunk's header.
+// lz4 blocks: no frame around them, because the length of either side travels in the chunk's header.
 #include <lz4.h>
 
 #include "codec/software_encoder.h"

@@ -42,8 +42,8 @@ double in_seconds(Duration d) {
   return duration_cast<duration<double>>(d).count();
 }
 
-/// Pages that a harvest would find now. What a guest writes in a time t grows slower than t, for it writes some pages
-/// again and again: the square root stands between "the same set every time" and "always new pages".
+/// Pages that a harvest would find now. What a guest writes in a time t grows slower than t, because it writes some
+/// pages again and again: the square root is between "the same set every time" and "always new pages".
 double expected_harvest(const Sample& s) {
   const double interval = std::max(in_seconds(s.last_interval), 1e-6);
   const double ratio = in_seconds(s.since_harvest) / interval;

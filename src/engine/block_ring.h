@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/lane_ladder.h"
+#include "engine/lane_levels.h"
 #include "wire/block.h"
 #include "wire/frame.h"
 
@@ -34,7 +34,7 @@ struct LaneBlock {
   std::byte* encoded = nullptr;  ///< kChunkSize
   wire::TailBuilder tail;
   wire::FrameHeader header;
-  LaneLadder::Choice choice;
+  LaneLevels::Choice choice;
   Duration encoding{};  ///< the lane's CPU time
 
  private:

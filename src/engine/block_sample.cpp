@@ -28,7 +28,7 @@ double sampled_entropy(Bytes block) noexcept {
   std::array<std::uint16_t, 256> counts{};
   const std::size_t stride = block.size() / kPlaces;
   for (std::size_t place = 0; place < kPlaces; ++place) {
-    // Not at the same place of every page, where a head or an empty tail would stand for all of it.
+    // Not at the same place of every page, where what is first or last would count for all of it.
     const std::size_t within = place * 0x9e37 % (stride - kAtEach + 1);
     for (const std::byte b : block.subspan(place * stride + within, kAtEach)) ++counts[std::to_integer<std::size_t>(b)];
   }

@@ -40,7 +40,7 @@ Status CommitDecision::record() {
   const auto begin = context_.now();
   TRY(close_to_others());
   auto& parts = context_.parts;
-  if (!parts.vm.stands()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
+  if (!parts.vm.still_paused()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
   // The hypervisor's word of it may not have reached the relay yet.
   TRY(parts.vm.told_of_no_change());
   TRY_IN("the commit could not be journaled", parts.journal.commit());
@@ -87,7 +87,7 @@ SourceSignals CommitDecision::await_done(Instant committed) {
 RollBack CommitDecision::take_back() {
   const Status taken_back = context_.parts.journal.take_back();
   Error error = *context_.error.get();
-  if (!taken_back) error.message += "; the journal could not be told: " + taken_back.error().message;
+  if (!taken_back) error.message += "; the journal could not be written: " + taken_back.error().message;
   return {std::move(error)};
 }
 

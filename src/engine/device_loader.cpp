@@ -5,7 +5,7 @@
 namespace godwit {
 
 namespace {
-// Devices save some 100 KB, video memory up to some 100 MB; a source that sends more than this is no QEMU.
+// Devices save some 100 KB, video memory up to some 100 MB; a source that sends more than this is not QEMU.
 constexpr std::size_t kMostBuffered = 1 * kGiB;
 constexpr Duration kQemuLoadPatience = std::chrono::seconds(60);
 }  // namespace

@@ -76,7 +76,7 @@ bool FreePageFilter::looked() const noexcept {
   return looked_ || !find_failed_.empty() || state == State::kOff || state == State::kNothing;
 }
 
-bool FreePageFilter::settle_doubts(Duration at_most) {
+bool FreePageFilter::check_some(Duration at_most) {
   if (!any_left_out_) return false;
   if (state_.load(std::memory_order_acquire) != State::kNothing) return look_into_some(at_most);
   std::ranges::fill(words_, PageWord{0});
@@ -119,7 +119,7 @@ bool FreePageFilter::look_into_some(Duration at_most) {
   return posted;
 }
 
-bool FreePageFilter::in_doubt() const noexcept {
+bool FreePageFilter::has_unchecked() const noexcept {
   return any_left_out_ && (state_.load(std::memory_order_acquire) != State::kFound || first_unseen_ < unseen_.size());
 }
 
@@ -132,7 +132,7 @@ void FreePageFilter::post_taken_into_use() {
   for (std::uint32_t c = 0; c < words_.size(); ++c) any |= (words_[c] = left_out_.of(ChunkIndex{c})) != 0;
   if (!any) return;
   // Whatever the finder knows by now, even nothing: what it does not call free goes.
-  if (in_doubt()) {
+  if (has_unchecked()) {
     std::ranges::fill(words_, PageWord{0});
   } else {
     finder_->keep_free(words_);

@@ -8,9 +8,9 @@
 // happen on the thread that harvests, between two harvests, so no write after t has been posted yet: the next harvest
 // finds it.
 //
-// First withdrawn, then made sure of, for lanes would send free pages while these are looked at: that no
+// First withdrawn, then made sure of, because lanes would send free pages while these are looked at: that no
 // other books fit the guest is known only when all of its memory has been searched, and which free pages it wants to
-// find as it left them only when each has been looked at. The hand-over waits until both is beyond doubt.
+// find as it left them only when each has been looked at. The hand-over waits until both are certain.
 #pragma once
 
 #include <atomic>
@@ -37,20 +37,20 @@ class FreePageFilter {
   /// Withdraws free pages from the board if it is worth a look; it is after a harvest more than else. Never once the
   /// hand-over has begun: pages that were given back are posted then, and must stay.
   void withdraw(bool just_harvested);
-  /// What is free has been withdrawn, but for little, or cannot be told: no more need to send first the lowest memory,
-  /// which is the least likely to be free.
+  /// What is free has been withdrawn, except for little, or cannot be told: no more need to send first the lowest
+  /// memory, which is the least likely to be free.
   bool looked() const noexcept;
   /// Looks into some of what was left out, for about as long as told, and posts what must travel after all: of those,
   /// or all if it turned out that nothing should have been left out. Whether it posted any.
-  bool settle_doubts(Duration at_most);
+  bool check_some(Duration at_most);
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
   /// long as it takes to search all data for notes, and to look at every page left out.
-  bool in_doubt() const noexcept;
-  /// What the look at the pause will take at least; the shortest so far, for others were held up.
+  bool has_unchecked() const noexcept;
+  /// What the look at the pause will take at least; the shortest so far, because others were held up.
   Duration look_takes() const noexcept { return any_left_out_ ? shortest_look_.value_or(Duration{}) : Duration{}; }
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();
-  /// The guest stands: posts every page left out that is not free any more. Announces nothing.
+  /// The guest is paused: posts every page left out that is not free any more. Announces nothing.
   void post_taken_into_use();
 
   /// Pages that never went because they were free.

@@ -1,12 +1,12 @@
-// Notices that this process stood still: was stopped, or got no CPU for long.
+// Notices that this process did not run: was stopped, or got no CPU for long.
 #pragma once
 
 #include "base/clock.h"
 
 namespace godwit {
 
-/// The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process stood
-/// still.
+/// The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process was
+/// stopped.
 inline constexpr Duration kFreshness = std::chrono::milliseconds(2500);
 
 /// One thread's, which looks far more often than every kFreshness while it runs.

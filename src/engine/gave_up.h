@@ -6,7 +6,7 @@
 
 namespace godwit {
 
-/// Of the kind that the sink names, so that the report and the advice fit; kRefused where that is no kind known here.
+/// Of the kind that the sink names, so that the report and the advice fit; kRefused where that kind is unknown here.
 Error why_the_sink_gave_up(const wire::Abort& abort);
 
 }  // namespace godwit

@@ -21,7 +21,7 @@ constexpr double kFirstFall = 0.15;
 // A link that never lets a lane wait may have been kept waiting itself: so waiting a little is what to aim at.
 constexpr double kTargetWait = 0.02;
 // Steps of the price with a block: small, so that it rests while runs of content pass by; but steeper with every block
-// in a row for which send() took longer than kLongWait of the time, for then the price is far off.
+// in a row for which send() took longer than kLongWait of the time, because then the price is far off.
 constexpr double kRise = 0.1;
 constexpr double kFall = 0.02;
 constexpr double kLongWait = 0.3;
@@ -52,20 +52,20 @@ constexpr double kLongestLook = 16;
 constexpr double kFadeContent = 1.0 / 24;
 constexpr double kFadeSpeed = 1.0 / 100;
 constexpr double kFadeSend = 1.0 / 8;
-// The ladder's times are worth as much as having seen so many blocks.
+// The table's times are worth as much as having seen so many blocks.
 constexpr double kSpeedTrust = 8;
 // One strange measurement (an interrupt, a page fault) moves no more than this.
 constexpr double kStrangest = 4;
 
-// A block that was encoded after others went raw stands for them, too, but for no more than this.
+// A block that was encoded after others went raw counts for them, too, with no more weight than this.
 constexpr double kMostWeight = 1.0 / 16;
 // Nothing stays the same for ever.
 constexpr double kStickiest = 0.98;
 
-// Probes: the first after 4 raw blocks, and half as often each time that one was for nothing.
+// Trials: the first after 4 raw blocks, and half as often each time that one saved nothing.
 constexpr std::uint32_t kLeastPatience = 4;
 constexpr std::uint32_t kMostPatience = 32;
-constexpr double kInVain = 0.05;
+constexpr double kSavesNothing = 0.05;
 
 // Savings of one class differ by about this much.
 constexpr double kClassWidth = 0.08;
@@ -103,7 +103,7 @@ double bytes(std::size_t n) {
 }  // namespace
 
 Governor::Governor() noexcept
-    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), settled_(kFirstPrice), full_(kFirstFull) {
+    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), steady_price_(kFirstPrice), full_(kFirstFull) {
   pace_.fill(1);
   for (Content& content : content_) {
     content.usual = kClassShares;
@@ -153,10 +153,10 @@ void Governor::sharpen(const Content& content, double entropy, Belief& belief) n
   for (double& b : belief) b /= sum;
 }
 
-double Governor::cost(std::size_t rung, std::size_t content_class, double size) const noexcept {
-  const Rung& r = rung_at(rung);
-  const RungOnClass& on = r.on[content_class];
-  const double encoding = (r.ns_per_block + on.ns_per_byte * size) * machine_ * pace_[rung];
+double Governor::cost(std::size_t level, std::size_t content_class, double size) const noexcept {
+  const CodecLevel& r = codec_level(level);
+  const LevelOnClass& on = r.on[content_class];
+  const double encoding = (r.ns_per_block + on.ns_per_byte * size) * machine_ * pace_[level];
   return encoding + (price_ + send_ns_per_byte_) * size * (1 - on.saved);
 }
 
@@ -167,11 +167,11 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   sharpen(content, entropy, belief);
   const double same = stickiness(content);
 
-  // Of each rung: on what is expected, and on what this lane usually sees.
-  std::array<double, kRungs> expected{};
-  std::array<double, kRungs> usual{};
-  std::array<std::array<double, kContentClasses>, kRungs> costs;
-  for (std::size_t r = 0; r < kRungs; ++r) {
+  // Of each level: on what is expected, and on what this lane usually sees.
+  std::array<double, kCodecLevels> expected{};
+  std::array<double, kCodecLevels> usual{};
+  std::array<std::array<double, kContentClasses>, kCodecLevels> costs;
+  for (std::size_t r = 0; r < kCodecLevels; ++r) {
     for (std::size_t c = 0; c < kContentClasses; ++c) {
       costs[r][c] = cost(r, c, size);
       expected[r] += belief[c] * costs[r][c];
@@ -181,24 +181,25 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
   const auto best = static_cast<std::size_t>(std::ranges::min_element(expected) - expected.begin());
   if (best != 0 || content.unseen < content.patience) return best;
 
-  // Raw teaches no more than a look. So probe now and then, if what busy guests usually hold would be worth it, ...
-  const auto probe =
+  // Raw teaches no more than a look. So one is encoded as a trial now and then, if what busy guests usually hold would
+  // be worth it, ...
+  const auto trial =
       static_cast<std::size_t>(std::ranges::min_element(expected.begin() + 1, expected.end()) - expected.begin());
   double worth = 0;
-  for (std::size_t c = 0; c < kContentClasses; ++c) worth += kClassShares[c] * (costs[0][c] - costs[probe][c]);
-  if (worth > 0) return probe;
+  for (std::size_t c = 0; c < kContentClasses; ++c) worth += kClassShares[c] * (costs[0][c] - costs[trial][c]);
+  if (worth > 0) return trial;
   // ... or if knowing this block's class would save more, on the blocks after it that are alike, than looking costs.
   double knowing = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
     double least = costs[0][c];
-    for (std::size_t r = 0; r < kRungs; ++r) least = std::min(least, same * costs[r][c] + (1 - same) * usual[r]);
+    for (std::size_t r = 0; r < kCodecLevels; ++r) least = std::min(least, same * costs[r][c] + (1 - same) * usual[r]);
     knowing += belief[c] * least;
   }
-  return expected[probe] - expected[0] < (expected[0] - knowing) / (1 - same) ? probe : 0;
+  return expected[trial] - expected[0] < (expected[0] - knowing) / (1 - same) ? trial : 0;
 }
 
 void Governor::learn(const BlockOutcome& outcome) noexcept {
-  if (outcome.rung >= kRungs) return;
+  if (outcome.level >= kCodecLevels) return;
   send_ns_per_byte_ += kFadeSend * (std::clamp(ns(outcome.sending) / bytes(outcome.wire_bytes),
                                                send_ns_per_byte_ / kStrangest, send_ns_per_byte_ * kStrangest) -
                                     send_ns_per_byte_);
@@ -209,7 +210,7 @@ void Governor::learn(const BlockOutcome& outcome) noexcept {
 
 void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   Content& content = content_[outcome.kind == BlockKind::kChanges];
-  if (outcome.rung == 0) {
+  if (outcome.level == 0) {
     content.unseen = std::min(content.unseen + 1, 1'000'000U);
     if (outcome.entropy < 0) return;
     Belief looked = expect(content);
@@ -223,7 +224,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   Belief seen;
   double sum = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
-    const double off = (saved - rung_at(outcome.rung).on[c].saved) / kClassWidth;
+    const double off = (saved - codec_level(outcome.level).on[c].saved) / kClassWidth;
     const double likely = 1 / (1 + off * off);
     seen[c] = std::max(before[c], kLeastBelief) * likely * likely;
     sum += seen[c];
@@ -232,7 +233,7 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   learn_speed(outcome, seen);
   if (outcome.entropy >= 0) {
     double looked = 0;
-    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * rung_at(outcome.rung).on[c].saved;
+    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * codec_level(outcome.level).on[c].saved;
     const double right = std::abs(looked - saved) < kRightLook ? kMostTrust : 0;
     content.trust += kFadeContent * (right - content.trust);
   }
@@ -250,24 +251,24 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   // It stands for the blocks that went raw, too, of which looks alone have told.
   const double weight = std::min(kMostWeight, kFadeContent * (1 + content.unseen));
   for (std::size_t c = 0; c < kContentClasses; ++c) content.usual[c] += weight * (seen[c] - content.usual[c]);
-  const bool probed = content.unseen >= content.patience;
+  const bool tried = content.unseen >= content.patience;
   content.last = seen;
   content.unseen = 0;
-  if (probed) {
-    content.patience = saved < kInVain ? std::min(content.patience * 2, kMostPatience) : kLeastPatience;
+  if (tried) {
+    content.patience = saved < kSavesNothing ? std::min(content.patience * 2, kMostPatience) : kLeastPatience;
   }
 }
 
 void Governor::learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept {
-  const Rung& rung = rung_at(outcome.rung);
+  const CodecLevel& level = codec_level(outcome.level);
   const double size = bytes(outcome.block_bytes);
-  double table = rung.ns_per_block;
-  for (std::size_t c = 0; c < kContentClasses; ++c) table += belief[c] * rung.on[c].ns_per_byte * size;
-  double& pace = pace_[outcome.rung];
+  double table = level.ns_per_block;
+  for (std::size_t c = 0; c < kContentClasses; ++c) table += belief[c] * level.on[c].ns_per_byte * size;
+  double& pace = pace_[outcome.level];
   const double off = std::clamp(ns(outcome.encoding) / (table * machine_ * pace), 1 / kStrangest, kStrangest) - 1;
   encoded_ = std::min(encoded_ + 1, 1'000'000U);
   const double fade = std::max(kFadeSpeed, 1 / (kSpeedTrust + encoded_));
-  // A slow machine is slow with every rung; what is left is the rung's own.
+  // A slow machine is slow with every level; what is left is the level's own.
   machine_ = std::clamp(machine_ * (1 + fade * off), 1.0 / 16, 16.0);
   pace = std::clamp(pace * (1 + fade / 2 * off), 1.0 / 4, 4.0);
 }
@@ -292,21 +293,21 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   if (was_full && for_link && link_rate_ > 0 && before <= under_way + kDry) {
     // A queue that holds less than a block: lane and link take turns, and each byte costs just its time on the link.
     full_run_ = 0;
-    settled_ *= std::pow(std::clamp(1 / (link_rate_ * settled_), 1 / kStrangest, kStrangest), kTurn);
+    steady_price_ *= std::pow(std::clamp(1 / (link_rate_ * steady_price_), 1 / kStrangest, kStrangest), kTurn);
   } else if (was_full) {
     full_run_ = wait > kLongWait ? std::min(full_run_ + 1, kLongestRun) : 0;
     const double haste = 1 + kSteeper * (full_run_ - std::min(full_run_, kShortRun));
-    settled_ *= 1 + kRise * (wait - kTargetWait) * haste;
+    steady_price_ *= 1 + kRise * (wait - kTargetWait) * haste;
     raise_to_charge(outcome, wait);
   } else {
     full_run_ = 0;
-    settled_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
+    steady_price_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
   }
   // More compression would only keep the receiver busier.
-  settled_ /= 1 + for_receiver / elapsed;
+  steady_price_ /= 1 + for_receiver / elapsed;
   const double highest = link_rate_ > 0 ? std::min(kHighestPrice, kGenerosity / link_rate_) : kHighestPrice;
-  settled_ = std::clamp(settled_, kLowestPrice, std::max(highest, kLowestPrice));
-  price_ = std::max(kLowestPrice, was_full ? settled_ : settled_ * std::exp(-kHurry * empty));
+  steady_price_ = std::clamp(steady_price_, kLowestPrice, std::max(highest, kLowestPrice));
+  price_ = std::max(kLowestPrice, was_full ? steady_price_ : steady_price_ * std::exp(-kHurry * empty));
   // The price goes back to what the queue in sight tells as soon as fences are answered quickly again.
   if (outcome.way_rate > 0) price_ = std::max(price_, std::min(kHighestPrice, 1 / outcome.way_rate));
 }
@@ -329,7 +330,7 @@ void Governor::learn_link_rate(const BlockOutcome& outcome, double elapsed) noex
     }
   }
   if (link_rate_ == 0 && taken <= 0) return;
-  // A link that stood still for once (a lost packet, a frozen host) has not become slow.
+  // A link that took nothing for once (a lost packet, a frozen host) has not become slow.
   if (link_rate_ > 0) time = std::min(time, kLongestLook * std::max(taken, wire) / link_rate_);
   taken_bytes_ = std::max(0.0, taken_bytes_ + taken);
   taken_ns_ += time;
@@ -344,9 +345,9 @@ void Governor::learn_link_rate(const BlockOutcome& outcome, double elapsed) noex
 /// it, and where the lane waited although the block was encoded, as many times more as it waited longer than it worked.
 void Governor::raise_to_charge(const BlockOutcome& outcome, double wait) noexcept {
   if (full_run_ == 0 || link_rate_ == 0) return;
-  if (full_run_ >= kShortRun) settled_ = std::max(settled_, 1 / link_rate_);
+  if (full_run_ >= kShortRun) steady_price_ = std::max(steady_price_, 1 / link_rate_);
   if (bytes(outcome.wire_bytes) < kWellEncoded * bytes(outcome.block_bytes)) {
-    settled_ = std::max(settled_, wait / std::max(1 - wait, 0.05) / link_rate_);
+    steady_price_ = std::max(steady_price_, wait / std::max(1 - wait, 0.05) / link_rate_);
   }
 }
 

@@ -8,7 +8,7 @@
 //
 // A lane has two things to spend, its own time and the link's. The governor keeps an exchange rate between them, the
 // price: nanoseconds of the lane that one byte on the wire is worth. It rises while send() waits for the link and falls
-// while the link runs dry, so it settles where both are used up. Each block goes with the rung of the ladder for which
+// while the link runs dry, so it comes to rest where both are used up. Each block goes with the codec level for which
 //
 //     time to encode + (time to send a byte + price) * bytes on the wire
 //
@@ -30,7 +30,7 @@
 #include "base/clock.h"
 #include "codec/codec.h"
 #include "engine/block_sample.h"
-#include "engine/ladder.h"
+#include "engine/codec_levels.h"
 
 namespace godwit {
 
@@ -39,7 +39,7 @@ enum class BlockKind : std::uint8_t { kPages, kChanges };
 
 /// What came of one block. Durations below zero count as zero.
 struct BlockOutcome {
-  std::size_t rung = 0;  ///< what was tried
+  std::size_t level = 0;  ///< what was tried
   BlockKind kind = BlockKind::kPages;
   double entropy = kUnsampled;      ///< as choose() was told
   std::size_t block_bytes = 0;      ///< before encoding
@@ -62,14 +62,14 @@ class Governor {
  public:
   Governor() noexcept;
 
-  /// The rung, an index into governor_ladder(), to encode the next block with. `entropy`: sampled_entropy() of it, or
-  /// below 0 where that says nothing. May be called for a block that is then not sent: only learn() counts blocks.
+  /// The codec level, an index into codec_levels(), to encode the next block with. `entropy`: sampled_entropy() of it,
+  /// or below 0 where that says nothing. May be called for a block that is then not sent: only learn() counts blocks.
   std::size_t choose(BlockKind kind, std::size_t block_bytes, double entropy = kUnsampled) noexcept;
-  /// Once for each block, in the order in which they were sent. A rung that is none is ignored.
+  /// Once for each block, in the order in which they were sent. An unknown level is ignored.
   void learn(const BlockOutcome& outcome) noexcept;
 
   /// The most that is paid for a byte, as a multiple of what the link charges: the lane's time that passes for each
-  /// byte while the link is full. More than once, for a lane that waits has time to spare.
+  /// byte while the link is full. More than once, because a lane that waits has time to spare.
   static constexpr double kGenerosity = 10;
   /// And never more than this, however slow the link: zstd:6 would save some 2 % more bytes for more
   /// than twice the CPU time (bench_governor).
@@ -91,14 +91,14 @@ class Governor {
     std::uint32_t unseen = 0;  ///< blocks that went raw since then
     double alike = 0;          ///< how much more often than by chance, and how often it could have been, a block was of
     double chances = 0;        ///<   the class of the block before it; both fade
-    std::uint32_t patience = 0;  ///< blocks to send raw before the next probe
+    std::uint32_t patience = 0;  ///< blocks to send raw before the next trial
     double trust = 0;            ///< in looks: how often they and the neighbours together were right lately
   };
 
   double stickiness(const Content& content) const noexcept;
   Belief expect(const Content& content) const noexcept;
   static void sharpen(const Content& content, double entropy, Belief& belief) noexcept;
-  double cost(std::size_t rung, std::size_t content_class, double bytes) const noexcept;
+  double cost(std::size_t level, std::size_t content_class, double bytes) const noexcept;
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
   void learn_price(const BlockOutcome& outcome) noexcept;
@@ -106,13 +106,13 @@ class Governor {
   void raise_to_charge(const BlockOutcome& outcome, double wait) noexcept;
 
   std::array<Content, 2> content_;
-  std::array<double, kRungs> pace_;  ///< this machine's time for a rung over the ladder's, beyond machine_
-  double machine_ = 1;               ///< this machine's time over the ladder's, all rungs
-  std::uint32_t encoded_ = 0;        ///< blocks that machine_ and pace_ have been learned from
+  std::array<double, kCodecLevels> pace_;  ///< this machine's time for a level over the table's, beyond machine_
+  double machine_ = 1;                     ///< this machine's time over the table's, all levels
+  std::uint32_t encoded_ = 0;              ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
 
-  double price_;            ///< settled_, less where the queue runs empty
-  double settled_;          ///< the price that has proved right over the last some ten blocks
+  double price_;            ///< steady_price_, less where the queue runs empty
+  double steady_price_;     ///< the price that has proved right over the last some ten blocks
   double link_rate_ = 0;    ///< what the link takes from this lane, bytes per nanosecond; 0: never seen at work
   double taken_bytes_ = 0;  ///< what link_rate_ is made of; both fade
   double taken_ns_ = 0;

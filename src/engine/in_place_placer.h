@@ -1,4 +1,4 @@
-// Places pages in the memory of a guest that stands: whoever has half of a page there does no harm.
+// Places pages in the memory of a guest that is paused: whoever has half of a page there does no harm.
 #pragma once
 
 #include "engine/filled_pages.h"

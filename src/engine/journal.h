@@ -1,17 +1,17 @@
 // The journal: what a migration has done to a VM, kept where the next engine finds it if this one dies.
 //
-// One small file per VM process in a folder that lives as long as the host is up (a tmpfs: if the host goes, the VM
-// goes with it). The engine holds a lock on the file while it lives, so a dead engine needs no guessing. The file holds
-// how far the engine has come (its state), a mark that tells the guest's stop from those that others make, and the
-// hypervisor's settings as they were before the engine changed any. Behind them stands which migration it was.
+// One small file per VM process in a folder that lasts as long as the host is up (a tmpfs: if the host goes, the VM
+// goes with it). The engine holds a lock on the file while it is alive, so a dead engine needs no guessing. The file
+// holds how far the engine has come (its state), a mark that tells the guest's stop from those that others make, and
+// the hypervisor's settings as they were before the engine changed any. After them it says which migration it was.
 //
 //   source:  migrating <--> pausing --> paused (for a harvest; back to migrating)
 //            migrating ---> handing-over --> stopped --(commit is journaled, then sent)--> committed
 //                                              ^------(the sink: it never ran here)-----------'
 //   sink:    receiving --(a commit was read)--> starting
 //
-//   migrating:             the guest was not touched: if it stands, somebody else stopped it
-//   pausing, handing-over: the engine was about to stop the guest, and had not seen it stand
+//   migrating:             the guest was not touched: if it is paused, somebody else paused it
+//   pausing, handing-over: the engine was about to stop the guest, and had not seen it paused
 //   paused, stopped:       it had; the destination cannot run it. If the mark still fits it may be let run on here
 //   committed:             the guest must never run here again
 //   receiving:             the guest has not been let run here
@@ -49,11 +49,11 @@ class Journal final : public VmRecord {
     std::string id;        ///< of the migration (base/migration_id.h); empty if it had none
   };
 
-  /// Opens (or makes) the VM's journal and locks it. kRefused if an engine that lives holds it. Removes journals of
+  /// Opens (or makes) the VM's journal and locks it. kRefused if an engine that is alive holds it. Removes journals of
   /// processes that are gone.
   static Result<Journal> open(const std::string& folder, const VmProcess& vm);
   /// Reads what an earlier engine left without making or keeping anything; kNone where there is no journal. kRefused if
-  /// an engine that lives holds it.
+  /// an engine that is alive holds it.
   static Result<State> peek(const std::string& folder, const VmProcess& vm);
 
   Journal(Journal&&) = default;

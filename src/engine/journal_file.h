@@ -24,7 +24,7 @@ std::string default_state_folder();
 /// and start time. kIo where the kernel does not tell its boot.
 Result<std::string> journal_path(const std::string& folder, const VmProcess& vm);
 
-/// Opens the file, or makes it, and locks it. kRefused if another engine that lives holds it.
+/// Opens the file, or makes it, and locks it. kRefused if another engine that is alive holds it.
 Result<UniqueFd> open_and_lock(const std::string& path);
 /// As above, but makes nothing: an empty UniqueFd where there is no file.
 Result<UniqueFd> lock_if_there(const std::string& path);

@@ -7,15 +7,15 @@
 
 namespace godwit {
 
-/// One rung of the ladder: blocks that were sent with it.
-struct RungCounters {
+/// One codec level: blocks that were sent with it.
+struct LevelCounters {
   std::atomic<std::uint64_t> blocks{0};
   std::atomic<std::uint64_t> bytes_before{0};  ///< bytes of the blocks
   std::atomic<std::uint64_t> bytes_after{0};   ///< bytes of the payloads
 };
 
-/// More rungs than any ladder has.
-inline constexpr std::size_t kMostRungs = 16;
+/// More codec levels than any lane has.
+inline constexpr std::size_t kMostLevels = 16;
 
 /// What a lane counts, and the sums over all lanes. A new counter is a line here and one in kAll.
 template <typename Number>
@@ -52,9 +52,9 @@ struct LaneCounters : LaneCounts<std::atomic<std::uint64_t>> {
     for (std::size_t i = 0; i < kAll.size(); ++i) sum.*LaneTotals::kAll[i] += this->*kAll[i];
   }
 
-  std::array<RungCounters, kMostRungs> rungs;  ///< the first is raw
-  std::atomic<std::uint32_t> fence{0};         ///< the latest that was given to the network
-  std::atomic<bool> busy{true};                ///< false while its chunks hold nothing to send
+  std::array<LevelCounters, kMostLevels> levels;  ///< the first is raw
+  std::atomic<std::uint32_t> fence{0};            ///< the latest that was given to the network
+  std::atomic<bool> busy{true};                   ///< false while its chunks hold nothing to send
 };
 
 /// Only the lane itself adds, so no read-modify-write is needed.

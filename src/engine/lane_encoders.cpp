@@ -14,7 +14,7 @@ LaneEncoders::LaneEncoders(EncoderProvider& provider, std::vector<CodecChoice> l
 }
 
 void LaneEncoders::encode(LaneBlock& block, std::stop_token stop) {
-  std::size_t& at = block.choice.rung;
+  std::size_t& at = block.choice.level;
   const EncodeJob job{block.ticket, block.input(), {block.encoded, block.input().size()}};
   while (!stop.stop_requested()) {
     while (at > 0 && encoder_of(at) == nullptr) --at;
@@ -49,7 +49,7 @@ void LaneEncoders::poll() {
 }
 
 void LaneEncoders::await(const LaneBlock& block, std::stop_token stop) {
-  while (block.state == BlockState::kEncoding && !stop.stop_requested()) await_answer(block.choice.rung, stop);
+  while (block.state == BlockState::kEncoding && !stop.stop_requested()) await_answer(block.choice.level, stop);
 }
 
 void LaneEncoders::await_answer(std::size_t level, const std::stop_token& stop) {
@@ -80,8 +80,8 @@ void LaneEncoders::hear(std::size_t level, Result<std::size_t> heard) {
 
 void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
   LaneBlock* const block = ring_.find(done.ticket);
-  if (block == nullptr || block->state != BlockState::kEncoding || block->choice.rung != level) {
-    return give_up(level, "it answers what it was not asked");
+  if (block == nullptr || block->state != BlockState::kEncoding || block->choice.level != level) {
+    return give_up(level, "it answered what it was not asked");
   }
   --levels_[level].under_way;
   if (done.failed) {
@@ -101,12 +101,12 @@ void LaneEncoders::fail_block(std::size_t level, std::string_view why) {
 
 void LaneEncoders::give_up(std::size_t level, std::string_view why) {
   Level& at = levels_[level];
-  // First, for until it is gone it may work on its blocks.
+  // First, because until it is gone it may work on its blocks.
   at.encoder.reset();
   at.under_way = 0;
   ++at.given_up;
   for (LaneBlock* const block : ring_.under_way()) {
-    if (block->state == BlockState::kEncoding && block->choice.rung == level) go_raw(*block);
+    if (block->state == BlockState::kEncoding && block->choice.level == level) go_raw(*block);
   }
   add(counters_.encoders_given_up, 1);
   if (on_note_) on_note_(fmt::format("an encoder of {} is given up: {}", format_codec(at.choice), why));
@@ -114,7 +114,7 @@ void LaneEncoders::give_up(std::size_t level, std::string_view why) {
 
 /// The governor is told of a block that nobody tried to encode: it says nothing about the content.
 void LaneEncoders::go_raw(LaneBlock& block) noexcept {
-  block.choice.rung = 0;
+  block.choice.level = 0;
   block.encoded_size = 0;
   block.state = BlockState::kReady;
 }

@@ -22,7 +22,7 @@ class OldPages {
   /// Bytes for all pages of so many chunks.
   static std::size_t all(std::size_t chunks) noexcept;
 
-  /// A page's bytes as last stored, aligned to 64; null if there are none. Valid until they are stored anew.
+  /// A page's bytes as last stored, aligned to 64; null if there are none. Valid until they are stored again.
   const std::byte* find(ChunkIndex chunk, unsigned page) const noexcept;
   /// Where memory runs out, the page is forgotten instead.
   void store(ChunkIndex chunk, unsigned page, const std::byte* bytes) noexcept;

@@ -16,8 +16,8 @@ struct OpenedLanes {
   std::string failures;                            ///< why others could not be opened, each reason once
 };
 
-/// As many of `count` lanes as can be opened; kPeerLost if that is none. `connect` is called from many threads at once,
-/// and the slowest of its calls is waited for.
+/// As many of `count` lanes as can be opened; kPeerLost if there is not one. `connect` is called from many threads at
+/// once, and the slowest of its calls is waited for.
 Result<OpenedLanes> open_lanes(const std::function<Result<std::unique_ptr<Channel>>()>& connect,
                                const wire::Secret& secret, unsigned count);
 

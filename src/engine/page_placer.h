@@ -52,7 +52,7 @@ class PagePlacer {
   virtual ~PagePlacer() = default;
   virtual const RamLayout& layout() const noexcept = 0;
 
-  /// Pages whose content has come in this migration and which are no zeros since: what others may refer to.
+  /// Pages whose content has come in this migration and which have not become zeros since: what others may refer to.
   virtual PageWord received(ChunkIndex chunk) const noexcept = 0;
   /// A page that has been received. `out` holds a page.
   virtual Status read(ChunkIndex chunk, unsigned page, MutableBytes out) const = 0;

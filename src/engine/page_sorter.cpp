@@ -7,7 +7,8 @@ namespace godwit {
 
 namespace {
 
-// Shares of the memory: hashes first, for each pays for 32 times its size; a page needs few bytes to be found again by.
+// Shares of the memory: hashes first, because each pays for 32 times its size; a page needs few bytes to be found again
+// by.
 constexpr std::size_t kHashShare = 6;     // of 8
 constexpr std::size_t kSimilarShare = 1;  // of 16
 

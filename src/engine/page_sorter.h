@@ -17,7 +17,7 @@
 
 namespace godwit {
 
-/// Every page of the claim is in exactly one word, but for `xored`, and for `copies` that are in `delta` as well.
+/// Every page of the claim is in exactly one word, except for `xored`, and for `copies` that are in `delta` as well.
 struct SortedPages {
   PageWord whole = 0;
   PageWord zero = 0;

@@ -16,7 +16,7 @@ enum class Phase {
   kTracking,     ///< arming the dirty tracker, looking for data
   kCopying,      ///< lanes drain the board while the guest runs
   kHandingOver,  ///< QEMU has been asked to stop the guest
-  kPaused,       ///< the guest stands: last pages, devices
+  kPaused,       ///< the guest is paused: last pages, devices
   kCommitted,    ///< the sink has been told to run it
   kDone,
   kRollingBack,  ///< the source guest is being let run on
@@ -34,7 +34,7 @@ struct Progress {
   std::uint64_t pages_sent = 0;
   double send_bits_per_second = 0;  ///< over the last second or so
   double dirty_pages_per_second = 0;
-  double compression = 1;  ///< page bytes per wire byte, of pages with data; 1 is none
+  double compression = 1;  ///< page bytes per wire byte, of pages with data; 1: no compression
   std::optional<Duration> predicted_pause;
   std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told
   std::string trouble;                ///< why it does not come to an end so far; empty: it does

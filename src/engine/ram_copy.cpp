@@ -35,8 +35,8 @@ std::uint64_t pages_sent(const LaneTotals& totals) {
   return totals.pages_data + totals.pages_zero;
 }
 
-/// Since the last harvest, for the next will be like it: what was sent before may have cost far more or less. All pages
-/// that harvests count are counted, those too that did not travel.
+/// Since the last harvest, because the next will be like it: what was sent before may have cost far more or less. All
+/// pages that harvests count are counted, those too that did not travel.
 double wire_bytes_per_page(const LaneTotals& since, const LaneTotals& totals) {
   const auto pages = totals.claimed() - since.claimed();
   if (pages > 0) return static_cast<double>(totals.bytes_wire - since.bytes_wire) / static_cast<double>(pages);
@@ -124,7 +124,7 @@ void RamCopy::post_all(const std::vector<PageWord>& data) {
 }
 
 Status RamCopy::step() {
-  if (!stop_near_since_ && free_pages_.settle_doubts(rounds_.applied ? kLookIntoInPeace : kLookInto)) {
+  if (!stop_near_since_ && free_pages_.check_some(rounds_.applied ? kLookIntoInPeace : kLookInto)) {
     fences_.posted();
     rounds_.now.posted_again = true;
   }
@@ -295,7 +295,7 @@ Status RamCopy::freeze(Ledger& ledger) {
     TRY(post_given_back());
     ledger.enter("pages given back", harvested, now());
   }
-  // From here on a stretch in which this process stood still counts: the answer to this fence is the last sign of life
+  // From here on a stretch in which this process was stopped counts: the answer to this fence is the last sign of life
   // that must have been given after it.
   context_.gaps.begin(now());
   lanes_.fence(kLastFence);
@@ -320,7 +320,7 @@ Sample RamCopy::sample() const {
   const double busy_rate = wire_rate_.per_busy_second() * parts.goals.lanes;
   return Sample{
       .elapsed = at - context_.began,
-      .drained = rounds_.applied && !free_pages_.in_doubt(),
+      .drained = rounds_.applied && !free_pages_.has_unchecked(),
       .harvests = rounds_.harvests,
       .last_harvest = rounds_.last.pages,
       .last_interval = rounds_.interval,

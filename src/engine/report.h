@@ -15,7 +15,7 @@ namespace godwit {
 enum class Outcome {
   kDone,           ///< the guest runs at the destination
   kSourceRuns,     ///< failed or cancelled; the source VM runs on as before
-  kSourceStopped,  ///< failed; the source VM stands and could not be resumed: the message says what to do
+  kSourceStopped,  ///< failed; the source VM is paused and could not be resumed: the message says what to do
   kInDoubt,        ///< committed, but the destination did not confirm
   kGuestEnded,     ///< not moved: the guest has shut down or crashed, or its hypervisor has ended
   kGuestPaused,    ///< not moved: somebody else has paused the guest meanwhile; it stays paused at the source
@@ -66,7 +66,7 @@ struct Report {
   std::uint64_t pages_free = 0;        ///< never sent: the guest had them free
   std::string free_pages;              ///< "found", or why the guest's free pages could not be told
   std::uint64_t pages_resent = 0;      ///< of pages_data and pages_zero: not the page's first sending
-  std::uint64_t pages_in_pause = 0;    ///< sent while the guest stood
+  std::uint64_t pages_in_pause = 0;    ///< sent while the guest was paused
   std::uint64_t pages_discarded = 0;   ///< given back by the guest on the way, punched at the destination too
   std::uint64_t bytes_raw = 0;         ///< payload bytes of chunks that went raw
   std::uint64_t bytes_compressed = 0;  ///< payload bytes of chunks that went compressed

@@ -15,7 +15,7 @@
 
 namespace godwit {
 
-/// Owned by one lane. A hint only, which the caller checks: what it names may have been sent anew since.
+/// Owned by one lane. A hint only, which the caller checks: what it names may have been sent again since.
 class SimilarPages {
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
   struct Place {
@@ -41,9 +41,9 @@ class SimilarPages {
     return wire::PageReference{ChunkIndex{before.chunk}, before.page};
   }
 
-  /// What a page shares with pages like it: its middle half, for what differs between two copies of something is mostly
-  /// a head or a foot (a header, a checksum). A middle that is one sub-block again and again says nothing: then all of
-  /// it.
+  /// What a page shares with pages like it: its middle half, because what differs between two copies of something is
+  /// mostly a head or a foot (a header, a checksum). A middle that is one sub-block again and again says nothing: then
+  /// all of it.
   static std::uint64_t signature(const PageHashes& hashes) noexcept {
     constexpr std::size_t kEdge = kSubBlocksPerPage / 4;
     const auto middle = std::span(hashes).subspan<kEdge, kSubBlocksPerPage - 2 * kEdge>();

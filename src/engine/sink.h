@@ -32,7 +32,7 @@ struct SinkParts {
   Listener& listener;
   Journal& journal;
   const Fingerprint& fingerprint;  ///< of the VM that waits here
-  /// The VM with its memory in the source's block order; called after the fingerprints were found to fit, anew for
+  /// The VM with its memory in the source's block order; called after the fingerprints were found to fit, again for
   /// each source.
   std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
   const Clock& clock;
@@ -60,7 +60,7 @@ struct SinkReport {
   std::string id;  ///< the source's name for the migration; empty if none came, or from a source that gave none
   std::string vm_name;
   std::string source_version;
-  bool paused = false;               ///< the guest was paused, and stands here as it stood there
+  bool paused = false;               ///< the guest was paused there, and is paused here
   Duration total{};                  ///< from the source's connection on
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections
   Duration commit_to_resume{};

@@ -22,8 +22,8 @@ constexpr Duration kDataMapPatience = seconds(120);
 constexpr Duration kDataMapPatiencePerGiB = std::chrono::milliseconds(500);
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = seconds(1);
-// Between two tries to let the guest run, which stands meanwhile: longer and longer, for storage that errs is not
-// helped by being asked all the time.
+// Between two tries to let the guest run, which is paused meanwhile: longer and longer, because storage with errors is
+// not helped by being asked all the time.
 constexpr Duration kFirstRetry = std::chrono::milliseconds(20);
 constexpr Duration kLongestRetry = std::chrono::milliseconds(250);
 constexpr Duration kNoteEvery = seconds(10);
@@ -301,8 +301,8 @@ Status SinkMigration::finish_map() {
 }
 
 /// Huge pages take long to clear: ahead of the data, so that no lane waits for it. Small pages are not populated ahead,
-/// for a lane fills them without clearing them first. Lanes need not know what was done here: where there is no memory,
-/// they find out by themselves.
+/// because a lane fills them without clearing them first. Lanes need not know what was done here: where there is no
+/// memory, they find out by themselves.
 void SinkMigration::populate_ahead(std::stop_token stop) {
   const auto& layout = vm_->memory().layout();
   for (std::uint32_t c = 0; c < map_.size() && !stop.stop_requested(); ++c) {
@@ -382,8 +382,8 @@ Status SinkMigration::resume() {
   return {};
 }
 
-/// What keeps the hypervisor from running the guest may pass: another program's lock on its disk, storage that errs.
-/// The source waits as long as this side is alive.
+/// What keeps the hypervisor from running the guest may pass: another program's lock on its disk, storage that returns
+/// errors. The source waits as long as this side is alive.
 Status SinkMigration::start_guest() {
   const auto deadline = parts_.clock.now() + parts_.start_patience;
   auto pause = kFirstRetry;

@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 // The sink answers Hello at once.
 constexpr Duration kGreetingPatience = std::chrono::seconds(10);
 // What lay in the socket is read in microseconds, or by a thread that has to wait for its CPU in some ten milliseconds.
-// A message that took longer came while this process ran: a sink that lives sends one within a second.
+// A message that took longer came while this process ran: a sink that is alive sends one within a second.
 constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
@@ -104,7 +104,7 @@ Result<SinkSession::Lanes> SinkSession::lanes_found(OpenedLanes opened,
   return lanes;
 }
 
-/// Whatever is read from the socket after this process stood still may be old, Prepared too, and the sink's last word
+/// Whatever is read from the socket after this process was stopped may be old, Prepared too, and the sink's last word
 /// lie behind it; only a message that has to be waited for is a sign of life.
 Status SinkSession::hear() {
   context_.gaps.look(context_.now());
@@ -203,7 +203,7 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
     });
   } else if (const auto* done = std::get_if<wire::Done>(&message)) {
     if (!before.committing) {
-      return fail(ErrorKind::kProtocol, "the destination claims to run a guest that was not committed");
+      return fail(ErrorKind::kProtocol, "the destination says that it runs a guest that was not committed");
     }
     signals.change([&](SourceSignals& s) {
       s.done = *done;

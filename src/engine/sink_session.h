@@ -20,7 +20,7 @@
 
 namespace godwit {
 
-/// The coordinator's, but for cancel() and what control() allows.
+/// The coordinator's, except for cancel() and what control() allows.
 class SinkSession {
  public:
   using Lanes = std::vector<std::unique_ptr<Channel>>;
@@ -32,7 +32,7 @@ class SinkSession {
   Result<Lanes> open();
   /// After open().
   wire::ControlConnection& control() noexcept { return *control_; }
-  /// Fails if the sink does not live now: this process may itself have stood still while the sink gave up.
+  /// Fails if the sink is not alive now: this process may itself have been stopped while the sink gave up.
   Status hear();
   /// It was heard lately; asks nobody.
   bool is_fresh() const { return context_.now() - context_.signals.look().heard_at < kFreshness; }

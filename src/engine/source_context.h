@@ -12,7 +12,7 @@
 
 namespace godwit {
 
-/// Outlives all steps. Methods are the coordinator's, but for now() and fail_with().
+/// Outlives all steps. Methods are the coordinator's, except for now() and fail_with().
 class SourceContext {
  public:
   explicit SourceContext(SourceParts given) : parts(std::move(given)), began(parts.clock.now()) {}

@@ -38,8 +38,8 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
       number_(number),
       channel_(channel),
       sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.lanes),
-      ladder_(setting.codec),
-      encoders_(setting.encoders, rungs_for(setting.codec), ring_, counters_, [this](std::string_view text) {
+      levels_(setting.codec),
+      encoders_(setting.encoders, levels_for(setting.codec), ring_, counters_, [this](std::string_view text) {
         if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
       }) {}
 
@@ -110,7 +110,7 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) 
   TRY(setting_.memory.read(chunk, pages, {block.pages, page_count(pages) * kPageSize}));
 
   // Devices that are being loaded may write to pages at the sink: what is sent then must not build on what was there.
-  const bool save_bytes = !devices_load_ && !ladder_.link_is_idle();
+  const bool save_bytes = !devices_load_ && !levels_.link_is_idle();
   block.tail.clear();
   const SortedPages sorted = sorter_.sort(chunk, pages, before & pages, block.pages,
                                           save_bytes ? Effort::kDeltas : Effort::kPlain, block.tail);
@@ -156,7 +156,7 @@ void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
   block.choice = {};
   block.state = BlockState::kReady;
   if (block.header.block == 0) return;
-  block.choice = ladder_.choose(kind_of(block.header), block.input());
+  block.choice = levels_.choose(kind_of(block.header), block.input());
   const Duration began = thread_cpu_time();
   encoders_.encode(block, stop);
   block.encoding = thread_cpu_time() - began;
@@ -181,7 +181,7 @@ Status SourceLane::send_ready() {
 Status SourceLane::send_block(LaneBlock& block) {
   const bool raw = block.encoded_size == 0;
   const std::size_t size = raw ? block.header.block : block.encoded_size;
-  block.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : ladder_.codec(block.choice.rung));
+  block.header.codec = static_cast<std::uint8_t>(raw ? CodecId::kRaw : levels_.codec(block.choice.level));
   block.header.payload = static_cast<std::uint32_t>(size);
   auto header = wire::encode(block.header);
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? block.pages : block.encoded, size}};
@@ -198,14 +198,14 @@ Status SourceLane::send_block(LaneBlock& block) {
 
 void SourceLane::learn(const LaneBlock& block, bool raw, Duration sending, const SendQueue& before) {
   const std::uint32_t sent = block.header.payload;
-  RungCounters& rung = counters_.rungs[raw ? 0 : block.choice.rung];
-  add(rung.blocks, 1);
-  add(rung.bytes_before, block.header.block);
-  add(rung.bytes_after, sent);
+  LevelCounters& level = counters_.levels[raw ? 0 : block.choice.level];
+  add(level.blocks, 1);
+  add(level.bytes_before, block.header.block);
+  add(level.bytes_after, sent);
   const SendWaits waits = channel_.send_waits();
   const std::uint64_t queued = channel_.send_queue().bytes;
   const Instant now = setting_.clock.now();
-  ladder_.learn({.rung = block.choice.rung,
+  levels_.learn({.level = block.choice.level,
                  .kind = kind_of(block.header),
                  .entropy = block.choice.entropy,
                  .block_bytes = block.header.block,

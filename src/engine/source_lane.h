@@ -17,7 +17,7 @@
 #include "engine/block_ring.h"
 #include "engine/lane_counters.h"
 #include "engine/lane_encoders.h"
-#include "engine/lane_ladder.h"
+#include "engine/lane_levels.h"
 #include "engine/page_sorter.h"
 #include "engine/shared_page_words.h"
 #include "memory/board.h"
@@ -72,11 +72,11 @@ class SourceLane {
   Channel& channel_;
   LaneCounters counters_;
   PageSorter sorter_;
-  LaneLadder ladder_;
+  LaneLevels levels_;
   BlockRing ring_;
   LaneEncoders encoders_;      ///< after the blocks, which they may be at work on to the end
   bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
-  Instant accounted_{};        ///< the time up to which the ladder has been told of the lane's work, or need not be
+  Instant accounted_{};        ///< the time up to which the levels have been told of the lane's work, or need not be
   SendWaits waits_;            ///< until then
   std::uint64_t queued_ = 0;   ///< bytes that the peer had not confirmed then
 };

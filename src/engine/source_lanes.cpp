@@ -54,13 +54,13 @@ LaneTotals SourceLanes::totals() const noexcept {
 
 std::vector<CodecUse> SourceLanes::codecs() const {
   std::vector<CodecUse> uses;
-  for (const auto& codec : rungs_for(setting_.codec)) uses.push_back({.codec = codec});
+  for (const auto& codec : levels_for(setting_.codec)) uses.push_back({.codec = codec});
   for (const auto& lane : lanes_) {
     for (std::size_t r = 0; r < uses.size(); ++r) {
-      const RungCounters& rung = lane->counters().rungs[r];
-      uses[r].blocks += rung.blocks;
-      uses[r].bytes_before += rung.bytes_before;
-      uses[r].bytes_after += rung.bytes_after;
+      const LevelCounters& level = lane->counters().levels[r];
+      uses[r].blocks += level.blocks;
+      uses[r].bytes_before += level.bytes_before;
+      uses[r].bytes_after += level.bytes_after;
     }
   }
   return uses;

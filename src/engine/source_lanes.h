@@ -18,7 +18,7 @@ struct CodecUse {
   std::uint64_t bytes_after = 0;
 };
 
-/// Coordinator's thread, but for abort().
+/// Coordinator's thread, except for abort().
 class SourceLanes {
  public:
   explicit SourceLanes(LaneSetting& setting) : setting_(setting) {}
@@ -36,7 +36,7 @@ class SourceLanes {
   LaneTotals totals() const noexcept;
   /// A lane has failed because what it sent did not arrive, almost from the beginning.
   bool never_got_through() const noexcept { return never_got_through_; }
-  /// Every rung that lanes may use, raw first.
+  /// Every codec level that lanes may use, raw first.
   std::vector<CodecUse> codecs() const;
   void abort() noexcept;
   /// Stops and joins; the channels stay open.

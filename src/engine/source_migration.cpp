@@ -198,7 +198,7 @@ Status SourceMigration::let_guest_go_on() {
   const std::jthread reminder([&] {
     while (!over.await([](bool o) { return o; }, kRemindEvery)) {
       context_.note(
-          "QEMU does not answer: it waits for its disks, as a rule, or is stopped itself. The guest at the source runs "
+          "QEMU does not answer: as a rule it waits for its disks, or is stopped itself. The guest at the source runs "
           "on as soon as it answers.");
     }
   });

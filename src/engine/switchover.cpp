@@ -25,7 +25,7 @@ Status Switchover::order_stop(Loads loads) {
   ordered_ = true;
   for (Load* load : loads) TRY(load->stop_is_near());
   if (parts.lift_rate_limit) parts.lift_rate_limit();
-  // A guest that was paused before is none that the next engine should let run if this one dies.
+  // A guest that was paused before must not be let run by the next engine if this one dies.
   if (!parts.vm.starts_paused()) TRY(parts.journal.handing_over());
   parts.on_milestone(Milestone::kHandingOver);
   return parts.vm.order_handover(parts.goals.max_downtime);

@@ -1,4 +1,4 @@
-// Puts the probes together. Each of them is in a file of its own: cpu, kernel, accelerators.
+// Puts together what is found out. Each part is in a file of its own: cpu, kernel, accelerators.
 #include "host/host_profile.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What this host can do, probed once into one value.
+// What this host can do, read once into one value.
 #pragma once
 
 #include <cstdint>
@@ -34,14 +34,14 @@ struct HostProfile {
   std::vector<std::string> data_movers;   ///< what could copy for us (Intel DSA): "dsa0"
 };
 
-/// Where the probes look; tests point it at a made-up tree.
+/// Where it looks; tests point it at a made-up tree.
 struct HostPaths {
   std::string proc = "/proc";
   std::string sys = "/sys";
   std::string dev = "/dev";
 };
 
-/// Probes this host. Never fails: what cannot be found out counts as absent. Takes some milliseconds. The
+/// Looks at this host. Never fails: what cannot be found out counts as absent. Takes some milliseconds. The
 /// environment variable GODWIT_PRETEND_KERNEL ("5.10") makes it answer as on an older kernel, for tests.
 HostProfile probe_host(const HostPaths& paths = {});
 

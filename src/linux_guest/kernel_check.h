@@ -18,7 +18,7 @@ Status check_kernel(const Vmcoreinfo& info, const GuestPhysical& physical);
 /// Whether all of the guest's vCPUs use that kernel's page tables: seen through each of `roots` (CR3; with page-table
 /// isolation also the kernel's half of the pair), the root symbol must lie where the note says. In firmware, another
 /// kernel or a crash kernel at least one of them does not. Nor does a vCPU that runs a guest of the guest: then nothing
-/// is known, for the hypervisor tells of no other page table.
+/// is known, because the hypervisor tells of no other page table.
 Status check_live(const Vmcoreinfo& info, const GuestPhysical& physical, std::span<const std::uint64_t> roots);
 
 }  // namespace godwit::linux_guest

@@ -164,7 +164,7 @@ Result<Vmcoreinfo> parse_vmcoreinfo(std::string_view text) {
   info.release = TRY(note.text("OSRELEASE"));
   // The kernel's own field is 65 bytes with its end.
   if (info.release.empty() || info.release.size() > 64) {
-    return fail(ErrorKind::kUnsupported, "the note's OSRELEASE is none");
+    return fail(ErrorKind::kUnsupported, "the note has no valid OSRELEASE");
   }
   TRY(note.between(4096, 4096, "PAGESIZE"));
   info.uts_name = TRY(note.symbol("init_uts_ns"));

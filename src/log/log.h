@@ -2,8 +2,9 @@
 //
 //   engine, app --Log--> LogTarget::render() --> LogWriter's queue --its thread--> LogTarget::write() --> file, journal
 //
-// Whoever logs waits for nobody: the queue is bounded, and where the disk behind it stands still the oldest lines are
-// dropped and counted. A line is written as soon as the writer's thread gets a CPU; nothing is kept back until the end.
+// Whoever logs waits for nobody: the queue is bounded, and where the disk behind it does not answer the oldest lines
+// are dropped and counted. A line is written as soon as the writer's thread gets a CPU; nothing is kept back until the
+// end.
 #pragma once
 
 #include <concepts>

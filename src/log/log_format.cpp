@@ -13,7 +13,7 @@ namespace {
 // QEMU's last words may be some lines; a peer's reason is bounded by the wire.
 constexpr std::size_t kLongestValue = 4000;
 
-/// How many bytes at `at` are one character as it may stand in a log: no control character (of C1 neither), and whole
+/// How many bytes at `at` are one character that may be in a log: not a control character (nor one of C1), and whole
 /// and shortest UTF-8. 0: none.
 std::size_t character_at(std::string_view text, std::size_t at) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -94,7 +94,7 @@ int priority_of(LogLevel level) noexcept {
   return 7;
 }
 
-/// No value that gets here has a line break, for log_value() has escaped it.
+/// No value that gets here has a line break, because log_value() has escaped it.
 void append_field(std::string& datagram, std::string_view key, std::string_view value) {
   datagram += key;
   datagram += '=';

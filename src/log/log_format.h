@@ -26,7 +26,7 @@ std::string log_line(const LogRecord& record);
 /// `journalctl GODWIT_ID=...` finds them, each field as GODWIT_KEY.
 std::string journal_datagram(const LogRecord& record);
 
-/// A text as a value: as it is if it is a plain word, else in quotes, with control characters and what is no UTF-8 as
+/// A text as a value: as it is if it is a plain word, else in quotes, with control characters and what is not UTF-8 as
 /// \n or \x1b. Cut where it is longer than any sentence.
 std::string log_value(std::string_view text);
 

@@ -1,6 +1,6 @@
 // Which pages of a file in memory are there, asked about runs of pages.
 //
-// KERNEL: cachestat, Linux 6.5. It counts a run's pages 5 to 10 times as fast as SEEK_DATA walks over them, for it
+// KERNEL: cachestat, Linux 6.5. It counts a run's pages 5 to 10 times as fast as SEEK_DATA walks over them, because it
 // looks at no page. It does not count what has been swapped out.
 #pragma once
 

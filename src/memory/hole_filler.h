@@ -27,8 +27,8 @@ class HoleFiller {
   HoleFiller(const HoleFiller&) = delete;
   HoleFiller& operator=(const HoleFiller&) = delete;
 
-  /// Fills the holes at [offset, offset + in.size()), whole pages, with `in`, up to the first page that is none, and
-  /// gives the bytes filled. kIo with ENOMEM: there is no memory. Any thread.
+  /// Fills the holes at [offset, offset + in.size()), whole pages, with `in`, up to the first page that is not a hole,
+  /// and gives the bytes filled. kIo with ENOMEM: there is no memory. Any thread.
   Result<std::size_t> fill(std::uint64_t offset, Bytes in);
 
  private:

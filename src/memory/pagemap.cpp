@@ -81,7 +81,7 @@ Result<bool> Pagemap::scan(std::uint64_t address, std::uint64_t size, std::span<
         TRY(read_entries(address, start, end, out));
       }
     }
-    if (scan.walk_end <= scan.start) return fail(ErrorKind::kIo, "the scan of the process's page table stands still");
+    if (scan.walk_end <= scan.start) return fail(ErrorKind::kIo, "the scan of the process's page table is stuck");
     scan.start = scan.walk_end;
   }
   return true;

@@ -68,7 +68,7 @@ Result<Address> parse_tcp(std::string_view text, std::string_view rest) {
   }
   if (host.size() > kHostLimit) return malformed(text, "the host is too long");
   const auto number = parse_port(port);
-  if (!number) return malformed(text, fmt::format("'{}' is no port from 0 to 65535", port));
+  if (!number) return malformed(text, fmt::format("'{}' is not a port from 0 to 65535", port));
   return Address{.kind = Address::Kind::kTcp, .host = std::string(host), .port = *number, .path = {}};
 }
 

@@ -42,7 +42,7 @@ class Channel {
   /// What has come already and fits, without waiting; 0: nothing yet. Fails as receive() does, but never with
   /// kTimedOut.
   virtual Result<std::size_t> receive_some(MutableBytes room) = 0;
-  /// For poll(2): readable when receive_some() has bytes, an end or an error to give. Lives as long as the channel.
+  /// For poll(2): readable when receive_some() has bytes, an end or an error to give. Valid as long as the channel.
   virtual int descriptor() const noexcept = 0;
   /// No more will be sent; the peer reads an end after what was sent.
   virtual Status finish_sending() = 0;
@@ -79,7 +79,7 @@ class Listener {
   /// The next connection; kTimedOut after `timeout` (zero: waits for ever), kCancelled after abort().
   virtual Result<std::unique_ptr<Channel>> accept(Duration timeout) = 0;
   virtual void abort() noexcept = 0;
-  /// For poll(2): readable when accept() would not wait. Lives as long as the listener.
+  /// For poll(2): readable when accept() would not wait. Valid as long as the listener.
   virtual int descriptor() const noexcept = 0;
   /// Where it listens, with the real port.
   virtual Address address() const = 0;

@@ -28,8 +28,8 @@ std::string no_answer(std::string_view where, Duration after) {
   return fmt::format("{}: no answer within {:.3g} s", where, std::chrono::duration<double>(after).count());
 }
 
-/// What to do about it is the same for all of them, but for what this process lacks: the other host cannot be reached.
-/// EACCES and EPERM come from firewalls and routing tables here.
+/// What to do about it is the same for all of them, except for what this process lacks: the other host cannot be
+/// reached. EACCES and EPERM come from firewalls and routing tables here.
 Error unreachable(std::string_view where, int number) {
   Error error = os_error(where, number);
   const bool lacking = number == EMFILE || number == ENFILE || number == ENOMEM || number == ENOBUFS;

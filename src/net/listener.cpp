@@ -125,11 +125,11 @@ Status remove_dead_socket(const std::string& path, const sockaddr_un& where) {
   struct stat there {};
   if (::lstat(path.c_str(), &there) != 0) return fail_os("look at what is in the way");
   if (!S_ISSOCK(there.st_mode)) {
-    return fail(ErrorKind::kInvalidArgument, "a file that is no socket is in the way", EADDRINUSE);
+    return fail(ErrorKind::kInvalidArgument, "a file that is not a socket is in the way", EADDRINUSE);
   }
-  UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!probe) return fail_os("socket");
-  const int result = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where);
+  UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!client) return fail_os("socket");
+  const int result = ::connect(client.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where);
   if (result == 0 || errno != ECONNREFUSED) {
     return fail(ErrorKind::kInvalidArgument, "another program listens there", EADDRINUSE);
   }

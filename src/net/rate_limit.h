@@ -15,7 +15,7 @@ namespace godwit {
 /// A token bucket shared by the channels of a migration. Any thread.
 class RateLimit {
  public:
-  /// Bursts of up to `burst` seconds' worth of bytes. A rate of 0 is no bound.
+  /// Bursts of up to `burst` seconds' worth of bytes. A rate of 0 sets no bound.
   RateLimit(BitRate rate, const Clock& clock, Duration burst = std::chrono::milliseconds(20));
   /// Takes `bytes` out of the bucket, which may go into debt, and gives how long the caller must wait before sending.
   Duration take(std::uint64_t bytes) noexcept;

@@ -160,7 +160,7 @@ Status SocketChannel::receive(MutableBytes exactly) {
   while (!exactly.empty()) {
     const Duration timeout = receive_timeout_;
     const bool timed = timeout > Duration::zero();
-    // Without a timeout the kernel may gather all of it; with one, each byte that comes starts the wait anew.
+    // Without a timeout the kernel may gather all of it; with one, each byte that comes starts the wait again.
     const int flags = timed ? MSG_DONTWAIT : MSG_WAITALL;
     const ssize_t got = ::recv(socket_.get(), exactly.data(), exactly.size(), flags);
     if (got < 0) {

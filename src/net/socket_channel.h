@@ -11,17 +11,17 @@
 
 namespace godwit {
 
-/// A channel over a connected, blocking stream socket, TCP (with its options set) or Unix. `peer` stands in error
+/// A channel over a connected, blocking stream socket, TCP (with its options set) or Unix. `peer` is named in error
 /// messages.
 std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer, const Liveness& liveness = {});
 
 /// No delay, and the timers that find a dead peer. For TCP sockets only.
 Status set_tcp_options(int socket, const Liveness& liveness);
 
-/// How long in all the peer's closed receive window has held bytes back; zero for what is no TCP socket.
+/// How long in all the peer's closed receive window has held bytes back; zero for what is not a TCP socket.
 Duration held_back_by_receiver(int socket) noexcept;
 
-/// The shortest round trip of the last minutes; zero for what is no TCP socket.
+/// The shortest round trip of the last minutes; zero for what is not a TCP socket.
 Duration shortest_round_trip(int socket) noexcept;
 
 /// Bytes sent that the peer has not acknowledged (TCP) or not read (Unix); 0 if the kernel does not tell.

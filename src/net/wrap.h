@@ -18,7 +18,7 @@ using Connect = std::function<Result<std::unique_ptr<Channel>>()>;
 
 /// Around an accepted connection it waits for nothing: the handshake goes on in receive_some(), which gives 0 until it
 /// is over and fails if it fails, and whose answers fit into the buffer of a fresh socket. Bytes that it holds decoded
-/// are no reason for poll(2) to return: whoever polls reads until receive_some() gives 0. Empty: nothing is put around.
+/// do not make poll(2) return: whoever polls reads until receive_some() gives 0. Empty: nothing is put around.
 using Wrap = std::function<Result<std::unique_ptr<Channel>>(std::unique_ptr<Channel> fresh)>;
 
 /// Connections that `wrap` has been put around. It may wait for the peer then, within a time of its own; many threads

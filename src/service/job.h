@@ -22,7 +22,7 @@ namespace godwit {
 /// A line for the operator.
 using SayNote = std::function<void(std::string_view)>;
 
-/// What a driver may use while it opens its VM, and as long as that is open. Lives as long as the job.
+/// What a driver may use while it opens its VM, and as long as that is open. Valid as long as the job.
 struct JobContext {
   const Clock& clock;
   SayNote on_note;

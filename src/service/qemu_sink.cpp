@@ -46,7 +46,7 @@ Status QemuSink::open(const std::string& qmp, pid_t pid) {
                 "this QEMU takes in no VM before it is clear what a godwit that died has left (above)");
   }
   TRY(qemu::check_waits_for_us(*vm_.qmp, *vm_.process));
-  // Held while this object lives: a second receive on this QEMU would write over the first one's guest.
+  // Held as long as this object exists: a second receive on this QEMU would write over the first one's guest.
   journal_.emplace(TRY(Journal::open(folder, {vm_.process->pid(), vm_.process->start_time()})));
   TRY(journal_->receiving());
   context_.on_milestone(Milestone::kAttached);

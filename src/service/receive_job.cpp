@@ -12,7 +12,7 @@ namespace godwit {
 
 namespace {
 
-// The guest stands meanwhile. As a rule it takes a few milliseconds.
+// The guest is paused meanwhile. As a rule it takes a few milliseconds.
 constexpr Duration kSlowStart = std::chrono::milliseconds(50);
 
 }  // namespace
@@ -85,7 +85,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
   return report;
 }
 
-/// Where the time went, for that is paid by the guest's pause: first the journal (and what else is done before the
+/// Where the time went, because it is part of the guest's pause: first the journal (and what else is done before the
 /// hypervisor is asked, refused tries too), then the steps of the try that let it run.
 void ReceiveJob::note_slow_start(const JobContext& context, const SinkReport& report) const {
   if (!start_ || report.outcome != Outcome::kDone) return;

@@ -31,8 +31,7 @@ constexpr std::string_view kPreparedText =
     "this QEMU's monitor; if it ended with 0, the VM is here, as it is; else it is at the source: end this QEMU.";
 constexpr std::string_view kGivenText =
     "a godwit died, or gave up, after the move of this VM into this QEMU had been committed, and its guest does not "
-    "run. "
-    "The source has given it up, so it is here alone: type `cont` in this QEMU's monitor if it is to run.";
+    "run. The source has given it up, so it is here alone: type `cont` in this QEMU's monitor if it is to run.";
 constexpr std::string_view kIgnoreSharedText =
     "x-ignore-shared was on in this QEMU: a save or migration of this VM by other means would have had no RAM in it. "
     "It has been turned off (a godwit that died leaves it on).";
@@ -71,7 +70,7 @@ class Recovery {
     }
     const bool clean = TRY(put_settings_back());
     if (left == LeftBehind::kUnclear || left == LeftBehind::kCommitted) return left;
-    journal_.clear();  // but for settings that could not be put back
+    journal_.clear();  // except for settings that could not be put back
     return clean ? left : LeftBehind::kUnclear;
   }
 
@@ -151,8 +150,7 @@ class Recovery {
     if (!rests) {
       on_note_(
           "a migration of this VM is under way that this godwit has not begun: what a godwit that died set in QEMU is "
-          "put "
-          "back when the next godwit command comes after its end.");
+          "put back when the next godwit command comes after its end.");
       return false;
     }
     const std::string& settings = journal_.left().settings;

@@ -60,7 +60,7 @@ Report SendJob::run(std::stop_token cancelled) {
 }
 
 Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
-  if (id_.empty()) return fail(ErrorKind::kIo, "no random bytes for the migration's id");
+  if (id_.empty()) return fail(ErrorKind::kIo, "the migration's id could not be made: no random bytes");
   const JobContext context{.clock = clock_,
                            .on_note = logged(log_, hooks_.on_note),
                            .on_milestone = logged(log_, hooks_.on_milestone),

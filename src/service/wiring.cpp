@@ -44,7 +44,7 @@ ListVirtqueues virtqueue_lister(qemu::QemuVm& vm) {
 }
 
 /// Rather than an error that another try, or another user, would not meet.
-bool stands_in_the_way(const Error& error) {
+bool prevents_it(const Error& error) {
   return error.kind == ErrorKind::kUnsupported || error.kind == ErrorKind::kRefused ||
          error.kind == ErrorKind::kNoPermission;
 }
@@ -71,7 +71,7 @@ Status add_tracking_obstacles(qemu::QemuVm& vm) {
   const auto writers = TRY(qemu::find_unseen_writers(*vm.qmp, *vm.process, vm.inspection));
   obstacles.insert(obstacles.end(), writers.begin(), writers.end());
   if (const Status allowed = check_remote_userfaultfd(*vm.process, true); !allowed) {
-    if (!stands_in_the_way(allowed.error())) return allowed;
+    if (!prevents_it(allowed.error())) return allowed;
     obstacles.push_back({"what QEMU is confined by", allowed.error().message});
     return {};
   }
@@ -80,7 +80,7 @@ Status add_tracking_obstacles(qemu::QemuVm& vm) {
     if (block.page_size <= kSurelyTracked) continue;
     const Status tracked = try_tracking(*vm.process, block.address, block.page_size, lender.get());
     if (tracked) continue;
-    if (!stands_in_the_way(tracked.error())) return tracked;
+    if (!prevents_it(tracked.error())) return tracked;
     obstacles.push_back({fmt::format("RAM block '{}'", block.name), tracked.error().message});
   }
   return {};

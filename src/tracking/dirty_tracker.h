@@ -28,8 +28,9 @@ class DirtyTracker {
   /// Posts what was written since start() or the last harvest, and arms it again. Announces the board.
   virtual Result<HarvestStats> harvest(Board& board) = 0;
   /// A harvest while the hypervisor is about to stop the guest, which must not wait for it: `stopping` is asked every
-  /// few milliseconds, and if it says so the rest is left for harvest_last(). The hypervisor is asked for nothing, for
-  /// it may not answer before the guest is paused: all that is found counts as if disk requests could still write it.
+  /// few milliseconds, and if it says so the rest is left for harvest_last(). The hypervisor is asked for nothing,
+  /// because it may not answer before the guest is paused: all that is found counts as if disk requests could still
+  /// write it.
   virtual Result<HarvestStats> harvest_near_stop(Board& board, const std::function<bool()>& stopping) = 0;
   /// The harvest after the guest has been stopped and its disks drained: no request is in flight, so none is looked
   /// for.

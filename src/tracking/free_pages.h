@@ -2,7 +2,7 @@
 //
 // Why leaving them out is safe: dirty tracking runs before they are read, and whoever takes a free page into use writes
 // it first, so it is found by a harvest. A finder that is not sure knows nothing: it names no page rather than guess,
-// but for the time in which it says itself that what it names is only likely.
+// except for the time in which it says itself that what it names is only likely.
 #pragma once
 
 #include <functional>
@@ -33,9 +33,9 @@ class FreePages {
   virtual Status find(std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk from `first`), which find() named, keeps those that must travel though they are free: those
-  /// whose bytes are all the same, for a guest that poisons or clears its free pages finds them as it left them, and
-  /// those that have lost their data since. Looks at every page: 30 ms for 1 GiB, or 300
-  /// where memory has to be copied, and more where pages are of one value.
+  /// whose bytes are all the same, because a guest that poisons or clears its free pages finds them as it left them,
+  /// and those that have lost their data since. Looks at every page: 30 ms for 1 GiB, or 300 where memory has to be
+  /// copied, and more where pages are of one value.
   virtual Status keep_needed(ChunkIndex first, std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. For the stopped guest, so it is quick:

@@ -11,7 +11,7 @@ namespace godwit {
 namespace {
 
 // The kernel holds the address space's lock during a call, and KVM's vCPUs cannot fault pages of the stretch in: a few
-// milliseconds at most for this much. A multiple of every huge page's size, for half a huge page is never armed.
+// milliseconds at most for this much. A multiple of every huge page's size, because half a huge page is never armed.
 constexpr std::uint64_t kScannedAtOnce = kGiB;
 // 96 KiB of results: few calls for a busy guest, and it stays in L2.
 constexpr std::size_t kRegions = 4096;

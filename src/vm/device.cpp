@@ -1,5 +1,6 @@
-// Devices are matched by place, for that is what a guest and the migration stream know them by. What finds no partner
-// there is looked for by id and by type elsewhere, so that a device in another slot is called that and not "missing".
+// Devices are matched by place, because that is what a guest and the migration stream know them by. What finds no
+// partner there is looked for by id and by type elsewhere, so that a device in another slot is called that and not
+// "missing".
 #include "vm/device.h"
 
 #include <fmt/format.h>

@@ -26,7 +26,7 @@ std::optional<std::uint64_t> parse_hex(std::string_view text) {
   return value;
 }
 
-// A guest may use every feature that it was shown; the sink may have more, for a running guest does not ask again.
+// A guest may use every feature that it was shown; the sink may have more, because a running guest does not ask again.
 void compare_features(Sentences& out, const Fingerprint& source, const Fingerprint& sink) {
   for (const auto& [word, bits] : source.cpu_features) {
     const auto found = sink.cpu_features.find(word);
@@ -129,8 +129,8 @@ bool is_main_memory(const Fingerprint& vm, const std::string& name) {
   return find_block(vm, name) != nullptr;
 }
 
-/// ROMs, video memory, flash: the sink must have each block of the source, for QEMU ends itself at one that it does not
-/// know, and may have more. Tables that the firmware fetches ("/rom@...") take the source's size.
+/// ROMs, video memory, flash: the sink must have each block of the source, because QEMU ends itself at one that it does
+/// not know, and may have more. Tables that the firmware fetches ("/rom@...") take the source's size.
 void compare_memory(Sentences& out, const Fingerprint& source, const Fingerprint& sink) {
   if (source.memory.empty() || sink.memory.empty()) return;
   for (const auto& block : source.memory) {

@@ -1,6 +1,6 @@
 // Three kinds of evidence, best first: names that are the same at every host (an inode of a shared file system, a
 // world-wide name); on one host the file itself; samples of the content, which can only prove that two images are not
-// the same, for a copy is equal, and which a guest that writes may change one by one, but not by the dozen.
+// the same, because a copy is equal, and which a guest that writes may change one by one, but not by the dozen.
 #include "vm/same_image.h"
 
 #include <algorithm>

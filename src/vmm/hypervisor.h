@@ -6,7 +6,7 @@
 //   stream_ended sink:    open_incoming -> load ... -> finish_load -> await_loaded -> (commit) -> resume -> announce
 //
 // What happens at the switchover must not depend on who caused it: the engine asks for the guest to be stopped and is
-// told when it stands, whichever way that came about.
+// told when it is paused, whichever way that came about.
 #pragma once
 
 #include <optional>
@@ -23,7 +23,7 @@ namespace godwit {
 /// Why a guest does not run at the source, where that is not the engine's doing.
 struct Halt {
   enum class Kind {
-    kPaused,  ///< it stands; whoever paused it can let it run on
+    kPaused,  ///< it is paused; whoever paused it can let it run on
     kEnded,   ///< it has shut down or crashed, or its hypervisor has ended
   };
   Kind kind = Kind::kPaused;
@@ -40,31 +40,31 @@ class HandoverObserver {
   /// A piece of the device stream for the sink; the bytes live during the call. May block: that holds the hypervisor
   /// back.
   virtual Status device_bytes(Bytes bytes) = 0;
-  /// vCPUs stand and disk requests have ended: RAM does not change any more. Device bytes after this need all of RAM in
-  /// place at the sink before they are loaded.
+  /// vCPUs are stopped and disk requests have ended: RAM does not change any more. Device bytes after this need all of
+  /// RAM in place at the sink before they are loaded.
   virtual Status guest_stopped(Instant at) = 0;
   /// So many bytes of RAM that the hypervisor sends itself fit into the pause, as fast as the link has been seen to
   /// take them; the largest number where nothing was seen. Any thread.
   virtual std::uint64_t fits_into_pause() const = 0;
   /// The device stream is complete. `dropped`: bytes of RAM that the hypervisor sent too and that were not passed on.
   virtual Status stream_ended(Instant at, std::uint64_t dropped) = 0;
-  /// No more calls will come. The guest may stand: roll_back() makes it run. May come after stream_ended() as well,
+  /// No more calls will come. The guest may be paused: roll_back() makes it run. May come after stream_ended() as well,
   /// until finish(): somebody has changed the VM. After a commit it means nothing any more.
   virtual void handover_failed(Error error) = 0;
 };
 
-/// The VM that is moved. Called from the coordinator's thread, but for interrupt().
+/// The VM that is moved. Called from the coordinator's thread, except for interrupt().
 class SourceVm {
  public:
   virtual ~SourceVm() = default;
   virtual const Fingerprint& fingerprint() const noexcept = 0;
   virtual GuestMemory& memory() noexcept = 0;
   /// Since the hand-over stopped the guest nobody has let it run here, as far as the hypervisor has told. Asks nobody.
-  virtual bool stands() const noexcept = 0;
-  /// The guest had been paused before the engine came: it is moved as it stands, and arrives paused. Nobody's word but
+  virtual bool still_paused() const noexcept = 0;
+  /// The guest had been paused before the engine came: it is moved as it is, and arrives paused. Nobody's word but
   /// its own may let it run.
   virtual bool starts_paused() const noexcept = 0;
-  /// Why the guest does not run, or does not stand if it is moved paused; nothing while all is as the engine has it.
+  /// Why the guest does not run, or runs although it is moved paused; nothing while all is as the engine has it.
   /// Often asked: asks the hypervisor only where that waits for nobody. After roll_back() it tells how that left the
   /// guest.
   virtual std::optional<Halt> halted() = 0;
@@ -82,7 +82,7 @@ class SourceVm {
   /// nobody: for the last moment before a commit.
   virtual Status told_of_no_change() const = 0;
   /// Before copying begins: gets ready to take the device state in, whichever way it will come. Asks the hypervisor for
-  /// nothing. `observer` lives until roll_back(), finish() or the end.
+  /// nothing. `observer` is called until roll_back(), finish() or the end.
   virtual Status open_handover(HandoverObserver& observer) = 0;
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before.
@@ -98,7 +98,7 @@ class SourceVm {
   virtual void interrupt() noexcept = 0;
 };
 
-/// The VM that takes over. Called from the sink coordinator's thread, but for interrupt().
+/// The VM that takes over. Called from the sink coordinator's thread, except for interrupt().
 class SinkVm {
  public:
   virtual ~SinkVm() = default;
@@ -112,7 +112,7 @@ class SinkVm {
   virtual Status load(Bytes bytes) = 0;
   /// The device stream is complete.
   virtual Status finish_load() = 0;
-  /// Waits until the hypervisor has loaded everything and stands ready. kHypervisor with its reason if it failed.
+  /// Waits until the hypervisor has loaded everything and is ready. kHypervisor with its reason if it failed.
   virtual Status await_loaded(Duration timeout) = 0;
   /// Lets the guest run; returns once it does. The only way in which a guest ever starts here. kRefused if the
   /// hypervisor refuses, and the guest has not run: it may be asked again. After any other error the guest may run.

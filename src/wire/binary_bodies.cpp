@@ -1,4 +1,4 @@
-// The bodies that are no JSON: page words, run-length coded, and a fence's number. spec.md has their bytes.
+// The bodies that are not JSON: page words, run-length coded, and a fence's number. spec.md has their bytes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ Status take_words(Bytes& runs, std::size_t count, std::vector<PageWord>& words) 
   if (runs.size() / sizeof(PageWord) < count) return bad_map("ends in the middle of a run");
   for (std::size_t i = 0; i < count; ++i) {
     const auto word = get<PageWord>(runs.data() + i * sizeof(PageWord));
-    if (kind_of(word) != Run::kWords) return bad_map("has a run of words with an empty or full one in it");
+    if (kind_of(word) != Run::kWords) return bad_map("has an empty or full word in a run of mixed words");
     words.push_back(word);
   }
   runs = runs.subspan(count * sizeof(PageWord));

@@ -14,7 +14,7 @@ constexpr std::size_t kMaskSize = 2;
 // The most that a page can have in front of the sub-blocks.
 constexpr std::size_t kMostFront = kPagesPerChunk * (kCopySize + kMaskSize);
 
-/// The lengths of a tail's parts, but for the sub-blocks.
+/// The lengths of a tail's parts, except for the sub-blocks.
 struct Parts {
   std::size_t fills;
   std::size_t copies;

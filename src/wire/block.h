@@ -58,7 +58,7 @@ class TailBuilder {
   std::byte* end_ = nullptr;
 };
 
-/// A tail that has been checked against its header. Lives as long as the bytes it was read from.
+/// A tail that has been checked against its header. Valid as long as the bytes it was read from.
 class Tail {
  public:
   /// kProtocol: a mask of no or of all sub-blocks, a reference to a page past 63 or in the frame's own chunk, another

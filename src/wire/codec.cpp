@@ -46,7 +46,7 @@ std::vector<std::byte> body_of(const M& message) {
   }
 }
 
-/// Longest body of each type; nothing for a number that is none.
+/// Longest body of each type; nothing for an unknown number.
 std::optional<std::size_t> limit_of(MessageType type) noexcept {
   switch (type) {
     case MessageType::kHello:

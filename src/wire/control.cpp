@@ -60,7 +60,7 @@ Status send_framed(Channel& channel, std::uint16_t type, Bytes body) {
 
 Status ControlConnection::send(const Message& message) {
   if (const auto* device = std::get_if<DeviceBytes>(&message)) {
-    // In the guest's pause, and any bytes will do: no copy and no check but for the length.
+    // In the guest's pause, and any bytes will do: no copy and no check except of the length.
     if (device->bytes.size() > kMaxDeviceBytes) {
       return fail(ErrorKind::kInvalidArgument,
                   fmt::format("{} device bytes in one message, at most {} fit", device->bytes.size(), kMaxDeviceBytes));

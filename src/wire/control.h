@@ -11,7 +11,7 @@ namespace godwit::wire {
 
 /// Greets: the first bytes on a connection that this side opened.
 Status send_greeting(Channel& channel, const Greeting& greeting);
-/// kProtocol: not Godwit ("this is no Godwit peer"), a version or a role that we do not know. kTimedOut if it is not
+/// kProtocol: not Godwit ("this is not a Godwit peer"), a version or a role that we do not know. kTimedOut if it is not
 /// complete `within` the time, however its bytes come; zero: the channel's receive timeout holds for each of them.
 Result<Greeting> receive_greeting(Channel& channel, Duration within = {});
 /// Compares without leaking where they differ.

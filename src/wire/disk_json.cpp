@@ -78,7 +78,7 @@ Result<Disk> disk_of(const json& one, With with) {
   const json* samples = TRY(array_field_if(one, "samples", kMaxSamples));
   if (samples == nullptr) return disk;
   for (const json& each : *samples) {
-    if (!each.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a sample is no object");
+    if (!each.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a sample is not an object");
     ImageSample& sample = disk.samples.emplace_back();
     sample.offset = TRY_IN("samples", number_field<std::uint64_t>(each, "offset"));
     sample.hash = TRY_IN("samples", number_field<std::uint64_t>(each, "hash"));
@@ -92,7 +92,7 @@ Status read_layers(const json& one, Disk& disk) {
   if (layers == nullptr) return {};
   disk.layers_told = true;
   for (const json& each : *layers) {
-    if (!each.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a layer is no object");
+    if (!each.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a layer is not an object");
     disk.layers.push_back(TRY_IN("layers", disk_of(each, With::kNoLayers)));
   }
   return {};
@@ -109,7 +109,7 @@ Result<std::vector<Disk>> read_disks(const json& object) {
   const json* found = TRY(array_field_if(object, "disks", kMaxDisks));
   if (found == nullptr) return disks;
   for (const json& one : *found) {
-    if (!one.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a disk is no object");
+    if (!one.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a disk is not an object");
     disks.push_back(TRY_IN("disks", disk_of(one, With::kLayers)));
   }
   return disks;

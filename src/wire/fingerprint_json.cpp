@@ -50,7 +50,7 @@ Result<Fingerprint> fingerprint_of(const json& object) {
     fingerprint.cpu_features[key] = TRY_IN("cpu_features", text_field(*features, key, kMaxNameBytes));
   }
   for (const json& block : *TRY(array_field(object, "blocks", kMaxBlocks))) {
-    if (!block.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a RAM block is no object");
+    if (!block.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: a RAM block is not an object");
     Fingerprint::Block& read = fingerprint.blocks.emplace_back();
     read.name = TRY_IN("blocks", text_field(block, "name", kMaxNameBytes));
     read.size = TRY_IN("blocks", number_field<std::uint64_t>(block, "size"));

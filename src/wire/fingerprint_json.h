@@ -1,4 +1,4 @@
-// A fingerprint as JSON, as it stands in Hello and Welcome (spec.md) and in what a person reads.
+// A fingerprint as JSON, as it is in Hello and Welcome (spec.md) and in what a person reads.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

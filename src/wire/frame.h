@@ -17,7 +17,7 @@ enum class FrameType : std::uint8_t {
   kFence = 2,  ///< all before this has been sent; `chunk` carries the fence's number
 };
 
-/// A page is in at most one of the words, but for `xored`, and for those of `copies` that are in `delta` as well.
+/// A page is in at most one of the words, except for `xored`, and for those of `copies` that are in `delta` as well.
 struct FrameHeader {
   FrameType type = FrameType::kPages;
   std::uint8_t codec = 0;  ///< CodecId of the payload
@@ -25,7 +25,7 @@ struct FrameHeader {
   PageWord data = 0;    ///< pages that come whole
   PageWord zero = 0;    ///< pages that are all zeros now
   PageWord fill = 0;    ///< pages of one 64-bit value repeated
-  PageWord copies = 0;  ///< pages like another that this lane has sent before; equal, but for `delta`
+  PageWord copies = 0;  ///< pages like another that this lane has sent before; equal, except for `delta`
   PageWord delta = 0;   ///< pages of which some sub-blocks come; the rest is as sent before by this lane, or as copied
   PageWord xored = 0;   ///< those of `delta`, not of `copies`, whose sub-blocks are XORed with what was there
   std::uint32_t payload = 0;  ///< bytes that follow

@@ -40,7 +40,7 @@ Result<Role> role_of(std::byte number) {
   return fail(ErrorKind::kProtocol, fmt::format("the greeting has an unknown role, {}", std::to_integer<int>(number)));
 }
 
-/// Receives within one limit for all of it: a channel's own timeout begins anew with every byte, so a peer that sends
+/// Receives within one limit for all of it: a channel's own timeout begins again with every byte, so a peer that sends
 /// one now and then would hold up whoever waits for a greeting.
 class Patient {
  public:
@@ -86,7 +86,7 @@ Status check_greeting(Bytes so_far) {
   if (so_far.size() < kMagicSize) return {};
   if (!std::equal(kMagic.begin(), kMagic.end(), so_far.begin())) {
     return fail(ErrorKind::kProtocol,
-                fmt::format("this is no Godwit peer: it began with '{}'", printable(so_far.first(kMagicSize))));
+                fmt::format("this is not a Godwit peer: it began with '{}'", printable(so_far.first(kMagicSize))));
   }
   if (so_far.size() < kVersionedSize) return {};
   const auto version = get<std::uint16_t>(so_far.data() + kVersionAt);

@@ -1,6 +1,6 @@
 // The bodies that are JSON: rare messages, which later versions may want to say more in. spec.md has their keys.
 //
-// A TRY stands in a statement of its own, never inside an initializer list: returning from the middle of one leaves the
+// A TRY is in a statement of its own, never inside an initializer list: returning from the middle of one leaves the
 // members before it undestroyed with some compilers.
 #include <nlohmann/json.hpp>
 
@@ -27,7 +27,7 @@ Result<std::vector<std::uint16_t>> lanes_in(const json& object) {
   for (const json& lane : *TRY(array_field(object, "lanes", kMaxLanes))) {
     if (!lane.is_number_unsigned() || lane.get<std::uint64_t>() >= kMaxLanes ||
         (!lanes.empty() && lane.get<std::uint64_t>() <= lanes.back())) {
-      return fail(ErrorKind::kProtocol, "malformed JSON: 'lanes' is no list of lanes in rising order");
+      return fail(ErrorKind::kProtocol, "malformed JSON: 'lanes' is not a list of lanes in rising order");
     }
     lanes.push_back(lane.get<std::uint16_t>());
   }
@@ -85,7 +85,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   if (warnings == nullptr) return welcome;
   for (const json& warning : *warnings) {
     if (!warning.is_string() || warning.get_ref<const std::string&>().size() > kMaxReasonBytes) {
-      return fail(ErrorKind::kProtocol, "malformed JSON: an entry of 'warnings' is no text, or too long");
+      return fail(ErrorKind::kProtocol, "malformed JSON: an entry of 'warnings' is not a string, or too long");
     }
     welcome.warnings.push_back(warning.get<std::string>());
   }

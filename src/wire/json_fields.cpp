@@ -17,7 +17,7 @@ tl::unexpected<Error> bad(std::string_view what) {
   return fail(ErrorKind::kProtocol, fmt::format("malformed JSON: {}", what));
 }
 
-/// How deep brackets nest, without building anything; text that is no JSON gives any number.
+/// How deep brackets nest, without building anything; text that is not JSON gives any number.
 std::size_t depth_of(std::string_view text) {
   std::size_t depth = 0;
   std::size_t deepest = 0;
@@ -51,7 +51,7 @@ Result<json> parse_object(std::string_view text) {
   if (text.find('\0') != std::string_view::npos) return bad("a NUL byte");
   if (depth_of(text) > kMaxJsonDepth) return bad(fmt::format("nested more than {} deep", kMaxJsonDepth));
   json value = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (!value.is_object()) return bad("this is no JSON object");
+  if (!value.is_object()) return bad("this is not a JSON object");
   return value;
 }
 
@@ -60,7 +60,7 @@ std::string dump(const json& value) {
 }
 
 std::string clip(std::string_view text, std::size_t limit) {
-  // Bytes that are no UTF-8 grow when they are replaced, so that comes first.
+  // Bytes that are not UTF-8 grow when they are replaced, so that comes first.
   const json clean = json::parse(dump(json(std::string(text))), nullptr, /*allow_exceptions=*/false);
   std::string result = clean.get<std::string>();
   if (result.size() <= limit) return result;
@@ -73,7 +73,7 @@ std::string clip(std::string_view text, std::size_t limit) {
 
 Result<std::string> text_field(const json& object, const std::string& key, std::size_t limit) {
   const json* value = TRY(field(object, key));
-  if (!value->is_string()) return bad(fmt::format("'{}' is no text", key));
+  if (!value->is_string()) return bad(fmt::format("'{}' is not a string", key));
   const auto& text = value->get_ref<const std::string&>();
   if (text.size() > limit)
     return bad(fmt::format("'{}' has {} bytes, at most {} are allowed", key, text.size(), limit));
@@ -82,7 +82,7 @@ Result<std::string> text_field(const json& object, const std::string& key, std::
 
 Result<std::uint64_t> number_field(const json& object, const std::string& key, std::uint64_t limit) {
   const json* value = TRY(field(object, key));
-  if (!value->is_number_unsigned()) return bad(fmt::format("'{}' is no whole number from 0 up", key));
+  if (!value->is_number_unsigned()) return bad(fmt::format("'{}' is not a whole number from 0 up", key));
   const auto number = value->get<std::uint64_t>();
   if (number > limit) return bad(fmt::format("'{}' is {}, at most {} is allowed", key, number, limit));
   return number;
@@ -97,14 +97,14 @@ Result<bool> flag_field(const json& object, const std::string& key) {
 
 Result<const json*> object_field(const json& object, const std::string& key, std::size_t limit) {
   const json* value = TRY(field(object, key));
-  if (!value->is_object()) return bad(fmt::format("'{}' is no object", key));
+  if (!value->is_object()) return bad(fmt::format("'{}' is not an object", key));
   if (value->size() > limit) return bad(fmt::format("'{}' has {} entries, at most {}", key, value->size(), limit));
   return value;
 }
 
 Result<const json*> array_field(const json& object, const std::string& key, std::size_t limit) {
   const json* value = TRY(field(object, key));
-  if (!value->is_array()) return bad(fmt::format("'{}' is no array", key));
+  if (!value->is_array()) return bad(fmt::format("'{}' is not an array", key));
   if (value->size() > limit) return bad(fmt::format("'{}' has {} entries, at most {}", key, value->size(), limit));
   return value;
 }

@@ -14,7 +14,7 @@ namespace godwit::wire {
 
 /// One object, nested at most kMaxJsonDepth deep. All errors here are kProtocol and name the key.
 Result<nlohmann::json> parse_object(std::string_view text);
-/// Compact, keys sorted; bytes that are no UTF-8 become U+FFFD.
+/// Compact, keys sorted; bytes that are not UTF-8 become U+FFFD.
 std::string dump(const nlohmann::json& value);
 /// `text` as valid UTF-8 of at most `limit` bytes, cut at the end.
 std::string clip(std::string_view text, std::size_t limit);
@@ -23,7 +23,7 @@ Result<std::string> text_field(const nlohmann::json& object, const std::string& 
 Result<std::uint64_t> number_field(const nlohmann::json& object, const std::string& key, std::uint64_t limit);
 /// A later key: false where it is missing.
 Result<bool> flag_field(const nlohmann::json& object, const std::string& key);
-/// The field itself, which is an object or an array of at most `limit` entries. Lives as long as `object`.
+/// The field itself, which is an object or an array of at most `limit` entries. Valid as long as `object`.
 /// False where the key is missing: for keys that came after the first program of their version.
 Result<bool> flag_field(const nlohmann::json& object, const std::string& key);
 Result<const nlohmann::json*> object_field(const nlohmann::json& object, const std::string& key, std::size_t limit);

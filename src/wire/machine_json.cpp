@@ -29,7 +29,8 @@ Status for_each_object(const json& object, const std::string& key, std::size_t l
   const json* found = TRY(array_field_if(object, key, limit));
   if (found == nullptr) return {};
   for (const json& one : *found) {
-    if (!one.is_object()) return fail(ErrorKind::kProtocol, "malformed JSON: an entry of '" + key + "' is no object");
+    if (!one.is_object())
+      return fail(ErrorKind::kProtocol, "malformed JSON: an entry of '" + key + "' is not an object");
     if (Status status = read(one); !status) return fail(std::move(status).error().in(key));
   }
   return {};
@@ -48,7 +49,7 @@ Status read_topology(const json& object, Fingerprint& fingerprint) {
   if (places == nullptr) return {};
   for (const json& place : *places) {
     if (!place.is_string() || place.get_ref<const std::string&>().size() > kMaxNameBytes) {
-      return fail(ErrorKind::kProtocol, "malformed JSON: an entry of 'cpu_places' is no text, or too long");
+      return fail(ErrorKind::kProtocol, "malformed JSON: an entry of 'cpu_places' is not a string, or too long");
     }
     fingerprint.cpu_places.push_back(place.get<std::string>());
   }

@@ -54,7 +54,7 @@ struct DeviceBytes {  ///< a piece of the hypervisor's device stream
 };
 struct GuestStopped {
   bool operator==(const GuestStopped&) const = default;
-};  ///< the source guest stands; device bytes after this need all of RAM in place before they load
+};  ///< the source guest is paused; device bytes after this need all of RAM in place before they load
 struct DeviceEnd {
   bool operator==(const DeviceEnd&) const = default;
 };  ///< the device stream is complete
@@ -85,7 +85,7 @@ struct Fenced {  ///< all lanes have applied everything before their fence of th
 };
 struct Prepared {
   bool operator==(const Prepared&) const = default;
-};             ///< RAM and devices are loaded, the guest stands ready
+};             ///< RAM and devices are loaded, the guest is ready
 struct Done {  ///< the guest runs here
   std::uint64_t commit_to_resume_us = 0;
   std::uint64_t cpu_us = 0;    ///< CPU time of the sink engine

@@ -45,7 +45,8 @@ TEST(ErrorText, SaysWhereTheVmIs) {
   expect_contains(explain(Side::kSource, Outcome::kSourceStopped, error).state, "paused on this host");
   expect_contains(explain(Side::kSource, Outcome::kInDoubt, error).state, "must not run here unless");
   expect_contains(explain(Side::kDestination, Outcome::kSourceRuns, error).state, "not started here");
-  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state, "in the QEMU here if that still lives");
+  expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).state,
+                  "in the QEMU here if that is still alive");
 }
 
 TEST(ErrorText, BlamesNobodyForAGuestThatHasEnded) {
@@ -159,7 +160,7 @@ TEST(ErrorText, ReadsReportsOfBothSides) {
   EXPECT_EQ(describe_failure(sink), describe_failure(Side::kDestination, Outcome::kSourceRuns, *sink.error));
 }
 
-TEST(ErrorText, ClaimsNoSourceWhereNoneHasConnected) {
+TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {
   SinkReport sink;
   sink.error = Error{ErrorKind::kRefused, "this QEMU does not wait for a VM", 0};
   expect_contains(describe_failure(sink), "No VM came; nothing was changed here.");
@@ -169,7 +170,7 @@ TEST(ErrorText, ClaimsNoSourceWhereNoneHasConnected) {
 
 TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
   const std::string text = describe_failed_probe(Error{ErrorKind::kNotFound, "no monitor", 0});
-  EXPECT_EQ(text, "Could not look at the VM: no monitor.\nNo VM was moved.\nFix what is named above, and probe again.");
+  EXPECT_EQ(text, "Could not inspect the VM: no monitor.\nNo VM was moved.\nFix what is named above, and probe again.");
 }
 
 TEST(ErrorDocument, ListsEveryStateAndAdvice) {

@@ -1,5 +1,5 @@
 // What a terminal, a session and a broken pipe do to an engine: it is asked to end, or notices nothing. Never does it
-// die or stand still, for its guest may stand.
+// die or stop, because its guest may be paused.
 #include "app/stop_signals.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 constexpr int kWentOn = 7;
 constexpr int kAskedToEnd = 8;
 
-/// How a process ends or stands that has StopSignals and is sent `signal`: as waitpid(2) tells it.
+/// How a process ends or stops that has StopSignals and is sent `signal`: as waitpid(2) tells it.
 int fate_of_an_engine(int signal, bool asked_to_end) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -42,7 +42,7 @@ int fate_of_an_engine(int signal, bool asked_to_end) {
 }
 
 std::string told(int status) {
-  if (WIFSTOPPED(status)) return "stands";
+  if (WIFSTOPPED(status)) return "is stopped";
   if (WIFSIGNALED(status)) return "died of signal " + std::to_string(WTERMSIG(status));
   return WEXITSTATUS(status) == kWentOn ? "goes on" : WEXITSTATUS(status) == kAskedToEnd ? "is asked to end" : "?";
 }

@@ -29,7 +29,7 @@ TEST_P(RemoteSyscall, ReturnsAndDisturbsNothing) {
     EXPECT_EQ(*returned, target.pid());
   }
   EXPECT_EQ(target.complaint(), "");
-  // The kernel restarts all of them, but for epoll_wait, which any stop interrupts.
+  // The kernel restarts all of them, except for epoll_wait, which any stop interrupts.
   if (GetParam() != Pastime::kEpollWait) {
     EXPECT_EQ(target.state().interrupted, interrupted);
   }

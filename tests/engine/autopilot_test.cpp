@@ -100,8 +100,8 @@ TEST(Autopilot, DoesNotSwitchOverWhenThePauseDoesNotFit) {
   EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
 }
 
-/// A guest that writes all of its memory all the time: under a bound of minutes it is moved, for no harvest finds more
-/// pages than there are.
+/// A guest that writes all of its memory all the time: under a bound of minutes it is moved, because no harvest finds
+/// more pages than there are.
 TEST(Autopilot, LetsItDrainWhereAllOfItFits) {
   Goals goals;
   goals.max_downtime = 10min;
@@ -275,7 +275,7 @@ TEST(Autopilot, AGuestSlowerThanTheLinkConvergesWithinItsBound) {
     ASSERT_TRUE(end.switched) << share;
     EXPECT_LE(end.pause_ms, 50) << share;
     if (share <= 0.3) {
-      EXPECT_LE(end.pause_ms, 25) << "a bound is no licence: another round would have halved it";
+      EXPECT_LE(end.pause_ms, 25) << "a bound is not to be used up: another round would have halved it";
     }
   }
 }

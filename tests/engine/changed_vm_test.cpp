@@ -1,5 +1,5 @@
 // A VM that is changed while it moves: the engine asks, and what the hypervisor answers ends the move, with the guest
-// at the source, before anything is asked of the hypervisor, while the guest stands, and up to the commit.
+// at the source, before anything is asked of the hypervisor, while the guest is paused, and up to the commit.
 #include <algorithm>
 #include <string>
 #include <vector>

@@ -168,7 +168,7 @@ class CutConnections : public ::testing::Test {
     unsigned in_doubt_and_runs = 0;     ///< at the sink
     unsigned in_doubt_and_stopped = 0;  ///< on both sides
   };
-  /// One migration for each break, several at a time, for they mostly wait.
+  /// One migration for each break, several at a time, because they mostly wait.
   Counts move_with_each(const std::vector<Break>& breaks, unsigned lanes) {
     Counts counts;
     std::mutex mutex;

@@ -126,7 +126,7 @@ TEST_F(DeviceLoaderTest, WaitsForTheStreamsEnd) {
   EXPECT_EQ(ending(), "prepared");
 }
 
-/// The end of a stream that has told nothing yet is no end before RAM is there, and then a broken rule.
+/// The end of a stream that has told nothing yet does not count before RAM is there, and breaks a rule then.
 TEST_F(DeviceLoaderTest, AStreamWithoutBytesIsNoDeviceState) {
   start();
   loader_->end_of_stream();

@@ -1,4 +1,4 @@
-// The filter of free pages: what it takes off the board, when it looks again, and that whatever is in doubt travels.
+// The filter of free pages: what it takes off the board, when it looks again, and that whatever is not certain travels.
 #include "engine/free_page_filter.h"
 
 #include <gtest/gtest.h>
@@ -132,8 +132,8 @@ TEST_F(FreePageFilterTest, WithoutAFinderNothingIsFree) {
   post_all();
   none.locate();
   none.withdraw(true);
-  EXPECT_FALSE(none.settle_doubts(1s));
-  EXPECT_FALSE(none.in_doubt());
+  EXPECT_FALSE(none.check_some(1s));
+  EXPECT_FALSE(none.has_unchecked());
   EXPECT_TRUE(none.looked());
   none.post_taken_into_use();
   EXPECT_EQ(none.pages(), 0U);
@@ -221,36 +221,36 @@ TEST_F(FreePageFilterTest, ALookThatFailsIsTheLast) {
 
 TEST_F(FreePageFilterTest, IsInDoubtUntilItIsSureAndEachPageHasBeenLookedInto) {
   begin_likely();
-  EXPECT_TRUE(filter_.in_doubt());
-  filter_.settle_doubts(1s);
-  EXPECT_TRUE(filter_.in_doubt()) << "the search has not ended";
+  EXPECT_TRUE(filter_.has_unchecked());
+  filter_.check_some(1s);
+  EXPECT_TRUE(filter_.has_unchecked()) << "the search has not ended";
   finder_.end({});
   ASSERT_TRUE(finds("found"));
-  filter_.settle_doubts(1s);
-  EXPECT_FALSE(filter_.in_doubt());
+  filter_.check_some(1s);
+  EXPECT_FALSE(filter_.has_unchecked());
   EXPECT_EQ(left_out(), kChunks * kPagesPerChunk);
 }
 
 TEST_F(FreePageFilterTest, LooksIntoPagesForAsLongAsItIsGiven) {
   finder_.look_into_takes = 2ms;  // 32 chunks at a time
   begin_found();
-  EXPECT_FALSE(filter_.settle_doubts(3ms));
+  EXPECT_FALSE(filter_.check_some(3ms));
   EXPECT_EQ(finder_.looks_into, 2U);
-  EXPECT_TRUE(filter_.in_doubt());
-  EXPECT_FALSE(filter_.settle_doubts(1h));
+  EXPECT_TRUE(filter_.has_unchecked());
+  EXPECT_FALSE(filter_.check_some(1h));
   EXPECT_EQ(finder_.looks_into, 4U);
-  EXPECT_FALSE(filter_.in_doubt());
+  EXPECT_FALSE(filter_.has_unchecked());
 }
 
 TEST_F(FreePageFilterTest, PostsWhatMustTravelThoughItIsFree) {
   finder_.needed = 0b101;
   begin_found();
   const auto epoch = board_.epoch();
-  EXPECT_TRUE(filter_.settle_doubts(1s));
+  EXPECT_TRUE(filter_.check_some(1s));
   EXPECT_NE(board_.epoch(), epoch) << "lanes sleep";
   EXPECT_EQ(board_.peek(ChunkIndex{99}), 0b101U);
   EXPECT_EQ(left_out(), kChunks * 62);
-  EXPECT_FALSE(filter_.settle_doubts(1s)) << "each is looked into once";
+  EXPECT_FALSE(filter_.check_some(1s)) << "each is looked into once";
 }
 
 /// A page that was written meanwhile is posted by a harvest, and its lane drops it from those left out.
@@ -258,7 +258,7 @@ TEST_F(FreePageFilterTest, WhatHasGoneMeanwhileIsNotPostedTwice) {
   finder_.needed = kAll;
   begin_found();
   left_out_.drop(ChunkIndex{5}, 0xff);
-  EXPECT_TRUE(filter_.settle_doubts(1s));
+  EXPECT_TRUE(filter_.check_some(1s));
   EXPECT_EQ(board_.peek(ChunkIndex{5}), kAll & ~PageWord{0xff});
   EXPECT_EQ(left_out(), 0U);
 }
@@ -266,7 +266,7 @@ TEST_F(FreePageFilterTest, WhatHasGoneMeanwhileIsNotPostedTwice) {
 TEST_F(FreePageFilterTest, WhatCannotBeLookedIntoTravels) {
   finder_.look_into_fails = true;
   begin_found();
-  EXPECT_TRUE(filter_.settle_doubts(1s));
+  EXPECT_TRUE(filter_.check_some(1s));
   EXPECT_EQ(board_.waiting(), kChunks * kPagesPerChunk);
   EXPECT_EQ(left_out(), 0U);
   EXPECT_EQ(filter_.finding(), "cannot be read");
@@ -275,7 +275,7 @@ TEST_F(FreePageFilterTest, WhatCannotBeLookedIntoTravels) {
 TEST_F(FreePageFilterTest, PagesThatTakeLongToBeLookedIntoAreNotLeftOutAnyMore) {
   finder_.look_into_takes = 32 * 64 * 5us;  // 4 us a page is as much as sending it takes
   begin_found();
-  filter_.settle_doubts(1h);
+  filter_.check_some(1h);
   post_all();
   clock_.advance(1h);
   filter_.withdraw(true);
@@ -287,17 +287,17 @@ TEST_F(FreePageFilterTest, AllThatWasLeftOutTravelsIfTheSearchEndsInDoubt) {
   ASSERT_EQ(left_out(), kChunks * kPagesPerChunk);
   finder_.end(fail(ErrorKind::kUnsupported, "two kernels"));
   ASSERT_TRUE(finds("two kernels"));
-  EXPECT_TRUE(filter_.in_doubt());
-  EXPECT_TRUE(filter_.settle_doubts(0ns));
-  EXPECT_FALSE(filter_.in_doubt());
+  EXPECT_TRUE(filter_.has_unchecked());
+  EXPECT_TRUE(filter_.check_some(0ns));
+  EXPECT_FALSE(filter_.has_unchecked());
   EXPECT_EQ(board_.waiting(), kChunks * kPagesPerChunk);
   EXPECT_EQ(left_out(), 0U);
-  EXPECT_FALSE(filter_.settle_doubts(1s));
+  EXPECT_FALSE(filter_.check_some(1s));
 }
 
 TEST_F(FreePageFilterTest, InThePauseWhatIsNotFreeAnyMoreTravels) {
   begin_found();
-  filter_.settle_doubts(1s);
+  filter_.check_some(1s);
   finder_.free[3] = 0xff;
   filter_.post_taken_into_use();
   EXPECT_EQ(board_.waiting(), 56U);
@@ -314,10 +314,10 @@ TEST_F(FreePageFilterTest, InThePauseAllTravelsThatIsStillInDoubt) {
 
 TEST_F(FreePageFilterTest, ASearchThatIsGivenUpLeavesNothingOut) {
   begin_likely();
-  filter_.settle_doubts(1s);
+  filter_.check_some(1s);
   filter_.give_up_locating();
   EXPECT_EQ(filter_.finding(), "still looking when the guest was stopped");
-  EXPECT_TRUE(filter_.in_doubt());
+  EXPECT_TRUE(filter_.has_unchecked());
   filter_.post_taken_into_use();
   EXPECT_EQ(board_.waiting(), kChunks * kPagesPerChunk);
 }

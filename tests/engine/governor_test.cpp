@@ -21,10 +21,10 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kBlock = 256 * 1024;
 constexpr std::size_t kQueue = 4 * kBlock;
-// Sorts of content, and what each rung makes of them: not the ladder's own figures, for no guest has just those.
+// Sorts of content, and what each level makes of them: not the table's own figures, because no guest has just those.
 struct Sort {
-  std::array<double, kRungs> saved;
-  std::array<double, kRungs> ns_per_byte;
+  std::array<double, kCodecLevels> saved;
+  std::array<double, kCodecLevels> ns_per_byte;
   double entropy;  ///< of its bytes
 };
 constexpr Sort kRandom = {{0, 0, 0, 0, 0, 0, 0, 0}, {0, .08, .08, .09, .15, .3, .4, 2.5}, 7.57};
@@ -35,7 +35,7 @@ constexpr Sort kSparse = {{0, .85, .86, .87, .92, .925, .93, .935}, {0, .5, .55,
 
 Block block_of(const Sort& sort, double off = 1) {
   Block block{.bytes = kBlock, .entropy = sort.entropy};
-  for (std::size_t r = 0; r < kRungs; ++r) {
+  for (std::size_t r = 0; r < kCodecLevels; ++r) {
     block.on[r].wire = static_cast<std::size_t>(kBlock * (1 - std::min(0.99, sort.saved[r] * off)));
     block.on[r].ns = sort.ns_per_byte[r] * kBlock * off;
   }
@@ -67,16 +67,16 @@ struct Lane {
   double machine = 1;  ///< its time for an encoding over the table's
 
   std::size_t step(const Sort& sort, double wait, double for_receiver = 0, BlockKind kind = BlockKind::kPages) {
-    const std::size_t rung = governor.choose(kind, kBlock);
+    const std::size_t level = governor.choose(kind, kBlock);
     const Block block = block_of(sort);
-    const double encoding = block.on[rung].ns * machine;
-    const double sending = 0.3 * static_cast<double>(block.on[rung].wire);
+    const double encoding = block.on[level].ns * machine;
+    const double sending = 0.3 * static_cast<double>(block.on[level].wire);
     const double busy = encoding + sending + 0.1 * kBlock;
     const double waited = busy * wait / (1 - wait);
-    governor.learn({.rung = rung,
+    governor.learn({.level = level,
                     .kind = kind,
                     .block_bytes = kBlock,
-                    .wire_bytes = block.on[rung].wire,
+                    .wire_bytes = block.on[level].wire,
                     .encoding = nanoseconds(encoding),
                     .sending = nanoseconds(sending),
                     .waited = nanoseconds(waited),
@@ -85,12 +85,12 @@ struct Lane {
                     .queued_before = wait > 0 ? kQueue : 0,
                     .queued_after = wait > 0 ? kQueue : 0,
                     .elapsed = nanoseconds(busy + waited)});
-    return rung;
+    return level;
   }
   std::size_t steps(int n, const Sort& sort, double wait, double for_receiver = 0) {
-    std::size_t rung = 0;
-    while (n-- > 0) rung = step(sort, wait, for_receiver);
-    return rung;
+    std::size_t level = 0;
+    while (n-- > 0) level = step(sort, wait, for_receiver);
+    return level;
   }
 };
 
@@ -102,20 +102,20 @@ struct LaneOnLink {
   double queued = 0;
 
   std::size_t step(const Sort& sort, double entropy = kUnsampled, BlockKind kind = BlockKind::kPages) {
-    const std::size_t rung = governor.choose(kind, kBlock, entropy);
+    const std::size_t level = governor.choose(kind, kBlock, entropy);
     const Block block = block_of(sort);
-    const auto wire = static_cast<double>(block.on[rung].wire);
-    const double encoding = block.on[rung].ns * machine;
+    const auto wire = static_cast<double>(block.on[level].wire);
+    const double encoding = block.on[level].ns * machine;
     const double busy = encoding + 0.3 * wire + 0.1 * kBlock;
     const double at_start = queued;
     const double before = ns_per_byte > 0 ? std::max(0.0, queued - busy / ns_per_byte) : 0;
     const double excess = std::max(0.0, before + wire - kQueue);
     queued = before + wire - excess;
-    governor.learn({.rung = rung,
+    governor.learn({.level = level,
                     .kind = kind,
                     .entropy = entropy,
                     .block_bytes = kBlock,
-                    .wire_bytes = block.on[rung].wire,
+                    .wire_bytes = block.on[level].wire,
                     .encoding = nanoseconds(encoding),
                     .sending = nanoseconds(0.3 * wire),
                     .waited = nanoseconds(excess * ns_per_byte),
@@ -123,7 +123,7 @@ struct LaneOnLink {
                     .queued_before = static_cast<std::size_t>(before),
                     .queued_after = static_cast<std::size_t>(queued),
                     .elapsed = nanoseconds(busy + excess * ns_per_byte)});
-    return rung;
+    return level;
   }
   /// How many of so many blocks were encoded.
   int encoded(int blocks, const Sort& sort, double entropy = kUnsampled, BlockKind kind = BlockKind::kPages) {
@@ -147,18 +147,18 @@ struct LaneBehindProxy {
     double sent = 0;
     double worked = 0;
     for (int i = 0; i < blocks; ++i) {
-      const std::size_t rung = governor.choose(BlockKind::kPages, kBlock);
+      const std::size_t level = governor.choose(BlockKind::kPages, kBlock);
       const Block block = block_of(sort);
-      const auto wire = static_cast<double>(block.on[rung].wire);
-      const double busy = block.on[rung].ns + 0.3 * wire + 0.1 * kBlock;
+      const auto wire = static_cast<double>(block.on[level].wire);
+      const double busy = block.on[level].ns + 0.3 * wire + 0.1 * kBlock;
       in_proxy = std::max(0.0, in_proxy - busy / ns_per_byte) + wire;
       sent += wire;
       worked += busy;
-      encoded += rung != 0;
-      governor.learn({.rung = rung,
+      encoded += level != 0;
+      governor.learn({.level = level,
                       .block_bytes = kBlock,
-                      .wire_bytes = block.on[rung].wire,
-                      .encoding = nanoseconds(block.on[rung].ns),
+                      .wire_bytes = block.on[level].wire,
+                      .encoding = nanoseconds(block.on[level].ns),
                       .sending = nanoseconds(0.3 * wire),
                       .way_rate = tells_fences ? fences.bytes_per_ns() : 0,
                       .elapsed = nanoseconds(busy)});
@@ -188,25 +188,25 @@ TEST(Governor, SeesTheQueueOfAProxyByItsFences) {
   EXPECT_EQ(lane.round(20, kText), 0);
 }
 
-TEST(GovernorLadder, BeginsWithRawAndEachRungCanBeEncoded) {
-  ASSERT_EQ(governor_ladder().size(), kRungs);
-  EXPECT_EQ(governor_ladder()[0].id, CodecId::kRaw);
-  for (const CodecChoice& choice : governor_ladder()) {
+TEST(CodecLevels, BeginWithRawAndEachCanBeEncoded) {
+  ASSERT_EQ(codec_levels().size(), kCodecLevels);
+  EXPECT_EQ(codec_levels()[0].id, CodecId::kRaw);
+  for (const CodecChoice& choice : codec_levels()) {
     const auto encoder = make_encoder(choice);
     ASSERT_TRUE(encoder) << format_codec(choice);
     EXPECT_EQ(*encoder == nullptr, choice.id == CodecId::kRaw);
   }
 }
 
-TEST(GovernorLadder, EachRungIsSlowerAndSavesMoreThanTheOneBefore) {
+TEST(CodecLevels, EachIsSlowerAndSavesMoreThanTheOneBefore) {
   double ns_before = -1;
   double saved_before = -1;
-  for (std::size_t r = 0; r < kRungs; ++r) {
+  for (std::size_t r = 0; r < kCodecLevels; ++r) {
     double ns = 0;
     double saved = 0;
     for (std::size_t c = 0; c < kContentClasses; ++c) {
-      ns += kClassShares[c] * rung_at(r).on[c].ns_per_byte;
-      saved += kClassShares[c] * rung_at(r).on[c].saved;
+      ns += kClassShares[c] * codec_level(r).on[c].ns_per_byte;
+      saved += kClassShares[c] * codec_level(r).on[c].saved;
     }
     EXPECT_GT(ns, ns_before) << r;
     EXPECT_GT(saved, saved_before) << r;
@@ -233,7 +233,7 @@ TEST(Governor, EncodesEvenOnAnIdleLinkWhatIsCheaperToEncodeThanToSend) {
 TEST(Governor, ClimbsOnASlowLinkWithinSomeBlocks) {
   Lane lane;
   lane.steps(10, kCode, 0.95);
-  EXPECT_GE(governor_ladder()[lane.step(kCode, 0.95)].id, CodecId::kZstd);
+  EXPECT_GE(codec_levels()[lane.step(kCode, 0.95)].id, CodecId::kZstd);
   EXPECT_FALSE(lane.governor.link_is_idle());
 }
 
@@ -269,7 +269,7 @@ TEST(Governor, WaitsForTheReceiverRaiseNoPriceWhateverTheQueue) {
     lane.encoded(blocks_before, kCode);
     const double before = lane.governor.price();
     for (int i = 0; i < 100; ++i) {
-      lane.governor.learn({.rung = 5,
+      lane.governor.learn({.level = 5,
                            .block_bytes = kBlock,
                            .wire_bytes = kBlock / 2,
                            .encoding = nanoseconds(4e5),
@@ -288,7 +288,7 @@ TEST(Governor, ClimbsAgainWhenTheReceiverHasRecovered) {
   lane.steps(100, kCode, 0.9);
   lane.steps(300, kCode, 0.9, 1.0);
   lane.steps(20, kCode, 0.9);
-  EXPECT_GE(governor_ladder()[lane.step(kCode, 0.9)].id, CodecId::kZstd);
+  EXPECT_GE(codec_levels()[lane.step(kCode, 0.9)].id, CodecId::kZstd);
 }
 
 TEST(Governor, SendsRandomBytesRawAndLooksNowAndThen) {
@@ -355,8 +355,8 @@ TEST(Governor, LearnsHowFastTheMachineIs) {
   for (const double machine : {1.0, 8.0}) {
     LaneOnLink lane{3, machine};  // what zstd costs a fast machine, and lz4 a slow one
     for (int i = 0; i < 300; ++i) {
-      const std::size_t rung = lane.step(kCode);
-      (machine > 1 ? slow : fast) += i >= 100 ? rung : 0;
+      const std::size_t level = lane.step(kCode);
+      (machine > 1 ? slow : fast) += i >= 100 ? level : 0;
     }
   }
   EXPECT_LT(slow, fast);
@@ -368,7 +368,7 @@ TEST(Governor, PaysLessForBytesWhileTheQueueRunsEmpty) {
     Lane lane;
     lane.steps(50, kCode, 0.1);
     const std::size_t wire = kBlock / 2;
-    lane.governor.learn({.rung = 5,
+    lane.governor.learn({.level = 5,
                          .block_bytes = kBlock,
                          .wire_bytes = wire,
                          .encoding = nanoseconds(4e5),
@@ -390,7 +390,7 @@ TEST(Governor, ComesDownWhereNothingEverWaits) {
   lane.encoded(100, kCode);
   const double before = lane.governor.price();
   for (int i = 0; i < 2000; ++i) {
-    lane.governor.learn({.rung = 5,
+    lane.governor.learn({.level = 5,
                          .block_bytes = kBlock,
                          .wire_bytes = kBlock / 2,
                          .encoding = nanoseconds(4e5),
@@ -417,7 +417,7 @@ TEST(Governor, KnowsTheLinkAgainAfterPausesAndStalls) {
 
   LaneOnLink stalled{0.8};
   stalled.encoded(300, kCode);
-  stalled.governor.learn({.rung = 1,
+  stalled.governor.learn({.level = 1,
                           .block_bytes = kBlock,
                           .wire_bytes = kBlock / 2,
                           .encoding = nanoseconds(2e5),
@@ -433,7 +433,7 @@ TEST(Governor, KnowsTheLinkAgainAfterPausesAndStalls) {
 /// With a limit that lanes share, others may have taken all of it before this one had to wait.
 TEST(Governor, LearnsNoRateFromAQueueThatOthersFill) {
   Governor governor;
-  governor.learn({.rung = 3,
+  governor.learn({.level = 3,
                   .block_bytes = kBlock,
                   .wire_bytes = kBlock / 2,
                   .encoding = nanoseconds(2e5),
@@ -446,12 +446,12 @@ TEST(Governor, LearnsNoRateFromAQueueThatOthersFill) {
   EXPECT_LT(governor.price(), 10);
 }
 
-/// What is under way on a long line is no queue: with nothing else the link has run dry.
+/// What is under way on a long line is not a queue: with nothing else the link has run dry.
 TEST(Governor, BytesUnderWayAreNoQueue) {
   const auto price_with = [](Duration round_trip) {
     LaneOnLink lane{8};
     lane.encoded(100, kCode);
-    lane.governor.learn({.rung = 5,
+    lane.governor.learn({.level = 5,
                          .block_bytes = kBlock,
                          .wire_bytes = kBlock / 2,
                          .encoding = nanoseconds(4e5),
@@ -491,8 +491,8 @@ TEST(Governor, StandsWhateverItIsTold) {
     const auto kind = i % 3 == 0 ? BlockKind::kChanges : BlockKind::kPages;
     const std::array<double, 6> entropies = {kUnsampled, 0, 4.5, 7.6, 8, 1e300};
     const double entropy = entropies[random() % entropies.size()];
-    ASSERT_LT(governor.choose(kind, size(), entropy), kRungs);
-    governor.learn({.rung = random() % (kRungs + 2),
+    ASSERT_LT(governor.choose(kind, size(), entropy), kCodecLevels);
+    governor.learn({.level = random() % (kCodecLevels + 2),
                     .kind = kind,
                     .entropy = entropy,
                     .block_bytes = size(),
@@ -512,15 +512,15 @@ TEST(Governor, StandsWhateverItIsTold) {
   Lane lane{.governor = governor};
   EXPECT_EQ(lane.steps(500, kCode, 0), 0U);
   lane.steps(50'000, kRandom, 0.9);
-  EXPECT_GE(governor_ladder()[lane.steps(100, kCode, 0.9)].id, CodecId::kZstd);
+  EXPECT_GE(codec_levels()[lane.steps(100, kCode, 0.9)].id, CodecId::kZstd);
   EXPECT_EQ(lane.steps(500, kCode, 0), 0U);
 }
 
 void expect_to_keep_up(const simulation::Setting& setting, double share = 0.95) {
   const auto guest = busy_guest();
   double best = 0;
-  for (std::size_t rung = 0; rung < kRungs; ++rung) {
-    simulation::Fixed fixed(rung);
+  for (std::size_t level = 0; level < kCodecLevels; ++level) {
+    simulation::Fixed fixed(level);
     best = std::max(best, simulation::Simulation(setting, guest, fixed).run().page_gbit);
   }
   simulation::Governed governed(setting.lanes);
@@ -583,8 +583,8 @@ TEST(Governor, BeatsEveryFixedCodecInTheMiddle) {
   for (const auto& [link, cores] : {Cell{10, 1}, Cell{15, 2}}) {
     const simulation::Setting setting{.cores = cores, .lanes = cores, .link_gbit = link};
     double best = 0;
-    for (std::size_t rung = 0; rung < kRungs; ++rung) {
-      simulation::Fixed fixed(rung);
+    for (std::size_t level = 0; level < kCodecLevels; ++level) {
+      simulation::Fixed fixed(level);
       best = std::max(best, simulation::Simulation(setting, guest, fixed).run().page_gbit);
     }
     simulation::Governed governed(cores);

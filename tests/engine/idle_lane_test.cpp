@@ -113,8 +113,8 @@ class IdleLane : public ::testing::Test {
  private:
   std::uint64_t encoded() const {
     std::uint64_t sum = 0;
-    for (const auto& use : lane_->counters().rungs) sum += use.blocks;
-    return sum - lane_->counters().rungs[0].blocks;
+    for (const auto& use : lane_->counters().levels) sum += use.blocks;
+    return sum - lane_->counters().levels[0].blocks;
   }
 };
 

@@ -1,4 +1,4 @@
-// The journal: what an engine that died leaves is found, and an engine that lives is respected.
+// The journal: what an engine that died leaves is found, and an engine that is alive is respected.
 #include "engine/journal.h"
 
 #include <gtest/gtest.h>

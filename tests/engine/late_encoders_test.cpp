@@ -147,7 +147,7 @@ TEST(LaneEncoders, BlocksLeaveInTheirOrderWhateverTheirCodecs) {
   std::uint64_t next = 0;
   const auto leave = [&] {
     const LaneBlock& block = *ring.oldest();
-    const auto codec = block.encoded_size == 0 ? CodecId::kRaw : levels[block.choice.rung].id;
+    const auto codec = block.encoded_size == 0 ? CodecId::kRaw : levels[block.choice.level].id;
     used.insert(static_cast<unsigned>(codec));
     const Bytes payload = codec == CodecId::kRaw ? block.input() : Bytes(block.encoded, block.encoded_size);
     ASSERT_TRUE(make_decoder(codec).value()->decode(payload, out));
@@ -166,7 +166,7 @@ TEST(LaneEncoders, BlocksLeaveInTheirOrderWhateverTheirCodecs) {
     std::memset(block.pages, 0, kPageSize);
     std::memcpy(block.pages, &number, sizeof number);
     block.header.block = kPageSize;
-    block.choice.rung = random() % levels.size();
+    block.choice.level = random() % levels.size();
     ring.push();
     encoders.encode(block, {});
     encoders.poll();

@@ -66,7 +66,7 @@ std::vector<Named> every_message(const Fingerprint& fingerprint, std::size_t chu
           {"Abort", wire::Abort{"cancelled", "enough"}}};
 }
 
-/// The rest is refused. A DataMapEnd that comes too early and a DataMap that begins anew are no exceptions.
+/// The rest is refused. A DataMapEnd that comes too early and a DataMap that begins again are refused, too.
 std::set<std::string> allowed_in(State state) {
   switch (state) {
     case State::kWelcomed:
@@ -120,7 +120,7 @@ class Exchange : public testing::FakeMigration {
     }
   }
   void say(const wire::Message& message) { EXPECT_TRUE(connection_->send(message)); }
-  /// The sink's next message that is no heartbeat.
+  /// The sink's next message that is not a heartbeat.
   Result<wire::Message> next() {
     while (true) {
       auto message = connection_->receive();

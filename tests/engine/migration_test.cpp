@@ -585,7 +585,7 @@ TEST_F(Migration, StrangersAreTurnedAwayAndDisturbNothing) {
             }).outcome,
             Outcome::kDone);
   sink.get();
-  EXPECT_NE(notes_.find("no Godwit peer"), std::string::npos) << notes_;
+  EXPECT_NE(notes_.find("not a Godwit peer"), std::string::npos) << notes_;
   EXPECT_NE(notes_.find("secret"), std::string::npos) << notes_;
 }
 

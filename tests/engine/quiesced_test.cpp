@@ -1,5 +1,5 @@
-// Where a disk writes past the page tables and its requests cannot be read, the guest stands while pages are armed: for
-// the first time and at every harvest. A request in flight at an arming would be reported by nobody.
+// Where a disk writes past the page tables and its requests cannot be read, the guest is paused while pages are armed:
+// for the first time and at every harvest. A request in flight at an arming would be reported by nobody.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -72,7 +72,7 @@ TEST_F(Quiesced, TheGuestIsLetRunWhereArmingFails) {
   expect_guest_stood_at("start");
 }
 
-/// The stop waits for no harvest that asks the hypervisor: it may not answer before the guest stands.
+/// The stop waits for no harvest that asks the hypervisor: it may not answer before the guest is paused.
 TEST_F(Quiesced, NoHarvestThatAsksIsMadeOnceTheHypervisorIsToStopTheGuest) {
   quiesce_ = false;
   source_.stops_late = true;

@@ -42,7 +42,7 @@ class SinkFences : public testing::FakeMigration {
     ASSERT_TRUE(connection_->send(wire::DataMapEnd{}));
     ASSERT_TRUE(std::holds_alternative<wire::MapApplied>(next()));
   }
-  /// The sink's next message that is no heartbeat; a Heartbeat if it says nothing more.
+  /// The sink's next message that is not a heartbeat; a Heartbeat if it says nothing more.
   wire::Message next() {
     while (true) {
       auto message = connection_->receive();

@@ -50,7 +50,7 @@ class SinkLaneRefuses : public ::testing::Test {
     return bytes;
   }
   /// A copy of which the first sub-block is another.
-  static std::vector<std::byte> mended_copy(std::uint8_t chunk, std::uint8_t page) {
+  static std::vector<std::byte> fixed_copy(std::uint8_t chunk, std::uint8_t page) {
     const auto head = reference(chunk, page);
     std::vector<std::byte> tail(head.begin(), head.end());
     tail.insert(tail.end(), delta_of_one_sub_block().begin(), delta_of_one_sub_block().end());
@@ -114,7 +114,7 @@ TEST_F(SinkLaneRefuses, ACopyFromPastTheEndOfRam) {
 }
 
 TEST_F(SinkLaneRefuses, ACopyWithChangesOfAPageThatWasNeverSent) {
-  send({.chunk = ChunkIndex{2}, .copies = 1, .delta = 1}, mended_copy(4, 3));
+  send({.chunk = ChunkIndex{2}, .copies = 1, .delta = 1}, fixed_copy(4, 3));
   expect_refused("a copy of page 3 of chunk 4, which lane 0 never sent");
 }
 
@@ -164,7 +164,7 @@ TEST_F(SinkLaneRefuses, NothingOfWhatALaneMaySend) {
   send_page(ChunkIndex{4}, 9);
   send({.chunk = ChunkIndex{2}, .delta = 1}, delta_of_one_sub_block());
   send({.chunk = ChunkIndex{2}, .copies = 2}, reference(4, 9));
-  send({.chunk = ChunkIndex{2}, .copies = 4, .delta = 4}, mended_copy(4, 9));
+  send({.chunk = ChunkIndex{2}, .copies = 4, .delta = 4}, fixed_copy(4, 9));
   fence(kDevicesFence);
   send({.chunk = ChunkIndex{2}, .zero = 1}, {});
   expect_applied();

@@ -1,4 +1,4 @@
-// Peers that speak the protocol well enough to be listened to, and are no source that the sink can use: none of them
+// Peers that speak the protocol well enough to be listened to, and are not a source that the sink can use: none of them
 // keeps it from the source that comes after.
 #include <array>
 #include <future>
@@ -54,7 +54,7 @@ class SinkStrangers : public testing::FakeMigration {
     lane_ = connect_to(listener_->address()).value();
     ASSERT_TRUE(wire::send_greeting(*lane_, {.role = wire::Role::kLane, .lane = 0, .secret = secret}));
   }
-  /// The sink's next message that is no heartbeat.
+  /// The sink's next message that is not a heartbeat.
   Result<wire::Message> answer() {
     while (true) {
       auto message = connection_->receive();

@@ -1,4 +1,4 @@
-// The source's process itself stands still (stopped by a signal, swapped out) while everything is prepared. The
+// The source's process itself does not run (stopped by a signal, swapped out) while everything is prepared. The
 // sink may have given up meanwhile, and its word lie unread in a socket: a commit then would lose the guest.
 #include <condition_variable>
 #include <mutex>
@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Real time, but for the stretches in which the process stood still.
+/// Real time, except for the stretches in which the process did not run.
 class LeapingClock final : public Clock {
  public:
   Instant now() const noexcept override { return SteadyClock().now() + Duration(leapt_.load()); }
@@ -21,7 +21,7 @@ class LeapingClock final : public Clock {
   std::atomic<Duration::rep> leapt_{0};
 };
 
-/// Open: passes everything, once it was shut only slowly. Shut: whoever would read stands still, and what comes waits
+/// Open: passes everything, once it was shut only slowly. Shut: whoever would read is blocked, and what comes waits
 /// in the socket.
 class Gate {
  public:
@@ -89,7 +89,7 @@ class StoodStill : public testing::FakeMigration {
     gate_.open();
     FakeMigration::TearDown();
   }
-  /// Moves the fake VM; at a milestone the source stands still for a minute, in which `meanwhile` happens elsewhere.
+  /// Moves the fake VM; at a milestone the source is stopped for a minute, in which `meanwhile` happens elsewhere.
   /// Its coordinator goes on first, its reader `later` and in small steps: the worst that a scheduler can do.
   template <typename Meanwhile>
   Report send_standing_still(Milestone at, Meanwhile meanwhile, Duration later = 30ms) {
@@ -128,7 +128,7 @@ TEST_F(StoodStill, ASinkThatGaveUpMeanwhileIsNotCommitted) {
   expect_not_committed(report, sink);
 }
 
-/// Heartbeats of a minute ago are read first: they are no news.
+/// Heartbeats of a minute ago are read first: they tell nothing new.
 TEST_F(StoodStill, OldHeartbeatsAreNoSignOfLife) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
   const auto wait_and_end = [&] {

@@ -64,16 +64,24 @@ class CheckHouse(unittest.TestCase):
             ("// The file that the class lives in.", "is alive"),
             ("// Begins ANEW.", '"again"'),
             ("// This will not do.", "is not enough"),
+            ("// The next rung.", "codec level"),
+            ("// All, but for one.", "except"),
         ]:
             self.write("src/base/words.cpp", "\n" + text + "\n")
             self.expect_finding(f"src/base/words.cpp:{3 if 'mend' in text else 2}: ", "say ", instead)
 
     def test_words_that_are_left_alone(self):
         self.write("src/base/words.cpp", "struct Vm { bool stands(); int lived; };\nchar quote = '\"';\nint mend = 0;\n"
-                   "// The scan stands still; EFAULT stands for SIGBUS; there is no port; it is no longer so; he lives_on.\n")
-        self.write("src/wire/words.cpp", "// The guest stands: a folder that is not clean yet.\n")
+                   "// EFAULT stands for SIGBUS; there is no port; it is no longer so; he lives_on.\n")
         code, output = self.run_checker()
         self.assertEqual(code, 0, output)
+
+    def test_words_of_every_folder(self):
+        for folder in ("src/wire", "tests/support", "bench/scan", "fuzz", "docs"):
+            path = f"{folder}/words.{'md' if folder == 'docs' else 'cpp'}"
+            self.write(path, "// The guest stands.\n")
+            self.expect_finding(f"{path}:1: ", "is paused")
+            (self.root / path).unlink()
 
     def test_words_of_documents(self):
         self.write("CONTRIBUTING.md", "# Title\n\nBegin anew.\n")

@@ -309,7 +309,7 @@ Change process() {
           }};
 }
 
-/// The engine stands still when memory is being copied; the operator has all the time in the world.
+/// The engine is stopped when memory is being copied; the operator has all the time in the world.
 void change_while_copying(const Change& change, QemuVersion version) {
   ASSIGN_OR_SKIP(folder, TempFolder::make("/tmp"));
   const Images images{folder.path()};
@@ -386,7 +386,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{process, QemuVersion::k10_0}),
     name);
 
-/// Where the engine stands still, and what is done then.
+/// Where the engine is stopped, and what is done then.
 struct Late {
   const char* milestone;
   QemuVersion version;
@@ -463,7 +463,7 @@ TEST_P(BeforeTheMove, AJobIsRefused) {
 INSTANTIATE_TEST_SUITE_P(Qemu, BeforeTheMove, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),
                          [](const auto& each) { return each.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
 
-/// The engine at either end stands still at a milestone, the operator changes the VM, and the engine is killed. Once
+/// The engine at either end is stopped at a milestone, the operator changes the VM, and the engine is killed. Once
 /// the guest is about to be stopped QEMU takes no snapshot any more, but a medium can still be inserted.
 class ChangedAndKilledLong : public ::testing::TestWithParam<std::pair<Kill, Change (*)()>> {};
 
@@ -480,7 +480,7 @@ TEST_P(ChangedAndKilledLong, TheGuestRunsOnAsItsOperatorMadeIt) {
   ASSERT_OK(stop_engine(*scene, kill));
   ASSERT_OK(scene->change_source([&](TestQemu& qemu) { return change.make(qemu, images); }));
   ASSERT_OK(kill_engine(*scene, kill));
-  ASSIGN_OR_FAIL(said, settle(*scene, kill, before));
+  ASSIGN_OR_FAIL(said, recover(*scene, kill, before));
   EXPECT_EQ(scene->source().status().value_or("?"), "running") << said.source;
   ASSERT_OK(scene->expect_sink_does_not_run());
   ASSERT_OK(change.holds(scene->source()));

@@ -46,7 +46,7 @@ struct Pair {
   std::unique_ptr<TestQemu> source;
   std::unique_ptr<TestQemu> sink;
 };
-/// The sink is as the source but for `incoming`.
+/// The sink is as the source except for `incoming`.
 Result<Pair> start_pair(const QemuOptions& options);
 /// The sink as given.
 Result<Pair> start_pair(const QemuOptions& source, QemuOptions sink);

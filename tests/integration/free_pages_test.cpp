@@ -154,7 +154,7 @@ Status expect_uniform(const GuestMemory& memory, const std::vector<PageWord>& al
   return {};
 }
 
-/// Found from outside: exactly the guest's own free pages, but for those that are uniform.
+/// Found from outside: exactly the guest's own free pages, except for those that are uniform.
 void expect_exact(Subject& subject) {
   ASSIGN_OR_FAIL(own, subject.guest->ask("ping"));
   ASSERT_OK(subject.guest->qemu().stop());

@@ -175,7 +175,7 @@ TEST(Harness, LinkCarriesCutsAndMends) {
   EXPECT_TRUE(lab->carries());
   ASSERT_OK(lab->cut());
   EXPECT_FALSE(lab->carries());
-  ASSERT_OK(lab->mend());
+  ASSERT_OK(lab->repair());
   EXPECT_TRUE(lab->carries());
 }
 

@@ -16,13 +16,13 @@ TEST_P(KilledSource, GuestIsFoundAndRunsOn) {
     ASSERT_OK(scene->sender().wait(seconds(60)));
     scene->receiver().process().kill();
   }
-  ASSIGN_OR_FAIL(stood, scene->expect_probe_revives());
+  ASSIGN_OR_FAIL(was_paused, scene->expect_probe_revives());
   // Before QEMU has written its whole stream it may notice by itself that nobody reads it, and let its guest run.
   const std::string at = GetParam();
-  const bool must_stand = at == "devices-sent" || at == "prepared";
+  const bool must_be_paused = at == "devices-sent" || at == "prepared";
   const bool must_run = at == "attached" || at == "connected" || at == "copying";
-  EXPECT_TRUE(stood || !must_stand);
-  EXPECT_TRUE(!stood || !must_run);
+  EXPECT_TRUE(was_paused || !must_be_paused);
+  EXPECT_TRUE(!was_paused || !must_run);
   ASSERT_OK(scene->expect_next_migration_succeeds());
 }
 

@@ -123,14 +123,14 @@ Status kill_engine(Scene& scene, const Kill& kill) {
   return engine_of(scene, kill.side).process().send_signal(SIGKILL);
 }
 
-Result<Settled> settle(Scene& scene, const Kill& kill, const SettingsOfBoth& before) {
+Result<Recovered> recover(Scene& scene, const Kill& kill, const SettingsOfBoth& before) {
   const Ended killed = TRY(engine_of(scene, kill.side).wait(kEndLimit));
   if (killed.signal != SIGKILL) {
     return otherwise(fmt::format("the engine was to be killed, but ended with {}: {}", killed.code,
                                  engine_of(scene, kill.side).errors()));
   }
   TRY(other_engine_ends(scene, kill));
-  Settled said{home_after(kill), {}, {}};
+  Recovered said{home_after(kill), {}, {}};
   if (kill.side == Side::kSink && kill.milestone == "prepared" && TRY(scene.sender().wait(kEndLimit)).code == 3) {
     said.home = Home::kAwaitsCont;
   }

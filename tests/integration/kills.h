@@ -1,6 +1,6 @@
 // An engine killed at a milestone, at either end, and what must hold when the next commands have looked at both QEMUs.
 //
-//   every_kill() -> stop_engine() -> (something happens) -> kill_engine() -> settle()
+//   every_kill() -> stop_engine() -> (something happens) -> kill_engine() -> recover()
 #pragma once
 
 #include <string>
@@ -34,7 +34,7 @@ enum class Home {
   kAwaitsCont,  ///< it is paused at the sink, whose probe says what to type
   kInDoubt,     ///< it is paused at the source, which has committed and cannot know
 };
-/// A sink that was killed when it had said that it is prepared may have been believed: its source tells (settle()).
+/// A sink that was killed when it had said that it is prepared may have been believed: its source tells (recover()).
 Home home_after(const Kill& kill);
 
 /// QEMU's migration capabilities and parameters.
@@ -55,13 +55,13 @@ Status stop_engine(Scene& scene, const Kill& kill);
 Status kill_engine(Scene& scene, const Kill& kill);
 
 /// Where the guest is, and what both QEMUs' probes said.
-struct Settled {
+struct Recovered {
   Home home = Home::kSource;
   std::string source;
   std::string sink;
 };
 /// Both engines have ended, each QEMU that is left has been looked at by a probe, and has its settings back. Not both
 /// run.
-Result<Settled> settle(Scene& scene, const Kill& kill, const SettingsOfBoth& before);
+Result<Recovered> recover(Scene& scene, const Kill& kill, const SettingsOfBoth& before);
 
 }  // namespace godwit::testing

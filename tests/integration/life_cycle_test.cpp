@@ -265,7 +265,7 @@ TEST_P(PausedAndKilledLong, StaysPaused) {
   ASSERT_OK(scene->source().stop());
   const SettingsOfBoth before = settings_of(*scene);
   ASSERT_OK(start_until_killed(*scene, GetParam()));
-  ASSIGN_OR_FAIL(said, settle(*scene, GetParam(), before));
+  ASSIGN_OR_FAIL(said, recover(*scene, GetParam(), before));
   EXPECT_NE(scene->source().status().value_or("?"), "running") << said.source;
   EXPECT_FALSE(scene->source().monitor().has_seen("RESUME").value_or(true));
   ASSERT_OK(scene->expect_sink_does_not_run());
@@ -276,7 +276,7 @@ TEST_P(PausedAndKilledLong, StaysPaused) {
 INSTANTIATE_TEST_SUITE_P(At, PausedAndKilledLong, ::testing::ValuesIn(kills_of(Side::kSource, "attached", "prepared")),
                          [](const auto& tested) { return name_of(tested.param); });
 
-/// What happens to the guest while the engine stands still, and what QEMU calls it then.
+/// What happens to the guest while the engine is stopped, and what QEMU calls it then.
 struct Fate {
   const char* name;
   Status (*comes)(TestQemu&);
@@ -332,7 +332,7 @@ TEST_P(EndedAndKilledLong, StaysAsItIs) {
   ASSERT_OK(stop_engine(*scene_, kill));
   ASSERT_NO_FATAL_FAILURE(meet_its_fate());
   ASSERT_OK(kill_engine(*scene_, kill));
-  ASSIGN_OR_FAIL(said, settle(*scene_, kill, before_));
+  ASSIGN_OR_FAIL(said, recover(*scene_, kill, before_));
   EXPECT_EQ(scene_->source().status().value_or("?"), fate.status) << said.source;
   ASSERT_NO_FATAL_FAILURE(expect_at_rest(said.source));
 }

@@ -59,7 +59,7 @@ class LockedDisk {
 
 class RefusedStart : public ::testing::TestWithParam<QemuVersion>, protected LockedDisk {
  protected:
-  /// A receiver that stood still when it had read the commit, and is refused to start the guest now.
+  /// A receiver that was stopped when it had read the commit, and is refused to start the guest now.
   void commit(bool source_locks, std::vector<std::string> receive = {}) {
     make_scene(GetParam(), source_locks);
     if (!scene_) return;
@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(Qemu, RefusedStart, ::testing::Values(QemuVersion::k7_2
                          [](const auto& tested) { return tested.param == QemuVersion::k7_2 ? "v7_2" : "v10_0"; });
 
 /// An engine dies at each milestone while the destination may not start the guest. The lock is held until the next
-/// commands have done their work, but for milestones that only a guest that has been started comes by.
+/// commands have done their work, except for milestones that only a guest that has been started comes by.
 class RefusedAndKilledLong : public ::testing::TestWithParam<Kill>, protected LockedDisk {
  protected:
   static Status in_guest_disk(TestQemu& qemu, const std::string& command) {
@@ -165,7 +165,7 @@ TEST_P(RefusedAndKilledLong, OneVmIsLeftAndHasItsDisk) {
     EXPECT_NE(scene_->source().status().value_or("?"), "running");
     lock_->release();
   }
-  ASSIGN_OR_FAIL(said, settle(*scene_, kill, before));
+  ASSIGN_OR_FAIL(said, recover(*scene_, kill, before));
   lock_->release();
   TestQemu& source = scene_->source();
   switch (said.home) {

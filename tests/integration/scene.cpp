@@ -194,17 +194,17 @@ Result<bool> Scene::expect_probe_revives() {
   }
   TRY(expect_receiver_ends());
   TRY(expect_sink_does_not_run());
-  const bool stood = TRY(source().status()) != "running";
+  const bool was_paused = TRY(source().status()) != "running";
   const auto probe = TRY(start_probe(source()));
   const Ended probed = TRY_IN("godwit probe", probe->wait(kEndLimit));
   const std::string text = probe->output() + probe->errors();
   if (probed.code != 0) return otherwise(fmt::format("godwit probe: exit code {}: {}", probed.code, text));
   const std::string here = TRY(source().status());
   if (here != "running") return otherwise("after the probe the guest is " + here + ": " + text);
-  if (stood && !says(text, "let run")) return otherwise("the probe does not say that it let the guest run: " + text);
+  if (was_paused && !says(text, "let run")) return otherwise("the probe does not say that it revived it: " + text);
   TRY_IN("at the source", expect_guest_works(source()));
   TRY(expect_nothing_left());
-  return stood;
+  return was_paused;
 }
 
 Status Scene::expect_nothing_left() {

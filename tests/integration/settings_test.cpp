@@ -43,7 +43,7 @@ class SettingsOfTheKilled : public ::testing::TestWithParam<Kill> {
     set_by_operator(scene->sink());
     const SettingsOfBoth before = settings_of(*scene);
     ASSERT_OK(start_until_killed(*scene, GetParam()));
-    ASSERT_OK(settle(*scene, GetParam(), before));
+    ASSERT_OK(recover(*scene, GetParam(), before));
     // One that was given away is paused, and QEMU migrates it no more.
     for (TestQemu* qemu : {&scene->source(), &scene->sink()}) {
       if (qemu->status().value_or("") != "running") continue;

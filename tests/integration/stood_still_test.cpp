@@ -1,4 +1,4 @@
-// The source's engine stands still (stopped by a signal, or by a host that swaps) in the last moments before the
+// The source's engine does not run (stopped by a signal, or by a host that swaps) in the last moments before the
 // commit, and the sink gives up meanwhile. It must notice before it commits.
 #include "tests/integration/scene.h"
 

@@ -20,7 +20,7 @@ wire::Greeting some_greeting() {
   return greeting;
 }
 
-/// What a source says first: all of it is right, but for the VM that it names.
+/// What a source says first: all of it is right, except for the VM that it names.
 std::vector<std::byte> opening_bytes() {
   auto pair = make_channel_pair().value();
   EXPECT_TRUE(wire::send_greeting(*pair.first, some_greeting()));

@@ -19,7 +19,7 @@ using godwit::testing::ManualClock;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-/// Keeps what it is told to write; `gate` closed, it stands still like a disk that does not answer.
+/// Keeps what it is told to write; `gate` closed, it is blocked like a disk that does not answer.
 struct KeptLines {
   std::mutex mutex;
   std::condition_variable changed;

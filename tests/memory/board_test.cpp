@@ -119,8 +119,8 @@ TEST(Board, NothingIsLostUnderContention) {
   }
 }
 
-// One thread posts page after page, another claims the same word all the while: it stays at the poster's heels, for it
-// takes whole words. Each page must come once, and the count must never wrap.
+// One thread posts page after page, another claims the same word all the while: it stays at the poster's heels, because
+// it takes whole words. Each page must come once, and the count must never wrap.
 TEST(Board, NoPostIsLostToAClaim) {
   constexpr std::uint32_t kChunks = 20'000;
   Board board(kChunks);

@@ -147,7 +147,7 @@ TEST(Listener, ALiveUnixSocketIsLeftAlone) {
   const auto second = listen_on(unix_at(path));
   ASSERT_FALSE(second);
   EXPECT_THAT(second.error().message, HasSubstr("another program listens there"));
-  // The probe left a connection that is closed already; the next one is ours.
+  // That attempt left a connection that is closed already; the next one is ours.
   ASSERT_TRUE((*first)->accept(seconds(10)));
   expect_connects(**first, unix_at(path));
 }

@@ -47,10 +47,10 @@ class FakeMonitor final : public qemu::Qmp {
   testing::ScriptedQmp qmp;
 };
 
-/// A thread of this process that stands, as a paused vCPU does.
-class StandingThread {
+/// A thread of this process that is stopped, as a paused vCPU does.
+class StoppedThread {
  public:
-  StandingThread() {
+  StoppedThread() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return id_ != 0; });
   }
@@ -126,7 +126,7 @@ class Recover : public ::testing::Test {
     const bool kept = expected == LeftBehind::kUnclear || expected == LeftBehind::kCommitted;
     EXPECT_EQ(left() != State::kNone, kept);
   }
-  /// This fake cannot be inspected anew, as a guest that has been let run is.
+  /// This fake cannot be inspected again, as a guest that has been let run is.
   void expect_let_run() {
     const auto found = recover();
     EXPECT_TRUE(monitor_->asked("cont"));
@@ -135,7 +135,7 @@ class Recover : public ::testing::Test {
     EXPECT_EQ(found.error().kind, ErrorKind::kUnsupported) << found.error().message;
   }
 
-  StandingThread vcpu_;
+  StoppedThread vcpu_;
   std::string folder_;
   FakeMonitor* monitor_ = nullptr;
   qemu::QemuVm vm_;
@@ -244,7 +244,7 @@ TEST_F(Recover, AGuestPausedForAHarvestIsLetRunIfItHasNotRunSince) {
   meet("paused");
   std::uint64_t ran = 0;
   std::ifstream("/proc/self/task/" + std::to_string(vcpu_.id()) + "/schedstat") >> ran;
-  // Not by accident below what a vCPU that stands may use.
+  // Not by accident below what a vCPU that is stopped may use.
   if (ran > 500'001) expect_left_alone(LeftBehind::kUnclear);
   leave_paused(mark);
   meet("postmigrate");
@@ -254,7 +254,7 @@ TEST_F(Recover, AGuestPausedForAHarvestIsLetRunIfItHasNotRunSince) {
   expect_let_run();
 }
 
-/// However it stands or runs: nobody touches it.
+/// Whether it is paused or runs: nobody touches it.
 TEST_F(Recover, ACommittedGuestIsNeverTouched) {
   leave([](Journal& journal) {
     EXPECT_TRUE(journal.handing_over());

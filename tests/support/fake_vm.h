@@ -38,7 +38,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
-  bool stands() const noexcept override { return !running_ && !let_run_by_others; }
+  bool still_paused() const noexcept override { return !running_ && !let_run_by_others; }
   bool starts_paused() const noexcept override { return paused_at_start; }
   std::optional<Halt> halted() override {
     const std::lock_guard lock(halt_mutex_);
@@ -176,7 +176,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     }
     this->halt();
   }
-  /// The guest stands from the beginning, by somebody else's doing.
+  /// The guest is paused from the beginning, by somebody else.
   void start_paused() {
     paused_at_start = true;
     halt();

@@ -127,8 +127,8 @@ Status ChildProcess::wait_until_stopped(milliseconds limit) {
     ::waitid(P_PID, static_cast<id_t>(pid_), &taken, WSTOPPED | WNOHANG);
     return {};
   }
-  if (!alive()) return fail(ErrorKind::kPeerLost, "it ended before it stood: " + errors());
-  return fail(ErrorKind::kTimedOut, "it does not stand: " + errors());
+  if (!alive()) return fail(ErrorKind::kPeerLost, "it ended before it stopped: " + errors());
+  return fail(ErrorKind::kTimedOut, "it does not stop: " + errors());
 }
 
 Status ChildProcess::send_signal(int signal) {

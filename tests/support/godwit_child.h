@@ -34,7 +34,7 @@ struct Ended {
 };
 
 /// Killed by its pid when this goes, and by the kernel if the test program dies (PR_SET_PDEATHSIG: so start children
-/// from a thread that lives as long as they do).
+/// from a thread that runs as long as they do).
 class ChildProcess {
  public:
   static Result<std::unique_ptr<ChildProcess>> start(const ChildOptions& options);
@@ -47,7 +47,7 @@ class ChildProcess {
   bool alive();
   /// Its end; kTimedOut if it goes on.
   Result<Ended> wait(milliseconds limit);
-  /// Waits until it stands (SIGSTOP); kPeerLost if it ended instead.
+  /// Waits until it is stopped (SIGSTOP); kPeerLost if it ended instead.
   Status wait_until_stopped(milliseconds limit);
   Status send_signal(int signal);
   /// SIGKILL, and waits for the end.

@@ -26,7 +26,7 @@ bool of_other_process(const std::string& name, const std::vector<pid_t>& ours) {
   for (std::size_t at = 0; at < name.size();) {
     std::size_t length = 0;
     while (at + length < name.size() && std::isdigit(static_cast<unsigned char>(name[at + length])) != 0) ++length;
-    // More digits are no pid.
+    // More digits are not a pid.
     if (length > 0 && length < 8) {
       const pid_t pid = std::stoi(name.substr(at, length));
       const bool mine = std::find(ours.begin(), ours.end(), pid) != ours.end();

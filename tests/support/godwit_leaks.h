@@ -27,7 +27,7 @@ class Footprint {
 /// Files in /dev/shm, but not the tests' own folders.
 std::set<std::string> shared_memory_files();
 /// Those that have come since, without what other programs on this machine make meanwhile: files with the number of a
-/// process in their name that lives and is none of `ours`.
+/// process in their name that is alive and not one of `ours`.
 std::vector<std::string> new_shared_memory_files(const std::set<std::string>& before, const std::vector<pid_t>& ours);
 
 /// Processes whose environment holds NAME=VALUE: what a marked program started and left behind.

@@ -18,7 +18,7 @@ struct GodwitOptions {
   std::map<std::string, std::string> environment;  ///< GODWIT_FAILPOINT and the like
   std::optional<uid_t> user;
   int network_namespace = -1;
-  std::filesystem::path hosts;   ///< stands in the place of /etc/hosts; needs root
+  std::filesystem::path hosts;   ///< in the place of /etc/hosts; needs root
   std::filesystem::path output;  ///< stdout goes there instead; output() must not be asked then
 };
 
@@ -53,7 +53,7 @@ Result<std::unique_ptr<TestGodwit>> start_receive(const TestQemu& qemu, const Go
 /// `godwit send` from this QEMU to `address`, with a report.
 Result<std::unique_ptr<TestGodwit>> start_send(const TestQemu& qemu, const std::string& address,
                                                const GodwitOptions& extra = {});
-/// `godwit probe` at this QEMU: looks, and mends what an engine that died left.
+/// `godwit probe` at this QEMU: looks, and cleans up what an engine that died left.
 Result<std::unique_ptr<TestGodwit>> start_probe(const TestQemu& qemu, const GodwitOptions& extra = {});
 
 }  // namespace godwit::testing

@@ -40,7 +40,7 @@ Status wait_for(TestQemu& qemu, milliseconds limit, const std::function<bool(con
   if (!found) return found;
   if (!in_time) {
     const auto state = qemu.status();
-    return fail(ErrorKind::kTimedOut, fmt::format("the guest stands still (QEMU: {}): {}",
+    return fail(ErrorKind::kTimedOut, fmt::format("the guest does not run (QEMU: {}): {}",
                                                   state ? *state : state.error().message, describe(status)));
   }
   return {};

@@ -19,8 +19,8 @@ std::string describe(const GuestStatus& status);
 Status wait_for_guest(TestQemu& qemu, milliseconds limit = seconds(120));
 
 /// Waits until every CPU has made `passes` more over its areas and two over its cold areas (so every page has been
-/// verified anew), and a disk guest has gone round its pool. An error if the guest finds an error, stands, or takes too
-/// long.
+/// verified again), and a disk guest has gone round its pool. An error if the guest finds an error, is paused, or takes
+/// too long.
 Status expect_guest_works(TestQemu& qemu, unsigned passes = 2, milliseconds limit = seconds(120));
 
 /// Writes a disk of which the guest knows every word.

@@ -43,7 +43,7 @@ class LinuxGuest {
   /// thread.
   Result<Answer> ask(const std::string& line, milliseconds limit = seconds(120));
 
-  /// Every page verified anew and found right, and no complaint of its kernel.
+  /// Every page verified again and found right, and no complaint of its kernel.
   Status expect_well();
 
  private:

@@ -103,7 +103,7 @@ Status NetLab::cut() {
   return {};
 }
 
-Status NetLab::mend() {
+Status NetLab::repair() {
   for (const auto& name : {source_name_, sink_name_}) {
     TRY(run(
         fmt::format("ip -n {} neigh del {} dev wire", name, name == source_name_ ? sink_address() : source_address())));
@@ -137,7 +137,7 @@ Status NetLab::lose_packets_above(unsigned bytes) {
 
 bool NetLab::carries() const {
   bool carried = false;
-  // A thread of its own, for a namespace is a thread's.
+  // A thread of its own, because a namespace is a thread's.
   std::thread([&] { carried = ::setns(source_.get(), CLONE_NEWNET) == 0 && answered(sink_address()); }).join();
   return carried;
 }

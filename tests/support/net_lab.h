@@ -27,7 +27,7 @@ class NetLab {
 
   /// Takes the link down in both directions without telling either end, as when a cable is pulled beyond a switch.
   Status cut();
-  Status mend();
+  Status repair();
   /// Packets of more than so many bytes are lost on the way, in both directions, without a word to either end: a switch
   /// or a tunnel whose MTU is smaller than that of the hosts. Before anybody uses the link.
   Status lose_packets_above(unsigned bytes);

@@ -27,7 +27,7 @@ struct RamComparison {
   std::string describe() const;
 };
 
-/// Both guests must stand. Main memory only; blocks are matched by their order (a name depends on the backend).
+/// Both guests must be paused. Main memory only; blocks are matched by their order (a name depends on the backend).
 Result<RamComparison> compare_ram(const TestQemu& a, const TestQemu& b);
 
 /// Bytes of guest RAM that take up memory.

@@ -164,8 +164,8 @@ Status TestQemu::locate_blocks() {
     block.size = part;
     block.physical = node * part;
     // The first MiB has firmware over it in places; a block that is reached from its second MiB is as good.
-    const std::uint64_t probe = block.physical + kMiB;
-    const std::string text = TRY(monitor_->human(fmt::format("gpa2hva {:#x}", probe)));
+    const std::uint64_t sample = block.physical + kMiB;
+    const std::string text = TRY(monitor_->human(fmt::format("gpa2hva {:#x}", sample)));
     const auto at = text.rfind("0x");
     if (at == std::string::npos) return fail(ErrorKind::kProtocol, "gpa2hva: " + text);
     block.address = std::strtoull(text.c_str() + at, nullptr, 16) - kMiB;

@@ -101,7 +101,7 @@ class TestQemu {
   std::vector<QemuBlock> blocks_;
 };
 
-/// Lets the kernel hand out huge pages of 2 MiB on demand while this lives; nothing is reserved, so nothing stays
+/// Lets the kernel hand out huge pages of 2 MiB on demand while this exists; nothing is reserved, so nothing stays
 /// behind.
 class HugePages {
  public:

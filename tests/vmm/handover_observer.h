@@ -33,7 +33,7 @@ class RecordingObserver final : public HandoverObserver {
     std::unique_lock lock(mutex_);
     ++calls;
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-    return stand_at(Point::kFirstBytes, lock);
+    return wait_at(Point::kFirstBytes, lock);
   }
   Status guest_stopped(Instant at) override {
     std::unique_lock lock(mutex_);
@@ -41,7 +41,7 @@ class RecordingObserver final : public HandoverObserver {
     stopped = at;
     before_stop = bytes_.size();
     changed_.notify_all();
-    return stand_at(Point::kGuestStopped, lock);
+    return wait_at(Point::kGuestStopped, lock);
   }
   std::uint64_t fits_into_pause() const override { return fits; }
   Status stream_ended(Instant at, std::uint64_t) override {
@@ -96,7 +96,7 @@ class RecordingObserver final : public HandoverObserver {
   unsigned calls = 0;
 
  private:
-  Status stand_at(Point point, std::unique_lock<std::mutex>& lock) {
+  Status wait_at(Point point, std::unique_lock<std::mutex>& lock) {
     if (fail_ == point) return fail(ErrorKind::kPeerLost, "the test cut the line");
     if (hold_ != point) return {};
     held_ = true;

@@ -13,7 +13,7 @@ namespace {
 using godwit::testing::ScriptedQmp;
 using ::testing::HasSubstr;
 
-/// A VM that nothing is in the way of.
+/// A VM without obstacles.
 ScriptedQmp plain_vm() {
   ScriptedQmp qmp;
   qmp.set_text("query-status", R"({"status": "running", "running": true})");

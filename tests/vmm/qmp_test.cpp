@@ -266,7 +266,7 @@ TEST_F(QmpTest, SurvivesQemusEnd) {
   EXPECT_EQ(answer.error().kind, ErrorKind::kPeerLost);
   for (int i = 0; i < 500 && lost == 0; ++i) std::this_thread::sleep_for(milliseconds(2));
   EXPECT_EQ(lost, 1);
-  qmp->on_lost([&] { lost += 10; });  // at once, for it has happened
+  qmp->on_lost([&] { lost += 10; });  // at once, because it has happened
   EXPECT_EQ(lost, 11);
 }
 

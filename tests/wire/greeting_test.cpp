@@ -1,4 +1,4 @@
-// Greetings, and what is said to peers that are none.
+// Greetings, and what is said to those that are not peers.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -52,7 +52,7 @@ TEST(Greeting, ComesThroughAsSent) {
 }
 
 TEST(Greeting, StrangersAreToldApart) {
-  const std::string no_peer = "this is no Godwit peer";
+  const std::string no_peer = "this is not a Godwit peer";
   expect_refused(bytes_of("GET / HTTP/1.0\r\n\r\n"), no_peer + ": it began with 'GET / HT'");
   expect_refused(bytes_of("SSH-2.0-OpenSSH_9.2\r\n"), no_peer);
   expect_refused(std::vector<std::byte>(8), no_peer);
@@ -78,9 +78,9 @@ TEST(Greeting, EveryFieldIsChecked) {
     std::size_t at;
     std::uint8_t value;
     std::string_view why;
-  } cases[] = {{10, 0, "unknown role, 0"}, {10, 3, "unknown role, 3"},  {10, 1, "greeted as lane 3"},
-               {11, 1, "reserved bytes"},  {14, 1, "reserved bytes"},   {15, 1, "reserved bytes"},
-               {6, 1, "no Godwit peer"},   {7, '\r', "no Godwit peer"}, {9, 1, "version 259"}};
+  } cases[] = {{10, 0, "unknown role, 0"},  {10, 3, "unknown role, 3"},     {10, 1, "greeted as lane 3"},
+               {11, 1, "reserved bytes"},   {14, 1, "reserved bytes"},      {15, 1, "reserved bytes"},
+               {6, 1, "not a Godwit peer"}, {7, '\r', "not a Godwit peer"}, {9, 1, "version 259"}};
   for (const auto& c : cases) {
     auto bytes = valid_greeting();
     bytes[c.at] = std::byte{c.value};

@@ -128,7 +128,7 @@ TEST(Json, WrongTypesAndRangesAreRefused) {
   for (const char* value : {"-1", "1.0", "1e3", "\"1\"", "true", "null", "[]", "{}", "18446744073709551616"}) {
     expect_protocol_error(done(value), "'commit_to_resume_us'");
   }
-  expect_protocol_error(decode_text(MessageType::kRefusal, R"({"reason":7})"), "'reason' is no text");
+  expect_protocol_error(decode_text(MessageType::kRefusal, R"({"reason":7})"), "'reason' is not a string");
   for (const char* body : {"", "null", "[]", "\"reason\"", "{", "{}}", "{\"reason\":\"\xff\"}"}) {
     expect_protocol_error(decode_text(MessageType::kRefusal, body));
   }
@@ -199,7 +199,7 @@ TEST(Json, AMigrationsIdIsOptionalAndHexadecimal) {
   for (const std::string wrong : {R"("")", R"("3F")", R"("a\nb")", R"("../x")"}) {
     expect_protocol_error(with_id(wrong), "'id' is not hexadecimal");
   }
-  expect_protocol_error(with_id("7"), "'id' is no text");
+  expect_protocol_error(with_id("7"), "'id' is not a string");
 }
 
 TEST(Json, DeepNestingIsRefusedBeforeItIsBuilt) {
@@ -233,9 +233,9 @@ TEST(Json, ReasonsAreCutAndMadeUtf8BySenders) {
   EXPECT_EQ(std::get<Refusal>(*cut).reason, std::string(kMaxReasonBytes - 1, 'x')) << "no half characters";
 
   const Encoded damaged = encode(Abort{"io", "bad \xff byte"});
-  const auto mended = decode(damaged.type, damaged.body);
-  ASSERT_TRUE(mended) << mended.error().message;
-  EXPECT_EQ(std::get<Abort>(*mended).reason, "bad \uFFFD byte");
+  const auto fixed = decode(damaged.type, damaged.body);
+  ASSERT_TRUE(fixed) << fixed.error().message;
+  EXPECT_EQ(std::get<Abort>(*fixed).reason, "bad \uFFFD byte");
 
   const Encoded all_damaged = encode(Refusal{std::string(kMaxReasonBytes, '\xff')});
   EXPECT_TRUE(decode(all_damaged.type, all_damaged.body));

@@ -1,8 +1,8 @@
 """The client: a process of its own that keeps asking the guest over one TCP connection, and notes every answer.
 
 As a program:  python3 -m testbed.client ADDRESS PORT INTERVAL FILE
-asks every INTERVAL seconds until SIGTERM; never connects again, for the connection is what is to survive. FILE gets a
-line per answer: time asked, time answered (seconds since the epoch), errors, writes, boot id. A line beginning with
+asks every INTERVAL seconds until SIGTERM; never connects again, because the connection is what is to survive. FILE gets
+a line per answer: time asked, time answered (seconds since the epoch), errors, writes, boot id. A line beginning with
 "broken" says why it ended too early.
 """
 
@@ -94,7 +94,7 @@ class Client:
 
 def _ask(connection, interval, asked):
     """Questions at a steady pace, whether answers come or not: like a service with many users. One that waited for each
-    answer would mostly measure TCP's shortest retransmission timeout, for its one lost packet has no successor."""
+    answer would mostly measure TCP's shortest retransmission timeout, because its one lost packet has no successor."""
     due = time.time()
     try:
         while True:

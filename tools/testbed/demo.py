@@ -42,11 +42,11 @@ class Demo:
 
     def run(self):
         """The report; its "verdict" tells whether all is well."""
-        say("[1/5] Two hosts, A and B, stand on this machine: network namespaces, joined by a 1 Gbit/s link. A third "
+        say("[1/5] Two hosts, A and B, are on this machine: network namespaces, joined by a 1 Gbit/s link. A third "
             "place, the switch between them, is where the client lives.")
         source, hardware = self._boot()
         config = self.config
-        say(f"[2/5] On host A runs a Linux guest: QEMU {source.version()}, {hardware.accelerator.upper()}, "
+        say(f"[2/5] A Linux guest runs on host A: QEMU {source.version()}, {hardware.accelerator.upper()}, "
             f"{config.memory} MiB, {config.cpus} CPU. It holds {config.content} MiB of real files and "
             f"{config.random} MiB of random bytes, has used and freed {config.freed} MiB more, and rewrites "
             f"{config.rate} pages a second in a table of {config.area} MiB. It knows what every page must hold, and checks.")
@@ -59,7 +59,7 @@ class Demo:
         say(f"[3/5] The client asks the guest {rate:.0f} times a second over one TCP connection. It will not connect again.")
         destination = machine.Machine(self.cleanup, self.place, self.network, "b", hardware, incoming=True,
                                       stopped=self._mover.destination_stopped)
-        say(f"[4/5] On host B an empty QEMU waits. Now {self._mover.name} moves the running guest there:\n")
+        say(f"[4/5] An empty QEMU waits on host B. Now {self._mover.name} moves the running guest there:\n")
         outcome = self._mover.move(source, destination, MOVE_SECONDS)
         if not outcome.moved:
             say(f"\nThe guest was not moved: {outcome.reason}")
@@ -84,13 +84,13 @@ class Demo:
             except RuntimeError:
                 if accelerator == wanted or accelerator == "tcg":
                     raise
-                say("      (KVM is here, but QEMU does not start with it; going on by emulation.)")
+                say("      (KVM is here, but QEMU does not start with it; going on with emulation.)")
                 continue
             if vm.wait_until_ready(first_words=KVM_PATIENCE_SECONDS if accelerator == "kvm" else machine.BOOT_SECONDS):
                 return vm, hardware
             vm.end()
             if accelerator == "kvm":
-                say("      (KVM is here but boots no Linux guest; going on by emulation.)")
+                say("      (KVM is here but boots no Linux guest; going on with emulation.)")
         raise RuntimeError("the guest does not boot; its console's last lines:\n" + _tail(vm.console))
 
     @property
@@ -136,11 +136,11 @@ def _verdict(report, well):
     say(f"      the guest's memory held, every page of it      {yes[report['guest_verified']]}")
     say(f"      the client's TCP connection survived           {yes[report['connection_survived']]}")
     if pause is not None and report["service_gap_ms"] is not None:
-        say(f"      the guest stood still for                      {pause / 1000:.1f} ms")
+        say(f"      the guest was paused for                       {pause / 1000:.1f} ms")
         say(f"      the longest wait the client saw                {report['service_gap_ms']:.0f} ms "
             "(it asks every 25 ms)")
         if report["accelerator"] == "tcg":
-            say("      (Most of that wait is emulation: on host B QEMU must first translate the guest's code anew.)")
+            say("      (Most of that wait is emulation: on host B QEMU must first translate the guest's code again.)")
         say(f"      the whole move took                            {report['total_us'] / 1e6:.1f} s, "
             f"{report['wire_bytes'] / 1e6:.0f} MB on the wire")
     say("\nVerdict: " + ("all is well." if well else "SOMETHING WENT WRONG, see above."))

@@ -180,7 +180,7 @@ bool is_seen_by_guests(const std::string& name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-/// Switches of a virtio device are features that its driver is offered, but for these.
+/// Switches of a virtio device are features that its driver is offered, except for these.
 bool is_virtio_feature(const std::string& name, const std::string& value) {
   static constexpr auto kOthers = std::to_array<std::string_view>(
       {"use-started", "use-disabled-flag", "request-merging", "report-discard-granularity", "share-rw", "ioeventfd",

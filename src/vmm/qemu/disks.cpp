@@ -47,7 +47,8 @@ std::string parent_of(const std::string& path) {
   return path.substr(0, std::min(path.rfind('/'), path.size()));
 }
 
-/// The virtio device that a disk is (virtio-blk) or hangs on (virtio-scsi's bus is its child); empty if there is none.
+/// The virtio device that a disk is (virtio-blk) or is attached to (virtio-scsi's bus is its child); empty if there is
+/// none.
 Result<std::string> find_controller(Qmp& qmp, const std::string& disk, const std::vector<std::string>& virtio) {
   const auto is_virtio = [&](const std::string& path) {
     return std::find(virtio.begin(), virtio.end(), path) != virtio.end();

@@ -70,7 +70,7 @@ void StreamHandover::attend(const std::stop_token& stop) {
   while (true) {
     never.wait_for(lock, stop, options_.push_every, [] { return false; });
     const auto seen = watch_->look();
-    if (stop.stop_requested() || intake_->stopped() || seen.settled() || seen.lost) return;
+    if (stop.stop_requested() || intake_->stopped() || seen.ended() || seen.lost) return;
     ask_whether_it_answers();
     // Its first pass over all of RAM takes as long as it takes.
     if (seen.pass >= 2 && !push()) return;

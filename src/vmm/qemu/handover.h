@@ -22,7 +22,7 @@ struct StreamOptions {
 
 class StreamHandover final : public DeviceHandover {
  public:
-  /// QEMU is asked for nothing yet. `observer` and `record` live until end().
+  /// QEMU is asked for nothing yet. `observer` and `record` are used until end().
   static Result<std::unique_ptr<StreamHandover>> open(Qmp& qmp, StreamOptions options, HandoverObserver& observer,
                                                       VmRecord& record, const Clock& clock);
   ~StreamHandover() override { end(); }

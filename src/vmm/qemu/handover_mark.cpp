@@ -69,7 +69,7 @@ std::string mark_of(const SeenStop& seen) {
   const auto since = [](Instant from, Instant to) { return std::max<std::int64_t>(0, in_ms(to - from)); };
   // Between the stop and the end of RAM disks are drained, and this process waits for its turn.
   return Json{{"least_ms", seen.stopped ? since(seen.answered, *seen.stopped) : 0},
-              {"most_ms", since(seen.asked, seen.stopped.value_or(seen.stood))},
+              {"most_ms", since(seen.asked, seen.stopped.value_or(seen.seen_paused))},
               {"pages", seen.pages},
               {"zeros", seen.zeros},
               {"all_pages", seen.all_pages}}

@@ -19,7 +19,7 @@ struct SeenStop {
   Instant asked;                   ///< `migrate` was sent
   Instant answered;                ///< QEMU had taken it
   std::optional<Instant> stopped;  ///< of QEMU's event, if it has come
-  Instant stood;                   ///< the end of RAM was read: it was paused by then
+  Instant seen_paused;             ///< the end of RAM was read: it was paused by then
   std::uint64_t pages;             ///< with content, in the stream up to here
   std::uint64_t zeros;             ///< pages of zeros
   bool all_pages = false;          ///< no more will come

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/settle.h"
+#include "vmm/qemu/migration_end.h"
 
 namespace godwit::qemu {
 namespace {

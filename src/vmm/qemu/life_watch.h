@@ -1,6 +1,6 @@
 // Follows what becomes of the guest while it is moved: QEMU's events of its end, of a stop, and of QEMU's own end.
 //
-// It is between a monitor and those who use it, for a monitor has room for one listener: events pass through to
+// It is between a monitor and those who use it, because a monitor has room for one listener: events pass through to
 // whoever listens here.
 #pragma once
 
@@ -30,7 +30,8 @@ class LifeWatch final : public Qmp {
     bool lost = false;       ///< the monitor has been closed: by QEMU's end, or by whoever is between
   };
   Seen look() const;
-  /// What it says of the guest without asking QEMU; nothing where only a STOP was seen, for that may be the engine's.
+  /// What it says of the guest without asking QEMU; nothing where only a STOP was seen, because that may be the
+  /// engine's.
   std::optional<Halt> halt() const;
 
   using Qmp::execute;

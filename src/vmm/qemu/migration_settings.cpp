@@ -71,7 +71,7 @@ Status put_back(Qmp& qmp, const Values& before) {
   return parameters;
 }
 
-/// Nothing if the text is none of ours.
+/// Nothing if the text is not one of ours.
 std::optional<Values> parse_values(std::string_view text) {
   const Json values = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   const Json& capabilities = member(values, "capabilities");

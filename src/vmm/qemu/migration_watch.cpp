@@ -74,7 +74,7 @@ void MigrationWatch::change(const std::function<void(Seen&)>& make) {
   const std::lock_guard lock(mutex_);
   make(seen_);
   changed_.notify_all();
-  if (!seen_.settled() && !seen_.lost && !seen_.interrupted && seen_.change.empty()) return;
+  if (!seen_.ended() && !seen_.lost && !seen_.interrupted && seen_.change.empty()) return;
   wake_.wake();
 }
 

@@ -31,7 +31,7 @@ class MigrationWatch {
     bool interrupted = false;
     std::string change;  ///< of what the VM consists of, or works on it; the first one, as a phrase
     /// The migration has come to an end, one way or the other.
-    bool settled() const noexcept { return status == "completed" || status == "failed" || status == "cancelled"; }
+    bool ended() const noexcept { return status == "completed" || status == "failed" || status == "cancelled"; }
   };
 
   /// `on_stop` is called from the monitor's reader thread at the first STOP, and at no other.
@@ -45,7 +45,7 @@ class MigrationWatch {
   Seen await(const std::function<bool(const Seen&)>& ready, Duration timeout);
   /// Wakes whoever waits; `interrupted` stays set.
   void interrupt() noexcept;
-  /// Readable once the migration has settled, QEMU is lost, the VM has been changed, or interrupt() was called; stays
+  /// Readable once the migration has ended, QEMU is lost, the VM has been changed, or interrupt() was called; stays
   /// so.
   int wake_descriptor() const noexcept { return wake_.descriptor(); }
 

@@ -8,8 +8,8 @@
 #include "vmm/qemu/block_activity.h"
 #include "vmm/qemu/info_network.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/run_state.h"
-#include "vmm/qemu/settle.h"
 
 namespace godwit::qemu {
 namespace {
@@ -55,7 +55,7 @@ constexpr std::array kBlockDrivers = {
 };
 
 constexpr std::array kStates = {
-    Kind{"postmigrate", "a hand-over that was never settled left it so"},
+    Kind{"postmigrate", "a hand-over that was never ended left it so"},
     Kind{"finish-migrate", "a hand-over is under way"},
     Kind{"internal-error", "its CPUs cannot go on"},
     Kind{"guest-panicked", "its guest cannot go on"},

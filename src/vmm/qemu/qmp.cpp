@@ -217,7 +217,7 @@ Status Connection::read_some(std::string& line) {
   }
   line += rest;
   if (line.size() > limits_.line) {
-    return fail(ErrorKind::kProtocol, fmt::format("QEMU's monitor sent a line of over {} bytes", limits_.line));
+    return fail(ErrorKind::kProtocol, fmt::format("QEMU's monitor sent a line of more than {} bytes", limits_.line));
   }
   return {};
 }
@@ -313,7 +313,7 @@ Result<Json> Qmp::execute(std::string_view command) {
 Result<std::string> Qmp::human(std::string_view command_line) {
   const Json text = TRY(execute("human-monitor-command", Json{{"command-line", command_line}}));
   if (!text.is_string())
-    return fail(ErrorKind::kProtocol, fmt::format("'{}': QEMU's answer is not a text", command_line));
+    return fail(ErrorKind::kProtocol, fmt::format("'{}': QEMU's answer is not a string", command_line));
   return text.get<std::string>();
 }
 

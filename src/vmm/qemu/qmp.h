@@ -31,7 +31,7 @@ class Qmp {
   virtual Status give_descriptor(std::string_view name, int fd) = 0;
 
   /// Called for every event from the reader thread, with the instant at which QEMU emitted it (by its timestamp: it may
-  /// arrive milliseconds later, for QEMU writes events when its main loop comes round); must not call execute().
+  /// arrive milliseconds later, because QEMU writes events when its main loop comes round); must not call execute().
   /// Replaces the previous one; returns only when the previous one is not running any more. {} for none.
   using OnEvent = std::function<void(const std::string& name, const Json& data, Instant at)>;
   virtual void on_event(OnEvent handler) = 0;

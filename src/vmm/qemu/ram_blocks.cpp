@@ -12,7 +12,7 @@
 namespace godwit::qemu {
 namespace {
 
-// A guest in its firmware moves windows about while it is asked; it settles at once.
+// A guest in its firmware moves windows about while it is asked; it stops at once.
 constexpr int kAttempts = 5;
 // Backends and their pieces number dozens; the limits bound what a strange answer can make us do.
 constexpr std::size_t kMostBackends = 4096;

@@ -13,7 +13,8 @@
 namespace godwit::qemu {
 namespace {
 
-// -machine options that a guest can notice later than at its boot. hpet and i8042 are devices too, but "auto" is none.
+// -machine options that a guest can notice later than at its boot. hpet and i8042 are devices too, but "auto" is not
+// one.
 constexpr std::array kMachineProperties = {
     "max-ram-below-4g", "vmport", "hpet", "i8042", "smm", "acpi", "pit", "pic", "sata", "smbus", "nvdimm"};
 // Enough for any machine; bounds what is told to the peer.

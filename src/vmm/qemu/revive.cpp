@@ -7,7 +7,7 @@
 
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
-#include "vmm/qemu/settle.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/vcpu_time.h"
 
 namespace godwit::qemu {
@@ -55,7 +55,7 @@ Result<bool> at_rest(Qmp& qmp) {
     const std::string migration = text_at(TRY(qmp.execute("query-migrate")), "status");
     // Its state follows a moment after its migration's.
     const auto status = TRY(query_status(qmp));
-    if (is_settled(migration) && status.name != "finish-migrate") return true;
+    if (has_ended(migration) && status.name != "finish-migrate") return true;
     if (steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(milliseconds(10));
   }

@@ -12,8 +12,8 @@ namespace godwit::qemu {
 
 enum class Revival {
   kRuns,      ///< it runs, or waits for its user to wake it: nothing was done
-  kLetRun,    ///< it was paused by the dead engine's doing, and runs now
-  kNotOurs,   ///< it is paused, and not certainly by the engine's doing: left alone
+  kLetRun,    ///< the dead engine had paused it, and it runs now
+  kNotOurs,   ///< it is paused, not certainly by the engine: left alone
   kUnderWay,  ///< a migration that somebody else has begun is under way: left alone
 };
 

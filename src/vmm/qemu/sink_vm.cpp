@@ -22,12 +22,12 @@
 #include "vmm/qemu/cached_images.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/log_end.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/migration_watch.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
-#include "vmm/qemu/settle.h"
 #include "vmm/qemu/stream_socket.h"
 #include "vmm/qemu/warm_up.h"
 
@@ -176,7 +176,7 @@ Status QemuSinkVm::wait_for_room() {
   const auto seen = watch_.look();
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "interrupted");
   // "completed" with more to come is a stream that is longer than QEMU reads it.
-  if (seen.lost || seen.settled()) return load_failed();
+  if (seen.lost || seen.ended()) return load_failed();
   return {};
 }
 
@@ -187,7 +187,7 @@ Status QemuSinkVm::finish_load() {
 }
 
 Status QemuSinkVm::await_loaded(Duration timeout) {
-  const auto seen = watch_.await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, timeout);
+  const auto seen = watch_.await([](const auto& s) { return s.ended() || s.lost || s.interrupted; }, timeout);
   if (seen.status == "completed") {
     loading_ = false;
     if (!seen.resumed) return check_run_state();
@@ -196,7 +196,7 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
     return fail(ErrorKind::kHypervisor, "somebody else let the guest run here before the move was committed");
   }
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "interrupted");
-  if (seen.lost || seen.settled()) return load_failed();
+  if (seen.lost || seen.ended()) return load_failed();
   return fail(ErrorKind::kTimedOut, "QEMU has not loaded the devices in time");
 }
 
@@ -220,7 +220,7 @@ Status QemuSinkVm::check_run_state() {
 
 /// Why QEMU did not take the stream: in its own words where it can still speak.
 tl::unexpected<Error> QemuSinkVm::load_failed() {
-  const auto seen = watch_.await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, kReasonPatience);
+  const auto seen = watch_.await([](const auto& s) { return s.ended() || s.lost || s.interrupted; }, kReasonPatience);
   const auto state = vm_.qmp->execute("query-migrate");
   if (!state || seen.lost) {
     return fail(ErrorKind::kHypervisor, "QEMU ended itself while it loaded the devices" + in_its_words());

@@ -1,7 +1,7 @@
 // A running VM on QEMU: stopped, handed over, rolled back.
 //
 // QEMU stops the guest by itself when little is left to send, saves its devices and is done ("completed"), whatever the
-// sink does. Nothing waits for anybody in the pause. Taking it back is possible from every state, for QEMU does not
+// sink does. Nothing waits for anybody in the pause. Taking it back is possible from every state, because QEMU does not
 // destroy a guest that it has handed over: it lets it run again on `cont`. That nobody does so after a commit is the
 // engine's business; finish() never does.
 #include <fmt/format.h>
@@ -15,12 +15,12 @@
 #include "vmm/qemu/handover.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/life_watch.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
 #include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
-#include "vmm/qemu/settle.h"
 #include "vmm/qemu/vcpu_time.h"
 
 namespace godwit::qemu {
@@ -47,7 +47,7 @@ std::uint64_t downtime_limit_ms(Duration max_downtime) {
 }
 
 /// A QEMU that waits for its disks with its main lock held answers nobody, and goes on by itself when they return: that
-/// is waited for as long as it lives. What it then does not do in time it does not do.
+/// is waited for as long as it is alive. What it then does not do in time it does not do.
 template <typename Act>
 auto patiently(Qmp& qmp, Act act) {
   auto done = act();
@@ -66,7 +66,7 @@ class QemuSourceVm final : public SourceVm {
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
 
-  bool stands() const noexcept override { return ordered_ && !handover_->resumed(); }
+  bool still_paused() const noexcept override { return ordered_ && !handover_->resumed(); }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
 
@@ -148,7 +148,7 @@ class QemuSourceVm final : public SourceVm {
 
   Status roll_back() override {
     const Status runs = let_guest_go();
-    // Whether it runs or not: a guest that stands may be saved by other means, with the settings that stand then. The
+    // Whether it runs or not: a guest that is paused may be saved by other means, with the settings of that moment. The
     // guest is what counts for the answer; settings that could not be put back stay on record.
     (void)restore();
     return runs;
@@ -206,7 +206,7 @@ class QemuSourceVm final : public SourceVm {
     return halt_of(status);
   }
 
-  /// The hand-over is over and undone. QEMU lets a guest run again that it has itself stopped for nothing, or leaves it
+  /// The hand-over is over and undone. QEMU lets a guest run again that it has stopped without need, or leaves it
   /// in a state of its own name: one that is "paused" now, or was handed over as something else than running, was
   /// stopped by somebody else.
   Status see_who_stopped_it(const std::optional<std::string>& handed) {
@@ -232,7 +232,7 @@ class QemuSourceVm final : public SourceVm {
     const auto handed = handover_ ? handover_->run_state() : std::nullopt;
     end_handover();
     if (ordered) {
-      TRY_IN("roll back", patiently(*vm_.qmp, [&] { return settle_migration(*vm_.qmp, kRollBackPatience); }));
+      TRY_IN("roll back", patiently(*vm_.qmp, [&] { return await_migration_end(*vm_.qmp, kRollBackPatience); }));
       TRY_IN("roll back", see_who_stopped_it(handed));
     }
     if (!halt_) halt_ = end_or_suspension();

@@ -4,9 +4,9 @@
 //   out  --> | header, configuration | section "ram": MEM_SIZE,                  pages of vga.vram, EOS | devices ... |
 //
 // Page records of the blocks named are dropped; everything else passes through byte for byte. After RAM's END section
-// everything passes untouched. Every block is accounted for: it is dropped, for the lanes move it, or each of its pages
-// must have come before RAM's END section does. Only the format of a stream without multifd, compression, xbzrle or
-// mapped-ram is known, which is what Godwit asks QEMU for. Facts about the format: QEMU's docs/devel/migration;
+// everything passes untouched. Every block is accounted for: it is dropped, because the lanes move it, or each of its
+// pages must have come before RAM's END section does. Only the format of a stream without multifd, compression, xbzrle
+// or mapped-ram is known, which is what Godwit asks QEMU for. Facts about the format: QEMU's docs/devel/migration;
 // measured on 7.2 and 10.0.
 #pragma once
 

@@ -24,7 +24,7 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;
 constexpr Duration kSilence = std::chrono::seconds(4);
 constexpr int kLookAroundMs = 500;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
-constexpr Duration kSettlePatience = std::chrono::seconds(10);
+constexpr Duration kEndPatience = std::chrono::seconds(10);
 constexpr Duration kForEver = std::chrono::hours(24 * 365);
 // Its state follows within milliseconds: two seconds in all.
 constexpr unsigned kTriesForTheEnd = 1000;
@@ -84,11 +84,11 @@ Status StreamIntake::check_own_ram(std::size_t more) {
 
 Status StreamIntake::ram_ends() {
   stopped_ = true;
-  stood_at_ = clock_.now();
+  seen_paused_at_ = clock_.now();
   widen(socket_.theirs);
   // Before anybody acts on it: an engine that dies from here on leaves a guest that can be known to be its own.
   TRY(mark_stop());
-  return observer_.guest_stopped(stood_at_);
+  return observer_.guest_stopped(seen_paused_at_);
 }
 
 Status StreamIntake::mark_stop() {
@@ -97,7 +97,7 @@ Status StreamIntake::mark_stop() {
   return record_.guest_stands(mark_of(SeenStop{.asked = ordered_.asked,
                                                .answered = ordered_.answered,
                                                .stopped = watch_->look().stopped,
-                                               .stood = stood_at_,
+                                               .seen_paused = seen_paused_at_,
                                                .pages = records.pages,
                                                .zeros = records.zeros,
                                                .all_pages = records.all}));
@@ -160,13 +160,13 @@ void StreamIntake::await_changes() {
 Status StreamIntake::read_stream() {
   std::vector<std::byte> buffer(kPiece);
   for (;;) {
-    const bool settled = watch_->look().settled();  // before the read: then what it wrote is there to be read
+    const bool ended = watch_->look().ended();  // before the read: then what it wrote is there to be read
     const ssize_t length = ::recv(socket_.ours.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
     if (const auto seen = watch_->look(); !seen.change.empty()) return fail(changed_meanwhile({seen.change}));
     if (length > 0) {
       TRY(feed(Bytes(buffer).first(static_cast<std::size_t>(length))));
-    } else if (length == 0 || errno == ECONNRESET || settled) {
+    } else if (length == 0 || errno == ECONNRESET || ended) {
       return conclude();
     } else if (errno == EAGAIN) {
       std::array<pollfd, 2> wait{pollfd{socket_.ours.get(), POLLIN, 0}, pollfd{watch_->wake_descriptor(), POLLIN, 0}};
@@ -180,12 +180,11 @@ Status StreamIntake::read_stream() {
 }
 
 Status StreamIntake::conclude() {
-  const auto seen =
-      watch_->await([](const auto& s) { return s.settled() || s.lost || s.interrupted; }, kSettlePatience);
+  const auto seen = watch_->await([](const auto& s) { return s.ended() || s.lost || s.interrupted; }, kEndPatience);
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "the hand-over was ended");
   if (seen.status == "completed") return filter_->finish();
   if (seen.lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
-  if (!seen.settled()) return fail(ErrorKind::kTimedOut, "QEMU's stream ended, but its migration did not");
+  if (!seen.ended()) return fail(ErrorKind::kTimedOut, "QEMU's stream ended, but its migration did not");
   const auto state = qmp_->execute("query-migrate");  // it is over: QEMU waits for nobody
   const std::string reason = state ? text_at(*state, "error-desc") : std::string();
   return fail(ErrorKind::kHypervisor,

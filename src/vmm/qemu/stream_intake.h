@@ -81,7 +81,7 @@ class StreamIntake final : private FilterOutput {
   MigrationWatch* watch_ = nullptr;
   std::unique_ptr<StreamFilter> filter_;
   GlobalState global_state_;
-  Instant stood_at_{};              ///< of the reader thread, like the next
+  Instant seen_paused_at_{};        ///< of the reader thread, like the next
   std::uint64_t own_in_pause_ = 0;  ///< bytes of RAM that were passed on since the stop
   bool marked_all_ = false;         ///< the mark knows of all pages
   bool told_silent_ = false;

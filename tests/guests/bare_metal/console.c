@@ -4,7 +4,7 @@
 #define SERIAL 0x3F8u
 
 static void print_char(char c) {
-  // A bound, for there may be no serial port.
+  // A bound, because there may be no serial port.
   for (int i = 0; i < 10000 && (in8(SERIAL + 5) & 0x20) == 0; ++i) {
   }
   out8(SERIAL, (uint8_t)c);

@@ -3,7 +3,7 @@
 //   pool  | b0 | b1 | b2 | ... requests take the buffers in turn; each remembers the sector that it was filled from
 //
 // A buffer is checked when its read completes, checked again in a slow round through the pool, and once more just
-// before it is used anew. So data that landed at the source but never reached the destination is found at the
+// before it is used again. So data that landed at the source but never reached the destination is found at the
 // destination. The content of a disk is guest_disk_word() (status.h). Legacy virtio interface by I/O ports, split ring,
 // polled.
 #include "guest.h"

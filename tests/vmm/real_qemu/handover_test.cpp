@@ -14,10 +14,10 @@
 #include "tests/vmm/handover_observer.h"
 #include "vmm/qemu/handover.h"
 #include "vmm/qemu/handover_mark.h"
+#include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
-#include "vmm/qemu/settle.h"
 
 namespace godwit::qemu::handover_test {
 namespace {
@@ -301,12 +301,12 @@ TEST_P(RollBackTest, LeavesAGuestThatSomebodyElseStopped) {
 }
 
 TEST_P(RollBackTest, KnowsWhetherTheGuestStillStands) {
-  EXPECT_FALSE(source_vm_->stands());
+  EXPECT_FALSE(source_vm_->still_paused());
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
-  EXPECT_TRUE(source_vm_->stands());
+  EXPECT_TRUE(source_vm_->still_paused());
   ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(10)));
-  EXPECT_FALSE(source_vm_->stands());
+  EXPECT_FALSE(source_vm_->still_paused());
 }
 
 TEST_P(RollBackTest, RightAfterTheStart) {
@@ -494,7 +494,7 @@ TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
     (*handover)->end();
     EXPECT_EQ((*handover)->run_state().value_or("?"), paused ? "running" : "paused");
     handover->reset();
-    ASSERT_TRUE(settle_migration(*source_.vm.qmp, seconds(30)));
+    ASSERT_TRUE(await_migration_end(*source_.vm.qmp, seconds(30)));
     if (paused) {
       ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(30)));
     }

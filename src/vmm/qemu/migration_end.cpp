@@ -1,4 +1,4 @@
-#include "vmm/qemu/settle.h"
+#include "vmm/qemu/migration_end.h"
 
 #include <fmt/format.h>
 
@@ -42,11 +42,11 @@ bool cannot_run(std::string_view status) {
 
 }  // namespace
 
-Result<std::string> settle_migration(Qmp& qmp, Duration timeout) {
+Result<std::string> await_migration_end(Qmp& qmp, Duration timeout) {
   Pauses pauses(timeout);
   for (;;) {
     const std::string status = text_at(TRY(qmp.execute("query-migrate")), "status");
-    if (is_settled(status)) return status.empty() ? "none" : status;
+    if (has_ended(status)) return status.empty() ? "none" : status;
     if (pauses.over()) {
       return fail(ErrorKind::kTimedOut, fmt::format("QEMU's migration does not end: it is still '{}'", status));
     }

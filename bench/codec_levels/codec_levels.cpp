@@ -64,7 +64,7 @@ Buffer make_sample() {
 }
 
 /// The sample's blocks, each as the wire carries it: encoded, or raw where that is not smaller.
-struct Ladder {
+struct Case {
   Bytes sample;
   std::size_t block = 0;
   std::unique_ptr<Encoder> encoder;
@@ -86,33 +86,33 @@ struct Ladder {
 };
 
 /// Encodes everything and checks that it comes back.
-bool prepare(Ladder& ladder) {
-  ladder.room.resize(ladder.block);
-  for (std::size_t i = 0; i < ladder.blocks(); ++i) {
-    const std::size_t size = ladder.encoder ? ladder.encode(i) : 0;
-    const Bytes bytes = size != 0 ? Bytes(ladder.room).first(size) : ladder.input(i);
-    ladder.wire.emplace_back(bytes.begin(), bytes.end());
-    ladder.encoded.push_back(size != 0);
-    if (!ladder.decode(i) || !std::ranges::equal(ladder.room, ladder.input(i))) return false;
+bool prepare(Case& one) {
+  one.room.resize(one.block);
+  for (std::size_t i = 0; i < one.blocks(); ++i) {
+    const std::size_t size = one.encoder ? one.encode(i) : 0;
+    const Bytes bytes = size != 0 ? Bytes(one.room).first(size) : one.input(i);
+    one.wire.emplace_back(bytes.begin(), bytes.end());
+    one.encoded.push_back(size != 0);
+    if (!one.decode(i) || !std::ranges::equal(one.room, one.input(i))) return false;
   }
   return true;
 }
 
-void encode(benchmark::State& state, Ladder* ladder) {
+void encode(benchmark::State& state, Case* one) {
   for (auto _ : state) {
-    for (std::size_t i = 0; i < ladder->blocks(); ++i) benchmark::DoNotOptimize(ladder->encode(i));
+    for (std::size_t i = 0; i < one->blocks(); ++i) benchmark::DoNotOptimize(one->encode(i));
   }
   std::size_t bytes = 0;
-  for (const Buffer& block : ladder->wire) bytes += block.size();
-  state.counters["ratio"] = static_cast<double>(ladder->sample.size()) / static_cast<double>(bytes);
-  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * ladder->sample.size()));
+  for (const Buffer& block : one->wire) bytes += block.size();
+  state.counters["ratio"] = static_cast<double>(one->sample.size()) / static_cast<double>(bytes);
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * one->sample.size()));
 }
 
-void decode(benchmark::State& state, Ladder* ladder) {
+void decode(benchmark::State& state, Case* one) {
   for (auto _ : state) {
-    for (std::size_t i = 0; i < ladder->blocks(); ++i) benchmark::DoNotOptimize(ladder->decode(i));
+    for (std::size_t i = 0; i < one->blocks(); ++i) benchmark::DoNotOptimize(one->decode(i));
   }
-  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * ladder->sample.size()));
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * one->sample.size()));
 }
 
 }  // namespace
@@ -125,24 +125,24 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "/usr/include and /usr/bin do not hold enough for a sample\n");
     return 1;
   }
-  std::vector<std::unique_ptr<Ladder>> ladders;
+  std::vector<std::unique_ptr<Case>> cases;
   for (const char* text : {"raw", "lz4:16", "lz4:1", "zstd:-5", "zstd:-1", "zstd:1", "zstd:3", "zstd:6", "deflate:1",
                            "deflate:2", "deflate:3"}) {
     for (const std::size_t pages : {std::size_t{1}, std::size_t{64}}) {
       const CodecChoice choice = parse_codec(text).value();
-      auto& ladder = *ladders.emplace_back(std::make_unique<Ladder>());
-      ladder.sample = sample;
-      ladder.block = pages * kPage;
-      ladder.encoder = make_encoder(choice).value();
-      ladder.decoder = make_decoder(choice.id).value();
-      ladder.raw = make_decoder(CodecId::kRaw).value();
-      if (!prepare(ladder)) {
+      auto& one = *cases.emplace_back(std::make_unique<Case>());
+      one.sample = sample;
+      one.block = pages * kPage;
+      one.encoder = make_encoder(choice).value();
+      one.decoder = make_decoder(choice.id).value();
+      one.raw = make_decoder(CodecId::kRaw).value();
+      if (!prepare(one)) {
         fmt::print(stderr, "{} does not give back what it was given\n", text);
         return 1;
       }
       const std::string name = fmt::format("{}/{} page{}/", text, pages, pages == 1 ? "" : "s");
-      if (ladder.encoder) benchmark::RegisterBenchmark((name + "encode").c_str(), encode, &ladder);
-      benchmark::RegisterBenchmark((name + "decode").c_str(), decode, &ladder);
+      if (one.encoder) benchmark::RegisterBenchmark((name + "encode").c_str(), encode, &one);
+      benchmark::RegisterBenchmark((name + "decode").c_str(), decode, &one);
     }
   }
   benchmark::RunSpecifiedBenchmarks();

@@ -1,4 +1,4 @@
-// The codecs that one lane may choose from: rung 0 is raw.
+// The codecs that one lane may choose from: level 0 is raw.
 #pragma once
 
 #include <optional>
@@ -10,28 +10,28 @@
 
 namespace godwit {
 
-/// The rungs of every lane of a migration: all that the governor knows, or raw and the one that was asked for.
-std::vector<CodecChoice> rungs_for(const std::optional<CodecChoice>& asked);
+/// The levels of every lane of a migration: all that the governor knows, or raw and the one that was asked for.
+std::vector<CodecChoice> levels_for(const std::optional<CodecChoice>& asked);
 
 /// Owned by one lane.
-class LaneLadder {
+class LaneLevels {
  public:
   /// Governed if no codec was asked for.
-  explicit LaneLadder(const std::optional<CodecChoice>& asked);
+  explicit LaneLevels(const std::optional<CodecChoice>& asked);
 
   /// For the next block; its entropy is to be told to learn().
   struct Choice {
-    std::size_t rung = 0;
+    std::size_t level = 0;
     double entropy = kUnsampled;
   };
   Choice choose(BlockKind kind, Bytes block) noexcept;
-  CodecId codec(std::size_t rung) const noexcept { return rungs_[rung].id; }
+  CodecId codec(std::size_t level) const noexcept { return levels_[level].id; }
   void learn(const BlockOutcome& outcome) noexcept;
   /// Saving bytes gains nothing now.
   bool link_is_idle() const noexcept { return governor_ && governor_->link_is_idle(); }
 
  private:
-  std::vector<CodecChoice> rungs_;
+  std::vector<CodecChoice> levels_;
   std::optional<Governor> governor_;
 };
 

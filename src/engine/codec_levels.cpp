@@ -1,10 +1,10 @@
-#include "engine/ladder.h"
+#include "engine/codec_levels.h"
 
 namespace godwit {
 
 namespace {
 
-constexpr std::array<CodecChoice, kRungs> kLadder = {{
+constexpr std::array<CodecChoice, kCodecLevels> kLevelChoices = {{
     {CodecId::kRaw, 1},
     {CodecId::kLz4, 16},
     {CodecId::kLz4, 4},
@@ -15,11 +15,11 @@ constexpr std::array<CodecChoice, kRungs> kLadder = {{
     {CodecId::kZstd, 6},
 }};
 
-// Each rung's time for a block, then of each class {saved, ns per byte}, as `bench_governor --ladder` prints them, from
-// a Xeon of 2023; less than no time for a block, as lz4 has it, counts as none. Other machines differ by a factor,
-// which lanes learn, more than in the order of the rungs.
+// Each level's time for a block, then of each class {saved, ns per byte}, as `bench_governor --levels` prints them,
+// from a Xeon of 2023; less than no time for a block, as lz4 has it, counts as none. Other machines differ by a factor,
+// which lanes learn, more than in the order of the levels.
 // clang-format off
-constexpr std::array<Rung, kRungs> kRungTable = {{
+constexpr std::array<CodecLevel, kCodecLevels> kLevelTable = {{
     // raw
     {0, {{{0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}}}},
     // lz4:16
@@ -46,12 +46,12 @@ const std::array<double, kContentClasses> kClassShares = {.10, .09, .06, .07, .1
 const std::array<ClassEntropy, kContentClasses> kClassEntropy = {
     {{7.57, .04}, {7.36, .15}, {7.27, .16}, {5.59, .75}, {4.64, .89}, {4.72, .71}, {4.56, .72}, {2.22, 1.62}}};
 
-std::span<const CodecChoice> governor_ladder() noexcept {
-  return kLadder;
+std::span<const CodecChoice> codec_levels() noexcept {
+  return kLevelChoices;
 }
 
-const Rung& rung_at(std::size_t rung) noexcept {
-  return kRungTable[rung];
+const CodecLevel& codec_level(std::size_t level) noexcept {
+  return kLevelTable[level];
 }
 
 }  // namespace godwit

@@ -1,4 +1,4 @@
-// The ladder of codecs that the governor climbs, and what each rung does to blocks of each class of content: measured
+// The codec levels that the governor chooses from, and what each does to blocks of each class of content: measured
 // once, by bench_governor; a lane corrects the times by its own machine.
 #pragma once
 
@@ -10,21 +10,21 @@
 
 namespace godwit {
 
-inline constexpr std::size_t kRungs = 8;
+inline constexpr std::size_t kCodecLevels = 8;
 /// Blocks are told apart by the share of their bytes that zstd:1 saves.
 inline constexpr std::size_t kContentClasses = 8;
 
-/// Fastest first. Rung 0 is raw.
-std::span<const CodecChoice> governor_ladder() noexcept;
+/// Fastest first. Level 0 is raw.
+std::span<const CodecChoice> codec_levels() noexcept;
 
-/// What to expect of a rung on blocks of one class.
-struct RungOnClass {
+/// What to expect of a level on blocks of one class.
+struct LevelOnClass {
   double saved = 0;        ///< share of the block that does not travel
   double ns_per_byte = 0;  ///< of the block, to encode it
 };
-struct Rung {
+struct CodecLevel {
   double ns_per_block = 0;  ///< what a block costs beside its bytes: setting tables up
-  std::array<RungOnClass, kContentClasses> on{};
+  std::array<LevelOnClass, kContentClasses> on{};
 };
 
 /// The classes' upper bounds, by what zstd:1 saves; the last is 1.
@@ -39,7 +39,7 @@ struct ClassEntropy {
 };
 extern const std::array<ClassEntropy, kContentClasses> kClassEntropy;
 
-/// `rung` below kRungs.
-const Rung& rung_at(std::size_t rung) noexcept;
+/// `level` below kCodecLevels.
+const CodecLevel& codec_level(std::size_t level) noexcept;
 
 }  // namespace godwit

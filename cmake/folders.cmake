@@ -21,6 +21,10 @@ target_include_directories(godwit_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 if(GODWIT_SANITIZE)
   target_compile_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE} -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)
+  # To check each pointer and each object's type makes much code; a null pointer crashes without.
+  if(GODWIT_SANITIZE MATCHES "undefined")
+    target_compile_options(godwit_flags INTERFACE -fno-sanitize=null,vptr)
+  endif()
   # GCC says of itself that it warns wrongly here when it sanitizes.
   target_compile_options(godwit_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(godwit_flags INTERFACE -fsanitize=${GODWIT_SANITIZE})
@@ -53,7 +57,7 @@ function(godwit_folder name)
   target_precompile_headers(godwit_${name} REUSE_FROM godwit_common_headers)
   # Many files compiled as one: what they all parse and instantiate is then parsed and instantiated once.
   if(GODWIT_UNITY)
-    set_target_properties(godwit_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
+    set_target_properties(godwit_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${GODWIT_UNITY_BATCH})
     target_compile_options(godwit_${name} PRIVATE ${GODWIT_FALSE_ALARMS})
   endif()
   foreach(used ${ARGN})

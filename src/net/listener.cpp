@@ -106,7 +106,8 @@ Status SocketListener::open_tcp() {
   auto candidates = TRY(resolve(address_, ResolveFor::kListening));
   // Everywhere means an IPv6 socket, which takes IPv4 too, where there is IPv6.
   if (address_.host.empty()) {
-    std::ranges::stable_partition(candidates, [](const HostAddress& one) { return one.family() == AF_INET6; });
+    std::stable_partition(candidates.begin(), candidates.end(),
+                          [](const HostAddress& one) { return one.family() == AF_INET6; });
   }
   std::string reasons;
   Error last{ErrorKind::kNotFound, "the name has no address", 0};

@@ -38,7 +38,7 @@ class LogTargetTest : public ::testing::Test {
   }
 
   std::string folder_;
-  const SteadyClock clock_;
+  const SteadyClock clock_{};
 };
 
 TEST_F(LogTargetTest, AFileIsAppendedTo) {

@@ -98,7 +98,7 @@ class Move {
 
  private:
   std::string folder_;
-  const SteadyClock clock_;
+  const SteadyClock clock_{};
 };
 
 class JobsTest : public ::testing::Test {

@@ -158,7 +158,7 @@ TEST(Listener, AFileThatIsNoSocketIsLeftAlone) {
   std::ofstream(path) << "bytes";
   const auto listener = listen_on(unix_at(path));
   ASSERT_FALSE(listener);
-  EXPECT_THAT(listener.error().message, HasSubstr("no socket"));
+  EXPECT_THAT(listener.error().message, HasSubstr("not a socket"));
   EXPECT_EQ(std::filesystem::file_size(path), 5u);
 }
 

@@ -316,7 +316,7 @@ TEST_F(QmpTest, GivesUpOnALineWithoutEnd) {
   const auto answer = qmp->execute("endless");
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().kind, ErrorKind::kProtocol);
-  EXPECT_THAT(answer.error().message, HasSubstr("over 100000 bytes"));
+  EXPECT_THAT(answer.error().message, HasSubstr("more than 100000 bytes"));
 }
 
 TEST_F(QmpTest, SaysSoWhenTheMonitorServesAnother) {

@@ -450,10 +450,11 @@ void SinkMigration::warm_up() {
 /// From any thread: the source is told why. It closes the connection then, which wakes the control reader. The
 /// connection is not cut from here: a cut can overtake the message.
 void SinkMigration::fail_with(Error error) {
-  parts_.log.error("failure", {{"kind", name_of(error.kind)}, {"reason", error.message}});
   // Whoever comes second, and closes the connection then, waits until the first has said why.
   const std::lock_guard telling(telling_);
-  if (error_.report(std::move(error))) tell_failure();
+  if (!error_.report(error)) return;
+  tell_failure();
+  parts_.log.error("failure", {{"kind", name_of(error.kind)}, {"reason", error.message}});
 }
 
 void SinkMigration::tell_failure() {

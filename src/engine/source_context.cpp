@@ -17,8 +17,7 @@ void SourceContext::enter(Phase phase) {
 }
 
 void SourceContext::fail_with(Error failed) {
-  parts.log.error("failure", {{"kind", name_of(failed.kind)}, {"reason", failed.message}});
-  error.report(std::move(failed));
+  if (error.report(failed)) parts.log.error("failure", {{"kind", name_of(failed.kind)}, {"reason", failed.message}});
   signals.change([](SourceSignals& s) { s.failed = true; });
 }
 

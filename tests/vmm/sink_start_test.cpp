@@ -1,19 +1,12 @@
 // The guest's start at the sink, at a QEMU that the test plays.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
 
 #include "attach/remote_process.h"
-#include "base/unique_fd.h"
-#include "tests/support/godwit_temp_folder.h"
 #include "tests/support/kept_record.h"
-#include "vmm/qemu/cached_images.h"
 #include "vmm/qemu/qemu_vm.h"
 
 namespace godwit::qemu::sink_start_test {
@@ -41,18 +34,6 @@ class SlowToAnswer final : public Qmp {
  private:
   OnEvent on_event_;
 };
-
-/// Pages of the file that lie in the page cache.
-std::size_t cached_pages(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const auto size = static_cast<std::size_t>(::lseek(file.get(), 0, SEEK_END));
-  void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (memory == MAP_FAILED) return 0;
-  std::vector<unsigned char> pages(size / 4096);
-  EXPECT_EQ(::mincore(memory, size, pages.data()), 0);
-  ::munmap(memory, size);
-  return static_cast<std::size_t>(std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; }));
-}
 
 class SinkStart : public ::testing::Test {
  protected:
@@ -82,21 +63,6 @@ TEST_F(SinkStart, IsOverWhenTheGuestRunsNotWhenQemuAnswers) {
   EXPECT_TRUE(in_time) << "it waits for the answer";
   EXPECT_TRUE(started.get());
   EXPECT_FALSE(sink_->end_unrun()) << "a guest that runs was taken for one that never did";
-}
-
-/// QEMU would drop them at its `cont`, with the guest paused.
-TEST_F(SinkStart, FindsNoPagesOfImagesInThePageCache) {
-  const auto folder = testing::TempFolder::make("/var/tmp");  // on a disk: a tmpfs is nothing but page cache
-  ASSERT_TRUE(folder);
-  const std::string image = folder->path() / "image";
-  std::ofstream(image) << std::string(16 << 20, 'x');
-  const UniqueFd held(::open(image.c_str(), O_RDWR | O_CLOEXEC));
-  if (cached_pages(image) == 0) GTEST_SKIP() << "this file system has no page cache";
-  CachedImages images(*vm_.qmp, *vm_.process, {{.format = "raw", .file = image}});
-  images.drop();
-  for (int i = 0; i < 1000 && cached_pages(image) > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  EXPECT_EQ(cached_pages(image), 0u);
-  answer_.set_value();
 }
 
 TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {

@@ -6,8 +6,6 @@
 // beforehand, while the guest still runs at the source, and QEMU finds little to do.
 #pragma once
 
-#include <atomic>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -17,20 +15,8 @@
 
 namespace godwit::qemu {
 
-class CachedImages {
- public:
-  /// `process` outlives it.
-  CachedImages(Qmp& qmp, const RemoteProcess& process, const std::vector<Disk>& disks);
-
-  /// On a thread of its own; nobody waits for storage. Does nothing while it is at work. Best effort.
-  void drop();
-
- private:
-  void add(Qmp& qmp, const Disk& disk);
-  const RemoteProcess& process_;
-  std::vector<std::string> paths_;
-  std::atomic<bool> at_work_{false};
-  std::jthread worker_;
-};
+/// Drops them, of the images' layers too, on a thread of its own, so that nobody waits for storage. Best effort; ends
+/// within seconds, whatever does not answer. `process` outlives the thread.
+std::jthread drop_cached_images(Qmp& qmp, const RemoteProcess& process, const std::vector<Disk>& disks);
 
 }  // namespace godwit::qemu

@@ -92,7 +92,7 @@ class QemuSinkVm final : public SinkVm {
   std::unique_ptr<MigrationSettings> settings_;
   UniqueFd socket_;
   LogEnd log_ = LogEnd::of(vm_.process->pid());
-  std::optional<CachedImages> cached_images_;
+  std::jthread cache_dropper_;
   bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
   bool may_have_run_ = false;         // a `cont` was not refused
   std::atomic<Instant> cont_sent_{};  // the latest `cont`
@@ -113,8 +113,7 @@ Status QemuSinkVm::open_incoming() {
   TRY(vm_.qmp->execute("stop"));
   settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events", "late-block-activate"},
                                            Json{{"tls-creds", ""}}, record_));
-  cached_images_.emplace(*vm_.qmp, *vm_.process, vm_.inspection.fingerprint.disks);
-  cached_images_->drop();
+  cache_dropper_ = drop_cached_images(*vm_.qmp, *vm_.process, vm_.inspection.fingerprint.disks);
   return {};
 }
 

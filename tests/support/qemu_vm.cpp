@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "tests/support/setting_lock.h"
+
 namespace godwit::testing {
 namespace {
 
@@ -203,16 +205,17 @@ Status TestQemu::read_physical(std::uint64_t address, void* out, std::size_t siz
 }
 
 Result<HugePages> HugePages::allow(std::uint64_t pages) {
+  UniqueFd lock = lock_setting(kOvercommit);
   std::string before = read_text(kOvercommit);
   if (before.empty()) return fail(ErrorKind::kUnsupported, "this kernel has no huge pages");
   const auto wanted = std::max<std::uint64_t>(pages, std::strtoull(before.c_str(), nullptr, 10));
   std::ofstream file(kOvercommit);
   file << wanted << std::flush;
   if (!file) return fail(ErrorKind::kNoPermission, std::string(kOvercommit) + " cannot be written");
-  return HugePages(std::move(before));
+  return HugePages(std::move(before), std::move(lock));
 }
 
-HugePages::HugePages(HugePages&& other) noexcept : before_(std::move(other.before_)) {
+HugePages::HugePages(HugePages&& other) noexcept : before_(std::move(other.before_)), lock_(std::move(other.lock_)) {
   other.before_.clear();
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "base/units.h"
 #include "tests/support/godwit_child.h"
 #include "tests/support/godwit_temp_folder.h"
@@ -112,8 +113,9 @@ class HugePages {
   ~HugePages();
 
  private:
-  explicit HugePages(std::string before) : before_(std::move(before)) {}
+  HugePages(std::string before, UniqueFd lock) : before_(std::move(before)), lock_(std::move(lock)) {}
   std::string before_;
+  UniqueFd lock_;
 };
 
 }  // namespace godwit::testing

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 
+#include "tests/support/setting_lock.h"
 #include "tests/tracking/writing_process.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
@@ -36,6 +37,7 @@ class HugePages {
 
  private:
   static constexpr const char* kSetting = "/proc/sys/vm/nr_hugepages";
+  UniqueFd lock_ = testing::lock_setting(kSetting);
   int before_ = 0, now_ = 0;
 };
 

@@ -1,6 +1,7 @@
 // What can be learnt about a QEMU through its monitor and /proc: its RAM, its disks, and what is in the way.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,9 @@ struct Inspection {
   std::vector<BlockInfo> blocks;  ///< main memory only: what the lanes move; by guest-physical address
   std::vector<PhysicalStretch> physical;
   std::vector<DirectDisk> direct_disks;
-  bool allow_nested = false;        ///< the operator says that no VM runs inside the guest until the move is over
-  bool may_nest = false;            ///< the guest has VMX on and has run no VM yet: to be looked at again
+  bool allow_nested = false;  ///< the operator says that no VM runs inside the guest until the move is over
+  /// How often vCPUs had entered VMs inside the guest, where it could run some: to be looked at again.
+  std::optional<std::uint64_t> nested_entries;
   bool gives_memory_back = false;   ///< a balloon: the guest may punch holes into its RAM at any time
   std::vector<Obstacle> obstacles;  ///< empty: can be moved
   Configuration configuration;      ///< to be compared with what is there before the hand-over

@@ -78,8 +78,8 @@ Result<Configuration> look_again(QemuVm& vm) {
 
 Status look_again_quickly(QemuVm& vm) {
   auto changes = TRY(find_quick_changes(vm));
-  if (vm.inspection.may_nest) {
-    const bool nests = TRY(may_have_run_nested_vms(*vm.qmp));
+  if (vm.inspection.nested_entries) {
+    const bool nests = TRY(has_run_nested_vms_since(*vm.qmp, *vm.inspection.nested_entries));
     if (nests) name_obstacles({nested_vms_obstacle()}, changes);
   }
   return changes.empty() ? Status{} : fail(changed_meanwhile(changes));

@@ -4,22 +4,31 @@
 // (Devices that are there from the start and write so are in obstacles.h.)
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <vector>
+
 #include "vmm/qemu/inspection.h"
 
 namespace godwit::qemu {
 
-/// `inspection` has the blocks, the accelerator and `allow_nested`, and is told whether the guest `may_nest`. Takes
-/// about a millisecond, and what vcpu_registers.h says.
+/// `inspection` has the blocks, the accelerator and `allow_nested`, and is told the `nested_entries` to watch, if any;
+/// where it has them already, a guest that has run VMs since is named. Takes about a millisecond, and what
+/// vcpu_registers.h says.
 Result<std::vector<Obstacle>> find_unseen_writers(Qmp& qmp, const RemoteProcess& process, Inspection& inspection);
 
-/// Whether a guest has run VMs of its own, by what KVM counts and QEMU passes on. False only if it is certain that no
-/// vCPU has entered a nested VM since the VM was made, and that none is in one that came with a migration. True too
-/// where QEMU (before 7.1) or the kernel does not count, and where the guest may use Hyper-V's enlightened VMCS, which
-/// KVM writes by physical address between VMs as well.
-///
-/// A guest with VMX on (CR4.VMXE) has merely loaded its kvm_intel: since Linux 6.12 that is enough. What KVM writes
-/// past the page tables it writes for a VM that runs: see docs/safety.md, "VMs inside the guest".
-Result<bool> may_have_run_nested_vms(Qmp& qmp);
+/// The VMs that a guest has run inside, by what KVM counts and QEMU passes on.
+struct NestedVms {
+  std::uint64_t entries = 0;  ///< of all vCPUs into VMs of the guest's, since this VM was made
+  bool inside = false;        ///< a vCPU is in one now, which may have come with a migration
+};
+
+/// Nothing where QEMU (before 7.1) or the kernel does not count.
+Result<std::optional<NestedVms>> count_nested_vms(Qmp& qmp);
+
+/// Whether a guest has entered a VM since `entries` were counted, is in one, or it cannot be told any more. What KVM
+/// writes past the page tables it writes for a VM that runs: see docs/safety.md, "VMs inside the guest".
+Result<bool> has_run_nested_vms_since(Qmp& qmp, std::uint64_t entries);
 
 /// What is said of a guest that has, or may have, run VMs of its own.
 Obstacle nested_vms_obstacle();

@@ -131,7 +131,7 @@ TEST(UnseenWriters, AVmThatRanBetweenTwoLooksIsNamed) {
   EXPECT_EQ(inspection.nested_entries, 7u);
   EXPECT_FALSE(has_run_nested_vms_since(*play(quiet), 7).value());
   EXPECT_TRUE(has_run_nested_vms_since(*play(busy), 7).value());
-  EXPECT_TRUE(has_run_nested_vms_since(*play({.stats = nullptr}), 7).value()) << "no answer is no all clear";
+  EXPECT_TRUE(has_run_nested_vms_since(*play({.stats = nullptr}), 7).value()) << "no answer does not clear it";
   EXPECT_EQ(look(*play(busy), inspection)->size(), 1u);
 }
 

@@ -13,7 +13,8 @@ using std::chrono::duration;
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 
-// Devices saved, sent and loaded, and two messages each way: 3.5 to 10 ms were measured on lean and full VMs.
+// Devices saved, sent over a fast link and loaded, and two messages each way: 3.5 to 10 ms were measured on lean and
+// full VMs.
 constexpr Duration kDevicePause = milliseconds(10);
 
 // A harvest re-arms every written page, which costs the guest a fault per page: a flat-out writer loses 6-13 % at one
@@ -64,10 +65,20 @@ Duration looks(const Sample& s) {
   return s.scan + s.rechecks;
 }
 
+Duration to_send(double bytes, const Sample& s) {
+  return duration_cast<Duration>(duration<double>(std::min(bytes / s.wire_bytes_per_second, kLongestPauseSeconds)));
+}
+
+/// What the pause takes whatever pages are left. A slow link's part shows in the devices' bytes.
+Duration besides_pages(const Sample& s) {
+  const bool known = s.wire_bytes_per_second > 0;
+  return kDevicePause + looks(s) + (known ? to_send(static_cast<double>(s.device_bytes), s) : Duration{});
+}
+
 /// What pages may take of the pause. A bound below what devices take by themselves leaves them a quarter of it rather
 /// than nothing.
 Duration room_for_pages(const Goals& goals, const Sample& s) {
-  return std::max(goals.max_downtime - kDevicePause - looks(s), goals.max_downtime / 4);
+  return std::max(goals.max_downtime - besides_pages(s), goals.max_downtime / 4);
 }
 
 std::string bytes_a_second(double bytes) {
@@ -101,11 +112,9 @@ std::optional<Duration> predict_pause(const Sample& s) {
   if (s.harvests == 0) return std::nullopt;
   const double bytes = expected_harvest(s) * s.wire_bytes_per_page;
   // A guest that writes nothing leaves nothing to send: how fast it would go need not be known, and may never be.
-  if (bytes <= 0) return kDevicePause + looks(s);
+  if (bytes <= 0) return besides_pages(s);
   if (s.wire_bytes_per_second <= 0) return std::nullopt;
-  const auto pages =
-      duration_cast<Duration>(duration<double>(std::min(bytes / s.wire_bytes_per_second, kLongestPauseSeconds)));
-  return kDevicePause + looks(s) + pages;
+  return besides_pages(s) + to_send(bytes, s);
 }
 
 std::optional<std::string> trouble(const Goals& goals, const Sample& s) {
@@ -132,7 +141,7 @@ Verdict decide(const Goals& goals, const Sample& s) {
                   why_not_yet(goals, s)};
   }
   const auto predicted = predict_pause(s);
-  const Duration pages = predicted ? *predicted - kDevicePause - looks(s) : Duration{};
+  const Duration pages = predicted ? *predicted - besides_pages(s) : Duration{};
   const bool fits = predicted && pages <= room_for_pages(goals, s) && looks(s) <= goals.max_downtime;
   if (!s.drained) {
     // What is written again and again under a wide bound would never drain: where it fits, no more is posted.

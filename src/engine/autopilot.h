@@ -24,6 +24,7 @@ struct Sample {
   double wire_bytes_per_page = 0;    ///< of pages with data, compressed as they go
   Duration scan{};                   ///< what looking for written pages took: lies in the pause once more
   Duration rechecks{};               ///< likewise, looking for pages that were given back or are not free any more
+  std::uint64_t device_bytes = 0;    ///< what its devices are expected to weigh
   std::uint64_t ram_pages = 0;       ///< of the guest: no harvest finds more; 0: not known
   bool first_pass_over = false;      ///< what waits now has all been sent before
   bool handing_over = false;         ///< the hypervisor has been asked to stop the guest
@@ -41,8 +42,8 @@ struct GiveUp {
 using Verdict = std::variant<GoOn, Harvest, SwitchOver, GiveUp>;
 
 /// The pause if the guest were stopped now: saving, sending and loading devices, the last look at what was written, and
-/// the pages written since the last
-/// harvest. Absent until a harvest has been made and, if pages are expected, a send rate is known.
+/// the pages written since the last harvest. Absent until a harvest has been made and, if pages are expected, a send
+/// rate is known.
 std::optional<Duration> predict_pause(const Sample& sample);
 
 /// Why the guest cannot be moved within its bounds as things are, in a sentence for the operator; nothing while memory

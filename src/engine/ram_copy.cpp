@@ -330,6 +330,7 @@ Sample RamCopy::sample() const {
       .wire_bytes_per_page = wire_bytes_per_page(rounds_.begun_with, totals),
       .scan = rounds_.last.took,
       .rechecks = given_back_took_ + free_pages_.look_takes(),
+      .device_bytes = parts.vm.expected_device_bytes(),
       .ram_pages = parts.vm.memory().layout().bytes() / kPageSize,
       .first_pass_over = rounds_.first_pass_over,
       .handing_over = stop_near_since_.has_value(),

@@ -64,6 +64,8 @@ class SourceVm {
   /// The guest had been paused before the engine came: it is moved as it is, and arrives paused. Nobody's word but
   /// its own may let it run.
   virtual bool starts_paused() const noexcept = 0;
+  /// About so many bytes of device state will be sent while the guest is paused. For the prediction of the pause.
+  virtual std::uint64_t expected_device_bytes() const noexcept = 0;
   /// Why the guest does not run, or runs although it is moved paused; nothing while all is as the engine has it.
   /// Often asked: asks the hypervisor only where that waits for nobody. After roll_back() it tells how that left the
   /// guest.

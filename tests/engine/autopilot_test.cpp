@@ -74,6 +74,23 @@ TEST(Autopilot, DoesNotSwitchOverWhereARateIsNeededAndUnknown) {
   EXPECT_FALSE(is<SwitchOver>(decide({}, s)));
 }
 
+/// On a slow link the devices' own bytes are what makes the pause.
+TEST(Autopilot, ThePauseHasTheDevicesBytesInIt) {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 100;
+  s.since_harvest = 90ms;  // too short for another round to pay
+  s.wire_bytes_per_second = 10e6;
+  const Duration lean = predict_pause(s).value();
+  s.device_bytes = 400'000;
+  EXPECT_EQ(predict_pause(s).value(), lean + 40ms);
+  Goals goals;
+  goals.max_downtime = lean + 20ms;
+  EXPECT_FALSE(is<SwitchOver>(decide(goals, s)));
+  s.device_bytes = 0;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+}
+
 TEST(Autopilot, SwitchesOverWhenThePauseFits) {
   auto s = copying();
   s.drained = true;

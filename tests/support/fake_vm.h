@@ -40,6 +40,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   GuestMemory& memory() noexcept override { return memory_; }
   bool still_paused() const noexcept override { return !running_ && !let_run_by_others; }
   bool starts_paused() const noexcept override { return paused_at_start; }
+  std::uint64_t expected_device_bytes() const noexcept override { return 0; }
   std::optional<Halt> halted() override {
     const std::lock_guard lock(halt_mutex_);
     return halt_;

@@ -38,6 +38,9 @@ constexpr milliseconds kMostForQemu(2000);
 // No limit for QEMU's own sending into a local socket: 1 TiB/s (0 means "none" too, but not in every version's code).
 constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 40;
 
+// Of QEMU's stream in the pause, without video memory, which is held to what fits: 320 to 450 kB were seen.
+constexpr std::uint64_t kDeviceBytes = 400'000;
+
 /// What QEMU may leave to be sent after the stop. It measures its own bandwidth, some GB/s into the filter, so that
 /// even the lower bound is megabytes; the engine's own last pages need their part of the pause too.
 std::uint64_t downtime_limit_ms(Duration max_downtime) {
@@ -69,6 +72,8 @@ class QemuSourceVm final : public SourceVm {
   bool still_paused() const noexcept override { return ordered_ && !handover_->resumed(); }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
+
+  std::uint64_t expected_device_bytes() const noexcept override { return kDeviceBytes; }
 
   std::optional<Halt> halted() override {
     if (halt_) return halt_;

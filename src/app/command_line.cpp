@@ -60,7 +60,7 @@ struct SharedTexts {
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, progress, kernels;
+  Text to, lanes, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, devices, progress, kernels;
   bool allow_nested = false;
 };
 
@@ -100,6 +100,8 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--delta-memory", texts.delta_memory, "SIZE",
       "to send only what has changed; 0: whole pages [48MiB + RAM/128, at most 4GiB]");
   add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");
+  add(*send, "--devices", texts.devices, "auto|direct|stream",
+      "how device state leaves QEMU [auto: directly if it can]");
   add(*send, "--lanes", texts.lanes, "N",
       fmt::format("connections and threads, 1 to {} [{}]", wire::kMaxLanes, default_lanes(cpus)));
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
@@ -172,6 +174,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
   if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
+  if (texts.devices) options.devices = TRY(devices_value("--devices", *texts.devices));
   options.allow_nested = texts.allow_nested;
   if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.kernels) options.kernels = *texts.kernels;

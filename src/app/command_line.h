@@ -11,6 +11,7 @@
 #include "engine/goals.h"
 #include "log/log.h"
 #include "net/address.h"
+#include "vm/device_way.h"
 #include "vm/fit.h"
 
 namespace godwit {
@@ -36,8 +37,9 @@ struct SendOptions {
   ProgressMode progress = ProgressMode::kAuto;
   std::string report_file;  ///< the report as JSON goes there; empty: nowhere
   bool skip_free_pages = true;
-  bool allow_nested = false;  ///< the operator says that no VM runs inside the guest until the move is over
-  std::string kernels;        ///< SIMD table by name; empty: the fastest
+  std::optional<DeviceWay> devices;  ///< none: directly if they can
+  bool allow_nested = false;         ///< the operator says that no VM runs inside the guest until the move is over
+  std::string kernels;               ///< SIMD table by name; empty: the fastest
   LogOptions log;
 };
 

@@ -64,6 +64,14 @@ Result<ProgressMode> progress_value(std::string_view option, const std::string& 
   return refuse(option, text, "write auto, bar, json or none");
 }
 
+Result<std::optional<DeviceWay>> devices_value(std::string_view option, const std::string& text) {
+  if (text == "auto") return std::optional<DeviceWay>{};
+  for (const auto way : {DeviceWay::kDirect, DeviceWay::kStream}) {
+    if (text == name_of(way)) return std::optional(way);
+  }
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' is not auto, direct or stream", option, text));
+}
+
 Result<bool> free_pages_value(std::string_view option, const std::string& text) {
   if (text == "skip") return true;
   if (text == "send") return false;

@@ -19,6 +19,8 @@ Result<BitRate> bandwidth_value(std::string_view option, const std::string& text
 Result<ProgressMode> progress_value(std::string_view option, const std::string& text);
 /// "skip" or "send": true to skip.
 Result<bool> free_pages_value(std::string_view option, const std::string& text);
+/// "auto" (nothing), "direct" or "stream".
+Result<std::optional<DeviceWay>> devices_value(std::string_view option, const std::string& text);
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
 Result<LogLevel> log_level_value(std::string_view option, const std::string& text);

@@ -105,6 +105,8 @@ std::string report_json(const Report& report) {
                      {"bytes_before_compression", report.bytes_before_compression},
                      {"bytes_lanes", report.bytes_lanes},
                      {"bytes_control", report.bytes_control},
+                     {"devices", report.devices},
+                     {"why_stream", report.why_stream},
                      {"bytes_devices", report.bytes_devices},
                      {"bytes_devices_in_pause", report.bytes_devices_in_pause},
                      {"harvests", report.harvests},

@@ -86,6 +86,9 @@ std::string byte_rows(const Report& report) {
         static_cast<double>(report.bytes_before_compression) / static_cast<double>(report.bytes_compressed));
   }
   out += line("", payload);
+  if (!report.why_stream.empty()) {
+    out += line("", fmt::format("devices by QEMU's migration stream, because {}", report.why_stream));
+  }
   if (report.hypervisor_ram_bytes > 0) {
     out += line("", fmt::format("{} of RAM that QEMU wrote were dropped before the wire",
                                 format_size(report.hypervisor_ram_bytes)));

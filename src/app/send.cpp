@@ -28,6 +28,7 @@ SendRequest request_of(const SendOptions& options, const HostProfile& host, Rele
   return {.open = open_qemu_source({.qmp = options.qmp,
                                     .pid = options.pid,
                                     .skip_free_pages = options.skip_free_pages,
+                                    .devices = options.devices,
                                     .allow_nested = options.allow_nested,
                                     .releaser = releaser},
                                    host),

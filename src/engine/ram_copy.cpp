@@ -94,7 +94,7 @@ Status RamCopy::start_tracking() {
   auto& parts = context_.parts;
   // A disk request in flight while pages are armed for the first time would be reported by nobody.
   if (parts.quiesce_harvests) TRY(stop_for_a_moment());
-  const Status tracking = parts.tracker.start();
+  const Status tracking = parts.tracker.start(board_.chunk_count());
   if (parts.quiesce_harvests) TRY(go_on());
   if (!tracking) return fail(Error(tracking.error()).in("dirty tracking"));
   rounds_.harvested_at = now();

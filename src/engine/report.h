@@ -73,6 +73,8 @@ struct Report {
   std::uint64_t bytes_before_compression = 0;
   std::uint64_t bytes_lanes = 0;             ///< on the wire, all lanes, with headers
   std::uint64_t bytes_control = 0;           ///< on the wire, control connection, with the device stream
+  std::string_view devices;                  ///< how they went: "direct" or "stream"
+  std::string why_stream;                    ///< why not directly, as a phrase; empty where that was asked for
   std::uint64_t bytes_devices = 0;           ///< of the device stream
   std::uint64_t bytes_devices_in_pause = 0;  ///< of those, after the guest had been stopped
   std::uint64_t harvests = 0;

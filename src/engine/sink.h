@@ -34,7 +34,7 @@ struct SinkParts {
   const Fingerprint& fingerprint;  ///< of the VM that waits here
   /// The VM with its memory in the source's block order; called after the fingerprints were found to fit, again for
   /// each source.
-  std::function<Result<SinkVm*>(const Fingerprint& source)> open_vm;
+  std::function<Result<SinkVm*>(const Fingerprint& source, DeviceWay offered)> open_vm;
   const Clock& clock;
   const Kernels& kernels;
   Lenience lenience;  ///< what the operator lets pass

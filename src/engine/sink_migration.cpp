@@ -132,7 +132,7 @@ Status SinkMigration::greet(const wire::Hello& hello) {
   }
   refused_ = !reasons.empty();
   if (reasons.empty()) {
-    auto vm = parts_.open_vm(hello.fingerprint);
+    auto vm = parts_.open_vm(hello.fingerprint, hello.direct ? DeviceWay::kDirect : DeviceWay::kStream);
     if (vm) {
       vm_ = *vm;
     } else {
@@ -159,7 +159,9 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
   wire::Welcome welcome{.fingerprint = parts_.fingerprint,
                         .program = parts_.program,
                         .warnings = std::move(warnings),
-                        .keeps_paused = true};
+                        .keeps_paused = true,
+                        .direct = hello.direct && vm_->way() == DeviceWay::kDirect,
+                        .why_stream = hello.direct ? vm_->why_stream() : std::string()};
   if (open) {
     lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, false));
     welcome.lanes.emplace();

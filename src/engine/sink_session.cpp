@@ -40,11 +40,14 @@ Result<SinkSession::Lanes> SinkSession::open() {
                                  .program = parts.program,
                                  .open_lanes = opened,
                                  .paused = parts.vm.starts_paused(),
-                                 .id = parts.id}));
+                                 .id = parts.id,
+                                 .direct = parts.vm.way() == DeviceWay::kDirect}));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
   welcomed_ = true;
   sink_version_ = welcome.fingerprint.version;
+  takes_direct_ = welcome.direct;
+  why_stream_ = welcome.why_stream.empty() ? "godwit is too old" : welcome.why_stream;
   parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
   channel_->set_receive_timeout(kPeerDeadAfter);

@@ -46,6 +46,9 @@ class SinkSession {
   void abort() noexcept;
 
   const std::string& sink_version() const noexcept { return sink_version_; }
+  /// After open(): devices may go directly.
+  bool takes_direct() const noexcept { return takes_direct_; }
+  const std::string& why_stream() const noexcept { return why_stream_; }
   std::uint64_t bytes_sent() const { return channel_ ? channel_->bytes_sent() : 0; }
   std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
 
@@ -64,6 +67,8 @@ class SinkSession {
   std::atomic<bool> welcomed_{false};
   std::optional<wire::ControlConnection> control_;
   std::string sink_version_;
+  bool takes_direct_ = false;
+  std::string why_stream_;
   std::optional<Heartbeat> heartbeat_;
   std::jthread reader_;
 };

@@ -37,9 +37,9 @@ Report run_source(SourceParts parts) {
 SourceMigration::SourceMigration(SourceParts parts)
     : context_(std::move(parts)),
       session_(context_),
-      ram_(context_, session_),
-      loads_{&ram_},
-      progress_(context_, session_, ram_) {
+      ram_(std::in_place, context_, session_),
+      loads_{&*ram_},
+      progress_(context_, session_, *ram_) {
   loads_.insert(loads_.end(), context_.parts.other_loads.begin(), context_.parts.other_loads.end());
   context_.on_look = [this] { progress_.show(); };
 }
@@ -75,9 +75,22 @@ Status SourceMigration::up_to_prepared() {
 
 Status SourceMigration::connect() {
   context_.enter(Phase::kConnecting);
-  ram_.use(TRY(session_.open()));
+  auto lanes = TRY(session_.open());
+  TRY(settle_device_way());
+  ram_->use(std::move(lanes));
   switchover_.emplace(context_, session_);
   return switchover_->open();
+}
+
+/// How much memory the lanes move depends on it.
+Status SourceMigration::settle_device_way() {
+  auto& vm = context_.parts.vm;
+  if (vm.way() == DeviceWay::kDirect && !session_.takes_direct()) {
+    TRY(vm.use(DeviceWay::kStream, fmt::format("at the destination {}", session_.why_stream())));
+    ram_.emplace(context_, session_);
+  }
+  context_.parts.log.info("devices", {{"way", name_of(vm.way())}, {"reason", vm.why_stream()}});
+  return {};
 }
 
 Status SourceMigration::start_loads() {
@@ -179,7 +192,7 @@ Report SourceMigration::roll_back(Error error) {
 Error SourceMigration::explain(Error error) const {
   if (auto first = context_.error.get()) error = *first;
   // Large messages go by the lanes, heartbeats by the control connection: the link is up.
-  if (ram_.never_got_through() && session_.is_fresh()) error.message += fmt::format("; {}", kMtuHint);
+  if (ram_->never_got_through() && session_.is_fresh()) error.message += fmt::format("; {}", kMtuHint);
   if (const auto halt = context_.parts.vm.halted()) error = caused_by(*halt, std::move(error));
   return error;
 }
@@ -218,7 +231,9 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) cons
   r.total = now() - context_.began;
   r.max_downtime = parts.goals.max_downtime;
   r.paused = parts.vm.starts_paused();
-  ram_.account(r);
+  r.devices = name_of(parts.vm.way());
+  r.why_stream = parts.vm.why_stream();
+  ram_->account(r);
   if (switchover_) switchover_->account(r);
   r.bytes_control = session_.bytes_sent();
   r.source_cpu = cpu_time();

@@ -23,6 +23,7 @@ class SourceMigration {
   // The steps, in order; each one's failure ends in roll_back().
   Status up_to_prepared();
   Status connect();
+  Status settle_device_way();
   Status start_loads();
   Status copy_until_stopped();
   Report commit();
@@ -41,8 +42,8 @@ class SourceMigration {
 
   SourceContext context_;
   SinkSession session_;
-  RamCopy ram_;
-  std::vector<Load*> loads_;  ///< RAM, and what else moves
+  std::optional<RamCopy> ram_;  ///< made anew, at its place, if the sink can only take main memory
+  std::vector<Load*> loads_;    ///< RAM, and what else moves
   SourceProgress progress_;
   std::optional<Switchover> switchover_;  ///< once the sink has taken the VM
 };

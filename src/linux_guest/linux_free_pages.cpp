@@ -61,6 +61,7 @@ class LinuxFreePages final : public FreePages {
   Status look_live(const Vmcoreinfo& info);
   Status walk(std::span<PageWord> out);
   Status find_among(std::span<PageWord> pages);
+  Result<std::span<PageWord>> of_main_memory(std::span<PageWord> pages) const;
 
   GuestMemory& memory_;
   PageFrames frames_;
@@ -151,11 +152,19 @@ Status LinuxFreePages::walk(std::span<PageWord> out) {
   return {};
 }
 
-Status LinuxFreePages::find_among(std::span<PageWord> pages) {
-  if (!fits_) return fail(ErrorKind::kUnsupported, "the guest's memory books have not been found");
-  if (pages.size() != memory_.layout().chunk_count()) {
+/// Those of `pages` that the guest keeps books on. Behind them may come other RAM that is moved, none of it free.
+Result<std::span<PageWord>> LinuxFreePages::of_main_memory(std::span<PageWord> pages) const {
+  const std::size_t chunks = memory_.layout().chunk_count();
+  if (pages.size() < chunks) {
     return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked for", pages.size()));
   }
+  std::ranges::fill(pages.subspan(chunks), PageWord{0});
+  return pages.first(chunks);
+}
+
+Status LinuxFreePages::find_among(std::span<PageWord> pages) {
+  if (!fits_) return fail(ErrorKind::kUnsupported, "the guest's memory books have not been found");
+  pages = TRY(of_main_memory(pages));
   Status walked;
   for (unsigned walks = 0; walks < kWalks; ++walks) {
     walked_.assign(pages.size(), PageWord{0});
@@ -197,12 +206,13 @@ Status LinuxFreePages::keep_needed(ChunkIndex first, std::span<PageWord> pages) 
 
 void LinuxFreePages::keep_free(std::span<PageWord> pages) {
   const auto keep = [&]() -> Status {
-    if (!fits_ || pages.size() != memory_.layout().chunk_count()) return fail(ErrorKind::kUnsupported, "nothing known");
+    if (!fits_) return fail(ErrorKind::kUnsupported, "nothing known");
+    const auto of_main = TRY(of_main_memory(pages));
     TRY(check_kernel(*info_, physical_));
     GuestPageTable table(physical_, root_of(*info_));
     const MemorySections sections = TRY(read_sections(info_->sections, table, frames_.end()));
     StructPages struct_pages(memory_, frames_, table, *info_, sections, StructPages::Guest::kStopped);
-    keep_covered(*info_, frames_, struct_pages, pages);
+    keep_covered(*info_, frames_, struct_pages, of_main);
     return {};
   };
   if (!keep()) std::ranges::fill(pages, PageWord{0});

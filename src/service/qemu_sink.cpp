@@ -17,11 +17,17 @@ class QemuSink final : public OpenedSink {
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   Journal& journal() noexcept override { return *journal_; }
-  Result<SinkVm*> open_vm(const Fingerprint& source) override {
-    const auto blocks = TRY(in_order_of(source, vm_.inspection.blocks));
+  Result<SinkVm*> open_vm(const Fingerprint& source, DeviceWay offered) override {
+    auto blocks = TRY(in_order_of(source, vm_.inspection.blocks));
     sink_vm_.reset();  // a source that was here before
+    qemu::DeviceChoice choice;
+    if (offered == DeviceWay::kDirect) {
+      const auto other = other_blocks_in_order_of(source, vm_.inspection.other);
+      choice = {other.missing ? DeviceWay::kStream : DeviceWay::kDirect, other.missing.value_or(""), false};
+      blocks = moved_blocks(std::move(blocks), other, choice.way);
+    }
     vm_.memory = TRY(qemu::open_memory(*vm_.process, blocks));
-    sink_vm_ = qemu::make_sink_vm(vm_, *journal_, context_.clock, context_.on_guest_start);
+    sink_vm_ = qemu::make_sink_vm(vm_, std::move(choice), *journal_, context_.clock, context_.on_guest_start);
     return sink_vm_.get();
   }
   MatchSamples match_samples() override {

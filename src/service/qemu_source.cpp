@@ -1,5 +1,6 @@
 #include "service/qemu_source.h"
 
+#include "memory/first_blocks.h"
 #include "service/recover.h"
 #include "service/wiring.h"
 #include "vmm/qemu/disk_images.h"
@@ -22,6 +23,7 @@ class QemuSource final : public OpenedSource {
 
  private:
   qemu::QemuVm vm_;
+  std::unique_ptr<GuestMemory> main_memory_;
   std::optional<Journal> journal_;
   WiredTracker wired_;
   std::unique_ptr<FreePages> free_pages_;
@@ -49,10 +51,13 @@ Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& hos
   for (const auto& warning : unsafe_caches(vm_.inspection.fingerprint.disks)) context.on_note("warning: " + warning);
   journal_.emplace(TRY(Journal::open(folder, {vm_.process->pid(), vm_.process->start_time()})));
   context.on_milestone(Milestone::kAttached);
-  vm_.memory = TRY(qemu::open_memory(*vm_.process, vm_.inspection.blocks));
+  const auto choice = TRY(choose_device_way(vm_, options.devices));
+  const auto& inspection = vm_.inspection;
+  vm_.memory = TRY(qemu::open_memory(*vm_.process, moved_blocks(inspection.blocks, inspection.other, choice.way)));
+  main_memory_ = TRY(first_blocks(*vm_.memory, inspection.blocks.size()));
   wired_ = TRY(wire_tracker(vm_, host, context.clock, options.releaser, context.cancelled));
-  if (options.skip_free_pages) free_pages_ = wire_free_pages(vm_);
-  source_vm_ = qemu::make_source_vm(vm_, *journal_, context.clock);
+  if (options.skip_free_pages) free_pages_ = wire_free_pages(vm_, *main_memory_);
+  source_vm_ = qemu::make_source_vm(vm_, choice, *journal_, context.clock);
   return {};
 }
 

@@ -3,10 +3,12 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 
 #include "service/send_job.h"
 #include "tracking/releaser.h"
+#include "vm/device_way.h"
 
 namespace godwit {
 
@@ -14,6 +16,8 @@ struct QemuSourceOptions {
   std::string qmp;  ///< path of QEMU's monitor socket
   pid_t pid = 0;    ///< of QEMU; 0: the process behind the monitor
   bool skip_free_pages = true;
+  /// How the devices go; none: directly if they can.
+  std::optional<DeviceWay> devices;
   bool allow_nested = false;     ///< the operator says that no VM runs inside the guest until the move is over
   Releaser* releaser = nullptr;  ///< outlives the job; may be null
 };

@@ -59,7 +59,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
       .listener = *listener,
       .journal = journal,
       .fingerprint = sink->fingerprint(),
-      .open_vm = [&](const Fingerprint& source) { return sink->open_vm(source); },
+      .open_vm = [&](const Fingerprint& source, DeviceWay offered) { return sink->open_vm(source, offered); },
       .clock = clock_,
       .kernels = best_kernels(host_),
       .lenience = request_.lenience,

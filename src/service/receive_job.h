@@ -19,7 +19,7 @@ class OpenedSink {
   virtual const Fingerprint& fingerprint() const noexcept = 0;
   virtual Journal& journal() noexcept = 0;
   /// As in SinkParts: again for each source. What an earlier call gave is gone then.
-  virtual Result<SinkVm*> open_vm(const Fingerprint& source) = 0;
+  virtual Result<SinkVm*> open_vm(const Fingerprint& source, DeviceWay offered) = 0;
   virtual MatchSamples match_samples() = 0;  ///< as in SinkParts
 };
 

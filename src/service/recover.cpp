@@ -58,7 +58,7 @@ class Recovery {
         break;
       case State::kHandingOver:
       case State::kStopped:
-        left = after(TRY(qemu::revive_after_handover(*vm_.qmp, journal_.left().mark)));
+        left = after(TRY(revive()));
         break;
       case State::kCommitted:
         left = committed();
@@ -75,6 +75,13 @@ class Recovery {
   }
 
  private:
+  /// Devices that are saved directly leave a guest as a pause does.
+  Result<qemu::Revived> revive() {
+    const std::string& mark = journal_.left().mark;
+    if (qemu::is_mark_of_pause(mark)) return qemu::revive_after_pause(*vm_.qmp, *vm_.process, mark);
+    return qemu::revive_after_handover(*vm_.qmp, mark);
+  }
+
   LeftBehind harmless() {
     on_note_(vm_.inspection.status == "postmigrate" ? kPausedText : kHarmlessText);
     return LeftBehind::kHarmless;

@@ -11,6 +11,7 @@
 #include "tracking/uffd_tracker.h"
 #include "tracking/virtqueues.h"
 #include "vmm/qemu/descriptor_lender.h"
+#include "vmm/qemu/direct_way.h"
 #include "vmm/qemu/disk_queues.h"
 #include "vmm/qemu/run_state.h"
 #include "vmm/qemu/unseen_writers.h"
@@ -27,8 +28,9 @@ bool ignores_disk_writes() {
 
 std::vector<TrackedRange> tracked_ranges(const qemu::Inspection& inspection, const RamLayout& layout) {
   std::vector<TrackedRange> ranges;
-  for (std::size_t i = 0; i < inspection.blocks.size(); ++i) {
-    ranges.push_back({inspection.blocks[i].address, inspection.blocks[i].size, layout.blocks()[i].first_chunk});
+  const auto blocks = moved_blocks(inspection.blocks, inspection.other, DeviceWay::kDirect);
+  for (std::size_t i = 0; i < layout.blocks().size(); ++i) {
+    ranges.push_back({blocks[i].address, blocks[i].size, layout.blocks()[i].first_chunk});
   }
   return ranges;
 }
@@ -105,8 +107,8 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
   return wired;
 }
 
-std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm) {
-  return make_linux_free_pages(*vm.memory, physical_ranges(vm.inspection),
+std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm, GuestMemory& main_memory) {
+  return make_linux_free_pages(main_memory, physical_ranges(vm.inspection),
                                [&vm] { return qemu::page_table_roots(*vm.qmp); });
 }
 
@@ -145,6 +147,37 @@ Status check_sink_vm(const qemu::Inspection& inspection) {
   return fail(
       ErrorKind::kRefused,
       fmt::format("this QEMU does not wait for a VM: it is '{}'. Start it with -S -incoming defer", inspection.status));
+}
+
+std::vector<qemu::BlockInfo> moved_blocks(std::vector<qemu::BlockInfo> main, const qemu::OtherBlocks& other,
+                                          DeviceWay way) {
+  if (way == DeviceWay::kDirect) main.insert(main.end(), other.blocks.begin(), other.blocks.end());
+  return main;
+}
+
+Result<qemu::DeviceChoice> choose_device_way(qemu::QemuVm& vm, std::optional<DeviceWay> wanted) {
+  if (wanted == DeviceWay::kStream) return qemu::DeviceChoice{};
+  const auto why_not = TRY(qemu::why_not_directly(*vm.qmp, vm.inspection));
+  if (!why_not) return qemu::DeviceChoice{DeviceWay::kDirect, {}, wanted.has_value()};
+  if (wanted != DeviceWay::kDirect) return qemu::DeviceChoice{DeviceWay::kStream, *why_not, false};
+  return fail(ErrorKind::kUnsupported, "this VM's devices cannot be moved directly: " + *why_not);
+}
+
+qemu::OtherBlocks other_blocks_in_order_of(const Fingerprint& source, const qemu::OtherBlocks& here) {
+  qemu::OtherBlocks ordered{{}, here.missing};
+  if (here.missing) return ordered;
+  for (const auto& wanted : source.memory) {
+    const auto is_it = [&](const auto& block) { return block.name == wanted.name; };
+    if (wanted.size == 0 || std::ranges::any_of(source.blocks, is_it)) continue;
+    const auto found = std::ranges::find_if(here.blocks, is_it);
+    if (found == here.blocks.end() || found->size != wanted.size) {
+      ordered.missing = fmt::format("RAM block '{}' is not the same there", wanted.name);
+      return ordered;
+    }
+    ordered.blocks.push_back(*found);
+  }
+  if (ordered.blocks.size() != here.blocks.size()) ordered.missing = "there are other RAM blocks there";
+  return ordered;
 }
 
 Result<std::vector<qemu::BlockInfo>> in_order_of(const Fingerprint& source,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -35,8 +36,8 @@ struct WiredTracker {
 Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, const Clock& clock, Releaser* releaser,
                                   std::stop_token cancelled);
 
-/// Finds what the guest has free, if it is a Linux whose books can be read. `vm` outlives it, with its memory.
-std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm);
+/// Finds what the guest has free, if it is a Linux whose books can be read. `vm` and its main memory outlive it.
+std::unique_ptr<FreePages> wire_free_pages(qemu::QemuVm& vm, GuestMemory& main_memory);
 
 /// A key for the hashes of one migration.
 Result<HashKey> random_hash_key();
@@ -47,6 +48,15 @@ Status check_source_host(const HostProfile& host);
 Status check_source_vm(const qemu::Inspection& inspection);
 /// kRefused, by name, if this QEMU does not wait for a migration.
 Status check_sink_vm(const qemu::Inspection& inspection);
+
+/// How a VM's devices go: as wanted, or directly if they can where nothing is wanted. kUnsupported if they were wanted
+/// to go directly and cannot.
+Result<qemu::DeviceChoice> choose_device_way(qemu::QemuVm& vm, std::optional<DeviceWay> wanted);
+/// The blocks that are moved, in the order of their numbering: main memory comes first.
+std::vector<qemu::BlockInfo> moved_blocks(std::vector<qemu::BlockInfo> main, const qemu::OtherBlocks& other,
+                                          DeviceWay way);
+/// The sink's other blocks in the source's order, or why they are not the same.
+qemu::OtherBlocks other_blocks_in_order_of(const Fingerprint& source, const qemu::OtherBlocks& here);
 
 /// The sink's blocks in the source's order. The fingerprints fit.
 Result<std::vector<qemu::BlockInfo>> in_order_of(const Fingerprint& source, const std::vector<qemu::BlockInfo>& blocks);

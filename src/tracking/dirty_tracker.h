@@ -23,8 +23,8 @@ struct HarvestStats {
 class DirtyTracker {
  public:
   virtual ~DirtyTracker() = default;
-  /// From here on every write is seen. Posts nothing.
-  virtual Status start() = 0;
+  /// From here on every write to the first `chunks` chunks is seen. Posts nothing.
+  virtual Status start(std::uint32_t chunks) = 0;
   /// Posts what was written since start() or the last harvest, and arms it again. Announces the board.
   virtual Result<HarvestStats> harvest(Board& board) = 0;
   /// A harvest while the hypervisor is about to stop the guest, which must not wait for it: `stopping` is asked every

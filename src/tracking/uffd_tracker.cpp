@@ -50,8 +50,9 @@ class UffdTracker final : public DirtyTracker {
   /// The releaser must not take it for a death.
   ~UffdTracker() override { (void)UffdTracker::stop(); }
 
-  Status start() override {
+  Status start(std::uint32_t chunks) override {
     if (protection_) return fail(ErrorKind::kInvalidArgument, "the tracker runs already");
+    std::erase_if(ranges_, [&](const TrackedRange& range) { return range.first_chunk.value >= chunks; });
     TRY(check_mapped());
     PageScanner scanner = TRY(PageScanner::open(process_));
     WriteProtection protection = TRY(WriteProtection::create(process_, helpers_.lender));
@@ -231,7 +232,7 @@ class UffdTracker final : public DirtyTracker {
   }
 
   const RemoteProcess& process_;
-  const std::vector<TrackedRange> ranges_;
+  std::vector<TrackedRange> ranges_;  // those that start() was not asked for are gone
   const std::unique_ptr<DiskWrites> disk_writes_;
   const Clock& clock_;
   const TrackerHelpers helpers_;

@@ -11,11 +11,13 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/result.h"
 #include "memory/guest_memory.h"
+#include "vm/device_way.h"
 #include "vm/fingerprint.h"
 
 namespace godwit {
@@ -58,7 +60,14 @@ class SourceVm {
  public:
   virtual ~SourceVm() = default;
   virtual const Fingerprint& fingerprint() const noexcept = 0;
+  /// What is to be moved: all RAM if devices go directly, else main memory; the numbering of main memory is the same.
   virtual GuestMemory& memory() noexcept = 0;
+  /// kDirect if the VM can go so, until use() says otherwise.
+  virtual DeviceWay way() const noexcept = 0;
+  /// Why it is kStream, as a phrase; empty where that was asked for.
+  virtual const std::string& why_stream() const noexcept = 0;
+  /// What the sink can do decides; kStream is always possible. Before memory() is used, and before open_handover().
+  virtual Status use(DeviceWay way, std::string why_stream) = 0;
   /// Since the hand-over stopped the guest nobody has let it run here, as far as the hypervisor has told. Asks nobody.
   virtual bool still_paused() const noexcept = 0;
   /// The guest had been paused before the engine came: it is moved as it is, and arrives paused. Nobody's word but
@@ -106,6 +115,10 @@ class SinkVm {
   virtual ~SinkVm() = default;
   virtual const Fingerprint& fingerprint() const noexcept = 0;
   virtual GuestMemory& memory() noexcept = 0;
+  /// As it was opened: kDirect only if that was offered.
+  virtual DeviceWay way() const noexcept = 0;
+  /// Why it is kStream although kDirect was offered, as a phrase.
+  virtual const std::string& why_stream() const noexcept = 0;
   /// Gets the hypervisor ready to take in a device stream; may be called long before there is one, and costs
   /// milliseconds that are then not part of the pause. Until the first load() the hypervisor waits on unharmed if this
   /// migration is given up.

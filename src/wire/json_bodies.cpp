@@ -49,6 +49,7 @@ std::string encode_json(const Hello& hello) {
   if (hello.open_lanes != 0) object["open_lanes"] = hello.open_lanes;
   if (hello.paused) object["paused"] = true;
   if (!hello.id.empty()) object["id"] = hello.id;
+  if (hello.direct) object["direct"] = true;
   return dump(object);
 }
 
@@ -61,6 +62,7 @@ Result<Hello> decode_hello(Bytes body) {
   if (object.contains("open_lanes")) hello.open_lanes = TRY(number_field<std::uint16_t>(object, "open_lanes"));
   hello.paused = TRY(flag_field(object, "paused"));
   if (object.contains("id")) hello.id = TRY(id_in(object));
+  hello.direct = TRY(flag_field(object, "direct"));
   return hello;
 }
 
@@ -71,6 +73,8 @@ std::string encode_json(const Welcome& welcome) {
   }
   if (welcome.lanes) body["lanes"] = *welcome.lanes;
   if (welcome.keeps_paused) body["keeps_paused"] = true;
+  if (welcome.direct) body["direct"] = true;
+  if (!welcome.why_stream.empty()) body["why_stream"] = clip(welcome.why_stream, kMaxReasonBytes);
   return dump(body);
 }
 
@@ -80,6 +84,8 @@ Result<Welcome> decode_welcome(Bytes body) {
   welcome.fingerprint = TRY(fingerprint_in(object));
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
   welcome.keeps_paused = TRY(flag_field(object, "keeps_paused"));
+  welcome.direct = TRY(flag_field(object, "direct"));
+  if (object.contains("why_stream")) welcome.why_stream = TRY(text_field(object, "why_stream", kMaxReasonBytes));
   if (object.contains("lanes")) welcome.lanes = TRY(lanes_in(object));
   const json* warnings = TRY(array_field_if(object, "warnings", kMaxWarnings));
   if (warnings == nullptr) return welcome;

@@ -38,6 +38,9 @@ struct Hello {  ///< first after the greeting
   std::uint16_t open_lanes = 0;
   bool paused = false;  ///< the guest is paused, and stays so after its Commit
   std::string id = {};  ///< the migration's (base/migration_id.h); empty from a source that has none
+  /// The devices could come without QEMU's stream: then all other blocks of the fingerprint's `memory` are moved like
+  /// `blocks`, and are numbered behind these in their order, if Welcome agrees.
+  bool direct = false;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -69,7 +72,9 @@ struct Welcome {  ///< the sink fits
   /// Of the lanes that were open at Hello those that have come, in rising order: the first is lane 0 from here on.
   /// Absent: all of them.
   std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
-  bool keeps_paused = false;  ///< knows what Hello's `paused` asks for
+  bool keeps_paused = false;    ///< knows what Hello's `paused` asks for
+  bool direct = false;          ///< agrees to Hello's `direct`
+  std::string why_stream = {};  ///< why it does not, as a phrase
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

@@ -95,7 +95,7 @@ class CutConnections : public ::testing::Test {
       return run_sink({.listener = net.listener(),
                        .journal = journal,
                        .fingerprint = sink.fingerprint(),
-                       .open_vm = [&](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
+                       .open_vm = [&](const Fingerprint&, DeviceWay) -> Result<SinkVm*> { return &sink; },
                        .clock = clock,
                        .kernels = best_kernels({}),
                        .on_milestone = [](Milestone) {},

@@ -19,7 +19,7 @@ class Writes final : public DirtyTracker {
   using Write = std::function<void(testing::PlainMemory&, ChunkIndex, unsigned page)>;
   Writes(testing::FakeSourceVm& vm, std::vector<PageWord> pages, Write write)
       : vm_(vm), pages_(std::move(pages)), write_(std::move(write)) {}
-  Status start() override { return {}; }
+  Status start(std::uint32_t) override { return {}; }
   Result<HarvestStats> harvest(Board& board) override {
     HarvestStats stats;
     vm_.with_memory([&](testing::PlainMemory& memory) {

@@ -42,7 +42,7 @@ class FakeOpenedSink final : public OpenedSink {
   FakeOpenedSink(FakeSinkVm& vm, Journal journal) : vm_(vm), journal_(std::move(journal)) {}
   const Fingerprint& fingerprint() const noexcept override { return vm_.fingerprint(); }
   Journal& journal() noexcept override { return journal_; }
-  Result<SinkVm*> open_vm(const Fingerprint&) override { return &vm_; }
+  Result<SinkVm*> open_vm(const Fingerprint&, DeviceWay) override { return &vm_; }
   MatchSamples match_samples() override { return {}; }
 
  private:

@@ -32,7 +32,9 @@ class FakeMonitor final : public qemu::Qmp {
     if (command == "cont") set_status("running");
     return answer;
   }
-  Status give_descriptor(std::string_view, int) override { return fail(ErrorKind::kUnsupported, "no descriptors"); }
+  Result<qemu::Json> execute_with_descriptor(std::string_view, const qemu::Json&, int) override {
+    return fail(ErrorKind::kUnsupported, "no descriptors");
+  }
   void on_event(OnEvent) override {}
   void on_lost(std::function<void()>) override {}
   pid_t peer_pid() const noexcept override { return 0; }

@@ -42,7 +42,7 @@ class FakeMigration : public ::testing::Test {
     return {.listener = *listener_,
             .journal = *sink_journal_,
             .fingerprint = sink.fingerprint(),
-            .open_vm = [&sink](const Fingerprint&) -> Result<SinkVm*> { return &sink; },
+            .open_vm = [&sink](const Fingerprint&, DeviceWay) -> Result<SinkVm*> { return &sink; },
             .clock = steady_,
             .kernels = best_kernels({}),
             .patience = std::chrono::seconds(20),

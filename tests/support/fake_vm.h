@@ -38,6 +38,13 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
+  DeviceWay way() const noexcept override { return device_way; }
+  const std::string& why_stream() const noexcept override { return why_not_direct; }
+  Status use(DeviceWay way, std::string why) override {
+    device_way = way;
+    why_not_direct = std::move(why);
+    return {};
+  }
   bool still_paused() const noexcept override { return !running_ && !let_run_by_others; }
   bool starts_paused() const noexcept override { return paused_at_start; }
   std::uint64_t expected_device_bytes() const noexcept override { return 0; }
@@ -88,7 +95,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   void interrupt() noexcept override {}
 
   // DirtyTracker
-  Status start() override {
+  Status start(std::uint32_t) override {
     called("start");
     if (fail_start) return fail(ErrorKind::kUnsupported, "the fake tracker cannot track this");
     std::lock_guard lock(guest_mutex_);
@@ -212,6 +219,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::optional<Error> told_changed;  ///< what told_of_no_change() gives; likewise
   std::atomic<bool> hypervisor_gone{false};
   bool paused_at_start = false;
+  DeviceWay device_way = DeviceWay::kStream;
+  std::string why_not_direct;
 
  private:
   void called(std::string_view what) const {
@@ -288,6 +297,8 @@ class FakeSinkVm final : public SinkVm {
 
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
+  DeviceWay way() const noexcept override { return device_way; }
+  const std::string& why_stream() const noexcept override { return why_not_direct; }
   Status open_incoming() override { return on_load ? on_load("open_incoming") : Status{}; }
   Status load(Bytes bytes) override {
     loaded += text_of(bytes);
@@ -337,6 +348,8 @@ class FakeSinkVm final : public SinkVm {
   bool runs() const noexcept { return running_; }
   PlainMemory& plain() noexcept { return memory_; }
 
+  DeviceWay device_way = DeviceWay::kStream;
+  std::string why_not_direct;
   std::string loaded;
   /// Hears each step of the loading, on the loader's thread; what it gives is what the step comes to.
   std::function<Status(std::string_view)> on_load;

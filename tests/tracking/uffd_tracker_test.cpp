@@ -18,6 +18,8 @@
 namespace godwit::uffd_tracker_test {
 namespace {
 
+constexpr std::uint32_t kAllChunks = ~std::uint32_t{0};
+
 using testing::Kind;
 using testing::WritingProcess;
 using Pages = std::set<std::uint64_t>;
@@ -131,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, UffdTracker, ::testing::Values(Kind::kMemfd, Kin
 TEST_P(UffdTracker, PostsWhatIsWrittenAndNothingElse) {
   ASSERT_TRUE(child_->write(0, 3));  // some pages exist before, some do not
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   EXPECT_EQ(harvest(*tracker), Pages{}) << "start() swallows what was there before";
   ASSERT_TRUE(child_->write(1));
   ASSERT_TRUE(child_->write(63, 2));
@@ -145,9 +147,18 @@ TEST_P(UffdTracker, PostsWhatIsWrittenAndNothingElse) {
   EXPECT_EQ(harvest(*tracker), expected({last}));
 }
 
+/// Memory that is not moved is left alone, though the tracker was made for it.
+TEST_P(UffdTracker, WatchesOnlyTheChunksThatItIsStartedFor) {
+  auto tracker = track();  // the block begins at chunk 2
+  ASSERT_TRUE(tracker->start(2));
+  ASSERT_TRUE(child_->write(1));
+  EXPECT_EQ(harvest(*tracker), Pages{});
+  ASSERT_TRUE(tracker->stop());
+}
+
 TEST_P(UffdTracker, SeesWritesByTheKernel) {
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   ASSERT_TRUE(child_->write_by_kernel(70));
   EXPECT_EQ(harvest(*tracker), expected({70}));
 }
@@ -155,7 +166,7 @@ TEST_P(UffdTracker, SeesWritesByTheKernel) {
 TEST_P(UffdTracker, TakesReadingForNoWriting) {
   ASSERT_TRUE(child_->write(0, 130));
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   ASSERT_TRUE(child_->read(0, 320));  // pages that exist and pages that do not
   if (GetParam() != Kind::kPrivate) {
     EXPECT_EQ(harvest(*tracker), Pages{});
@@ -168,7 +179,7 @@ TEST_P(UffdTracker, TakesReadingForNoWriting) {
 
 TEST_P(UffdTracker, PostsEverythingWhenEverythingIsWritten) {
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   const auto count = static_cast<std::uint32_t>(bytes_ / kPageSize);
   for (int round = 0; round < 2; ++round) {
     ASSERT_TRUE(child_->write(0, count));
@@ -189,7 +200,7 @@ TEST_P(UffdTracker, GoesOnWhereTheKernelsAnswerWasFull) {
   ASSERT_TRUE(process);
   auto tracker = make_uffd_tracker(*process, {{large.address(), kPages * kPageSize, ChunkIndex{0}}}, nullptr, clock_);
   ASSERT_TRUE(tracker);
-  ASSERT_TRUE((*tracker)->start());
+  ASSERT_TRUE((*tracker)->start(kAllChunks));
   ASSERT_TRUE(large.write(1, kPages / 2, 2));
   Pages written;
   for (std::uint32_t page = 1; page < kPages; page += 2) written.insert(page);
@@ -205,7 +216,7 @@ TEST_P(UffdTracker, SeesAWriteOfAPageThatLeftThePageTable) {
   if (GetParam() == Kind::kPrivate || GetParam() == Kind::kHuge) GTEST_SKIP() << "only shared pages leave it so";
   ASSERT_TRUE(child_->write(0, 100));
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   ASSERT_TRUE(child_->write(5));
   ASSERT_TRUE(child_->discard(5));
   EXPECT_EQ(harvest(*tracker), expected({5}));
@@ -215,21 +226,21 @@ TEST_P(UffdTracker, CanBeStoppedAndStartedAgain) {
   auto tracker = track();
   EXPECT_FALSE(tracker->harvest(board_));
   EXPECT_TRUE(tracker->stop());
-  ASSERT_TRUE(tracker->start());
-  EXPECT_FALSE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
+  EXPECT_FALSE(tracker->start(kAllChunks));
   ASSERT_TRUE(child_->write(5));
   ASSERT_TRUE(tracker->stop());
   EXPECT_FALSE(tracker->harvest(board_));
   ASSERT_TRUE(tracker->stop());
   ASSERT_TRUE(child_->write(6));
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   ASSERT_TRUE(child_->write(7));
   EXPECT_EQ(harvest(*tracker), expected({7}));
 }
 
 TEST_P(UffdTracker, SaysThatTheProcessHasEnded) {
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   child_->end();
   const auto stats = tracker->harvest(board_);
   ASSERT_FALSE(stats);
@@ -238,7 +249,7 @@ TEST_P(UffdTracker, SaysThatTheProcessHasEnded) {
 
 TEST_P(UffdTracker, AnnouncesTheBoard) {
   auto tracker = track();
-  ASSERT_TRUE(tracker->start());
+  ASSERT_TRUE(tracker->start(kAllChunks));
   const auto epoch = board_.epoch();
   harvest(*tracker);
   EXPECT_GT(board_.epoch(), epoch);
@@ -260,7 +271,7 @@ TEST(MakeUffdTracker, RefusesRangesThatAreNone) {
   EXPECT_FALSE(make(child.address(), ~std::uint64_t{0xfff}));
   auto unmapped = make(0x10000, kPageSize);
   ASSERT_TRUE(unmapped);
-  EXPECT_EQ((*unmapped)->start().error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ((*unmapped)->start(kAllChunks).error().kind, ErrorKind::kInvalidArgument);
 }
 
 // Anonymous memory that is given back reads as zeros from then on: a change like any other.
@@ -274,7 +285,7 @@ TEST(UffdTrackerPrivate, SeesMemoryGivenBack) {
   auto tracker = make_uffd_tracker(*process, {{child.address(), kChunkSize, ChunkIndex{0}}}, nullptr, clock);
   ASSERT_TRUE(tracker);
   ASSERT_TRUE(child.write(0, 64));
-  ASSERT_TRUE((*tracker)->start());
+  ASSERT_TRUE((*tracker)->start(kAllChunks));
   ASSERT_TRUE(child.discard(17, 2));
   Board board(1);
   ASSERT_TRUE((*tracker)->harvest(board));
@@ -314,7 +325,7 @@ class UffdTrackerDisks : public ::testing::Test {
 };
 
 TEST_F(UffdTrackerDisks, PostsWhatWasInFlightWithTheNextHarvest) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return pages(0b110); };
   auto stats = tracker_->harvest(board_);
   ASSERT_TRUE(stats);
@@ -336,14 +347,14 @@ TEST_F(UffdTrackerDisks, PostsWhatWasInFlightWithTheNextHarvest) {
 
 TEST_F(UffdTrackerDisks, PostsWhatWasInFlightAtTheStart) {
   look_ = [] { return pages(0b1); };
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return std::vector<PagesOfChunk>{}; };
   ASSERT_TRUE(tracker_->harvest(board_));
   EXPECT_EQ(claim_all(board_), (Pages{64}));
 }
 
 TEST_F(UffdTrackerDisks, LooksAfterTheScanAndBeforeThePost) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   ASSERT_TRUE(child_.write(3));
   std::uint64_t waiting_at_look = 99;
   look_ = [&] {
@@ -360,7 +371,7 @@ TEST_F(UffdTrackerDisks, LooksAfterTheScanAndBeforeThePost) {
 }
 
 TEST_F(UffdTrackerDisks, SettlesWhatHasLandedAndKeepsTheRestDeferred) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return pages(0b1110); };
   ASSERT_TRUE(tracker_->harvest(board_));
   look_ = [] { return pages(0b10100); };  // one of the three is in flight still, another has been submitted since
@@ -375,7 +386,7 @@ TEST_F(UffdTrackerDisks, SettlesWhatHasLandedAndKeepsTheRestDeferred) {
 }
 
 TEST_F(UffdTrackerDisks, AFailedLookSettlesNothingAndForgetsNothing) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return pages(0b1); };
   ASSERT_TRUE(tracker_->harvest(board_));
   look_ = []() -> Result<std::vector<PagesOfChunk>> { return fail(ErrorKind::kHypervisor, "busy"); };
@@ -385,7 +396,7 @@ TEST_F(UffdTrackerDisks, AFailedLookSettlesNothingAndForgetsNothing) {
 }
 
 TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return pages(0b1); };
   ASSERT_TRUE(tracker_->harvest(board_));
   look_ = [] {
@@ -397,7 +408,7 @@ TEST_F(UffdTrackerDisks, TheLastHarvestPostsTheDeferredAndAsksNobody) {
 }
 
 TEST_F(UffdTrackerDisks, AHarvestNearTheStopAsksNobodyAndForgetsNoRequest) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return pages(0b1); };
   ASSERT_TRUE(tracker_->harvest(board_));
   look_ = [] {
@@ -415,7 +426,7 @@ TEST_F(UffdTrackerDisks, AHarvestNearTheStopAsksNobodyAndForgetsNoRequest) {
 }
 
 TEST_F(UffdTrackerDisks, AHarvestThatMeetsTheStopLeavesTheRestForTheLast) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   ASSERT_TRUE(child_.write(3));
   const auto stats = tracker_->harvest_near_stop(board_, [] { return true; });
   ASSERT_TRUE(stats);
@@ -427,7 +438,7 @@ TEST_F(UffdTrackerDisks, AHarvestThatMeetsTheStopLeavesTheRestForTheLast) {
 
 TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
   for (std::uint32_t page = 0; page < 2 * kPagesPerChunk; ++page) ASSERT_TRUE(child_.write(page));
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   std::vector<PageWord> absent(2, kAllPages);
   ASSERT_TRUE(tracker_->find_absent(absent));
   EXPECT_EQ(absent, (std::vector<PageWord>{0, 0}));
@@ -448,7 +459,7 @@ TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
 }
 
 TEST_F(UffdTrackerDisks, ForgetsNothingWhenALookFails) {
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   look_ = [] { return pages(0b1); };
   ASSERT_TRUE(tracker_->harvest(board_));
   ASSERT_TRUE(child_.write(3));
@@ -480,7 +491,7 @@ TEST_F(UffdTrackerDisks, LosesNoLandingWhateverTheOrder) {
   }
   ASSERT_LE(requests.size(), 2 * kPagesPerChunk);
   std::vector<bool> landed(requests.size()), copied(requests.size());
-  ASSERT_TRUE(tracker_->start());
+  ASSERT_TRUE(tracker_->start(kAllChunks));
   for (int harvest = 0; harvest < 7; ++harvest) {
     look_ = [&] {
       std::vector<PagesOfChunk> now;

@@ -10,6 +10,8 @@
 namespace godwit::unseen_writers_test {
 namespace {
 
+constexpr std::uint32_t kAllChunks = ~std::uint32_t{0};
+
 using testing::Kind;
 using testing::WritingProcess;
 
@@ -46,7 +48,7 @@ TEST_P(Pinned, WrittenWithoutANewLookUpIsSeenByNoTrackerButNamed) {
   Board board(1);
   const auto tracker = make_uffd_tracker(*process, {{child.address(), 64 * kPageSize, ChunkIndex{0}}}, nullptr, clock);
   ASSERT_TRUE(tracker) << tracker.error().message;
-  ASSERT_TRUE((*tracker)->start());
+  ASSERT_TRUE((*tracker)->start(kAllChunks));
   const auto before = first_word(child, 7);
   ASSERT_TRUE(child.write_registered(7));
   ASSERT_NE(first_word(child, 7), before);

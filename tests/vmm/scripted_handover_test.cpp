@@ -31,9 +31,9 @@ class PlayedQemu final : public Qmp {
     if (command == "query-migrate") return Json{{"status", "completed"}, {"ram", Json::object()}};
     return Json::object();
   }
-  Status give_descriptor(std::string_view, int fd) override {
+  Result<Json> execute_with_descriptor(std::string_view, const Json&, int fd) override {
     stream_.reset(::dup(fd));
-    return {};
+    return Json::object();
   }
   void on_event(OnEvent handler) override { on_event_ = std::move(handler); }
   void on_lost(std::function<void()>) override {}

@@ -23,7 +23,7 @@ class SlowToAnswer final : public Qmp {
     answered.wait();
     return Json::object();
   }
-  Status give_descriptor(std::string_view, int) override { return {}; }
+  Result<Json> execute_with_descriptor(std::string_view, const Json&, int) override { return Json::object(); }
   void on_event(OnEvent handler) override { on_event_ = std::move(handler); }
   void on_lost(std::function<void()>) override {}
   pid_t peer_pid() const noexcept override { return 0; }
@@ -45,7 +45,7 @@ class SinkStart : public ::testing::Test {
     auto process = RemoteProcess::open(::getpid());
     ASSERT_TRUE(process) << process.error().message;
     vm_.process = std::make_unique<RemoteProcess>(std::move(*process));
-    sink_ = make_sink_vm(vm_, record_, clock_);
+    sink_ = make_sink_vm(vm_, {}, record_, clock_);
   }
 
   std::promise<void> answer_;
@@ -78,7 +78,7 @@ TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {
 TEST_F(SinkStart, TellsWhereItsTimeWent) {
   std::optional<GuestStart> told;
   sink_.reset();  // the monitor has one listener
-  sink_ = make_sink_vm(vm_, record_, clock_, [&](const GuestStart& start) { told = start; });
+  sink_ = make_sink_vm(vm_, {}, record_, clock_, [&](const GuestStart& start) { told = start; });
   played_->refuses = true;
   ASSERT_FALSE(sink_->resume());
   EXPECT_FALSE(told) << "it did not start";

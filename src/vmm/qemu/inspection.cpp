@@ -65,6 +65,7 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
   for (const auto& block : ram.blocks) {
     found.fingerprint.blocks.push_back({block.name, block.size, block.page_size});
   }
+  found.other = TRY(find_other_blocks(qmp, process, ram));
   found.blocks = std::move(ram.blocks);
   found.physical = std::move(ram.physical);
   return found;

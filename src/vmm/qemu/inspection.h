@@ -51,12 +51,19 @@ struct Obstacle {
   std::string why;   ///< "its DMA writes memory that no page table sees"
 };
 
+/// RAM that is no main memory: ROMs, video memory, firmware tables, flash.
+struct OtherBlocks {
+  std::vector<BlockInfo> blocks;       ///< in QEMU's order; of some use only if all could be located
+  std::optional<std::string> missing;  ///< which could not be, and why, as a phrase
+};
+
 struct Inspection {
   Fingerprint fingerprint;       ///< blocks in the order of `blocks`
   std::string status;            ///< query-status: "running", "paused", "inmigrate", "postmigrate", ...
   std::string migration_status;  ///< query-migrate: "none", "active", "pre-switchover", "completed", ...
   std::string uuid;
   std::vector<BlockInfo> blocks;  ///< main memory only: what the lanes move; by guest-physical address
+  OtherBlocks other;
   std::vector<PhysicalStretch> physical;
   std::vector<DirectDisk> direct_disks;
   bool allow_nested = false;  ///< the operator says that no VM runs inside the guest until the move is over

@@ -59,8 +59,8 @@ Result<Json> LifeWatch::execute(std::string_view command, const Json& arguments)
   return qmp_.execute(command, arguments);
 }
 
-Status LifeWatch::give_descriptor(std::string_view name, int fd) {
-  return qmp_.give_descriptor(name, fd);
+Result<Json> LifeWatch::execute_with_descriptor(std::string_view command, const Json& arguments, int fd) {
+  return qmp_.execute_with_descriptor(command, arguments, fd);
 }
 
 void LifeWatch::on_event(OnEvent handler) {

@@ -36,7 +36,7 @@ class LifeWatch final : public Qmp {
 
   using Qmp::execute;
   Result<Json> execute(std::string_view command, const Json& arguments) override;
-  Status give_descriptor(std::string_view name, int fd) override;
+  Result<Json> execute_with_descriptor(std::string_view command, const Json& arguments, int fd) override;
   void on_event(OnEvent handler) override;
   void on_lost(std::function<void()> handler) override;
   pid_t peer_pid() const noexcept override { return qmp_.peer_pid(); }

@@ -23,13 +23,20 @@ struct QemuVm {
 /// Connects, finds the process, inspects; opens no memory yet.
 Result<QemuVm> attach(const std::string& qmp_path, pid_t pid_override, const Clock& clock);
 
-/// A running VM. `vm` (with memory) and `record` outlive it.
-std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, VmRecord& record, const Clock& clock);
+struct DeviceChoice {
+  DeviceWay way = DeviceWay::kStream;
+  std::string why_stream;  ///< as a phrase
+  bool must = false;       ///< rather no move than the other way
+};
+
+/// A running VM. `vm` and `record` outlive it; `vm` has its memory: main memory, and behind it the other blocks if
+/// devices may go directly.
+std::unique_ptr<SourceVm> make_source_vm(QemuVm& vm, const DeviceChoice& choice, VmRecord& record, const Clock& clock);
 
 /// A QEMU that was started with -S -incoming defer. `vm` (with memory in the source's block order) and `record`
 /// outlive it.
 /// `on_start` is told of the try that let the guest run, from resume().
-std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock& clock,
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, DeviceChoice choice, VmRecord& record, const Clock& clock,
                                      std::function<void(const GuestStart&)> on_start = {});
 
 }  // namespace godwit::qemu

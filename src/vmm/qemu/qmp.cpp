@@ -66,9 +66,8 @@ class Connection final : public Qmp {
     return execute_with(command, arguments, -1);
   }
 
-  Status give_descriptor(std::string_view name, int fd) override {
-    TRY(execute_with("getfd", Json{{"fdname", name}}, fd));
-    return {};
+  Result<Json> execute_with_descriptor(std::string_view command, const Json& arguments, int fd) override {
+    return execute_with(command, arguments, fd);
   }
 
   void on_event(OnEvent handler) override {
@@ -315,6 +314,11 @@ Result<std::string> Qmp::human(std::string_view command_line) {
   if (!text.is_string())
     return fail(ErrorKind::kProtocol, fmt::format("'{}': QEMU's answer is not a string", command_line));
   return text.get<std::string>();
+}
+
+Status Qmp::give_descriptor(std::string_view name, int fd) {
+  TRY(execute_with_descriptor("getfd", Json{{"fdname", name}}, fd));
+  return {};
 }
 
 Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock, const QmpLimits& limits) {

@@ -27,8 +27,10 @@ class Qmp {
   Result<Json> execute(std::string_view command);
   /// A command of the human monitor; its output as text.
   Result<std::string> human(std::string_view command_line);
+  /// A command that takes a descriptor with it (getfd, add-fd); `fd` stays the caller's.
+  virtual Result<Json> execute_with_descriptor(std::string_view command, const Json& arguments, int fd) = 0;
   /// Hands a descriptor to QEMU under a name (getfd), for "fd:NAME".
-  virtual Status give_descriptor(std::string_view name, int fd) = 0;
+  Status give_descriptor(std::string_view name, int fd);
 
   /// Called for every event from the reader thread, with the instant at which QEMU emitted it (by its timestamp: it may
   /// arrive milliseconds later, because QEMU writes events when its main loop comes round); must not call execute().

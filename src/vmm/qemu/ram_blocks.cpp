@@ -247,6 +247,30 @@ Result<Cover> cover(const std::vector<Mapping>& mappings, std::uint64_t address,
   return Cover{backing_of(*first), *first};
 }
 
+/// A block without a name is used by nothing, and QEMU does not migrate it either.
+Result<OtherBlocks> find_other_blocks(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
+  OtherBlocks other;
+  const auto mappings = TRY(process.mappings());
+  for (const auto& line : parse_ram_blocks(TRY(qmp.human("info ramblock")))) {
+    const bool is_main = std::ranges::any_of(ram.blocks, [&](const BlockInfo& b) { return b.name == line.name; });
+    if (is_main || line.size == 0) continue;
+    if (!line.host_address) {
+      other.missing = fmt::format("QEMU before 8.0 does not tell where RAM block '{}' lies", line.name);
+      return other;
+    }
+    auto found = cover(mappings, *line.host_address, line.size);
+    if (!found) {
+      other.missing = fmt::format("RAM block '{}': {}", line.name, found.error().message);
+      return other;
+    }
+    BlockInfo block{.name = line.name, .size = line.size, .page_size = line.page_size, .address = *line.host_address};
+    block.backing = found->backing;
+    block.mapping = std::move(found->first);
+    other.blocks.push_back(std::move(block));
+  }
+  return other;
+}
+
 Result<Ram> find_ram(Qmp& qmp, const RemoteProcess& process) {
   for (int attempt = 1;; ++attempt) {
     auto ram = find_once(qmp, process);

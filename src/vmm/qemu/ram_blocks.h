@@ -49,4 +49,7 @@ struct Ram {
 };
 Result<Ram> find_ram(Qmp& qmp, const RemoteProcess& process);
 
+/// The RAM blocks that QEMU migrates besides those of `ram`. QEMU before 8.0 does not tell where they lie.
+Result<OtherBlocks> find_other_blocks(Qmp& qmp, const RemoteProcess& process, const Ram& ram);
+
 }  // namespace godwit::qemu

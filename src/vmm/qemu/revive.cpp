@@ -93,6 +93,10 @@ Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::
   return let_go(qmp);
 }
 
+bool is_mark_of_pause(std::string_view mark) {
+  return number_at(Json::parse(mark, nullptr, /*allow_exceptions=*/false), "vcpus_ran_ns") != 0;
+}
+
 std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads) {
   const auto ran = vcpu_run_time(process, vcpu_threads);
   return ran ? Json{{"vcpus_ran_ns", *ran}}.dump() : std::string();

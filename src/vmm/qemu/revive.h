@@ -34,6 +34,7 @@ Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::
 
 /// The mark of a guest that has just been stopped with `stop`; empty where it cannot be told.
 std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads);
+bool is_mark_of_pause(std::string_view mark);
 
 /// Waits until no migration is under way, without ending any: false if one still is after a while.
 Result<bool> at_rest(Qmp& qmp);

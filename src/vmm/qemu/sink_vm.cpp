@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "vmm/qemu/cached_images.h"
@@ -46,11 +47,14 @@ constexpr Duration kQuitPatience = std::chrono::seconds(10);
 
 class QemuSinkVm final : public SinkVm {
  public:
-  QemuSinkVm(QemuVm& vm, VmRecord& record, const Clock& clock, std::function<void(const GuestStart&)> on_start)
-      : vm_(vm), record_(record), clock_(clock), on_start_(std::move(on_start)) {}
+  QemuSinkVm(QemuVm& vm, DeviceChoice choice, VmRecord& record, const Clock& clock,
+             std::function<void(const GuestStart&)> on_start)
+      : vm_(vm), choice_(std::move(choice)), record_(record), clock_(clock), on_start_(std::move(on_start)) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return *vm_.memory; }
+  DeviceWay way() const noexcept override { return choice_.way; }
+  const std::string& why_stream() const noexcept override { return choice_.why_stream; }
 
   Status open_incoming() override;
   Status load(Bytes bytes) override;
@@ -84,6 +88,7 @@ class QemuSinkVm final : public SinkVm {
   Status runs(Instant asked);
 
   QemuVm& vm_;
+  const DeviceChoice choice_;
   VmRecord& record_;
   const Clock& clock_;
   std::function<void(const GuestStart&)> on_start_;
@@ -111,8 +116,10 @@ Status QemuSinkVm::open_incoming() {
   TRY(check_exports());
   TRY(look_again_at_sink(vm_));
   TRY(vm_.qmp->execute("stop"));
-  settings_ = TRY(MigrationSettings::apply(*vm_.qmp, {"x-ignore-shared", "events", "late-block-activate"},
-                                           Json{{"tls-creds", ""}}, record_));
+  std::set<std::string> capabilities{"events", "late-block-activate"};
+  // A stream without RAM in it names no capabilities, and QEMU compares this one.
+  if (choice_.way == DeviceWay::kStream) capabilities.insert("x-ignore-shared");
+  settings_ = TRY(MigrationSettings::apply(*vm_.qmp, capabilities, Json{{"tls-creds", ""}}, record_));
   cache_dropper_ = drop_cached_images(*vm_.qmp, *vm_.process, vm_.inspection.fingerprint.disks);
   return {};
 }
@@ -359,9 +366,9 @@ void QemuSinkVm::give_up() noexcept {
 
 }  // namespace
 
-std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, VmRecord& record, const Clock& clock,
+std::unique_ptr<SinkVm> make_sink_vm(QemuVm& vm, DeviceChoice choice, VmRecord& record, const Clock& clock,
                                      std::function<void(const GuestStart&)> on_start) {
-  return std::make_unique<QemuSinkVm>(vm, record, clock, std::move(on_start));
+  return std::make_unique<QemuSinkVm>(vm, std::move(choice), record, clock, std::move(on_start));
 }
 
 }  // namespace godwit::qemu

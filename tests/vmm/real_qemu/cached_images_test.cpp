@@ -50,7 +50,7 @@ class CachedImages : public ::testing::TestWithParam<QemuVersion> {
     ASSERT_TRUE(vm) << vm.error().message;
     ASSERT_GT(cached_pages(image), 0u) << "nothing would be tested";
     {
-      const auto sink = make_sink_vm(*vm, record_, clock_);
+      const auto sink = make_sink_vm(*vm, {}, record_, clock_);
       const Status open = sink->open_incoming();
       ASSERT_TRUE(open) << open.error().message;
       sink->give_up();

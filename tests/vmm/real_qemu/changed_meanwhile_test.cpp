@@ -34,7 +34,7 @@ class ChangedMeanwhile : public ::testing::TestWithParam<QemuVersion> {
     auto vm = attach(qemu_->qmp_path().string(), 0, clock_);
     ASSERT_TRUE(vm) << vm.error().message;
     vm_ = std::move(*vm);
-    source_vm_ = make_source_vm(vm_, record_, clock_);
+    source_vm_ = make_source_vm(vm_, {}, record_, clock_);
   }
   void pull_out() {
     const auto pulled = qemu_->monitor().execute("device_del", {{"id", "tab"}});

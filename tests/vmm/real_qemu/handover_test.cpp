@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,12 +13,14 @@
 #include "tests/support/kept_record.h"
 #include "tests/support/qemu_vm.h"
 #include "tests/vmm/handover_observer.h"
+#include "vmm/qemu/direct_handover.h"
 #include "vmm/qemu/handover.h"
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/migration_end.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qemu_vm.h"
 #include "vmm/qemu/revive.h"
+#include "vmm/qemu/saved_devices.h"
 
 namespace godwit::qemu::handover_test {
 namespace {
@@ -75,7 +78,13 @@ class HandoverBase : public ::testing::Test {
     auto vm = attach(side.qemu->qmp_path().string(), 0, clock_);
     ASSERT_TRUE(vm) << vm.error().message;
     side.vm = std::move(*vm);
-    auto memory = open_memory(*side.vm.process, side.vm.inspection.blocks);
+    auto blocks = side.vm.inspection.blocks;
+    if (way_ == DeviceWay::kDirect) {
+      const auto& other = side.vm.inspection.other;
+      ASSERT_FALSE(other.missing) << *other.missing;
+      blocks.insert(blocks.end(), other.blocks.begin(), other.blocks.end());
+    }
+    auto memory = open_memory(*side.vm.process, blocks);
     ASSERT_TRUE(memory) << memory.error().message;
     side.vm.memory = std::move(*memory);
   }
@@ -85,7 +94,7 @@ class HandoverBase : public ::testing::Test {
     options_.size = 32 * kMiB;
     ASSERT_NO_FATAL_FAILURE(start(source_, options_));
     ASSERT_TRUE(ticks(*source_.qemu)) << "SeaBIOS does not come up";
-    source_vm_ = make_source_vm(source_.vm, source_.record, clock_);
+    source_vm_ = make_source_vm(source_.vm, {way_, {}, false}, source_.record, clock_);
   }
   void start_sink(QemuVersion version, Ram ram) {
     QemuOptions options = options_;
@@ -93,13 +102,17 @@ class HandoverBase : public ::testing::Test {
     options.ram = ram;
     options.incoming = true;
     ASSERT_NO_FATAL_FAILURE(start(sink_, options));
-    sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
+    sink_vm_ = make_sink_vm(sink_.vm, {way_, {}, false}, sink_.record, clock_);
   }
 
   /// Every page, as the lanes do it.
   void copy_ram() {
     auto& from = *source_.vm.memory;
     auto& to = *sink_.vm.memory;
+    ASSERT_EQ(from.layout().blocks().size(), to.layout().blocks().size());
+    for (std::size_t i = 0; i < from.layout().blocks().size(); ++i) {
+      ASSERT_EQ(from.layout().blocks()[i].name, to.layout().blocks()[i].name);
+    }
     std::vector<std::byte> buffer(kChunkSize);
     for (std::uint32_t c = 0; c < from.layout().chunk_count(); ++c) {
       const auto pages = from.layout().valid_pages(ChunkIndex{c});
@@ -139,11 +152,15 @@ class HandoverBase : public ::testing::Test {
     ASSERT_TRUE(ready) << ready.error().message;
   }
 
+  /// What QEMU calls a guest that has been handed over.
+  std::string handed_over() const { return way_ == DeviceWay::kDirect ? "paused" : "postmigrate"; }
+
   void expect_source_runs() {
     EXPECT_EQ(source_.qemu->status().value_or(""), "running");
     EXPECT_TRUE(ticks(*source_.qemu));
   }
 
+  DeviceWay way_ = DeviceWay::kStream;
   SteadyClock clock_;
   QemuOptions options_;
   RecordingObserver observer_;
@@ -159,11 +176,13 @@ struct Pairing {
   QemuVersion sink;
   Ram source_ram;
   Ram sink_ram;
+  DeviceWay way = DeviceWay::kStream;
 };
 
 class HandoverTest : public HandoverBase, public ::testing::WithParamInterface<Pairing> {
  protected:
   void SetUp() override {
+    way_ = GetParam().way;
     for (const auto version : {GetParam().source, GetParam().sink}) {
       const auto program = godwit::testing::find_qemu(version);
       if (!program) GTEST_SKIP() << program.error().message;
@@ -198,12 +217,12 @@ TEST_P(HandoverTest, MovesAGuest) {
   ASSERT_TRUE(observer_.stopped);
   EXPECT_LE(*observer_.stopping, *observer_.stopped);
   EXPECT_LE(*observer_.stopped, *observer_.ended);
-  // What went through the filter is devices and ROMs, not the guest's 32 MiB.
-  EXPECT_LT(observer_.take_bytes().size(), 4 * kMiB);
+  // What comes through is devices and, in a stream, ROMs, not the guest's 32 MiB.
+  EXPECT_LT(observer_.take_bytes().size(), way_ == DeviceWay::kDirect ? 256 * kKiB : 4 * kMiB);
   EXPECT_GT(observer_.take_bytes().size(), observer_.before_stop);
 
   // Loaded and paused on both sides: nobody runs before resume().
-  EXPECT_EQ(source_.qemu->status().value_or(""), "postmigrate");
+  EXPECT_EQ(source_.qemu->status().value_or(""), handed_over());
   EXPECT_EQ(sink_.qemu->status().value_or(""), "paused");
   EXPECT_FALSE(sink_.qemu->monitor().has_seen("RESUME").value_or(true));
   EXPECT_FALSE(ticks(*sink_.qemu, milliseconds(150)));
@@ -216,7 +235,7 @@ TEST_P(HandoverTest, MovesAGuest) {
   EXPECT_GT(tick(*sink_.qemu), tick_before);
   EXPECT_TRUE(sink_vm_->announce());
   EXPECT_TRUE(source_vm_->finish());
-  EXPECT_EQ(source_.qemu->status().value_or(""), "postmigrate");
+  EXPECT_EQ(source_.qemu->status().value_or(""), handed_over());
   EXPECT_FALSE(ticks(*source_.qemu, milliseconds(150)));
   EXPECT_EQ(settings_of(*source_.qemu), source_settings);
   EXPECT_EQ(settings_of(*sink_.qemu), sink_settings);
@@ -232,6 +251,12 @@ INSTANTIATE_TEST_SUITE_P(
                       Pairing{"private_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kPrivate, Ram::kPrivate},
                       Pairing{"memfd_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kMemfd, Ram::kMemfd},
                       Pairing{"file_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kFile, Ram::kFile},
+                      Pairing{"direct_private_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kPrivate, Ram::kPrivate,
+                              DeviceWay::kDirect},
+                      Pairing{"direct_memfd_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kMemfd, Ram::kMemfd,
+                              DeviceWay::kDirect},
+                      Pairing{"direct_file_to_private_10", QemuVersion::k10_0, QemuVersion::k10_0, Ram::kFile,
+                              Ram::kPrivate, DeviceWay::kDirect},
                       Pairing{"memfd_7_to_file_10", QemuVersion::k7_2, QemuVersion::k10_0, Ram::kMemfd, Ram::kFile},
                       Pairing{"private_7_to_10", QemuVersion::k7_2, QemuVersion::k10_0, Ram::kPrivate, Ram::kPrivate},
                       Pairing{"file_10_to_7", QemuVersion::k10_0, QemuVersion::k7_2, Ram::kFile, Ram::kFile}),
@@ -242,6 +267,7 @@ struct Kind {
   const char* name;
   QemuVersion version;
   Ram ram;
+  DeviceWay way = DeviceWay::kStream;
 };
 
 class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<Kind> {
@@ -249,6 +275,7 @@ class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<K
   void SetUp() override {
     const auto program = godwit::testing::find_qemu(GetParam().version);
     if (!program) GTEST_SKIP() << program.error().message;
+    way_ = GetParam().way;
     ASSERT_NO_FATAL_FAILURE(start_source(GetParam().version, GetParam().ram));
     before_ = settings_of(*source_.qemu);
   }
@@ -274,12 +301,16 @@ class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<K
   }
   Revival revive() { return revive_by(source_.record.mark()); }
   Revival revive_by(const std::string& mark) {
-    const auto revived = revive_after_handover(*source_.vm.qmp, mark);
+    const auto revived = is_mark_of_pause(mark) ? revive_after_pause(*source_.vm.qmp, *source_.vm.process, mark)
+                                                : revive_after_handover(*source_.vm.qmp, mark);
     EXPECT_TRUE(revived) << revived.error().message;
     return revived ? revived->what : Revival::kUnderWay;
   }
   Json before_;
 };
+
+class StreamRollBackTest : public RollBackTest {};
+class DirectRollBackTest : public RollBackTest {};
 
 TEST_P(RollBackTest, BeforeAnything) {
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
@@ -375,12 +406,14 @@ TEST_P(RollBackTest, TellsWhenQemuDies) {
   ASSERT_TRUE(observer_.await_end());
   EXPECT_FALSE(observer_.ended);
   const auto rolled_back = source_vm_->roll_back();
+  EXPECT_EQ(source_vm_->halted().value_or(Halt{}).kind, Halt::Kind::kEnded);
+  if (way_ == DeviceWay::kDirect) return;  // there was nothing that QEMU would have had to be asked for
   ASSERT_FALSE(rolled_back);
   EXPECT_EQ(rolled_back.error().kind, ErrorKind::kPeerLost);
 }
 
 // An engine that dies: its sockets close, nobody rolls back. Then a new one comes.
-TEST_P(RollBackTest, ReviveAfterCompletion) {
+TEST_P(StreamRollBackTest, ReviveAfterCompletion) {
   EXPECT_EQ(revive(), Revival::kRuns);
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
@@ -401,7 +434,7 @@ TEST_P(RollBackTest, ReviveAfterCompletion) {
 }
 
 /// What was seen up to the end of RAM is enough for a guest that QEMU has not moved since, and for no other.
-TEST_P(RollBackTest, ReviveByWhatWasSeenOfTheStream) {
+TEST_P(StreamRollBackTest, ReviveByWhatWasSeenOfTheStream) {
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopped.has_value(); }));
   const std::string first = source_.record.mark();
@@ -454,7 +487,7 @@ TEST_P(RollBackTest, ReviveAfterAPauseForAHarvest) {
 }
 
 /// Whoever saves a guest as it is must find the settings as they were.
-TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
+TEST_P(StreamRollBackTest, SettingsArePutBackWhereTheGuestStays) {
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_NE(settings_of(*source_.qemu), before_);
@@ -469,7 +502,7 @@ TEST_P(RollBackTest, SettingsArePutBackWhereTheGuestStays) {
 
 /// Between the last look at the guest and QEMU's own stop somebody else may pause it, or let a paused one run: only the
 /// stream tells.
-TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
+TEST_P(StreamRollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
   source_vm_ = nullptr;  // it would look at the state itself
   auto settings = MigrationSettings::apply(*source_.vm.qmp, {"x-ignore-shared", "events"},
                                            Json{{"max-bandwidth", std::uint64_t{1} << 40}}, source_.record);
@@ -502,12 +535,147 @@ TEST_P(RollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
   EXPECT_TRUE((*settings)->restore());
 }
 
-INSTANTIATE_TEST_SUITE_P(Qemu, RollBackTest,
-                         ::testing::Values(Kind{"file_7", QemuVersion::k7_2, Ram::kFile},
-                                           Kind{"private_7", QemuVersion::k7_2, Ram::kPrivate},
-                                           Kind{"file_10", QemuVersion::k10_0, Ram::kFile},
-                                           Kind{"private_10", QemuVersion::k10_0, Ram::kPrivate}),
-                         [](const auto& each) { return each.param.name; });
+/// Nothing is set in QEMU that an engine which dies would leave there, and no migration is begun.
+TEST_P(DirectRollBackTest, TouchesNoSetting) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_FALSE(observer_.failed) << observer_.failed->message;
+  EXPECT_EQ(settings_of(*source_.qemu), before_);
+  EXPECT_TRUE(source_.record.settings().empty());
+  EXPECT_FALSE(source_.qemu->monitor().execute("query-migrate").value_or(Json()).contains("status"));
+  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 1u) << "lent while it is needed";
+  ASSERT_TRUE(source_vm_->finish());
+  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 0u);
+}
+
+/// An engine that dies once the devices have been saved: the next one knows its stop by the time that vCPUs have run.
+TEST_P(DirectRollBackTest, ReviveAfterCompletion) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  source_vm_.reset();
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+  if (source_.record.mark().empty()) GTEST_SKIP() << "this kernel does not tell how long a thread has run";
+  EXPECT_EQ(revive_after_handover(*source_.vm.qmp, source_.record.mark()).value().what, Revival::kNotOurs);
+  EXPECT_EQ(revive(), Revival::kLetRun);
+  expect_source_runs();
+  std::this_thread::sleep_for(seconds(1));
+  ASSERT_TRUE(source_.qemu->stop());
+  EXPECT_EQ(revive(), Revival::kNotOurs) << "it has run since, and was stopped by hand";
+}
+
+/// Moved elsewhere by QEMU's own migration while the engine was dead: it may run there.
+TEST_P(DirectRollBackTest, ReviveLeavesAGuestAloneThatWasMovedMeanwhile) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  source_vm_.reset();
+  ASSERT_TRUE(source_.vm.qmp->execute("migrate", Json{{"uri", "exec:cat > /dev/null"}}));
+  ASSERT_TRUE(at_rest(*source_.vm.qmp).value_or(false));
+  EXPECT_EQ(revive(), Revival::kNotOurs);
+  EXPECT_EQ(source_.qemu->status().value_or(""), "postmigrate");
+}
+
+/// Between the last look at the guest and the engine's own stop somebody else may have paused it.
+TEST_P(DirectRollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
+  source_vm_ = nullptr;  // it would look at the state itself
+  ASSERT_TRUE(source_.qemu->stop());
+  DirectHandover handover(*source_.vm.qmp, *source_.vm.process, {.machine = source_.vm.inspection.fingerprint.machine},
+                          observer_, source_.record, clock_);
+  ASSERT_TRUE(handover.order({}));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed);
+  EXPECT_THAT(observer_.failed->message, HasSubstr("somebody has paused"));
+  handover.end();
+  EXPECT_FALSE(handover.run_state()) << "this engine has not stopped it";
+  EXPECT_TRUE(source_.record.mark().empty());
+}
+
+/// QEMU makes a block of firmware tables longer when the guest reads them.
+TEST_P(DirectRollBackTest, ABlockThatWasResizedIsNamed) {
+  source_vm_ = nullptr;
+  auto lengths = source_.vm.inspection.configuration.ram_blocks;
+  ASSERT_TRUE(lengths.contains("pc.ram") || lengths.contains("ram0") || !lengths.empty());
+  const std::string name = lengths.begin()->first;
+  lengths.begin()->second += kPageSize;
+  DirectHandover handover(*source_.vm.qmp, *source_.vm.process, {.machine = source_.vm.inspection.fingerprint.machine},
+                          observer_, source_.record, clock_);
+  ASSERT_TRUE(handover.order({.lengths = lengths}));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed);
+  EXPECT_EQ(observer_.failed->kind, ErrorKind::kRefused);
+  EXPECT_THAT(observer_.failed->message, HasSubstr("'" + name + "' has been resized"));
+  handover.end();
+  EXPECT_EQ(handover.run_state().value_or(""), "running");
+}
+
+constexpr std::array kStreamKinds = {
+    Kind{"file_7", QemuVersion::k7_2, Ram::kFile}, Kind{"private_7", QemuVersion::k7_2, Ram::kPrivate},
+    Kind{"file_10", QemuVersion::k10_0, Ram::kFile}, Kind{"private_10", QemuVersion::k10_0, Ram::kPrivate}};
+constexpr std::array kDirectKinds = {Kind{"direct_file_10", QemuVersion::k10_0, Ram::kFile, DeviceWay::kDirect},
+                                     Kind{"direct_private_10", QemuVersion::k10_0, Ram::kPrivate, DeviceWay::kDirect}};
+
+std::string kind_name(const ::testing::TestParamInfo<Kind>& each) {
+  return each.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, RollBackTest, ::testing::ValuesIn(kStreamKinds), kind_name);
+INSTANTIATE_TEST_SUITE_P(Directly, RollBackTest, ::testing::ValuesIn(kDirectKinds), kind_name);
+INSTANTIATE_TEST_SUITE_P(Qemu, StreamRollBackTest, ::testing::ValuesIn(kStreamKinds), kind_name);
+INSTANTIATE_TEST_SUITE_P(Qemu, DirectRollBackTest, ::testing::ValuesIn(kDirectKinds), kind_name);
+
+/// What the destination's QEMU is given may be broken, or of another machine: it says so, and never runs.
+class DirectSinkTest : public HandoverBase, public ::testing::WithParamInterface<QemuVersion> {
+ protected:
+  void SetUp() override {
+    const auto program = godwit::testing::find_qemu(GetParam());
+    if (!program) GTEST_SKIP() << program.error().message;
+    way_ = DeviceWay::kDirect;
+    ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kPrivate));
+    ASSERT_NO_FATAL_FAILURE(start_sink(GetParam(), Ram::kPrivate));
+    ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+    ASSERT_TRUE(observer_.await_end());
+    ASSERT_FALSE(observer_.failed) << observer_.failed->message;
+    devices_ = observer_.take_bytes();
+    ASSERT_NO_FATAL_FAILURE(copy_ram());
+    ASSERT_TRUE(sink_vm_->open_incoming());
+  }
+  /// Gives these bytes to the sink, and expects that it does not take them and the source can go on.
+  void expect_refused(Bytes bytes, const std::string& words) {
+    Status status = sink_vm_->load(bytes);
+    if (status) status = sink_vm_->finish_load();
+    if (status) status = sink_vm_->await_loaded(seconds(30));
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().kind, ErrorKind::kHypervisor);
+    EXPECT_THAT(status.error().message, HasSubstr(words));
+    ASSERT_TRUE(source_vm_->roll_back());
+    expect_source_runs();
+  }
+  std::vector<std::byte> devices_;
+};
+
+TEST_P(DirectSinkTest, DevicesThatAreCut) {
+  ASSERT_NO_FATAL_FAILURE(expect_refused(Bytes(devices_).first(devices_.size() / 2), ""));
+}
+
+TEST_P(DirectSinkTest, DevicesOfAnotherMachine) {
+  const auto other = stream_beginning("pc-i440fx-6.2");
+  std::vector<std::byte> bytes(other);
+  const auto own = stream_beginning(source_.vm.inspection.fingerprint.machine);
+  bytes.insert(bytes.end(), devices_.begin() + static_cast<std::ptrdiff_t>(own.size()), devices_.end());
+  ASSERT_NO_FATAL_FAILURE(expect_refused(bytes, "pc-i440fx-6.2"));
+}
+
+/// A newer QEMU saves sections in versions that an older one does not know.
+TEST_P(DirectSinkTest, DevicesOfANewerQemu) {
+  // Type, section, length of the name, name, instance, version: of the first device.
+  const auto own = stream_beginning(source_.vm.inspection.fingerprint.machine);
+  const std::size_t name_length = static_cast<std::size_t>(devices_.at(own.size() + 5));
+  const std::size_t version = own.size() + 6 + name_length + 4;
+  devices_.at(version) = std::byte{0x7f};
+  ASSERT_NO_FATAL_FAILURE(expect_refused(devices_, ""));
+}
+
+INSTANTIATE_TEST_SUITE_P(Qemu, DirectSinkTest, ::testing::Values(QemuVersion::k10_0),
+                         [](const auto&) { return "qemu_10"; });
 
 class SinkTest : public HandoverBase, public ::testing::WithParamInterface<QemuVersion> {
  protected:
@@ -520,7 +688,7 @@ class SinkTest : public HandoverBase, public ::testing::WithParamInterface<QemuV
 
 TEST_P(SinkTest, NeedsAVmThatWaits) {
   ASSERT_NO_FATAL_FAILURE(start_source(GetParam(), Ram::kFile));
-  auto sink = make_sink_vm(source_.vm, source_.record, clock_);
+  auto sink = make_sink_vm(source_.vm, {}, source_.record, clock_);
   const auto opened = sink->open_incoming();
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().kind, ErrorKind::kRefused);
@@ -533,7 +701,7 @@ TEST_P(SinkTest, AGuestNeverStartsByItself) {
   QemuOptions options = options_;
   options.more = {"-incoming", "defer"};  // and no -S
   ASSERT_NO_FATAL_FAILURE(start(sink_, options));
-  sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
+  sink_vm_ = make_sink_vm(sink_.vm, {}, sink_.record, clock_);
   ASSERT_NO_FATAL_FAILURE(hand_over());
   EXPECT_EQ(sink_.qemu->status().value_or(""), "paused");
   EXPECT_FALSE(ticks(*sink_.qemu, milliseconds(150)));
@@ -625,7 +793,7 @@ TEST_P(SinkTest, GivingUpBeforeAnythingLeavesItWaiting) {
   EXPECT_EQ(settings_of(*sink_.qemu), before);
   // And takes the next one.
   sink_vm_ = nullptr;
-  sink_vm_ = make_sink_vm(sink_.vm, sink_.record, clock_);
+  sink_vm_ = make_sink_vm(sink_.vm, {}, sink_.record, clock_);
   ASSERT_NO_FATAL_FAILURE(hand_over());
   ASSERT_TRUE(sink_vm_->resume());
   EXPECT_TRUE(ticks(*sink_.qemu));

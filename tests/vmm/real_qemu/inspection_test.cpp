@@ -31,9 +31,9 @@ class ThroughAManager final : public Qmp {
   Result<Json> execute(std::string_view command, const Json& arguments) override {
     return qmp_.execute(command, arguments);
   }
-  Status give_descriptor(std::string_view name, int fd) override {
+  Result<Json> execute_with_descriptor(std::string_view command, const Json& arguments, int fd) override {
     if (!passes_descriptors_) return fail(ErrorKind::kHypervisor, "No file descriptor supplied via SCM_RIGHTS");
-    return qmp_.give_descriptor(name, fd);
+    return qmp_.execute_with_descriptor(command, arguments, fd);
   }
   void on_event(OnEvent handler) override { qmp_.on_event(std::move(handler)); }
   void on_lost(std::function<void()> handler) override { qmp_.on_lost(std::move(handler)); }

@@ -1,0 +1,35 @@
+// A file in memory that QEMU writes its devices into: ours to read, lent to QEMU under a name that it can open.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "vmm/qemu/qmp.h"
+
+namespace godwit::qemu {
+
+class DeviceFile {
+ public:
+  /// Lends it to QEMU at once. `qmp` outlives it.
+  static Result<DeviceFile> lend(Qmp& qmp);
+  DeviceFile(DeviceFile&&) = default;
+  DeviceFile& operator=(DeviceFile&&) = default;
+
+  /// What QEMU calls it: "/dev/fdset/3".
+  const std::string& name() const noexcept { return name_; }
+  /// All that has been written.
+  Result<std::vector<std::byte>> read() const;
+  /// QEMU closes it. It would do so too when our monitor connection ends.
+  void take_back() noexcept;
+
+ private:
+  DeviceFile(Qmp& qmp, UniqueFd file) : qmp_(&qmp), file_(std::move(file)) {}
+
+  Qmp* qmp_;
+  UniqueFd file_;
+  std::string name_;
+  std::uint64_t set_ = 0;
+};
+
+}  // namespace godwit::qemu

@@ -46,7 +46,7 @@ SinkReport SinkMigration::run() {
   if (context_.state() == SinkState::kCommitted) {
     const Error error = *context_.error.get();
     (void)session_.control().send(
-        wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error.message, start_->never_ran()});
+        wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error.message, takeover_->never_ran()});
   }
   session_.see_off();
   abort_channels();
@@ -67,7 +67,7 @@ Status SinkMigration::up_to_running() {
   TRY(welcome());
   TRY(take_map());
   TRY(take_guest());
-  return start_guest();
+  return take_over();
 }
 
 Status SinkMigration::welcome() {
@@ -97,10 +97,10 @@ Status SinkMigration::take_guest() {
   return {};
 }
 
-Status SinkMigration::start_guest() {
-  start_.emplace(context_, session_);
-  TRY(start_->run());
-  start_->follow_up(*loader_, *ram_);
+Status SinkMigration::take_over() {
+  takeover_.emplace(context_, session_);
+  TRY(takeover_->run());
+  takeover_->follow_up(*loader_, *ram_);
   return {};
 }
 
@@ -156,7 +156,7 @@ void SinkMigration::end_threads() {
 }
 
 SinkReport SinkMigration::report() const {
-  const bool never_ran = start_ && start_->never_ran();
+  const bool never_ran = takeover_ && takeover_->never_ran();
   SinkReport r;
   r.outcome = context_.runs() ? Outcome::kDone
               : context_.has_come_to(SinkState::kCommitted) && !never_ran
@@ -167,7 +167,7 @@ SinkReport SinkMigration::report() const {
   session_.account(r);
   if (ram_) r.bytes_received += ram_->bytes_received();
   if (loader_) r.device_load = loader_->took();
-  if (start_) r.commit_to_resume = start_->took();
+  if (takeover_) r.commit_to_resume = takeover_->took();
   r.cpu = cpu_time();
   return r;
 }

@@ -1,16 +1,17 @@
 // One migration at its sink, step by step: what run_sink() drives.
 //
-//   await a source -> welcome it -> take its map -> take the guest, until the source commits -> start the guest
-//        ^                |              |                    |                                      |
-//        +--- refused ----+              +--------------------+---> give up          in doubt <------+---> never ran
+//   await a source --> welcome it --> take its map --> take the guest, until the source commits --> take over --> runs
+//         ^               |  |              |                      |                                    |
+//         +--it is refused+  +--------------+--> given up <--------+                 in doubt, or <-----+
+//                                                                                    given back
 #pragma once
 
 #include <optional>
 
 #include "engine/device_loader.h"
-#include "engine/guest_start.h"
 #include "engine/incoming_ram.h"
 #include "engine/reception.h"
+#include "engine/takeover.h"
 
 namespace godwit {
 
@@ -30,7 +31,7 @@ class SinkMigration {
   Status welcome();
   Status take_map();
   Status take_guest();
-  Status start_guest();
+  Status take_over();
 
   Result<wire::Message> next_message();
   Result<wire::Message> next_but_heartbeats();
@@ -45,7 +46,7 @@ class SinkMigration {
   Reception reception_{context_, session_};
   std::optional<DeviceLoader> loader_;
   std::optional<IncomingRam> ram_;
-  std::optional<GuestStart> start_;
+  std::optional<Takeover> takeover_;
 };
 
 }  // namespace godwit

@@ -13,10 +13,10 @@
 namespace godwit {
 
 /// Coordinator's thread.
-class GuestStart {
+class Takeover {
  public:
   /// All outlive it.
-  GuestStart(SinkContext& context, SourceSession& session) : context_(context), session_(session) {}
+  Takeover(SinkContext& context, SourceSession& session) : context_(context), session_(session) {}
 
   /// Once. On success the guest runs, or is here complete and paused if it was paused at the source.
   Status run();

@@ -1,4 +1,4 @@
-#include "engine/guest_start.h"
+#include "engine/takeover.h"
 
 #include <fmt/format.h>
 
@@ -24,7 +24,7 @@ std::uint64_t microseconds(Duration d) {
 }
 }  // namespace
 
-Status GuestStart::run() {
+Status Takeover::run() {
   const auto committed = context_.now();
   (void)context_.parts.journal.starting();  // it only tells more to who comes after a dead engine
   context_.parts.on_milestone(Milestone::kCommitted);
@@ -34,7 +34,7 @@ Status GuestStart::run() {
   return {};
 }
 
-Status GuestStart::let_run() {
+Status Takeover::let_run() {
   if (!session_.hello().paused) return try_until_it_runs();
   if (Status stays = context_.vm->stay_paused(); !stays) return give_back(std::move(stays).error());
   return {};
@@ -42,7 +42,7 @@ Status GuestStart::let_run() {
 
 /// What keeps the hypervisor from running the guest may pass: another program's lock on its disk, storage that returns
 /// errors. The source waits as long as this side is alive.
-Status GuestStart::try_until_it_runs() {
+Status Takeover::try_until_it_runs() {
   const auto patience = context_.parts.start_patience;
   const auto deadline = context_.now() + patience;
   auto pause = kFirstRetry;
@@ -73,7 +73,7 @@ Status GuestStart::try_until_it_runs() {
 
 /// What is held here may be the only copy: a source that is lost, or whose hypervisor has ended, keeps nothing to take
 /// back. All that it has said meanwhile lies unread in the socket.
-bool GuestStart::source_can_take_it_back() {
+bool Takeover::source_can_take_it_back() {
   session_.channel().set_receive_timeout(kBeatPatience);
   while (true) {
     const auto asked = context_.now();
@@ -85,7 +85,7 @@ bool GuestStart::source_can_take_it_back() {
 
 /// The source may run the guest again if it is certain that nobody else does or will. An engine that dies in here
 /// leaves the source in doubt, and the guest stopped on both sides.
-tl::unexpected<Error> GuestStart::give_back(Error refused) {
+tl::unexpected<Error> Takeover::give_back(Error refused) {
   refused.kind = ErrorKind::kHypervisor;
   if (!source_can_take_it_back()) {
     refused.message += "; the source cannot be heard or has lost its QEMU, so the guest is kept here";
@@ -98,7 +98,7 @@ tl::unexpected<Error> GuestStart::give_back(Error refused) {
   return fail(std::move(refused));
 }
 
-void GuestStart::follow_up(const DeviceLoader& loader, IncomingRam& ram) {
+void Takeover::follow_up(const DeviceLoader& loader, IncomingRam& ram) {
   // A source that cannot hear it any more is in doubt, but nothing is lost.
   const Status told = session_.control().send(wire::Done{.commit_to_resume_us = microseconds(took_),
                                                          .cpu_us = microseconds(cpu_time()),

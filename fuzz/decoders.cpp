@@ -1,6 +1,6 @@
 // Every decoder on bytes that nobody vouches for.
 //
-//   input   | codec number | pages - 1 | how | edits: where (2 bytes), XOR (1 byte) | bytes ...
+//   input   | codec, as the registry has them | pages - 1 | how | edits: where (2 bytes), XOR (1 byte) | bytes ...
 //   how       bit 7: the bytes are content, to be encoded; else they are the block. Bits 0-2: how many edits are made
 //             to the block before it is decoded.
 //
@@ -27,7 +27,6 @@ using namespace godwit;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kLongest = 66 * kPage;  // more than any block may have
 constexpr std::size_t kCapacity = kLongest + kPage;
-constexpr std::size_t kUnknown = 1;  // numbers behind the last codec's
 
 void check(bool kept) {
   if (!kept) std::abort();
@@ -79,7 +78,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static Fenced input;
   static Fenced output;
   if (size < 3) return 0;
-  const auto id = static_cast<CodecId>(data[0] % (static_cast<std::size_t>(CodecId::kDeflate) + 1 + kUnknown));
+  // One more stands for a number that no codec has.
+  const std::size_t number = data[0] % (codecs().size() + 1);
+  const CodecId id = number < codecs().size() ? codecs()[number].id : CodecId{0xff};
   const auto decoder = make_decoder(id);
   if (!decoder) {
     check(decoder.error().kind == ErrorKind::kProtocol);

@@ -96,10 +96,22 @@ std::string byte_rows(const Report& report) {
   return out;
 }
 
+/// What would be 0 in a move without trouble.
+std::string trouble_row(const Report& report) {
+  std::string counted;
+  for (const auto& counter : LaneSums::kAll) {
+    const auto count = report.*counter.count;
+    if (counter.text.empty() || count == 0) continue;
+    counted += fmt::format("{}{}: {}", counted.empty() ? "" : ", ", counter.text, count);
+  }
+  return counted.empty() ? "" : line("", counted);
+}
+
 std::string engine_row(const Report& report) {
   return line("engine", fmt::format("{} {}, {}, {} kernels, {} {}", report.lanes, report.lanes == 1 ? "lane" : "lanes",
                                     report.codec, report.kernels, report.harvests,
-                                    report.harvests == 1 ? "harvest" : "harvests"));
+                                    report.harvests == 1 ? "harvest" : "harvests")) +
+         trouble_row(report);
 }
 
 }  // namespace

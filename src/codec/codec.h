@@ -18,10 +18,24 @@ namespace godwit {
 /// Numbers on the wire (src/wire/spec.md); never reused.
 enum class CodecId : std::uint8_t { kRaw = 0, kLz4 = 1, kZstd = 2, kDeflate = 3 };
 
+/// What the registry says of a codec.
+struct CodecInfo {
+  CodecId id = CodecId::kRaw;
+  std::string_view name;
+  int lowest = 1;  ///< levels; one only if lowest and highest are the same
+  int highest = 1;
+  std::string_view level_is = "LEVEL";  ///< what the level is called in texts
+
+  bool has_levels() const noexcept { return lowest != highest; }
+  /// To zstd level 0 means "the default": a level that does not say which it is is not accepted.
+  bool has_level(int level) const noexcept { return level >= lowest && level <= highest && level != 0; }
+};
+/// All there are, by their numbers. Tests and fuzz targets take them from here.
+std::span<const CodecInfo> codecs() noexcept;
+
 std::string_view name_of(CodecId id) noexcept;
 
-/// A codec and its level, as "raw", "lz4", "lz4:16" (acceleration, 1..64), "zstd", "zstd:3" (-7..19),
-/// "deflate", "deflate:2" (1..3).
+/// A codec and its level, as "zstd", "zstd:3", "lz4:16" (its acceleration), "raw", which has none.
 struct CodecChoice {
   CodecId id = CodecId::kZstd;
   int level = 1;

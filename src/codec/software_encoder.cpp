@@ -1,7 +1,9 @@
-// One job in, one answer out.
+// One job in, one answer out, and who lends such encoders.
 #include "codec/software_encoder.h"
 
 #include <fmt/core.h>
+
+#include "codec/encoder_provider.h"
 
 namespace godwit {
 
@@ -27,6 +29,11 @@ Result<std::size_t> SoftwareEncoder::poll(std::span<EncodeDone> done) {
 
 Result<std::size_t> SoftwareEncoder::collect(std::span<EncodeDone> done, std::stop_token stop) {
   return stop.stop_requested() ? Result<std::size_t>(0) : poll(done);
+}
+
+Result<std::unique_ptr<Encoder>> SoftwareEncoders::lend(const CodecChoice& choice, unsigned given_up) {
+  if (given_up > 0) return std::unique_ptr<Encoder>();  // the same library would fail the same way
+  return make_encoder(choice);
 }
 
 }  // namespace godwit

@@ -16,9 +16,8 @@ DeviceLoader::DeviceLoader(SinkVm& vm, const Clock& clock, std::function<void()>
   thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
 }
 
-DeviceLoader::~DeviceLoader() {
-  thread_.request_stop();
-  thread_.join();
+void DeviceLoader::stop() {
+  thread_ = {};
 }
 
 Status DeviceLoader::push(std::vector<std::byte> bytes) {

@@ -21,7 +21,7 @@ class DeviceLoader {
  public:
   /// `on_prepared` and `on_failed` are called from the loader's thread.
   DeviceLoader(SinkVm& vm, const Clock& clock, std::function<void()> on_prepared, std::function<void(Error)> on_failed);
-  ~DeviceLoader();
+  ~DeviceLoader() { stop(); }
 
   /// kProtocol when more is buffered than any device state needs.
   Status push(std::vector<std::byte> bytes);
@@ -32,6 +32,8 @@ class DeviceLoader {
   /// Nothing of RAM is missing; devices loaded before this are prepared only now.
   void ram_complete();
   void end_of_stream();
+  /// It touches the hypervisor no more when this returns; nothing is prepared after it.
+  void stop();
   /// From the wait for RAM being over to the devices loaded.
   Duration took() const noexcept { return took_.load(); }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 
 namespace godwit {
 
@@ -17,30 +18,44 @@ struct LevelCounters {
 /// More codec levels than any lane has.
 inline constexpr std::size_t kMostLevels = 16;
 
-/// What a lane counts, and the sums over all lanes. A new counter is a line here and one in kAll.
+/// What a lane counts, and the sums over all lanes. A new counter is a line here and one in kAll, from which the sums
+/// and both reports follow.
 template <typename Number>
 struct LaneCounts {
-  Number pages_data{0};  ///< that are not zero, in whatever form they went
-  Number pages_zero{0};
-  Number pages_resent{0};
-  Number pages_fill{0};          ///< of pages_data: one value repeated
-  Number pages_copied{0};        ///< of pages_data: like another page
-  Number pages_delta{0};         ///< of pages_data: only what had changed
-  Number pages_unchanged{0};     ///< not sent: rewritten with the bytes that they had
-  Number blocks_not_encoded{0};  ///< encoders refused them or failed
-  Number encoders_given_up{0};
-  Number busy_ns{0};  ///< time spent on chunks, waiting for the link included
+  Number pages_data{0};          ///< sent with content, whole or in part, every sending counted
+  Number pages_same_fill{0};     ///< of pages_data: as the one 64-bit value that they repeat
+  Number pages_copied{0};        ///< of pages_data: as a reference to another page, and what differs
+  Number pages_delta{0};         ///< of pages_data: as the parts that had changed
+  Number pages_unchanged{0};     ///< not sent again: rewritten with the bytes that the sink has
+  Number pages_zero{0};          ///< sent as zeros
+  Number pages_resent{0};        ///< of pages_data and pages_zero: not the page's first sending
+  Number blocks_not_encoded{0};  ///< went raw, because an encoder refused them or failed
+  Number encoders_given_up{0};   ///< after failures
+  Number busy_ns{0};             ///< time spent on chunks, waiting for the link included
 
-  static constexpr std::array<Number LaneCounts::*, 10> kAll = {
-      &LaneCounts::pages_data,      &LaneCounts::pages_zero,         &LaneCounts::pages_resent,
-      &LaneCounts::pages_fill,      &LaneCounts::pages_copied,       &LaneCounts::pages_delta,
-      &LaneCounts::pages_unchanged, &LaneCounts::blocks_not_encoded, &LaneCounts::encoders_given_up,
-      &LaneCounts::busy_ns};
+  struct Counter {
+    Number LaneCounts::*count;
+    std::string_view key;        ///< in the report for programs; empty: it is not in a report
+    std::string_view text = {};  ///< in the report for people, where it is not 0; empty: that has a sentence about it
+  };
+  static constexpr std::array<Counter, 10> kAll = {{
+      {&LaneCounts::pages_data, "pages_data"},
+      {&LaneCounts::pages_same_fill, "pages_same_fill"},
+      {&LaneCounts::pages_copied, "pages_copied"},
+      {&LaneCounts::pages_delta, "pages_delta"},
+      {&LaneCounts::pages_unchanged, "pages_unchanged"},
+      {&LaneCounts::pages_zero, "pages_zero"},
+      {&LaneCounts::pages_resent, "pages_resent"},
+      {&LaneCounts::blocks_not_encoded, "blocks_not_encoded", "blocks not encoded"},
+      {&LaneCounts::encoders_given_up, "encoders_given_up", "encoders given up"},
+      {&LaneCounts::busy_ns, ""},
+  }};
 };
+using LaneSums = LaneCounts<std::uint64_t>;
 
 /// The sum over all lanes at one moment.
-struct LaneTotals : LaneCounts<std::uint64_t> {
-  static_assert(sizeof(LaneCounts<std::uint64_t>) == kAll.size() * sizeof(std::uint64_t), "kAll names them all");
+struct LaneTotals : LaneSums {
+  static_assert(sizeof(LaneSums) == kAll.size() * sizeof(std::uint64_t), "kAll names them all");
   /// Pages that were claimed, sent or not.
   std::uint64_t claimed() const noexcept { return pages_data + pages_zero + pages_unchanged; }
 
@@ -49,7 +64,7 @@ struct LaneTotals : LaneCounts<std::uint64_t> {
 
 struct LaneCounters : LaneCounts<std::atomic<std::uint64_t>> {
   void add_to(LaneTotals& sum) const noexcept {
-    for (std::size_t i = 0; i < kAll.size(); ++i) sum.*LaneTotals::kAll[i] += this->*kAll[i];
+    for (std::size_t i = 0; i < kAll.size(); ++i) sum.*LaneTotals::kAll[i].count += this->*kAll[i].count;
   }
 
   std::array<LevelCounters, kMostLevels> levels;  ///< the first is raw

@@ -358,18 +358,12 @@ void RamCopy::account(Report& r) const {
   r.lanes = lane_setting_.lanes;
   r.kernels = lane_setting_.kernels.name;
   r.ram_bytes = context_.parts.vm.memory().layout().bytes();
-  r.pages_data = totals.pages_data;
-  r.pages_zero = totals.pages_zero;
+  r.LaneSums::operator=(totals);
   r.pages_skipped = pages_skipped_;
-  r.pages_resent = totals.pages_resent;
   if (pages_before_pause_) r.pages_in_pause = pages_sent(totals) - *pages_before_pause_;
   r.pages_free = free_pages_.pages();
   r.free_pages = free_pages_.finding();
   r.pages_discarded = pages_given_back_;
-  r.pages_same_fill = totals.pages_fill;
-  r.pages_copied = totals.pages_copied;
-  r.pages_delta = totals.pages_delta;
-  r.pages_unchanged = totals.pages_unchanged;
   for (const auto& use : lanes_.codecs()) {
     if (use.blocks == 0) continue;
     const bool raw = use.codec.id == CodecId::kRaw;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "engine/lane_counters.h"
 
 namespace godwit {
 
@@ -37,7 +38,8 @@ struct LedgerEntry {
   std::int64_t end_us = 0;
 };
 
-struct Report {
+/// What lanes have counted is part of it (engine/lane_counters.h).
+struct Report : LaneSums {
   Outcome outcome = Outcome::kSourceRuns;
   std::optional<Error> error;  ///< absent if done
   std::string id;              ///< of the migration (base/migration_id.h); empty if it had not begun
@@ -56,16 +58,9 @@ struct Report {
   std::vector<LedgerEntry> ledger;
 
   std::uint64_t ram_bytes = 0;
-  std::uint64_t pages_data = 0;        ///< sent with content, whole or in part, every sending counted
-  std::uint64_t pages_same_fill = 0;   ///< of pages_data: as the one 64-bit value that they repeat
-  std::uint64_t pages_copied = 0;      ///< of pages_data: as a reference to another page, and what differs
-  std::uint64_t pages_delta = 0;       ///< of pages_data: as the parts that had changed
-  std::uint64_t pages_unchanged = 0;   ///< not sent again: rewritten with the bytes that the sink has
-  std::uint64_t pages_zero = 0;        ///< sent as zeros
   std::uint64_t pages_skipped = 0;     ///< never sent: holes and untouched memory
   std::uint64_t pages_free = 0;        ///< never sent: the guest had them free
   std::string free_pages;              ///< "found", or why the guest's free pages could not be told
-  std::uint64_t pages_resent = 0;      ///< of pages_data and pages_zero: not the page's first sending
   std::uint64_t pages_in_pause = 0;    ///< sent while the guest was paused
   std::uint64_t pages_discarded = 0;   ///< given back by the guest on the way, punched at the destination too
   std::uint64_t bytes_raw = 0;         ///< payload bytes of chunks that went raw

@@ -6,7 +6,6 @@
 
 #include "base/migration_id.h"
 #include "engine/fence.h"
-#include "engine/gave_up.h"
 #include "engine/lost_packets.h"
 
 namespace godwit {
@@ -21,6 +20,12 @@ constexpr Duration kAwaited = milliseconds(300);
 // How long the goodbye to a sink may hold back what comes after it.
 constexpr Duration kGoodbyePatience = milliseconds(500);
 }  // namespace
+
+Error why_the_sink_gave_up(const wire::Abort& abort) {
+  return {.kind = error_kind_from(abort.kind).value_or(ErrorKind::kRefused),
+          .message = "the destination gave up: " + abort.reason,
+          .at_peer = true};
+}
 
 Result<SinkSession::Lanes> SinkSession::open() {
   const auto& parts = context_.parts;

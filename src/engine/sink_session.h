@@ -73,4 +73,8 @@ class SinkSession {
   std::jthread reader_;
 };
 
+/// What the source makes of a sink's Abort: of the kind that the sink names, so that the report and the advice fit;
+/// kRefused where that kind is unknown here.
+Error why_the_sink_gave_up(const wire::Abort& abort);
+
 }  // namespace godwit

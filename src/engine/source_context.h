@@ -6,11 +6,34 @@
 #include <string_view>
 
 #include "engine/first_error.h"
-#include "engine/gap_watch.h"
 #include "engine/source.h"
 #include "engine/source_signals.h"
 
 namespace godwit {
+
+/// The sink beats once a second. A prepared sink that was not heard for longer may have given up, or this process was
+/// stopped.
+inline constexpr Duration kFreshness = std::chrono::milliseconds(2500);
+
+/// Notices that this process did not run: was stopped, or got no CPU for long. One thread's, which looks far more often
+/// than every kFreshness while it runs.
+class GapWatch {
+ public:
+  /// Forgets gaps that were before.
+  void begin(Instant at) noexcept {
+    looked_at_ = at;
+    any_ = false;
+  }
+  void look(Instant at) noexcept {
+    if (at - looked_at_ >= kFreshness) any_ = true;
+    looked_at_ = at;
+  }
+  bool any() const noexcept { return any_; }
+
+ private:
+  Instant looked_at_{};
+  bool any_ = false;
+};
 
 /// Outlives all steps. Methods are the coordinator's, except for now() and fail_with().
 class SourceContext {

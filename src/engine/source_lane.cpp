@@ -137,7 +137,7 @@ void SourceLane::count(const SortedPages& sorted, PageWord resent) noexcept {
   add(counters_.pages_data, page_count(sorted.whole | sorted.fill | sorted.copies | sorted.delta));
   add(counters_.pages_zero, page_count(sorted.zero));
   add(counters_.pages_resent, page_count(resent & ~sorted.unchanged));
-  add(counters_.pages_fill, page_count(sorted.fill));
+  add(counters_.pages_same_fill, page_count(sorted.fill));
   add(counters_.pages_copied, page_count(sorted.copies));
   add(counters_.pages_delta, page_count(sorted.delta & ~sorted.copies));
   add(counters_.pages_unchanged, page_count(sorted.unchanged));

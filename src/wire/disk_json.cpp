@@ -1,4 +1,4 @@
-#include "wire/disk_json.h"
+#include "wire/fingerprint_parts.h"
 
 #include <nlohmann/json.hpp>
 

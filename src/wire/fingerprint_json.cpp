@@ -2,10 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "wire/disk_json.h"
+#include "wire/fingerprint_parts.h"
 #include "wire/json_fields.h"
 #include "wire/limits.h"
-#include "wire/machine_json.h"
 
 namespace godwit::wire {
 

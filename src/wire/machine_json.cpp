@@ -1,4 +1,4 @@
-#include "wire/machine_json.h"
+#include "wire/fingerprint_parts.h"
 
 #include <nlohmann/json.hpp>
 

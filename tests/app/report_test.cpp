@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -52,6 +53,8 @@ Report moved() {
   r.bytes_control = 113 * kKiB;
   r.bytes_devices = 110 * kKiB;
   r.bytes_devices_in_pause = 100 * kKiB;
+  r.blocks_not_encoded = 114;
+  r.encoders_given_up = 115;
   r.harvests = 12;
   r.hypervisor_ram_bytes = 108;
   r.source_cpu = 3200ms;
@@ -59,6 +62,11 @@ Report moved() {
   r.source_peak_memory = 34 * kMiB;
   r.sink_peak_memory = 20 * kMiB;
   return r;
+}
+
+std::size_t counters_in_reports() {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(LaneSums::kAll, [](const auto& counter) { return !counter.key.empty(); }));
 }
 
 void expect_contains(const std::string& text, std::string_view part) {
@@ -72,7 +80,8 @@ TEST(ReportText, SaysWhatTheMoveCost) {
         "31.2 ms (asked for at most 50 ms)", "4 GiB: pages 101 sent, 102 zero, 103 never sent",
         "of those 104 again, 105 in the pause; 106 given back", "lanes 912 MiB, control 113 KiB (devices 110 KiB)",
         "raw 12 MiB, compressed 900 MiB from 1.76 GiB (ratio 2.00)", "2 lanes, auto, avx512 kernels, 12 harvests",
-        "source 3.2 s, destination 1.1 s", "source 34 MiB, destination 20 MiB", "108 B of RAM that QEMU wrote"}) {
+        "blocks not encoded: 114, encoders given up: 115", "source 3.2 s, destination 1.1 s",
+        "source 34 MiB, destination 20 MiB", "108 B of RAM that QEMU wrote"}) {
     expect_contains(text, part);
   }
 }
@@ -103,6 +112,14 @@ TEST(ReportText, LeavesOutThePauseThatNeverWas) {
   EXPECT_EQ(text.find("\nengine"), std::string::npos) << text;
   expect_contains(text, "QEMU ? to ?");
   expect_contains(text, "(without a name)");
+}
+
+TEST(ReportText, SaysNothingOfTroubleThatNeverWas) {
+  Report r = moved();
+  r.blocks_not_encoded = r.encoders_given_up = 0;
+  const std::string text = render_report(r);
+  EXPECT_EQ(text.find("not encoded"), std::string::npos) << text;
+  EXPECT_EQ(text.find("given up"), std::string::npos) << text;
 }
 
 TEST(ReportText, KeepsAHostileNameOffTheTerminal) {
@@ -161,7 +178,20 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_cpu_us"), 1'100'000);
   EXPECT_EQ(json.at("source_peak_memory"), 34 * kMiB);
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
-  EXPECT_EQ(json.size(), 43U) << "a field that this test does not know";
+  EXPECT_EQ(json.at("blocks_not_encoded"), 114);
+  EXPECT_EQ(json.at("encoders_given_up"), 115);
+  EXPECT_EQ(json.size(), 36U + counters_in_reports()) << "a field that this test does not know";
+}
+
+TEST(ReportJson, HasEveryCounterOfTheLanes) {
+  Report r;
+  std::uint64_t next = 1;
+  for (const auto& counter : LaneSums::kAll) r.*counter.count = next++;
+  const Json json = Json::parse(report_json(r));
+  for (const auto& counter : LaneSums::kAll) {
+    if (counter.key.empty()) continue;
+    EXPECT_EQ(json.at(counter.key), r.*counter.count) << counter.key;
+  }
 }
 
 TEST(ReportJson, CarriesTheErrorAndSurvivesBytesThatAreNoText) {

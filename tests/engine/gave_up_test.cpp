@@ -1,6 +1,7 @@
-#include "engine/gave_up.h"
-
+// What the source makes of a sink's Abort.
 #include <gtest/gtest.h>
+
+#include "engine/sink_session.h"
 
 namespace godwit::gave_up_test {
 namespace {

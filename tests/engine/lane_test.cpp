@@ -59,7 +59,7 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
     EXPECT_EQ(lanes.whole_pages().placed_pages() > 0, GetParam().places_whole_pages);
     const auto counters = lanes.counters();
     EXPECT_GT(counters.pages_zero, 0U);
-    EXPECT_GT(counters.pages_fill, 0U);
+    EXPECT_GT(counters.pages_same_fill, 0U);
     if (GetParam().delta_memory == kPlenty && GetParam().codec) {
       EXPECT_GT(counters.pages_delta, 0U);
       EXPECT_EQ(counters.pages_copied > 0, GetParam().lanes < kChunks) << "a copy is of another chunk of the lane";
@@ -158,7 +158,7 @@ TEST_F(LaneBytes, AWhollyNewPageComesWhole) {
 TEST_F(LaneBytes, OneValueRepeatedTakesEightBytes) {
   std::memset(lanes_.here.at(kChunk, 5), 0xa5, kPageSize);
   EXPECT_LE(send(page_bit(5)), wire::kFrameHeaderSize + 8);
-  EXPECT_EQ(lanes_.counters().pages_fill, 1U);
+  EXPECT_EQ(lanes_.counters().pages_same_fill, 1U);
   poke(lanes_.here, kChunk, 5, 9, std::byte{1});
   EXPECT_LT(send(page_bit(5)), wire::kFrameHeaderSize + 100);
 }

@@ -1,6 +1,7 @@
 // Peers that speak the protocol well enough to be listened to, and are not a source that the sink can use: none of them
 // keeps it from the source that comes after.
 #include <array>
+#include <condition_variable>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -39,6 +40,7 @@ class SinkStrangers : public testing::FakeMigration {
                 [this](std::string_view note) {
                   const std::lock_guard lock(mutex_);
                   notes_ += std::string(note) + "\n";
+                  noted_.notify_all();
                 },
             .cancelled = stop_.get_token(),
             .program = made.program};
@@ -62,11 +64,8 @@ class SinkStrangers : public testing::FakeMigration {
     }
   }
   bool noted(const std::string& what) {
-    for (const auto end = steady_.now() + 60s; steady_.now() < end; std::this_thread::sleep_for(5ms)) {
-      const std::lock_guard lock(mutex_);
-      if (notes_.find(what) != std::string::npos) return true;
-    }
-    return false;
+    std::unique_lock lock(mutex_);
+    return noted_.wait_for(lock, 60s, [&] { return notes_.find(what) != std::string::npos; });
   }
   void expect_next_source_is_moved() {
     const auto report = send(steady_);
@@ -77,6 +76,7 @@ class SinkStrangers : public testing::FakeMigration {
   testing::ManualClock clock_;
   std::stop_source stop_;
   std::mutex mutex_;
+  std::condition_variable noted_;
   std::string notes_;
   std::future<SinkReport> sink_report_;
   std::unique_ptr<Channel> stranger_;

@@ -1,25 +1,19 @@
 // The source's process itself does not run (stopped by a signal, swapped out) while everything is prepared. The
 // sink may have given up meanwhile, and its word lie unread in a socket: a commit then would lose the guest.
+#include <poll.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
 #include "tests/support/fake_migration.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/wrapped_channel.h"
 
 namespace godwit::stood_still_test {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// Real time, except for the stretches in which the process did not run.
-class LeapingClock final : public Clock {
- public:
-  Instant now() const noexcept override { return SteadyClock().now() + Duration(leapt_.load()); }
-  void leap(Duration by) noexcept { leapt_ += by.count(); }
-
- private:
-  std::atomic<Duration::rep> leapt_{0};
-};
 
 /// Open: passes everything, once it was shut only slowly. Shut: whoever would read is blocked, and what comes waits
 /// in the socket.
@@ -30,10 +24,17 @@ class Gate {
   void pass() {
     {
       std::unique_lock lock(mutex_);
+      holds_ = !open_;
+      changed_.notify_all();
       changed_.wait(lock, [this] { return open_; });
       if (!slow_) return;
     }
     std::this_thread::sleep_for(3ms);
+  }
+  /// Until something has come that it does not let pass.
+  bool holds_something() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, 20s, [this] { return holds_; });
   }
 
  private:
@@ -49,29 +50,19 @@ class Gate {
   std::condition_variable changed_;
   bool open_ = true;
   bool slow_ = false;
+  bool holds_ = false;
 };
 
-class GatedChannel final : public Channel {
+class GatedChannel final : public testing::WrappedChannel {
  public:
-  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : inner_(std::move(inner)), gate_(gate) {}
-  Status send(std::span<const iovec> parts) override { return inner_->send(parts); }
+  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : WrappedChannel(std::move(inner)), gate_(gate) {}
   Status receive(MutableBytes exactly) override {
-    const Status got = inner_->receive(exactly);
+    const Status got = WrappedChannel::receive(exactly);
     gate_.pass();
     return got;
   }
-  Result<std::size_t> receive_some(MutableBytes room) override { return inner_->receive_some(room); }
-  int descriptor() const noexcept override { return inner_->descriptor(); }
-  Status finish_sending() override { return inner_->finish_sending(); }
-  void abort() noexcept override { inner_->abort(); }
-  void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
-  std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
-  std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
-  SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
-  SendQueue send_queue() noexcept override { return inner_->send_queue(); }
 
  private:
-  std::unique_ptr<Channel> inner_;
   Gate& gate_;
 };
 
@@ -82,6 +73,7 @@ class StoodStill : public testing::FakeMigration {
     connect_ = [this]() -> Result<std::unique_ptr<Channel>> {
       auto channel = TRY(connect_to(listener_->address()));
       if (connections_++ > 0) return channel;
+      socket_ = channel->descriptor();
       return std::make_unique<GatedChannel>(std::move(channel), gate_);  // the control connection
     };
   }
@@ -90,17 +82,17 @@ class StoodStill : public testing::FakeMigration {
     FakeMigration::TearDown();
   }
   /// Moves the fake VM; at a milestone the source is stopped for a minute, in which `meanwhile` happens elsewhere.
-  /// Its coordinator goes on first, its reader `later` and in small steps: the worst that a scheduler can do.
+  /// Its coordinator goes on first, its reader later and in small steps: the worst that a scheduler can do.
   template <typename Meanwhile>
-  Report send_standing_still(Milestone at, Meanwhile meanwhile, Duration later = 30ms) {
+  Report send_standing_still(Milestone at, Meanwhile meanwhile) {
     std::jthread opener;
     return send(clock_, [&](Milestone milestone) {
       if (milestone != at) return;
       gate_.shut();
       meanwhile();
       clock_.leap(60s);
-      opener = std::jthread([this, later] {
-        std::this_thread::sleep_for(later);
+      opener = std::jthread([this] {
+        clock_.await_looks(2);  // one to see that time has passed, one to wait for a sign of life from then on
         gate_.open();
       });
     });
@@ -117,8 +109,9 @@ class StoodStill : public testing::FakeMigration {
     EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
   }
 
-  LeapingClock clock_;
+  testing::LeapingClock clock_;
   Gate gate_;
+  int socket_ = -1;                       ///< of the control connection
   std::atomic<unsigned> connections_{0};  // lanes are opened all together
 };
 
@@ -132,10 +125,13 @@ TEST_F(StoodStill, ASinkThatGaveUpMeanwhileIsNotCommitted) {
 TEST_F(StoodStill, OldHeartbeatsAreNoSignOfLife) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });
   const auto wait_and_end = [&] {
-    std::this_thread::sleep_for(1500ms);  // one heartbeat at least
+    // Nothing else comes now: one for which the reader had waited before, and one that lies in the socket.
+    EXPECT_TRUE(gate_.holds_something());
+    pollfd next{.fd = socket_, .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&next, 1, 20'000), 1);
     let_the_sink_end(sink);
   };
-  const auto report = send_standing_still(Milestone::kPrepared, wait_and_end, 400ms);
+  const auto report = send_standing_still(Milestone::kPrepared, wait_and_end);
   expect_not_committed(report, sink);
 }
 

@@ -165,6 +165,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     std::lock_guard lock(guest_mutex_);
     act(memory_);
   }
+  /// What the guest does in so many milliseconds, at once.
+  void run_ahead(unsigned milliseconds) {
+    const std::lock_guard lock(guest_mutex_);
+    for (unsigned i = 0; running_ && !rests && i < milliseconds * writes_per_ms_; ++i) write_once();
+  }
   /// Writes pages of the last chunks and frees them.
   void free_many() {
     std::lock_guard lock(guest_mutex_);
@@ -239,29 +244,26 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     return stats;
   }
   void run_guest(std::stop_token stop) {
-    std::mt19937_64 random(1);
     while (!stop.stop_requested()) {
-      {
-        std::lock_guard lock(guest_mutex_);
-        for (unsigned i = 0; running_ && !rests && i < writes_per_ms_; ++i) {
-          const auto chunk = static_cast<std::uint32_t>(random() % memory_.layout().chunk_count());
-          const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
-          if (((memory_.layout().valid_pages(ChunkIndex{chunk}) >> page) & 1) == 0) continue;
-          if (frees_pages && random() % 4 == 0) {
-            free_.insert({chunk, page});
-            continue;
-          }
-          free_.erase({chunk, page});                           // whoever takes a page into use writes it
-          const auto value = random() % 3 == 0 ? 0 : random();  // pages become zero again, too
-          if (value == 0)
-            std::memset(memory_.at(ChunkIndex{chunk}, page), 0, kPageSize);
-          else
-            std::memcpy(memory_.at(ChunkIndex{chunk}, page) + random() % 500 * 8, &value, sizeof value);
-          if (tracking_) dirty_.insert({chunk, page});
-        }
-      }
+      run_ahead(1);
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+  }
+  void write_once() {
+    const auto chunk = static_cast<std::uint32_t>(random_() % memory_.layout().chunk_count());
+    const auto page = static_cast<unsigned>(random_() % kPagesPerChunk);
+    if (((memory_.layout().valid_pages(ChunkIndex{chunk}) >> page) & 1) == 0) return;
+    if (frees_pages && random_() % 4 == 0) {
+      free_.insert({chunk, page});
+      return;
+    }
+    free_.erase({chunk, page});                             // whoever takes a page into use writes it
+    const auto value = random_() % 3 == 0 ? 0 : random_();  // pages become zero again, too
+    if (value == 0)
+      std::memset(memory_.at(ChunkIndex{chunk}, page), 0, kPageSize);
+    else
+      std::memcpy(memory_.at(ChunkIndex{chunk}, page) + random_() % 500 * 8, &value, sizeof value);
+    if (tracking_) dirty_.insert({chunk, page});
   }
   Status hand_over(HandoverObserver& observer) {
     const SteadyClock clock;
@@ -280,6 +282,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   Fingerprint fingerprint_;
   unsigned writes_per_ms_;
   std::mutex guest_mutex_;
+  std::mt19937_64 random_{1};
   std::atomic<bool> running_{true};
   std::atomic<bool> tracking_{false};
   std::set<std::pair<std::uint32_t, unsigned>> dirty_;

@@ -1,0 +1,102 @@
+#include "engine/incoming_ram.h"
+
+#include "engine/fence.h"
+
+namespace godwit {
+
+namespace {
+// About 50 GiB; what is not reached maps itself when the guest touches it.
+constexpr Duration kWarmUp = std::chrono::seconds(1);
+
+/// Huge pages take long to clear: ahead of the data, so that no lane waits for it. Small pages are not populated ahead,
+/// because a lane fills them without clearing them first. Lanes need not know what was done here: where there is no
+/// memory, they find out by themselves.
+void populate_ahead(const std::stop_token& stop, GuestMemory& memory, const std::vector<PageWord>& map) {
+  const auto& layout = memory.layout();
+  for (std::uint32_t c = 0; c < map.size() && !stop.stop_requested(); ++c) {
+    const ChunkIndex chunk{c};
+    if (map[c] == 0 || layout.blocks()[layout.locate(chunk).block].page_size == kPageSize) continue;
+    if (!memory.populate(chunk, map[c])) return;
+  }
+}
+}  // namespace
+
+IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, SinkLanes::Channels lanes)
+    : context_(context),
+      session_(session),
+      memory_(context.vm->memory()),
+      filled_(chunk_count()),
+      placer_(memory_, filled_, context.parts.kernels),
+      lanes_(std::move(lanes), placer_, context.parts.kernels,
+             [this](std::uint32_t fence) { return on_passed(fence); }) {}
+
+Status IncomingRam::apply(const wire::DataMap& map) {
+  const auto& layout = memory_.layout();
+  const auto mapped = static_cast<std::uint32_t>(map_.size());
+  if (map.first.value != mapped || map.words.size() > layout.chunk_count() - mapped) {
+    return fail(ErrorKind::kProtocol, "the source's data map is out of order or too long");
+  }
+  std::vector<PageWord> here(map.words.size());
+  TRY(memory_.find_data(map.first, here));
+  for (std::size_t i = 0; i < map.words.size(); ++i) {
+    const ChunkIndex chunk{mapped + static_cast<std::uint32_t>(i)};
+    if ((map.words[i] & ~layout.valid_pages(chunk)) != 0) {
+      return fail(ErrorKind::kProtocol, "the source's data map names pages past the end of RAM");
+    }
+    // What the source does not send is zeros there; whatever lies here goes.
+    if (const PageWord stale = here[i] & ~map.words[i]; stale != 0) TRY(memory_.discard(chunk, stale));
+    filled_.set_filled(chunk, here[i] & map.words[i]);
+    filled_.set_stale(chunk, here[i] & map.words[i]);
+    map_.push_back(map.words[i]);
+  }
+  return {};
+}
+
+Status IncomingRam::start(DeviceLoader& loader) {
+  if (map_.size() != chunk_count()) return fail(ErrorKind::kProtocol, "the source's data map has gaps");
+  context_.parts.on_milestone(Milestone::kMapped);
+  loader_ = &loader;
+  lanes_.start(session_.hello().id, [this](Error error) { session_.fail_with(std::move(error)); });
+  populator_ =
+      std::jthread([this, map = std::move(map_)](const std::stop_token& stop) { populate_ahead(stop, memory_, map); });
+  return session_.control().send(wire::MapApplied{});
+}
+
+/// From the lanes' threads.
+Status IncomingRam::on_passed(std::uint32_t fence) {
+  context_.parts.log.info("fence", {{"number", fence}});
+  if (fence == kDevicesFence) loader_->ram_in_place();
+  TRY(session_.control().send(wire::Fenced{fence}));
+  if (fence != kLastFence) return {};
+  TRY(discard_stale());
+  // Not before the source can know that all of RAM is in place: Prepared says it too.
+  loader_->ram_complete();
+  context_.parts.on_milestone(Milestone::kLastFencePassed);
+  return {};
+}
+
+/// All lanes have ended their work: nobody else looks at these words. Few pages, if any: those that the guest has free
+/// and in whose place something else lay here.
+Status IncomingRam::discard_stale() {
+  for (std::uint32_t c = 0; c < chunk_count(); ++c) {
+    if (const PageWord stale = filled_.stale(ChunkIndex{c}); stale != 0) {
+      TRY(memory_.discard(ChunkIndex{c}, stale));
+    }
+  }
+  return {};
+}
+
+void IncomingRam::stop() {
+  lanes_.stop();
+  populator_ = {};
+}
+
+void IncomingRam::warm_up() {
+  const auto deadline = context_.now() + kWarmUp;
+  for (std::uint32_t c = 0; c < chunk_count() && context_.now() < deadline; ++c) {
+    const PageWord filled = filled_.present(ChunkIndex{c});
+    if (filled != 0) context_.vm->warm_up(ChunkIndex{c}, filled);
+  }
+}
+
+}  // namespace godwit

@@ -1,0 +1,52 @@
+// RAM as it comes in at the sink: the source's map first, then what the lanes bring.
+//
+//   apply(DataMap) ... --> start() --> lanes put pages in place --> devices' fence --> last fence --> stale pages go
+//                             \------> huge pages are populated ahead
+#pragma once
+
+#include <thread>
+#include <vector>
+
+#include "engine/device_loader.h"
+#include "engine/filled_pages.h"
+#include "engine/in_place_placer.h"
+#include "engine/sink_lanes.h"
+#include "engine/source_session.h"
+
+namespace godwit {
+
+/// Coordinator's thread, except for abort().
+class IncomingRam {
+ public:
+  /// Both outlive it; the VM is there.
+  IncomingRam(SinkContext& context, SourceSession& session, SinkLanes::Channels lanes);
+  ~IncomingRam() { stop(); }
+
+  /// The next part of the map. What the source does not send is zeros from here on.
+  Status apply(const wire::DataMap& map);
+  /// The map is complete: lanes begin. `loader`, which outlives them, hears which of RAM is in place.
+  Status start(DeviceLoader& loader);
+  void abort() noexcept { lanes_.abort(); }
+  /// Nobody touches RAM any more when this returns.
+  void stop();
+  /// The guest runs: what it has is mapped into the hypervisor before the guest asks for it.
+  void warm_up();
+  std::uint64_t bytes_received() const noexcept { return lanes_.bytes_received(); }
+
+ private:
+  Status on_passed(std::uint32_t fence);
+  Status discard_stale();
+  std::uint32_t chunk_count() const noexcept { return memory_.layout().chunk_count(); }
+
+  SinkContext& context_;
+  SourceSession& session_;
+  GuestMemory& memory_;
+  FilledPages filled_;
+  InPlacePlacer placer_;
+  std::vector<PageWord> map_;  ///< pages that will come; what has come of it, until start()
+  DeviceLoader* loader_ = nullptr;
+  SinkLanes lanes_;
+  std::jthread populator_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,23 @@
+#include "engine/sink_context.h"
+
+namespace godwit {
+
+void SinkContext::note(std::string_view text) const {
+  if (parts.on_note) parts.on_note(text);
+}
+
+bool SinkContext::become_prepared() {
+  const std::lock_guard lock(prepared_);
+  if (error.get()) return false;
+  state_ = SinkState::kPrepared;
+  return true;
+}
+
+bool SinkContext::cancel() {
+  const std::lock_guard lock(prepared_);
+  if (has_come_to(SinkState::kPrepared)) return false;
+  error.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
+  return true;
+}
+
+}  // namespace godwit

@@ -1,0 +1,45 @@
+// What all steps of one migration at its sink share: the parts that it was given, the VM, the first error, and how far
+// it has come.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <string_view>
+
+#include "engine/first_error.h"
+#include "engine/greeter.h"
+#include "engine/sink.h"
+#include "engine/sink_states.h"
+
+namespace godwit {
+
+/// Outlives all steps. Any thread may ask for the state; note() and `vm` are the coordinator's.
+class SinkContext {
+ public:
+  /// Both outlive it.
+  SinkContext(const SinkParts& given, Greeter& door) : parts(given), greeter(door) {}
+
+  const SinkParts& parts;
+  Greeter& greeter;
+  SinkVm* vm = nullptr;  ///< once a source has been found to fit it
+  FirstError error;
+
+  Instant now() const noexcept { return parts.clock.now(); }
+  void note(std::string_view text) const;
+
+  SinkState state() const noexcept { return state_; }
+  bool has_come_to(SinkState state) const noexcept { return state_ >= state; }
+  bool runs() const noexcept { return has_come_to(SinkState::kRunning); }
+  /// Coordinator.
+  void enter(SinkState state) noexcept { state_ = state; }
+  /// From here on what the source decides is done, whatever the operator wants. False: something had failed before.
+  bool become_prepared();
+  /// The operator gives up. False: too late, this side is prepared.
+  bool cancel();
+
+ private:
+  std::atomic<SinkState> state_{SinkState::kListening};
+  std::mutex prepared_;  ///< held to become prepared, and to cancel
+};
+
+}  // namespace godwit

@@ -1,0 +1,59 @@
+#include "engine/sink_lanes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/migration_id.h"
+
+namespace godwit {
+
+SinkLanes::SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, OnPassed on_passed)
+    : channels_(std::move(channels)),
+      on_passed_(std::move(on_passed)),
+      setting_{placer, kernels, static_cast<unsigned>(channels_.size()),
+               [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }},
+      fences_(channels_.size()) {}
+
+void SinkLanes::start(const std::string& id, std::function<void(Error)> on_failed) {
+  on_failed_ = std::move(on_failed);
+  for (unsigned i = 0; i < channels_.size(); ++i) {
+    threads_.emplace_back([this, id, i] {
+      name_thread(id, fmt::format("lane{}", i));
+      run(i);
+    });
+  }
+}
+
+void SinkLanes::run(unsigned number) {
+  Status status = SinkLane(setting_, number, *channels_[number]).run();
+  if (!status) on_failed_(std::move(status).error().in(fmt::format("lane {}", number)));
+}
+
+Status SinkLanes::on_fence(unsigned lane, std::uint32_t fence) {
+  const std::lock_guard lock(mutex_);
+  if (fence <= fences_[lane])
+    return fail(ErrorKind::kProtocol, fmt::format("the source sent fence {} out of order", fence));
+  fences_[lane] = fence;
+  const std::uint32_t passed = *std::ranges::min_element(fences_);
+  if (passed == passed_) return {};
+  passed_ = passed;
+  return on_passed_(passed);
+}
+
+void SinkLanes::abort() noexcept {
+  for (const auto& channel : channels_) channel->abort();
+}
+
+void SinkLanes::stop() {
+  abort();
+  threads_.clear();
+}
+
+std::uint64_t SinkLanes::bytes_received() const noexcept {
+  std::uint64_t bytes = 0;
+  for (const auto& channel : channels_) bytes += channel->bytes_received();
+  return bytes;
+}
+
+}  // namespace godwit

@@ -1,0 +1,48 @@
+// The lanes of a sink: their channels, threads, and which fences all of them have passed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/sink_lane.h"
+
+namespace godwit {
+
+/// Coordinator's thread, except for abort().
+class SinkLanes {
+ public:
+  using Channels = std::vector<std::unique_ptr<Channel>>;
+  /// What was sent before this fence has been applied, by all lanes. From their threads, one call at a time, the fences
+  /// in rising order.
+  using OnPassed = std::function<Status(std::uint32_t fence)>;
+
+  /// What is given by reference outlives it.
+  SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, OnPassed on_passed);
+  ~SinkLanes() { stop(); }
+
+  /// Starts one thread a lane, named after the migration. `on_failed` is called from them.
+  void start(const std::string& id, std::function<void(Error)> on_failed);
+  void abort() noexcept;
+  /// Aborts and joins.
+  void stop();
+  std::uint64_t bytes_received() const noexcept;
+
+ private:
+  void run(unsigned number);
+  Status on_fence(unsigned lane, std::uint32_t fence);
+
+  Channels channels_;
+  OnPassed on_passed_;
+  SinkLaneSetting setting_;
+  std::function<void(Error)> on_failed_;
+  std::mutex mutex_;
+  std::vector<std::uint32_t> fences_;  ///< the latest of each lane
+  std::uint32_t passed_ = 0;           ///< by all lanes
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace godwit

@@ -1,0 +1,115 @@
+#include "engine/source_session.h"
+
+#include <fmt/format.h>
+
+#include "engine/alarm.h"
+#include "engine/lost_packets.h"
+
+namespace godwit {
+
+namespace {
+constexpr Duration kSeeOffPatience = std::chrono::seconds(2);
+}  // namespace
+
+Status SourceSession::await() {
+  const auto& parts = context_.parts;
+  parts.on_milestone(Milestone::kListening);
+  auto source = TRY(context_.greeter.await_source(parts.patience));
+  came_ = context_.now();
+  hello_ = std::move(source.hello);
+  secret_ = source.secret;
+  channel_ = std::move(source.control);
+  control_.emplace(*channel_);
+  connected_ = true;
+  if (parts.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
+  parts.on_milestone(Milestone::kGreeted);
+  if (parts.on_source) parts.on_source(hello_.id);
+  parts.log.info("hello",
+                 {{"source", hello_.fingerprint.version}, {"lanes", hello_.lanes}, {"program", hello_.program}});
+  return {};
+}
+
+void SourceSession::begin_beating() {
+  channel_->set_receive_timeout(kPeerDeadAfter);
+  heartbeat_.emplace(*control_);
+}
+
+Result<wire::Message> SourceSession::receive() {
+  auto message = control_->receive();
+  const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr;
+  // A lane's end may have been noticed before the word that explains it.
+  if (abort != nullptr) hear_why(*abort);
+  if (auto error = context_.error.get()) return fail(*error);
+  if (abort != nullptr) return fail(*gave_up_);
+  if (message) return message;
+  lost_ = true;
+  return fail(lost(std::move(message).error()));
+}
+
+Error SourceSession::lost(Error error) const {
+  error = std::move(error).in("the connection to the source");
+  if (stuck_at_the_first_large_one(*channel_, error))
+    error.message += fmt::format("; unless the link is down, {}", kMtuHintBack);
+  if (error.kind == ErrorKind::kTimedOut) error.kind = ErrorKind::kPeerLost;
+  return error;
+}
+
+void SourceSession::hear_why(const wire::Abort& abort) {
+  for (const auto outcome : {Outcome::kGuestEnded, Outcome::kGuestPaused}) {
+    if (abort.kind == name_of(outcome)) ended_there_ = outcome;
+  }
+  gave_up_ = Error{ErrorKind::kCancelled, "the source gave up: " + abort.reason};
+}
+
+void SourceSession::fail_with(Error error) {
+  // Whoever comes second, and closes the connection then, waits until the first has said why.
+  const std::lock_guard telling(telling_);
+  if (!context_.error.report(error)) return;
+  tell_failure();
+  context_.parts.log.error("failure", {{"kind", name_of(error.kind)}, {"reason", error.message}});
+}
+
+void SourceSession::cancel() {
+  const std::lock_guard telling(telling_);
+  if (!context_.cancel()) return;
+  tell_failure();
+  context_.greeter.interrupt();
+}
+
+void SourceSession::tell_failure() {
+  if (!connected_ || context_.has_come_to(SinkState::kCommitted)) return;
+  const Error error = *context_.error.get();
+  if (!lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
+  (void)channel_->finish_sending();
+}
+
+void SourceSession::see_off() {
+  if (!connected_) return;
+  (void)channel_->finish_sending();
+  channel_->set_receive_timeout(kSeeOffPatience);
+  const auto deadline = context_.now() + kSeeOffPatience;
+  // A message that comes byte by byte would keep us for as long as its sender likes.
+  const Alarm late(context_.parts.clock, 2 * kSeeOffPatience, [this] { cut(); });
+  while (context_.now() < deadline) {
+    const auto message = control_->receive();
+    if (!message) return;
+    if (const auto* abort = std::get_if<wire::Abort>(&*message)) hear_why(*abort);
+  }
+}
+
+void SourceSession::abort() noexcept {
+  if (channel_) channel_->abort();
+}
+
+void SourceSession::account(SinkReport& r) const {
+  // How the end of the connection was noticed says less than the source's own words.
+  if (r.error && r.error->kind == ErrorKind::kPeerLost && gave_up_) r.error = gave_up_;
+  r.paused = hello_.paused;
+  r.id = hello_.id;
+  r.source_version = hello_.fingerprint.version;
+  if (came_) r.total = context_.now() - *came_;
+  if (channel_) r.bytes_received += channel_->bytes_received();
+  r.peak_memory = peak_memory();
+}
+
+}  // namespace godwit

@@ -1,0 +1,74 @@
+// The sink's session with its source: takes it from the greeter, hears what it says, tells it why this side gives up,
+// and sees it off.
+//
+//   await() --> [control()] --> begin_beating() --> receive() ... --> see_off(), abort()
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "engine/heartbeat.h"
+#include "engine/sink_context.h"
+#include "wire/control.h"
+
+namespace godwit {
+
+/// The coordinator's, except for fail_with(), cancel(), cut() and what control() allows.
+class SourceSession {
+ public:
+  explicit SourceSession(SinkContext& context) : context_(context) {}
+
+  /// A source has said Hello.
+  Status await();
+  bool has_come() const noexcept { return connected_; }
+  const wire::Hello& hello() const noexcept { return hello_; }
+  const wire::Secret& secret() const noexcept { return secret_; }
+
+  /// After await(). The channel is for its receive timeout.
+  wire::ControlConnection& control() noexcept { return *control_; }
+  Channel& channel() noexcept { return *channel_; }
+  /// It has been welcomed: both sides are to hear of one another from here on.
+  void begin_beating();
+  /// The next message, of whatever kind. An Abort is an error; so is whatever has failed on this side meanwhile.
+  Result<wire::Message> receive();
+
+  /// Any thread: the first error is the cause of the end. The source is told, and closes the connection then, which
+  /// wakes receive(). It is not cut from here: a cut can overtake the message.
+  void fail_with(Error error);
+  /// Any thread: the operator gives up.
+  void cancel();
+  /// Any thread, after await(): the source does not go by itself.
+  void cut() noexcept { channel_->abort(); }
+  /// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and
+  /// take back what the source has not read yet.
+  void see_off();
+  void abort() noexcept;
+
+  /// Why the source gave up, where that was the guest's doing.
+  std::optional<Outcome> ended_there() const noexcept { return ended_there_; }
+  std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
+  void account(SinkReport& report) const;
+
+ private:
+  void hear_why(const wire::Abort& abort);
+  Error lost(Error error) const;
+  void tell_failure();
+
+  SinkContext& context_;
+  std::optional<Instant> came_;
+  wire::Hello hello_;
+  wire::Secret secret_{};
+  std::unique_ptr<Channel> channel_;
+  std::optional<wire::ControlConnection> control_;
+  std::atomic<bool> connected_{false};  ///< both are set for good: other threads may use them
+  std::atomic<bool> lost_{false};
+  std::mutex telling_;  ///< held from when an error is reported until the source has been told
+  std::optional<Outcome> ended_there_;
+  std::optional<Error> gave_up_;  ///< the source, in its words
+  std::optional<Heartbeat> heartbeat_;
+};
+
+}  // namespace godwit

@@ -29,6 +29,9 @@ Result<VmFindings> look_at_vm(const ProbeOptions& options, const HostProfile& ho
   const LeftBehind left = TRY(recover_if_left_behind(vm, default_state_folder(), note));
   // A QEMU that only waits for a VM is not tracked.
   if (vm.inspection.status != "inmigrate") TRY(add_tracking_obstacles(vm));
+  const auto choice = TRY(choose_device_way(vm, {}));
+  found.devices = choice.way;
+  found.why_stream = choice.why_stream;
   found.pid = vm.process->pid();
   found.verdict = judge(host, vm.inspection, left == LeftBehind::kCommitted);
   found.inspection = std::move(vm.inspection);

@@ -28,7 +28,9 @@ struct Verdict {
 struct VmFindings {
   pid_t pid = 0;
   qemu::Inspection inspection;
-  std::vector<std::string> notes;  ///< what a dead engine had left, and what became of it
+  DeviceWay devices = DeviceWay::kStream;  ///< how they would go, as far as this side can tell
+  std::string why_stream;                  ///< why not directly, as a phrase
+  std::vector<std::string> notes;          ///< what a dead engine had left, and what became of it
   Verdict verdict;
 };
 

@@ -72,6 +72,8 @@ Json json_of(const VmFindings& vm) {
               {"disks", std::move(images)},
               {"direct_disks", std::move(disks)},
               {"warnings", unsafe_caches(inspection.fingerprint.disks)},
+              {"devices", name_of(vm.devices)},
+              {"why_stream", vm.why_stream},
               {"tracker", vm.verdict.tracker},
               {"obstacles", std::move(obstacles)},
               {"notes", vm.notes},

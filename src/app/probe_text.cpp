@@ -59,6 +59,8 @@ std::string vm_text(const VmFindings& vm) {
   lines.clear();
   for (const auto& disk : inspection.direct_disks) lines.push_back(disk.device + ": " + handled_by(disk));
   out += rows("direct disks", lines, "none");
+  out += row("devices", vm.devices == DeviceWay::kDirect ? "direct: QEMU saves them when it is asked to"
+                                                         : "stream: by QEMU's own migration, because " + vm.why_stream);
   out += row("tracker", vm.verdict.tracker);
   lines.clear();
   for (const auto& obstacle : inspection.obstacles) lines.push_back(obstacle.what + ": " + obstacle.why);

@@ -2,6 +2,8 @@
 
 #include "base/units.h"
 
+#include "codec/codec.h"
+
 namespace godwit {
 
 namespace {
@@ -31,6 +33,13 @@ Status DeviceLoader::push(std::vector<std::byte> bytes) {
   }
   changed_.notify_all();
   return {};
+}
+
+Status DeviceLoader::push_packed(const wire::PackedDevices& devices) {
+  const auto decoder = TRY_IN("devices", make_decoder(CodecId{devices.codec}));
+  std::vector<std::byte> bytes(devices.size);
+  TRY_IN("devices", decoder->decode(devices.bytes, bytes));
+  return push(std::move(bytes));
 }
 
 void DeviceLoader::guest_stopped() {

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "vmm/hypervisor.h"
+#include "wire/messages.h"
 
 namespace godwit {
 
@@ -25,6 +26,8 @@ class DeviceLoader {
 
   /// kProtocol when more is buffered than any device state needs.
   Status push(std::vector<std::byte> bytes);
+  /// kProtocol as well for what cannot be decoded.
+  Status push_packed(const wire::PackedDevices& devices);
   /// What is pushed from here on waits until ram_in_place().
   void guest_stopped();
   /// All that devices may look at is there.

@@ -24,12 +24,37 @@ Status HandoverRelay::device_bytes(Bytes bytes) {
   if (stopped_) bytes_in_pause_ += bytes.size();
   while (!bytes.empty()) {
     const Bytes piece = bytes.first(std::min(bytes.size(), kPiece));
-    TRY(control_.send(wire::DeviceBytes{{piece.begin(), piece.end()}}));
+    const std::size_t sent = TRY(send_piece(piece));
     bytes = bytes.subspan(piece.size());
-    given_ += piece.size();
+    given_ += sent;
     wait_for_the_link();
   }
   return {};
+}
+
+/// Gives the bytes that it took on the wire.
+Result<std::size_t> HandoverRelay::send_piece(Bytes piece) {
+  const std::size_t size = encoder_ ? TRY(pack(piece)) : 0;
+  if (size == 0) {
+    TRY(control_.send(wire::DeviceBytes{{piece.begin(), piece.end()}}));
+    return piece.size();
+  }
+  packed_.resize(size);
+  TRY(control_.send(wire::PackedDevices{.codec = static_cast<std::uint8_t>(encoder_->id()),
+                                        .size = static_cast<std::uint32_t>(piece.size()),
+                                        .bytes = packed_}));
+  return size;
+}
+
+/// Into packed_. Gives its size; 0 if it would not be smaller. A millisecond for all that a VM has.
+Result<std::size_t> HandoverRelay::pack(Bytes piece) {
+  packed_.resize(piece.size());
+  const EncodeJob job{.ticket = 0, .input = piece, .output = packed_};
+  EncodeDone done;
+  const std::size_t taken = TRY(encoder_->submit({&job, 1}));
+  if (taken == 0) return std::size_t{0};
+  const std::size_t answers = TRY(encoder_->collect({&done, 1}, {}));
+  return answers == 1 && !done.failed ? done.size : 0;
 }
 
 /// While the guest runs. Its stop cannot be told of while this holds the hypervisor back.

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
+#include <vector>
 
+#include "codec/codec.h"
 #include "engine/first_error.h"
 #include "engine/source_signals.h"
 #include "vmm/hypervisor.h"
@@ -15,6 +18,8 @@ class HandoverRelay final : public HandoverObserver {
   HandoverRelay(wire::ControlConnection& control, Mailbox<SourceSignals>& signals, FirstError& error,
                 const Clock& clock, Duration max_downtime)
       : control_(control), signals_(signals), error_(error), clock_(clock), max_downtime_(max_downtime) {}
+  /// Before the hand-over, for a sink that can unpack: device bytes go compressed.
+  void pack_with(std::unique_ptr<Encoder> encoder) { encoder_ = std::move(encoder); }
 
   void guest_stopping(Instant at) override {
     signals_.change([&](SourceSignals& s) { s.stopping = at; });
@@ -29,6 +34,8 @@ class HandoverRelay final : public HandoverObserver {
   std::uint64_t dropped() const noexcept { return dropped_; }
 
  private:
+  Result<std::size_t> send_piece(Bytes piece);
+  Result<std::size_t> pack(Bytes piece);
   void wait_for_the_link();
   void measure();
   wire::ControlConnection& control_;
@@ -36,6 +43,8 @@ class HandoverRelay final : public HandoverObserver {
   FirstError& error_;
   const Clock& clock_;
   const Duration max_downtime_;
+  std::unique_ptr<Encoder> encoder_;  ///< answers inside submit(); null: bytes go as they are
+  std::vector<std::byte> packed_;
   std::uint64_t given_ = 0;            ///< bytes given to the connection
   std::optional<Instant> full_since_;  ///< the link has had something to send since then, and what was given by then
   std::uint64_t given_then_ = 0;

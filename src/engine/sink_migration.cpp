@@ -88,6 +88,7 @@ Status SinkMigration::take_guest() {
   while (!context_.has_come_to(SinkState::kCommitted)) {
     auto message = TRY(next_message());
     if (auto* device = std::get_if<wire::DeviceBytes>(&message)) TRY(loader_->push(std::move(device->bytes)));
+    if (const auto* packed = std::get_if<wire::PackedDevices>(&message)) TRY(loader_->push_packed(*packed));
     if (std::holds_alternative<wire::GuestStopped>(message)) {
       session_.channel().set_receive_timeout(kCommitPatience);
       loader_->guest_stopped();

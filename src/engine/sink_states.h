@@ -37,8 +37,10 @@ inline constexpr std::array kSinkTransitions = {
     SinkTransition{SinkState::kMapping, "DataMap", SinkState::kMapping},
     SinkTransition{SinkState::kMapping, "DataMapEnd", SinkState::kCopying},
     SinkTransition{SinkState::kCopying, "DeviceBytes", SinkState::kCopying},
+    SinkTransition{SinkState::kCopying, "PackedDevices", SinkState::kCopying},
     SinkTransition{SinkState::kCopying, "GuestStopped", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "DeviceBytes", SinkState::kStopped},
+    SinkTransition{SinkState::kStopped, "PackedDevices", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "DeviceEnd", SinkState::kDevicesEnded},
     SinkTransition{SinkState::kPrepared, "Commit", SinkState::kCommitted},
 };

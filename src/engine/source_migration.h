@@ -42,7 +42,7 @@ class SourceMigration {
 
   SourceContext context_;
   SinkSession session_;
-  std::optional<RamCopy> ram_;  ///< made anew, at its place, if the sink can only take main memory
+  std::optional<RamCopy> ram_;  ///< made again, at its place, if the sink can only take main memory
   std::vector<Load*> loads_;    ///< RAM, and what else moves
   SourceProgress progress_;
   std::optional<Switchover> switchover_;  ///< once the sink has taken the VM

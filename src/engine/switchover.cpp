@@ -18,6 +18,14 @@ Switchover::Switchover(SourceContext& context, SinkSession& session)
       relay_(session.control(), context.signals, context.error, context.parts.clock, context.parts.goals.max_downtime) {
 }
 
+/// A sink that takes devices directly can unpack them, too.
+Status Switchover::open() {
+  if (context_.parts.vm.way() == DeviceWay::kDirect) {
+    relay_.pack_with(TRY(make_encoder({.id = CodecId::kZstd, .level = 1})));
+  }
+  return context_.parts.vm.open_handover(relay_);
+}
+
 Status Switchover::order_stop(Loads loads) {
   auto& parts = context_.parts;
   TRY(parts.vm.check_unchanged());

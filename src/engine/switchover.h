@@ -22,7 +22,7 @@ class Switchover {
   /// Both outlive it.
   Switchover(SourceContext& context, SinkSession& session);
 
-  Status open() { return context_.parts.vm.open_handover(relay_); }
+  Status open();
   Status order_stop(Loads loads);
   Status freeze(Loads loads);
   Status await_prepared();

@@ -46,7 +46,7 @@ class FirstBlocks final : public GuestMemory {
  private:
   Status check_all(ChunkIndex first, std::size_t count) const {
     if (first.value <= layout_.chunk_count() && count <= layout_.chunk_count() - first.value) return {};
-    return fail(ErrorKind::kInvalidArgument, "chunks that are no part of this memory");
+    return fail(ErrorKind::kInvalidArgument, "chunks behind the end of this memory");
   }
   Status check(ChunkIndex chunk) const { return check_all(chunk, 1); }
 

@@ -6,7 +6,7 @@
 namespace godwit {
 
 enum class DeviceWay {
-  kStream,  ///< by its own migration, which sends RAM that is no main memory too
+  kStream,  ///< by its own migration, which sends RAM besides main memory too
   kDirect,  ///< saved at the engine's word: all RAM is the engine's to move
 };
 

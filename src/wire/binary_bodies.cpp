@@ -106,4 +106,28 @@ Result<Fenced> decode_fenced(Bytes body) {
   return Fenced{get<std::uint32_t>(body.data())};
 }
 
+std::vector<std::byte> encode_body(const PackedDevices& devices) {
+  std::vector<std::byte> body;
+  append(body, std::uint32_t{devices.codec});
+  append(body, devices.size);
+  body.insert(body.end(), devices.bytes.begin(), devices.bytes.end());
+  return body;
+}
+
+Result<PackedDevices> decode_packed_devices(Bytes body) {
+  const auto bad = [](std::string_view why) {
+    return fail(ErrorKind::kProtocol, fmt::format("packed devices {}", why));
+  };
+  if (body.size() <= kPackedHeader) return bad("are too short");
+  const auto codec = get<std::uint32_t>(body.data());
+  PackedDevices devices;
+  devices.size = get<std::uint32_t>(body.data() + 4);
+  if (codec > 0xff) return bad("name no codec");
+  if (devices.size == 0 || devices.size > kMaxPackedDevices) return bad("announce a wrong size");
+  devices.codec = static_cast<std::uint8_t>(codec);
+  const Bytes packed = body.subspan(kPackedHeader);
+  devices.bytes.assign(packed.begin(), packed.end());
+  return devices;
+}
+
 }  // namespace godwit::wire

@@ -13,6 +13,8 @@ namespace godwit::wire {
 // Binary (binary_bodies.cpp). A decoder gets a body within its type's limit.
 std::vector<std::byte> encode_body(const DataMap& map);
 std::vector<std::byte> encode_body(const Fenced& fenced);
+std::vector<std::byte> encode_body(const PackedDevices& devices);
+Result<PackedDevices> decode_packed_devices(Bytes body);
 Result<DataMap> decode_data_map(Bytes body);
 Result<Fenced> decode_fenced(Bytes body);
 

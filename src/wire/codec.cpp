@@ -18,6 +18,7 @@ constexpr MessageType type_of() {
   if constexpr (std::is_same_v<M, DataMap>) return MessageType::kDataMap;
   if constexpr (std::is_same_v<M, DataMapEnd>) return MessageType::kDataMapEnd;
   if constexpr (std::is_same_v<M, DeviceBytes>) return MessageType::kDeviceBytes;
+  if constexpr (std::is_same_v<M, PackedDevices>) return MessageType::kPackedDevices;
   if constexpr (std::is_same_v<M, GuestStopped>) return MessageType::kGuestStopped;
   if constexpr (std::is_same_v<M, DeviceEnd>) return MessageType::kDeviceEnd;
   if constexpr (std::is_same_v<M, Commit>) return MessageType::kCommit;
@@ -37,7 +38,7 @@ std::vector<std::byte> body_of(const M& message) {
     return {};
   } else if constexpr (std::is_same_v<M, DeviceBytes>) {
     return message.bytes;
-  } else if constexpr (std::is_same_v<M, DataMap> || std::is_same_v<M, Fenced>) {
+  } else if constexpr (std::is_same_v<M, DataMap> || std::is_same_v<M, Fenced> || std::is_same_v<M, PackedDevices>) {
     return encode_body(message);
   } else {
     const std::string json = encode_json(message);
@@ -56,6 +57,8 @@ std::optional<std::size_t> limit_of(MessageType type) noexcept {
       return 8 + 4 + sizeof(PageWord) * kMaxMapWords;
     case MessageType::kDeviceBytes:
       return kMaxDeviceBytes;
+    case MessageType::kPackedDevices:
+      return kPackedHeader + kMaxPackedDevices;
     case MessageType::kRefusal:
     case MessageType::kAbort:
       return kMaxReasonBody;
@@ -109,6 +112,8 @@ Result<Message> decode(std::uint16_t type, Bytes body) {
       return DataMapEnd{};
     case MessageType::kDeviceBytes:
       return DeviceBytes{{body.begin(), body.end()}};
+    case MessageType::kPackedDevices:
+      return TRY(decode_packed_devices(body));
     case MessageType::kGuestStopped:
       return GuestStopped{};
     case MessageType::kDeviceEnd:

@@ -9,6 +9,9 @@ namespace godwit::wire {
 inline constexpr std::size_t kMaxMapWords = 65536;
 /// One DeviceBytes: a heartbeat never waits long behind it, even at 100 Mbit/s (80 ms).
 inline constexpr std::size_t kMaxDeviceBytes = 1024 * 1024;
+/// One PackedDevices, before and after: a codec's longest block.
+inline constexpr std::size_t kMaxPackedDevices = 256 * 1024;
+inline constexpr std::size_t kPackedHeader = 8;
 
 /// Names in a fingerprint: QEMU's own limit for a RAM block's name.
 inline constexpr std::size_t kMaxNameBytes = 255;

@@ -14,6 +14,7 @@ enum class MessageType : std::uint16_t {
   kGuestStopped = 0x05,
   kDeviceEnd = 0x06,
   kCommit = 0x07,
+  kPackedDevices = 0x08,
   // sink -> source
   kWelcome = 0x41,
   kRefusal = 0x42,

@@ -55,6 +55,12 @@ struct DeviceBytes {  ///< a piece of the hypervisor's device stream
   std::vector<std::byte> bytes;
   bool operator==(const DeviceBytes&) const = default;
 };
+struct PackedDevices {     ///< the same, compressed; only to a sink whose Welcome says `direct`
+  std::uint8_t codec = 0;  ///< as in a block's header
+  std::uint32_t size = 0;  ///< bytes, of what it becomes
+  std::vector<std::byte> bytes;
+  bool operator==(const PackedDevices&) const = default;
+};
 struct GuestStopped {
   bool operator==(const GuestStopped&) const = default;
 };  ///< the source guest is paused; device bytes after this need all of RAM in place before they load
@@ -110,7 +116,7 @@ struct Abort {       ///< this side gives up; before Commit the source VM runs o
   bool operator==(const Abort&) const = default;
 };
 
-using Message = std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, GuestStopped, DeviceEnd, Commit, Welcome, Refusal,
-                             MapApplied, Fenced, Prepared, Done, Heartbeat, Abort>;
+using Message = std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, PackedDevices, GuestStopped, DeviceEnd, Commit,
+                             Welcome, Refusal, MapApplied, Fenced, Prepared, Done, Heartbeat, Abort>;
 
 }  // namespace godwit::wire

@@ -63,7 +63,7 @@ Findings findings_of(const HostProfile& host, const qemu::Inspection& vm, bool m
   Findings findings;
   findings.host = host;
   findings.lacks = lacks_of(host);
-  findings.vm = VmFindings{4711, vm, {}, judge(host, vm, moved_away)};
+  findings.vm = VmFindings{4711, vm, DeviceWay::kStream, {}, {}, judge(host, vm, moved_away)};
   return findings;
 }
 
@@ -209,6 +209,8 @@ TEST(ProbeJson, CanBeReadBack) {
   EXPECT_EQ(found.at("direct_disks").at(0).at("device"), "virtio0");
   EXPECT_EQ(found.at("obstacles").at(0).at("why"), "why it is");
   EXPECT_EQ(found.at("tracker"), "none");
+  EXPECT_EQ(found.at("devices"), "stream");
+  EXPECT_EQ(found.at("why_stream"), "");
   EXPECT_EQ(found.at("can_be_moved"), false);
   EXPECT_EQ(found.at("reasons").size(), 2U);
 }

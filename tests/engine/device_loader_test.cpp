@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/codec.h"
 #include "tests/support/fake_vm.h"
 #include "tests/support/manual_clock.h"
 
@@ -74,6 +75,32 @@ class DeviceLoaderTest : public ::testing::Test {
   std::vector<std::string> ends_;
   std::optional<DeviceLoader> loader_;
 };
+
+TEST_F(DeviceLoaderTest, UnpacksWhatCameCompressed) {
+  start();
+  const auto zstd = make_encoder({.id = CodecId::kZstd, .level = 1}).value();
+  const auto devices = bytes(std::string(5000, 'd'));
+  std::vector<std::byte> packed(devices.size());
+  const EncodeJob job{.ticket = 0, .input = devices, .output = packed};
+  ASSERT_EQ(zstd->submit({&job, 1}).value(), 1u);
+  EncodeDone done;
+  ASSERT_EQ(zstd->collect({&done, 1}, {}).value(), 1u);
+  packed.resize(done.size);
+  ASSERT_LT(packed.size(), 100u);
+  const auto codec = static_cast<std::uint8_t>(CodecId::kZstd);
+  ASSERT_TRUE(loader_->push_packed({codec, static_cast<std::uint32_t>(devices.size()), packed}));
+  ASSERT_TRUE(loads(1));
+  EXPECT_EQ(vm_.loaded, std::string(5000, 'd'));
+
+  const auto refused = [&](wire::PackedDevices what) {
+    const Status pushed = loader_->push_packed(what);
+    return !pushed && pushed.error().kind == ErrorKind::kProtocol;
+  };
+  EXPECT_TRUE(refused({codec, static_cast<std::uint32_t>(devices.size()) - 1, packed})) << "of another length";
+  EXPECT_TRUE(refused({99, static_cast<std::uint32_t>(devices.size()), packed})) << "of no codec";
+  packed.pop_back();
+  EXPECT_TRUE(refused({codec, static_cast<std::uint32_t>(devices.size()), packed})) << "cut";
+}
 
 TEST_F(DeviceLoaderTest, LoadsAtOnceWhatCameBeforeTheStop) {
   start();

@@ -47,12 +47,18 @@ struct Named {
   wire::Message message;
 };
 
+/// One device byte, as raw bytes are packed.
+wire::PackedDevices packed(char byte) {
+  return {.codec = static_cast<std::uint8_t>(CodecId::kRaw), .size = 1, .bytes = {static_cast<std::byte>(byte)}};
+}
+
 /// Each once, with a body that would be right at its time.
 std::vector<Named> every_message(const Fingerprint& fingerprint, std::size_t chunks) {
   return {{"Hello", wire::Hello{fingerprint, 1, "a test's source"}},
           {"DataMap", wire::DataMap{ChunkIndex{0}, std::vector<PageWord>(chunks)}},
           {"DataMapEnd", wire::DataMapEnd{}},
           {"DeviceBytes", wire::DeviceBytes{{std::byte{'x'}}}},
+          {"PackedDevices", packed('x')},
           {"GuestStopped", wire::GuestStopped{}},
           {"DeviceEnd", wire::DeviceEnd{}},
           {"Commit", wire::Commit{}},
@@ -74,9 +80,9 @@ std::set<std::string> allowed_in(State state) {
     case State::kMapping:
       return {"Heartbeat", "Abort"};
     case State::kMapped:
-      return {"DeviceBytes", "GuestStopped", "Heartbeat", "Abort"};
+      return {"DeviceBytes", "PackedDevices", "GuestStopped", "Heartbeat", "Abort"};
     case State::kStopped:
-      return {"DeviceBytes", "DeviceEnd", "Heartbeat", "Abort"};
+      return {"DeviceBytes", "PackedDevices", "DeviceEnd", "Heartbeat", "Abort"};
     case State::kEnded:
       return {"Heartbeat", "Abort"};
     case State::kPrepared:

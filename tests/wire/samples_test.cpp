@@ -41,6 +41,7 @@ std::vector<Message> sample_messages() {
       DataMap{ChunkIndex{0x01020304}, {0, 0, 0, kAllPages, kAllPages, 0x1122334455667788, 1, 0}},
       DataMapEnd{},
       DeviceBytes{unhex("00ff5145564d")},
+      PackedDevices{.codec = 2, .size = 4096, .bytes = unhex("28b52ffd")},
       GuestStopped{},
       DeviceEnd{},
       Commit{},
@@ -142,11 +143,14 @@ DataMap random_map(std::mt19937_64& random) {
 void fill(Hello& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), static_cast<std::uint16_t>(random()), random_text(random, 256)};
   if (random() % 2 == 0) m.open_lanes = static_cast<std::uint16_t>(random());
+  m.direct = random() % 2 == 0;
   if (random() % 2 == 0) m.id = std::string(1 + random() % 64, "0123456789abcdef"[random() % 16]);
 }
 void fill(Welcome& m, std::mt19937_64& random) {
   m = {random_fingerprint(random), random_text(random, 256), {}};
   for (auto n = random() % 4; n > 0; --n) m.warnings.push_back(random_text(random, 4096));
+  m.direct = random() % 2 == 0;
+  if (random() % 2 == 0) m.why_stream = random_text(random, 4096);
   if (random() % 2 == 0) return;
   m.lanes.emplace();
   for (std::uint16_t lane = 0; lane < 64; ++lane) {
@@ -158,6 +162,12 @@ void fill(DataMap& m, std::mt19937_64& random) {
 }
 void fill(DeviceBytes& m, std::mt19937_64& random) {
   m.bytes.resize(random() % 5000);
+  for (auto& byte : m.bytes) byte = static_cast<std::byte>(random());
+}
+void fill(PackedDevices& m, std::mt19937_64& random) {
+  m.codec = static_cast<std::uint8_t>(random());
+  m.size = static_cast<std::uint32_t>(1 + random() % kMaxPackedDevices);
+  m.bytes.resize(1 + random() % 5000);
   for (auto& byte : m.bytes) byte = static_cast<std::byte>(random());
 }
 void fill(Refusal& m, std::mt19937_64& random) {

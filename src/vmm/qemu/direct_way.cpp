@@ -35,7 +35,7 @@ Result<Reason> find_failover(Qmp& qmp) {
   return Reason{};
 }
 
-/// The operator wants them moved, and they are no device.
+/// The operator wants them moved, and they do not come with the devices.
 Result<Reason> find_moving_bitmaps(Qmp& qmp) {
   const Json capabilities = TRY(query_array(qmp, "query-migrate-capabilities"));
   for (const Json& capability : capabilities) {

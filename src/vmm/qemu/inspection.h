@@ -51,7 +51,7 @@ struct Obstacle {
   std::string why;   ///< "its DMA writes memory that no page table sees"
 };
 
-/// RAM that is no main memory: ROMs, video memory, firmware tables, flash.
+/// RAM besides main memory: ROMs, video memory, firmware tables, flash.
 struct OtherBlocks {
   std::vector<BlockInfo> blocks;       ///< in QEMU's order; of some use only if all could be located
   std::optional<std::string> missing;  ///< which could not be, and why, as a phrase

@@ -152,7 +152,7 @@ bool Greeter::wait() {
   std::vector<pollfd> waiting{{.fd = wake_.descriptor(), .events = POLLIN, .revents = 0},
                               {.fd = takes ? listener_.descriptor() : -1, .events = POLLIN, .revents = 0}};
   for (const Stranger& s : strangers_) {
-    waiting.push_back({.fd = s.channel->descriptor(), .events = POLLIN, .revents = 0});
+    waiting.push_back({.fd = s.channel->link().descriptor(), .events = POLLIN, .revents = 0});
   }
   const Duration tick = takes && strangers_.empty() && !lanes_wait_ ? kNothingToDo : kLookAround;
   if (::poll(waiting.data(), waiting.size(), static_cast<int>(tick / milliseconds(1))) <= 0) return false;
@@ -209,7 +209,7 @@ bool Greeter::hear(Stranger& stranger) {
   std::array<std::byte, 4096> unread;
   while (true) {
     const MutableBytes room = stranger.leaving ? MutableBytes(unread) : stranger.opening.room();
-    const auto got = stranger.channel->receive_some(room);
+    const auto got = stranger.channel->read(room, 0, Deadline::never());
     if (!got) {
       if (!stranger.leaving) note(got.error().message);
       return false;
@@ -311,8 +311,9 @@ void Greeter::clear_out() {
 void Greeter::turn_away(std::unique_ptr<Channel> channel, const std::string& why, bool answer) {
   note(why);
   if (!answer) return;
-  (void)wire::ControlConnection(*channel).send(wire::Refusal{why});
-  (void)channel->finish_sending();
+  // What does not fit into the socket is not waited for.
+  (void)wire::ControlConnection(*channel).send(wire::Refusal{why}, Deadline::in(Duration::zero()));
+  (void)channel->shut_down();
   leaving_.push_back({.channel = std::move(channel), .came = clock_.now(), .opening = {}, .leaving = true});
 }
 

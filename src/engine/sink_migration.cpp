@@ -168,7 +168,7 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
   expect_map();  // a source that has read Welcome can count on its time running
   TRY(control_->send(welcome));
   state_ = SinkState::kWelcomed;
-  control_channel_->set_receive_timeout(kPeerDeadAfter);
+  control_->set_silence(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   if (!open) lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, true));
   lane_count_ = static_cast<unsigned>(lanes.size());
@@ -207,7 +207,7 @@ Status SinkMigration::serve() {
     if (!message) {
       source_lost_ = true;
       Error lost = std::move(message).error().in("the connection to the source");
-      if (stuck_at_the_first_large_one(*control_channel_, lost))
+      if (stuck_at_the_first_large_one(control_channel_->link(), lost))
         lost.message += fmt::format("; unless the link is down, {}", kMtuHintBack);
       if (lost.kind == ErrorKind::kTimedOut) lost.kind = ErrorKind::kPeerLost;
       return fail(std::move(lost));
@@ -238,7 +238,7 @@ Status SinkMigration::act_on(wire::Message& message) {
   if (auto* device = std::get_if<wire::DeviceBytes>(&message)) return loader_->push(std::move(device->bytes));
   if (std::holds_alternative<wire::GuestStopped>(message)) {
     // A commit may be on its way: whoever is prepared waits for the word, and does not give up on a short silence.
-    control_channel_->set_receive_timeout(kCommitPatience);
+    control_->set_silence(kCommitPatience);
     loader_->guest_stopped();
   }
   if (std::holds_alternative<wire::DeviceEnd>(message)) loader_->end_of_stream();
@@ -415,7 +415,7 @@ Status SinkMigration::start_guest() {
 /// What is held here may be the only copy: a source that is lost, or whose hypervisor has ended, keeps nothing to take
 /// back. All that it has said meanwhile lies unread in the socket.
 bool SinkMigration::source_can_take_it_back() {
-  control_channel_->set_receive_timeout(kBeatPatience);
+  control_->set_silence(kBeatPatience);
   while (true) {
     const auto asked = parts_.clock.now();
     const auto message = control_->receive();
@@ -461,15 +461,15 @@ void SinkMigration::tell_failure() {
   if (!control_ready_ || has_come_to(SinkState::kCommitted)) return;
   const Error error = *error_.get();
   if (!source_lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
-  (void)control_channel_->finish_sending();
+  (void)control_channel_->shut_down();
 }
 
 /// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and
 /// take back what the source has not read yet.
 void SinkMigration::await_close() {
   if (!control_ready_) return;
-  (void)control_channel_->finish_sending();
-  control_channel_->set_receive_timeout(kClosePatience);
+  (void)control_channel_->shut_down();
+  control_->set_silence(kClosePatience);
   const auto deadline = parts_.clock.now() + kClosePatience;
   // A message that comes byte by byte would keep us for as long as its sender likes.
   const Alarm late(parts_.clock, 2 * kClosePatience, [this] { control_channel_->abort(); });
@@ -499,9 +499,9 @@ SinkReport SinkMigration::report(std::optional<Error> error) {
   r.vm_name = parts_.fingerprint.vm_name;
   r.source_version = source_version_;
   if (began_) r.total = parts_.clock.now() - *began_;
-  if (control_channel_) r.bytes_received = control_channel_->bytes_received();
+  if (control_channel_) r.bytes_received = control_channel_->link().bytes_received();
   for (const auto& channel : lane_channels_) {
-    if (channel) r.bytes_received += channel->bytes_received();
+    if (channel) r.bytes_received += channel->link().bytes_received();
   }
   r.commit_to_resume = commit_to_resume_;
   r.device_load = device_load_;

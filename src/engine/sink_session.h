@@ -46,7 +46,7 @@ class SinkSession {
   void abort() noexcept;
 
   const std::string& sink_version() const noexcept { return sink_version_; }
-  std::uint64_t bytes_sent() const { return channel_ ? channel_->bytes_sent() : 0; }
+  std::uint64_t bytes_sent() const { return channel_ ? channel_->link().bytes_sent() : 0; }
   std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
 
  private:

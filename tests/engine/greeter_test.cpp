@@ -51,10 +51,10 @@ class GreeterTest : public ::testing::Test {
   static std::vector<std::byte> opening_bytes(int n) {
     auto pair = make_channel_pair().value();
     say_hello(*pair.first, n);
-    EXPECT_TRUE(pair.first->finish_sending());
+    EXPECT_TRUE(pair.first->shut_down());
     std::vector<std::byte> bytes;
     std::array<std::byte, 1> one;
-    while (pair.second->receive(one)) bytes.push_back(one[0]);
+    while (receive_bytes(*pair.second, one)) bytes.push_back(one[0]);
     return bytes;
   }
   bool noted(const std::string& what, Duration within = kPatience) {
@@ -65,14 +65,12 @@ class GreeterTest : public ::testing::Test {
     return false;
   }
   static bool is_closed(Channel& channel) {
-    channel.set_receive_timeout(kPatience);
     std::array<std::byte, 1> byte;
-    const Status got = channel.receive(byte);
+    const Status got = receive_bytes(channel, byte, kPatience);
     return !got && got.error().kind == ErrorKind::kPeerLost;
   }
   static std::string refusal(Channel& channel) {
-    channel.set_receive_timeout(kPatience);
-    const auto answer = wire::ControlConnection(channel).receive();
+    const auto answer = wire::ControlConnection(channel, kPatience).receive();
     if (!answer) return answer.error().message;
     const auto* refused = std::get_if<wire::Refusal>(&*answer);
     return refused != nullptr ? refused->reason : "another message";
@@ -102,7 +100,7 @@ TEST_F(GreeterTest, ASourceIsHeardBesideAnyNumberOfSilentStrangers) {
   int open = 0;
   for (const auto& stranger : strangers) {
     std::array<std::byte, 1> byte;
-    open += stranger->receive_some(byte).has_value();
+    open += stranger->read(byte, 0, Deadline::never()).has_value();
   }
   EXPECT_LT(open, 300);
   EXPECT_TRUE(noted("too many connect here"));
@@ -251,9 +249,8 @@ TEST_F(GreeterTest, ASecondSourceWaitsUntilItIsRefused) {
   ASSERT_TRUE(greeter_->await_source({}));
   const auto second = connect();
   say_hello(*second, 2);
-  second->set_receive_timeout(200ms);
   std::array<std::byte, 1> byte;
-  EXPECT_EQ(second->receive(byte).error().kind, ErrorKind::kTimedOut);
+  EXPECT_EQ(receive_bytes(*second, byte, 200ms).error().kind, ErrorKind::kTimedOut);
   greeter_->refuse_others("another VM is on its way");
   EXPECT_EQ(refusal(*second), "another VM is on its way");
   const auto third = connect();

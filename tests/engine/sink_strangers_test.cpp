@@ -47,9 +47,8 @@ class SinkStrangers : public testing::FakeMigration {
   void say(const wire::Hello& hello) {
     const auto secret = wire::random_secret().value();
     stranger_ = connect_to(listener_->address()).value();
-    stranger_->set_receive_timeout(60s);
     ASSERT_TRUE(wire::send_greeting(*stranger_, {.role = wire::Role::kControl, .secret = secret}));
-    connection_.emplace(*stranger_);
+    connection_.emplace(*stranger_, 60s);
     ASSERT_TRUE(connection_->send(hello));
     lane_ = connect_to(listener_->address()).value();
     ASSERT_TRUE(wire::send_greeting(*lane_, {.role = wire::Role::kLane, .lane = 0, .secret = secret}));

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "tests/support/fake_migration.h"
+#include "tests/support/passing_channel.h"
 
 namespace godwit::stood_still_test {
 namespace {
@@ -51,27 +52,16 @@ class Gate {
   bool slow_ = false;
 };
 
-class GatedChannel final : public Channel {
+class GatedChannel final : public testing::PassingChannel {
  public:
-  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : inner_(std::move(inner)), gate_(gate) {}
-  Status send(std::span<const iovec> parts) override { return inner_->send(parts); }
-  Status receive(MutableBytes exactly) override {
-    const Status got = inner_->receive(exactly);
+  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : PassingChannel(std::move(inner)), gate_(gate) {}
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override {
+    auto got = inner().read(room, at_least, until);
     gate_.pass();
     return got;
   }
-  Result<std::size_t> receive_some(MutableBytes room) override { return inner_->receive_some(room); }
-  int descriptor() const noexcept override { return inner_->descriptor(); }
-  Status finish_sending() override { return inner_->finish_sending(); }
-  void abort() noexcept override { inner_->abort(); }
-  void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
-  std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
-  std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
-  SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
-  SendQueue send_queue() noexcept override { return inner_->send_queue(); }
 
  private:
-  std::unique_ptr<Channel> inner_;
   Gate& gate_;
 };
 

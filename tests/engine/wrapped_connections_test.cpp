@@ -76,9 +76,8 @@ TEST_F(WrappedStrangers, AHandshakeIsPartOfTheTimeForTheGreeting) {
   expect_a_source_is_heard();  // so that the greeter has taken the one before
   clock_.advance(5s);
   EXPECT_TRUE(noted("it did not greet within 5 s"));
-  slow->set_receive_timeout(60s);
   std::array<std::byte, 1> byte;
-  const Status got = slow->receive(byte);
+  const Status got = receive_bytes(*slow, byte, 60s);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().kind, ErrorKind::kPeerLost);
 }
@@ -89,9 +88,8 @@ TEST_F(WrappedStrangers, AHandshakeMayComeInPieces) {
     ASSERT_TRUE(send_bytes(*slow, {&byte, 1}));
     std::this_thread::sleep_for(1ms);
   }
-  slow->set_receive_timeout(60s);
   std::array<std::byte, kHandshake.size()> answer;
-  EXPECT_TRUE(slow->receive(answer));
+  EXPECT_TRUE(receive_bytes(*slow, answer, 60s));
   expect_a_source_is_heard();
 }
 

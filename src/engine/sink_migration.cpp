@@ -45,9 +45,13 @@ SinkReport run_sink(SinkParts parts) {
       say(text);
     };
   }
-  Greeter greeter(parts.listener, parts.clock, parts.on_note, parts.wrap);
+  Broker broker(parts.listener, parts.clock, 1, parts.on_note, parts.wrap);
+  return run_sink(parts, broker);
+}
+
+SinkReport run_sink(const SinkParts& parts, Broker& broker) {
   while (true) {
-    SinkMigration migration(parts, greeter);
+    SinkMigration migration(parts, broker);
     SinkReport report = migration.run();
     if (!migration.another_may_come()) return report;
     if (!parts.on_note) continue;
@@ -74,7 +78,7 @@ SinkReport SinkMigration::run() {
       error_.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
     }
     tell_failure();
-    greeter_.interrupt();
+    waits_no_more_.request_stop();
   });
   Status status = migrate();
   if (!status) fail_with(std::move(status).error());
@@ -106,12 +110,12 @@ void SinkMigration::end_threads() {
 
 Status SinkMigration::migrate() {
   parts_.on_milestone(Milestone::kListening);
-  auto source = TRY(greeter_.await_source(parts_.patience));
+  place_.emplace(TRY(broker_.await_source(parts_.patience, waits_no_more_.get_token())));
+  GreetedSource& source = place_->source();
   began_ = parts_.clock.now();
   control_channel_ = std::move(source.control);
   control_.emplace(*control_channel_);
   control_ready_ = true;
-  secret_ = source.secret;
   if (parts_.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   parts_.on_milestone(Milestone::kGreeted);
   TRY(greet(source.hello));
@@ -161,7 +165,7 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
                         .warnings = std::move(warnings),
                         .keeps_paused = true};
   if (open) {
-    lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, false));
+    lanes = TRY(place_->await_lanes(hello.lanes, false, waits_no_more_.get_token()));
     welcome.lanes.emplace();
     for (const GreetedLane& lane : lanes) welcome.lanes->push_back(lane.number);
   }
@@ -170,7 +174,7 @@ Status SinkMigration::await_lanes(const wire::Hello& hello, std::vector<std::str
   state_ = SinkState::kWelcomed;
   control_->set_silence(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
-  if (!open) lanes = TRY(greeter_.await_lanes(secret_, hello.lanes, true));
+  if (!open) lanes = TRY(place_->await_lanes(hello.lanes, true, waits_no_more_.get_token()));
   lane_count_ = static_cast<unsigned>(lanes.size());
   for (GreetedLane& lane : lanes) lane_channels_.push_back(std::move(lane.channel));
   if (lane_count_ < hello.lanes && parts_.on_note) {
@@ -197,8 +201,9 @@ Status SinkMigration::serve() {
   placer_.emplace(vm_->memory(), *filled_, parts_.kernels);
   lane_setting_.emplace(SinkLaneSetting{*placer_, parts_.kernels, lane_count_,
                                         [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }});
-  while (!runs()) {
-    auto message = control_->receive();
+  // A source beats as soon as it has read Welcome: one that says nothing then, or drips, does not keep others out.
+  for (bool heard = false; !runs(); heard = true) {
+    auto message = heard ? control_->receive() : control_->receive(Deadline::in(kPeerDeadAfter, parts_.clock));
     if (auto error = error_.get()) {
       // A lane's end may have been noticed before the word that explains it.
       if (const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr) hear_why(*abort);
@@ -251,7 +256,7 @@ Status SinkMigration::take_only_this_source() {
   map_is_late_.reset();
   peer_stays_.reset();
   if (auto error = error_.get()) return fail(*error);
-  greeter_.refuse_others("another VM is just being moved to this QEMU");
+  place_->settle("another VM is just being moved to this QEMU");
   loader_.emplace(
       *vm_, parts_.clock, [this] { on_prepared(); }, [this](Error error) { fail_with(std::move(error)); });
   return {};

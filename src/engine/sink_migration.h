@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "engine/alarm.h"
+#include "engine/broker.h"
 #include "engine/device_loader.h"
 #include "engine/first_error.h"
-#include "engine/greeter.h"
 #include "engine/heartbeat.h"
 #include "engine/in_place_placer.h"
 #include "engine/sink.h"
@@ -23,7 +23,7 @@ namespace godwit {
 class SinkMigration {
  public:
   /// Both outlive it.
-  SinkMigration(const SinkParts& parts, Greeter& greeter) : parts_(parts), greeter_(greeter) {}
+  SinkMigration(const SinkParts& parts, Broker& broker) : parts_(parts), broker_(broker) {}
   ~SinkMigration();
   SinkReport run();
   /// After run(): a source had come and is lost or was refused, and the hypervisor here waits as it did before: another
@@ -61,8 +61,10 @@ class SinkMigration {
   SinkReport report(std::optional<Error> error);
 
   const SinkParts& parts_;
-  Greeter& greeter_;
-  std::optional<Instant> began_;  ///< a source has come
+  Broker& broker_;
+  std::stop_source waits_no_more_;
+  std::optional<Broker::Place> place_;  ///< once a source has come
+  std::optional<Instant> began_;        ///< a source has come
   FirstError error_;
   std::mutex telling_;  ///< held from when an error is reported until the source has been told
   std::string id_;      ///< of the migration; empty: the source gave none
@@ -71,7 +73,6 @@ class SinkMigration {
   bool stays_paused_ = false;               ///< the guest was paused at the source, and is not let run here
   std::optional<Outcome> ended_at_source_;  ///< why the source gave up, where that was the guest's doing
   std::optional<Error> source_gave_up_;     ///< in its words
-  wire::Secret secret_{};
   SinkVm* vm_ = nullptr;
   bool refused_ = false;  ///< the source's VM does not fit
 

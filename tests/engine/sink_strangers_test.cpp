@@ -60,8 +60,8 @@ class SinkStrangers : public testing::FakeMigration {
       if (!message || !std::holds_alternative<wire::Heartbeat>(*message)) return message;
     }
   }
-  bool noted(const std::string& what) {
-    for (const auto end = steady_.now() + 60s; steady_.now() < end; std::this_thread::sleep_for(5ms)) {
+  bool noted(const std::string& what, Duration within = 60s) {
+    for (const auto end = steady_.now() + within; steady_.now() < end; std::this_thread::sleep_for(5ms)) {
       const std::lock_guard lock(mutex_);
       if (notes_.find(what) != std::string::npos) return true;
     }
@@ -116,12 +116,33 @@ TEST_F(SinkStrangers, OneThatStaysWhenItIsRefusedIsCutOff) {
   expect_next_source_is_moved();
 }
 
+/// All fits, and from then on it says nothing.
+TEST_F(SinkStrangers, OneThatIsWelcomeAndFallsSilentHasSixSeconds) {
+  ASSERT_NO_FATAL_FAILURE(say({sink_.fingerprint(), 1, "a stranger"}));
+  const auto welcome = answer();
+  ASSERT_TRUE(welcome) << welcome.error().message;
+  ASSERT_TRUE(std::holds_alternative<wire::Welcome>(*welcome));
+  // The header of a message that is allowed to be large, and now and then a byte of it: each begins a timer for silence
+  // again.
+  const std::array<std::byte, 8> header{std::byte{4}, {}, {}, {}, {}, {}, std::byte{4}, {}};
+  ASSERT_TRUE(send_bytes(*stranger_, header));
+  bool gone = false;
+  for (const auto end = steady_.now() + 60s; !gone && steady_.now() < end; gone = noted("waiting for a source", 20ms)) {
+    if (clock_.now() < Instant(60s)) clock_.advance(500ms);  // its data map would have 120
+    (void)send_bytes(*stranger_, std::array{std::byte{0}});
+  }
+  EXPECT_TRUE(gone);
+  EXPECT_TRUE(noted("within 6 s"));
+  expect_next_source_is_moved();
+}
+
 /// All fits, it beats, and its data map does not come.
 TEST_F(SinkStrangers, OneThatIsWelcomeAndThenSendsNoMapHasADeadline) {
   ASSERT_NO_FATAL_FAILURE(say({sink_.fingerprint(), 1, "a stranger"}));
   const auto welcome = answer();
   ASSERT_TRUE(welcome) << welcome.error().message;
   ASSERT_TRUE(std::holds_alternative<wire::Welcome>(*welcome));
+  ASSERT_TRUE(connection_->send(wire::Heartbeat{}));  // before any clock moves: it is not silent
   std::jthread beats([this](const std::stop_token& stop) {
     while (!stop.stop_requested() && connection_->send(wire::Heartbeat{})) std::this_thread::sleep_for(200ms);
   });

@@ -157,7 +157,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   SendOptions options;
   TRY(read_shared(texts, options));
   options.to = TRY_IN("--to", parse_address(*texts.to));
-  if (options.to.kind == Address::Kind::kTcp && (options.to.host.empty() || options.to.port == 0)) {
+  if (!names_a_peer(options.to)) {
     return fail(ErrorKind::kInvalidArgument,
                 fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
   }

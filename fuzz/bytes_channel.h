@@ -8,31 +8,28 @@
 namespace godwit {
 
 /// Gives some bytes, then ends.
-class BytesChannel final : public Channel {
+class BytesChannel final : public Channel, private Link {
  public:
   explicit BytesChannel(Bytes bytes) : bytes_(bytes), size_(bytes.size()) {}
-  Status send(std::span<const iovec>) override { return {}; }
-  Status receive(MutableBytes exactly) override {
-    if (exactly.size() > bytes_.size()) return fail(ErrorKind::kPeerLost, "the peer closed the connection");
-    std::copy_n(bytes_.begin(), exactly.size(), exactly.begin());
-    bytes_ = bytes_.subspan(exactly.size());
-    return {};
-  }
-  Result<std::size_t> receive_some(MutableBytes room) override {
+  Status write(std::span<const iovec>, const Deadline&) override { return {}; }
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline&) override {
     const std::size_t size = std::min(room.size(), bytes_.size());
-    TRY(receive(room.first(size)));
+    if (size < at_least) return fail(ErrorKind::kPeerLost, "the peer closed the connection");
+    std::copy_n(bytes_.begin(), size, room.begin());
+    bytes_ = bytes_.subspan(size);
     return size;
   }
-  int descriptor() const noexcept override { return -1; }
-  Status finish_sending() override { return {}; }
+  Status shut_down() override { return {}; }
   void abort() noexcept override {}
-  void set_receive_timeout(Duration) noexcept override {}
+  Link& link() noexcept override { return *this; }
+
+ private:
   std::uint64_t bytes_sent() const noexcept override { return 0; }
   std::uint64_t bytes_received() const noexcept override { return size_ - bytes_.size(); }
   SendWaits send_waits() const noexcept override { return {}; }
   SendQueue send_queue() noexcept override { return {}; }
+  int descriptor() const noexcept override { return -1; }
 
- private:
   Bytes bytes_;
   std::size_t size_;
 };

@@ -55,8 +55,12 @@ constexpr std::string_view kValueMissing = "missing value";
 /// An option's text as it was written, or nothing if it was not.
 using Text = std::optional<std::string>;
 
-struct SharedTexts {
-  Text qmp, pid, report, log_file, log_level;
+struct LogTexts {
+  Text log_file, log_level;
+};
+
+struct SharedTexts : LogTexts {
+  Text qmp, pid, report;
 };
 
 struct SendTexts : SharedTexts {
@@ -69,7 +73,7 @@ struct ReceiveTexts : SharedTexts {
   bool any_vm = false, any_disks = false;
 };
 
-struct ProbeTexts {
+struct ProbeTexts : LogTexts {
   Text qmp, pid;
   bool json = false;
 };
@@ -82,10 +86,14 @@ void add(CLI::App& app, const char* name, Text& text, const char* type, const st
   app.add_option(name, text, help)->type_name(type)->check(is_value, "");
 }
 
-void add_shared(CLI::App& app, SharedTexts& texts) {
-  add(app, "--report", texts.report, "FILE", "write the report there as JSON");
+void add_log(CLI::App& app, LogTexts& texts) {
   add(app, "--log-file", texts.log_file, "FILE", "append a log there [none; systemd's journal for its services]");
   add(app, "--log-level", texts.log_level, "LEVEL", "error, warning, info or debug [info]");
+}
+
+void add_shared(CLI::App& app, SharedTexts& texts) {
+  add(app, "--report", texts.report, "FILE", "write the report there as JSON");
+  add_log(app, texts);
   add(app, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
 }
 
@@ -134,6 +142,7 @@ CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
   add(*probe, "--qmp", texts.qmp, "PATH", "also look at the VM behind this monitor");
   add(*probe, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
   probe->add_flag("--json", texts.json, "print JSON");
+  add_log(*probe, texts);
   probe->footer(std::string(kProbeExamples) + "\n" + std::string(kExitCodeHelp));
   return probe;
 }
@@ -142,15 +151,19 @@ tl::unexpected<Error> missing(std::string_view command, std::string_view option,
   return fail(ErrorKind::kInvalidArgument, fmt::format("{} needs {}, e.g. {} {}", command, option, option, example));
 }
 
+Status read_log(const LogTexts& texts, LogOptions& log) {
+  if (texts.log_file) log.file = TRY(file_value("--log-file", *texts.log_file));
+  if (texts.log_level) log.level = TRY(log_level_value("--log-level", *texts.log_level));
+  return {};
+}
+
 /// Fills what send and receive have in common.
 template <typename Options>
 Status read_shared(const SharedTexts& texts, Options& options) {
   options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
   if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
-  if (texts.log_file) options.log.file = TRY(file_value("--log-file", *texts.log_file));
-  if (texts.log_level) options.log.level = TRY(log_level_value("--log-level", *texts.log_level));
-  return {};
+  return read_log(texts, options.log);
 }
 
 Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
@@ -159,7 +172,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   SendOptions options;
   TRY(read_shared(texts, options));
   options.to = TRY_IN("--to", parse_address(*texts.to));
-  if (options.to.kind == Address::Kind::kTcp && (options.to.host.empty() || options.to.port == 0)) {
+  if (!names_a_peer(options.to)) {
     return fail(ErrorKind::kInvalidArgument,
                 fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
   }
@@ -203,6 +216,7 @@ Result<Command> read_probe(const ProbeTexts& texts) {
   if (texts.pid && !texts.qmp) {
     return fail(ErrorKind::kInvalidArgument, "--pid: says which QEMU is behind --qmp; give both, or neither");
   }
+  TRY(read_log(texts, options.log));
   return options;
 }
 

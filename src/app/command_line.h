@@ -59,6 +59,7 @@ struct ProbeOptions {
   std::string qmp;  ///< empty: this host only
   pid_t pid = 0;
   bool json = false;
+  LogOptions log;
 };
 
 /// --help or --version: print this on stdout and exit with 0.

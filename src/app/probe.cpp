@@ -5,14 +5,18 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
+#include "app/open_log.h"
 #include "app/probe_findings.h"
 #include "app/probe_json.h"
 #include "app/probe_text.h"
 #include "app/say.h"
+#include "app/version.h"
+#include "service/job_log.h"
 #include "service/recover.h"
 #include "service/wiring.h"
 #include "vmm/qemu/qemu_vm.h"
@@ -21,11 +25,11 @@ namespace godwit {
 
 namespace {
 
-Result<VmFindings> look_at_vm(const ProbeOptions& options, const HostProfile& host) {
-  const SteadyClock clock;
+Result<VmFindings> look_at_vm(const ProbeOptions& options, const HostProfile& host, const Clock& clock,
+                              const Log& log) {
   qemu::QemuVm vm = TRY(qemu::attach(options.qmp, options.pid, clock));
   VmFindings found;
-  const auto note = [&](std::string_view text) { found.notes.emplace_back(text); };
+  const auto note = logged(log, [&](std::string_view text) { found.notes.emplace_back(text); });
   const LeftBehind left = TRY(recover_if_left_behind(vm, default_state_folder(), note));
   // A QEMU that only waits for a VM is not tracked.
   if (vm.inspection.status != "inmigrate") TRY(add_tracking_obstacles(vm));
@@ -38,22 +42,40 @@ Result<VmFindings> look_at_vm(const ProbeOptions& options, const HostProfile& ho
   return found;
 }
 
-}  // namespace
-
-int run_probe(const ProbeOptions& options) {
+int look(const ProbeOptions& options, const Clock& clock, const Log& log) {
   Findings findings;
   findings.host = probe_host();
   findings.lacks = lacks_of(findings.host);
   if (!options.qmp.empty()) {
-    auto vm = look_at_vm(options, findings.host);
+    auto vm = look_at_vm(options, findings.host, clock, log);
     if (!vm) {
+      log.error("failed", {{"kind", name_of(vm.error().kind)}, {"text", vm.error().message}});
       say(stderr, fmt::format("{}\n", describe_failed_probe(vm.error())));
       return to_int(ExitCode::kFailed);
     }
     findings.vm = std::move(*vm);
+    log.info("vm", {{"name", findings.vm->inspection.fingerprint.vm_name},
+                    {"status", findings.vm->inspection.status},
+                    {"can_be_moved", findings.vm->verdict.can_be_moved}});
   }
   say(stdout, options.json ? probe_json(findings) : probe_text(findings));
   return to_int(!findings.vm || findings.vm->verdict.can_be_moved ? ExitCode::kDone : ExitCode::kFailed);
+}
+
+}  // namespace
+
+int run_probe(const ProbeOptions& options) {
+  const SteadyClock clock;
+  const auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
+  if (!log) {
+    say(stderr, fmt::format("{}\n", log.error().message));
+    return to_int(ExitCode::kUsage);
+  }
+  log->log.info("start", {{"program", kProgram}, {"command", "probe"}, {"qmp", options.qmp}});
+  const int code = look(options, clock, log->log);
+  log->log.info("exit", {{"code", code}});
+  if (const auto lost = describe_lost_lines(*log); !lost.empty()) say_note(lost);
+  return code;
 }
 
 }  // namespace godwit

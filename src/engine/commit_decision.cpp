@@ -53,7 +53,7 @@ CommitOutcome CommitDecision::commit() {
   auto& parts = context_.parts;
   parts.on_milestone(Milestone::kCommitted);
   const auto committed = context_.now();
-  Status sent = session_.control().send(wire::Commit{});
+  Status sent = session_.control().send(wire::Commit{}, Deadline::in(kPeerDeadAfter, parts.clock));
   context_.enter(Phase::kCommitted);
   if (sent) {
     const auto signals = await_done(committed);

@@ -1,19 +1,16 @@
-// Greets whoever connects to a sink, all of them side by side, and hands over those who have said who they are.
+// Greets whoever connects, all of them side by side, and hands over those who have said who they are.
 //
-//   listener --> strangers, each under its own deadlines --whole Hello--> sources --> await_source()
-//                  |                                     --lane---------> lanes ----> await_lanes()
+//   listener --> strangers, each under its own deadlines --whole Hello--> Desk::take_source()
+//                  |                                     --lane---------> Desk::take_lane()
 //                  +-- silent, slow, no Godwit: turned away, with a note
 //
 // One thread reads what has come and waits for nobody; the number of connections is bounded. So whoever says nothing,
 // or a byte now and then, holds nobody up, and a source that does not get as far as a whole Hello has never been here.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
-#include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -39,24 +36,37 @@ struct GreetedLane {
   std::unique_ptr<Channel> channel;
 };
 
-/// await_...() and refuse_others() from one thread, interrupt() from any.
+/// A connection that has been greeted, and cannot stay.
+struct TurnedAway {
+  std::unique_ptr<Channel> channel;
+  std::string why;
+  bool answer = false;  ///< it can be told why: a source
+};
+
+/// Who takes those that have been greeted. All from the greeter's thread; whoever is given back is turned away.
+class Desk {
+ public:
+  virtual ~Desk() = default;
+  virtual std::vector<TurnedAway> take_source(GreetedSource source) = 0;
+  /// `hello_comes`: a control connection with this secret has greeted and is saying Hello.
+  virtual std::vector<TurnedAway> take_lane(GreetedLane lane, const wire::Secret& secret,
+                                            const std::function<bool(const wire::Secret&)>& hello_comes) = 0;
+  /// Those that nobody takes any more.
+  virtual std::vector<TurnedAway> clear_out() = 0;
+  /// Some wait, for whom time counts.
+  virtual bool some_wait() const = 0;
+  /// Nobody will come any more.
+  virtual void listening_ended(const Error& error) = 0;
+};
+
 class Greeter {
  public:
   /// `on_note` and `wrap`, which is put around each connection before it greets, are called from the greeter's thread.
   /// The others outlive this.
-  Greeter(Listener& listener, const Clock& clock, OnNote on_note, Wrap wrap = {});
+  Greeter(Listener& listener, const Clock& clock, Desk& desk, OnNote on_note, Wrap wrap = {});
   ~Greeter();
-
-  /// The next source. kTimedOut after `patience` (zero: never), kCancelled after interrupt() or the listener's abort().
-  Result<GreetedSource> await_source(Duration patience);
-  /// The lanes 0 to `count` - 1 of that source, in rising order: `all`, or, where some do not come, those that have
-  /// after a while. kPeerLost if too few have come in time; kProtocol if one came twice.
-  Result<std::vector<GreetedLane>> await_lanes(const wire::Secret& secret, unsigned count, bool all);
-  /// Until the next await_source() whoever comes is turned away, sources with this reason. Before, sources wait for
-  /// their turn.
-  void refuse_others(std::string why);
-  /// Ends all waiting, for good.
-  void interrupt() noexcept;
+  /// The desk has something to clear out. Any thread.
+  void look_again() noexcept { wake_.wake(); }
 
  private:
   struct Stranger {
@@ -68,52 +78,32 @@ class Greeter {
       return !leaving && opening.greeting() && opening.greeting()->role == wire::Role::kControl;
     }
   };
-  struct ParkedLane {
-    GreetedLane lane;
-    wire::Secret secret{};
-    Instant came;
-  };
 
-  // The thread's own.
   void run(const std::stop_token& stop);
   bool wait();
   void take_connection();
   void make_room();
   void drop_oldest(bool sources);
   bool hear(Stranger& stranger);
-  bool has_said_all(Stranger& stranger);
+  void hand_over(Stranger& stranger);
   Duration patience_with(const Stranger& stranger) const noexcept;
   void drop_late();
-  void clear_out();
-  void turn_away(std::unique_ptr<Channel> channel, const std::string& why, bool answer);
+  void let_leave();
+  void turn_away(std::vector<TurnedAway> those);
+  void turn_away(TurnedAway one);
   void note(const std::string& why);
-
-  // With the mutex.
-  Status waiting_may_go_on() const;
-  Status collect_lanes(const wire::Secret& secret, unsigned count, std::vector<GreetedLane>& have);
-  bool is_expected(const ParkedLane& lane) const;
 
   Listener& listener_;
   const Clock& clock_;
+  Desk& desk_;
   OnNote on_note_;
   Wrap wrap_;
   Wake wake_;
   std::vector<Stranger> strangers_;  ///< in the order in which they came
   std::vector<Stranger> leaving_;    ///< to be put among them
-  bool lanes_wait_ = false;          ///< for a source that takes them
   bool listening_ = true;
   Instant rests_until_{};  ///< takes no connections before: this process had no room for one
   unsigned notes_ = 0;
-
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<GreetedSource> sources_;
-  std::vector<ParkedLane> lanes_;
-  std::optional<wire::Secret> current_;  ///< of the source that was handed over last
-  std::optional<std::string> refusal_;
-  std::optional<Error> ended_;
-  bool interrupted_ = false;
-
   std::jthread thread_;
 };
 

@@ -3,7 +3,8 @@
 
 #include <cerrno>
 
-#include "net/channel.h"
+#include "base/result.h"
+#include "net/link.h"
 
 namespace godwit {
 
@@ -20,18 +21,18 @@ inline constexpr std::string_view kMtuHintBack =
 /// Whether this connection ended with `error` because what was sent on it was confirmed no more, although the receiver
 /// had room, before much had come through: small messages may have, and the first large one did not. The sending
 /// thread's.
-inline bool stuck_at_the_first_large_one(Channel& channel, const Error& error) noexcept {
+inline bool stuck_at_the_first_large_one(Link& link, const Error& error) noexcept {
   if (error.kind != ErrorKind::kTimedOut && error.os_error != ETIMEDOUT) return false;
   // What fits into the smallest packet that every path must carry (RFC 791: 576 bytes) is not large.
   constexpr std::uint64_t kSmall = 500;
   // A lane may begin with many frames that say little.
   constexpr std::uint64_t kMuch = 1 << 20;
   constexpr Duration kNoRoom = std::chrono::seconds(2);
-  const std::uint64_t sent = channel.bytes_sent();
-  const SendQueue queue = channel.send_queue();
+  const std::uint64_t sent = link.bytes_sent();
+  const SendQueue queue = link.send_queue();
   if (queue.round_trip == Duration::zero()) return false;  // a Unix socket, which has no packets
   const std::uint64_t unconfirmed = queue.bytes;
-  return unconfirmed > kSmall && sent <= unconfirmed + kMuch && channel.send_waits().for_receiver < kNoRoom;
+  return unconfirmed > kSmall && sent <= unconfirmed + kMuch && link.send_waits().for_receiver < kNoRoom;
 }
 
 }  // namespace godwit

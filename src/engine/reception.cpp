@@ -30,7 +30,7 @@ Result<Reception::Lanes> Reception::welcome() {
   const bool open = hello.open_lanes != 0;
   std::vector<GreetedLane> lanes;
   if (open) {
-    lanes = TRY(context_.greeter.await_lanes(session_.secret(), hello.lanes, false));
+    lanes = TRY(session_.await_lanes(false));
     welcome.lanes.emplace();
     for (const GreetedLane& lane : lanes) welcome.lanes->push_back(lane.number);
   }
@@ -38,7 +38,7 @@ Result<Reception::Lanes> Reception::welcome() {
   TRY(session_.control().send(welcome));
   context_.enter(SinkState::kWelcomed);
   session_.begin_beating();
-  if (!open) lanes = TRY(context_.greeter.await_lanes(session_.secret(), hello.lanes, true));
+  if (!open) lanes = TRY(session_.await_lanes(true));
   if (lanes.size() < hello.lanes) {
     context_.note(fmt::format("{} of {} lanes have come; the move goes on with these", lanes.size(), hello.lanes));
   }
@@ -90,7 +90,7 @@ Status Reception::end() {
   map_is_late_.reset();
   source_stays_.reset();
   if (auto error = context_.error.get()) return fail(*error);
-  context_.greeter.refuse_others("another VM is just being moved to this QEMU");
+  session_.refuse_others("another VM is just being moved to this QEMU");
   return {};
 }
 

@@ -27,6 +27,8 @@
 
 namespace godwit {
 
+class Broker;
+
 /// Everything a sink needs, wired by app. All references outlive run_sink().
 struct SinkParts {
   Listener& listener;
@@ -71,5 +73,9 @@ struct SinkReport {
 
 /// Waits for one migration and runs it to its end. Never throws.
 SinkReport run_sink(SinkParts parts);
+
+/// The same where one listener serves several migrations, each in a thread of its own. `listener` and `wrap` are not
+/// used: who connects is the broker's affair.
+SinkReport run_sink(const SinkParts& parts, Broker& broker);
 
 }  // namespace godwit

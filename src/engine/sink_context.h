@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include "engine/first_error.h"
-#include "engine/greeter.h"
 #include "engine/sink.h"
 #include "engine/sink_states.h"
 
@@ -16,11 +15,10 @@ namespace godwit {
 /// Outlives all steps. Any thread may ask for the state; note() and `vm` are the coordinator's.
 class SinkContext {
  public:
-  /// Both outlive it.
-  SinkContext(const SinkParts& given, Greeter& door) : parts(given), greeter(door) {}
+  /// It outlives this.
+  explicit SinkContext(const SinkParts& given) : parts(given) {}
 
   const SinkParts& parts;
-  Greeter& greeter;
   SinkVm* vm = nullptr;  ///< once a source has been found to fit it
   FirstError error;
 

@@ -16,7 +16,7 @@ SinkLane::SinkLane(SinkLaneSetting& setting, unsigned number, Channel& channel)
 Status SinkLane::run() {
   wire::FrameHeaderBytes bytes;
   while (true) {
-    TRY(channel_.receive(bytes));
+    TRY(receive_bytes(channel_, bytes));
     const auto header = TRY(wire::decode_frame_header(bytes));
     if (header.type == wire::FrameType::kFence) {
       devices_load_ = header.chunk.value >= kDevicesFence;
@@ -79,18 +79,18 @@ Status SinkLane::apply(const wire::FrameHeader& header) {
 Result<Bytes> SinkLane::receive_raw(const wire::FrameHeader& header) {
   if (header.data != 0) {
     const PageRoom room = setting_.placer.room_for(header.chunk, header.data, block_);
-    TRY(room.fill([&](MutableBytes piece) { return channel_.receive(piece); }));
+    TRY(room.fill([&](MutableBytes piece) { return receive_bytes(channel_, piece); }));
     TRY(setting_.placer.placed(header.chunk, room));
   }
   const MutableBytes tail(payload_.data(), header.block - wire::tail_offset(header));
-  TRY(channel_.receive(tail));
+  TRY(receive_bytes(channel_, tail));
   return Bytes(tail);
 }
 
 Result<Bytes> SinkLane::receive_encoded(const wire::FrameHeader& header) {
   Decoder* codec = TRY(decoder(header.codec));
   const MutableBytes payload(payload_.data(), header.payload);
-  TRY(channel_.receive(payload));
+  TRY(receive_bytes(channel_, payload));
   const std::size_t whole = wire::tail_offset(header);
   // A decoder may write a few bytes more than once: not into guest RAM while devices look at it.
   if (header.block == whole && !devices_load_) {

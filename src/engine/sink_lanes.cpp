@@ -52,7 +52,7 @@ void SinkLanes::stop() {
 
 std::uint64_t SinkLanes::bytes_received() const noexcept {
   std::uint64_t bytes = 0;
-  for (const auto& channel : channels_) bytes += channel->bytes_received();
+  for (const auto& channel : channels_) bytes += channel->link().bytes_received();
   return bytes;
 }
 

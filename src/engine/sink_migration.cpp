@@ -21,9 +21,13 @@ SinkReport run_sink(SinkParts parts) {
       say(text);
     };
   }
-  Greeter greeter(parts.listener, parts.clock, parts.on_note, parts.wrap);
+  Broker broker(parts.listener, parts.clock, 1, parts.on_note, parts.wrap);
+  return run_sink(parts, broker);
+}
+
+SinkReport run_sink(const SinkParts& parts, Broker& broker) {
   while (true) {
-    SinkMigration migration(parts, greeter);
+    SinkMigration migration(parts, broker);
     SinkReport report = migration.run();
     if (!migration.another_may_come()) return report;
     if (!parts.on_note) continue;
@@ -90,7 +94,7 @@ Status SinkMigration::take_guest() {
     if (auto* device = std::get_if<wire::DeviceBytes>(&message)) TRY(loader_->push(std::move(device->bytes)));
     if (const auto* packed = std::get_if<wire::PackedDevices>(&message)) TRY(loader_->push_packed(*packed));
     if (std::holds_alternative<wire::GuestStopped>(message)) {
-      session_.channel().set_receive_timeout(kCommitPatience);
+      session_.control().set_silence(kCommitPatience);
       loader_->guest_stopped();
     }
     if (std::holds_alternative<wire::DeviceEnd>(message)) loader_->end_of_stream();

@@ -18,7 +18,7 @@ namespace godwit {
 class SinkMigration {
  public:
   /// Both outlive it.
-  SinkMigration(const SinkParts& parts, Greeter& greeter) : context_(parts, greeter) {}
+  SinkMigration(const SinkParts& parts, Broker& broker) : context_(parts), session_(context_, broker) {}
   ~SinkMigration();
   SinkReport run();
   /// After run(): a source had come and is lost or was refused, and the hypervisor here waits as it did before: another
@@ -42,7 +42,7 @@ class SinkMigration {
   SinkReport report() const;
 
   SinkContext context_;
-  SourceSession session_{context_};
+  SourceSession session_;
   Reception reception_{context_, session_};
   std::optional<DeviceLoader> loader_;
   std::optional<IncomingRam> ram_;

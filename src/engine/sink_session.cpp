@@ -32,10 +32,9 @@ Result<SinkSession::Lanes> SinkSession::open() {
   channel_ = TRY(parts.connect());
   connected_ = true;
   TRY(context_.check_not_cancelled());
-  channel_->set_receive_timeout(kGreetingPatience);
   const wire::Greeting greeting{.role = wire::Role::kControl, .secret = TRY(wire::random_secret())};
   TRY(wire::send_greeting(*channel_, greeting));
-  control_.emplace(*channel_);
+  control_.emplace(*channel_, kGreetingPatience);
   parts.on_milestone(Milestone::kConnected);
   auto lanes = TRY(open_lanes(parts.connect, greeting.secret, parts.goals.lanes));
   TRY(context_.check_not_cancelled());
@@ -55,7 +54,7 @@ Result<SinkSession::Lanes> SinkSession::open() {
   why_stream_ = welcome.why_stream.empty() ? "godwit is too old" : welcome.why_stream;
   parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
-  channel_->set_receive_timeout(kPeerDeadAfter);
+  control_->set_silence(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
   reader_ = std::jthread([this] {
     name_thread(context_.parts.id, "control");
@@ -71,7 +70,7 @@ Result<wire::Message> SinkSession::await_welcome() {
   if (answer) return answer;
   Error error = std::move(answer).error().in("no welcome from the destination");
   // That the link is up shows another connection.
-  if (stuck_at_the_first_large_one(*channel_, error) && context_.parts.connect()) {
+  if (stuck_at_the_first_large_one(channel_->link(), error) && context_.parts.connect()) {
     error = Error{ErrorKind::kPeerLost, std::string(kMtuHint), error.os_error}.in("no welcome from the destination");
   }
   // A connection that has fallen silent is the link's fault or the peer's, no matter of how long a move may take.
@@ -131,13 +130,12 @@ void SinkSession::cancel() noexcept {
 
 void SinkSession::say_goodbye(const std::string& kind, const Error& error) {
   if (!control_) return;
-  Mailbox<bool> said;
-  std::jthread goodbye([&] {
-    if (!context_.signals.look().closed) (void)control_->send(wire::Abort{kind, error.message});
-    (void)channel_->finish_sending();
-    said.change([](bool& s) { s = true; });
-  });
-  if (!said.await([](bool s) { return s; }, kGoodbyePatience)) channel_->abort();
+  Status said;
+  if (!context_.signals.look().closed) {
+    said = control_->send(wire::Abort{kind, error.message}, Deadline::in(kGoodbyePatience));
+  }
+  (void)channel_->shut_down();
+  if (!said && said.error().kind == ErrorKind::kTimedOut) channel_->abort();
 }
 
 void SinkSession::close() {

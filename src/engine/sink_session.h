@@ -49,7 +49,7 @@ class SinkSession {
   /// After open(): devices may go directly.
   bool takes_direct() const noexcept { return takes_direct_; }
   const std::string& why_stream() const noexcept { return why_stream_; }
-  std::uint64_t bytes_sent() const { return channel_ ? channel_->bytes_sent() : 0; }
+  std::uint64_t bytes_sent() const { return channel_ ? channel_->link().bytes_sent() : 0; }
   std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
 
  private:

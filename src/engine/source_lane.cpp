@@ -95,8 +95,8 @@ void SourceLane::count_busy(Instant since) noexcept {
 /// What the connection did while this lane had nothing to send says nothing about blocks.
 void SourceLane::begin_account(Instant now) noexcept {
   accounted_ = now;
-  waits_ = channel_.send_waits();
-  queued_ = channel_.send_queue().bytes;
+  waits_ = channel_.link().send_waits();
+  queued_ = channel_.link().send_queue().bytes;
 }
 
 Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) {
@@ -185,12 +185,12 @@ Status SourceLane::send_block(LaneBlock& block) {
   block.header.payload = static_cast<std::uint32_t>(size);
   auto header = wire::encode(block.header);
   const std::array<iovec, 2> parts{iovec{header.data(), header.size()}, iovec{raw ? block.pages : block.encoded, size}};
-  const SendQueue queue = size == 0 ? SendQueue{} : channel_.send_queue();
+  const SendQueue queue = size == 0 ? SendQueue{} : channel_.link().send_queue();
   const Duration began = thread_cpu_time();
-  TRY(channel_.send(std::span(parts).first(size == 0 ? 1 : 2)));
+  TRY(channel_.write(std::span(parts).first(size == 0 ? 1 : 2), Deadline::never()));
   if (size != 0) {
     learn(block, raw, thread_cpu_time() - began, queue);
-  } else if (channel_.send_waits().total != waits_.total) {
+  } else if (channel_.link().send_waits().total != waits_.total) {
     begin_account(setting_.clock.now());  // no block's wait
   }
   return {};
@@ -202,8 +202,8 @@ void SourceLane::learn(const LaneBlock& block, bool raw, Duration sending, const
   add(level.blocks, 1);
   add(level.bytes_before, block.header.block);
   add(level.bytes_after, sent);
-  const SendWaits waits = channel_.send_waits();
-  const std::uint64_t queued = channel_.send_queue().bytes;
+  const SendWaits waits = channel_.link().send_waits();
+  const std::uint64_t queued = channel_.link().send_queue().bytes;
   const Instant now = setting_.clock.now();
   levels_.learn({.level = block.choice.level,
                  .kind = kind_of(block.header),

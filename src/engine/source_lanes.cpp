@@ -17,7 +17,7 @@ void SourceLanes::start(FirstError& error, std::function<void()> on_failure) {
     threads_.emplace_back([this, i, &error, on_failure](std::stop_token stop) {
       Status status = lanes_[i]->run(stop);
       if (status || stop.stop_requested()) return;
-      if (stuck_at_the_first_large_one(*channels_[i], status.error())) never_got_through_ = true;
+      if (stuck_at_the_first_large_one(channels_[i]->link(), status.error())) never_got_through_ = true;
       error.report(std::move(status).error().in(fmt::format("lane {}", i)));
       on_failure();
     });
@@ -47,7 +47,7 @@ LaneTotals SourceLanes::totals() const noexcept {
   LaneTotals sum;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     lanes_[i]->counters().add_to(sum);
-    sum.bytes_wire += channels_[i]->bytes_sent();
+    sum.bytes_wire += channels_[i]->link().bytes_sent();
   }
   return sum;
 }

@@ -14,10 +14,10 @@ constexpr Duration kSeeOffPatience = std::chrono::seconds(2);
 Status SourceSession::await() {
   const auto& parts = context_.parts;
   parts.on_milestone(Milestone::kListening);
-  auto source = TRY(context_.greeter.await_source(parts.patience));
+  place_.emplace(TRY(broker_.await_source(parts.patience, waits_no_more_.get_token())));
+  GreetedSource& source = place_->source();
   came_ = context_.now();
   hello_ = std::move(source.hello);
-  secret_ = source.secret;
   channel_ = std::move(source.control);
   control_.emplace(*channel_);
   connected_ = true;
@@ -29,13 +29,18 @@ Status SourceSession::await() {
   return {};
 }
 
+Result<std::vector<GreetedLane>> SourceSession::await_lanes(bool all) {
+  return place_->await_lanes(hello_.lanes, all, waits_no_more_.get_token());
+}
+
 void SourceSession::begin_beating() {
-  channel_->set_receive_timeout(kPeerDeadAfter);
+  control_->set_silence(kPeerDeadAfter);
   heartbeat_.emplace(*control_);
 }
 
 Result<wire::Message> SourceSession::receive() {
-  auto message = control_->receive();
+  const bool first = heartbeat_ && !std::exchange(heard_, true);
+  auto message = first ? control_->receive(Deadline::in(kPeerDeadAfter, context_.parts.clock)) : control_->receive();
   const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr;
   // A lane's end may have been noticed before the word that explains it.
   if (abort != nullptr) hear_why(*abort);
@@ -48,7 +53,7 @@ Result<wire::Message> SourceSession::receive() {
 
 Error SourceSession::lost(Error error) const {
   error = std::move(error).in("the connection to the source");
-  if (stuck_at_the_first_large_one(*channel_, error))
+  if (stuck_at_the_first_large_one(channel_->link(), error))
     error.message += fmt::format("; unless the link is down, {}", kMtuHintBack);
   if (error.kind == ErrorKind::kTimedOut) error.kind = ErrorKind::kPeerLost;
   return error;
@@ -73,20 +78,20 @@ void SourceSession::cancel() {
   const std::lock_guard telling(telling_);
   if (!context_.cancel()) return;
   tell_failure();
-  context_.greeter.interrupt();
+  waits_no_more_.request_stop();
 }
 
 void SourceSession::tell_failure() {
   if (!connected_ || context_.has_come_to(SinkState::kCommitted)) return;
   const Error error = *context_.error.get();
   if (!lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message});
-  (void)channel_->finish_sending();
+  (void)channel_->shut_down();
 }
 
 void SourceSession::see_off() {
   if (!connected_) return;
-  (void)channel_->finish_sending();
-  channel_->set_receive_timeout(kSeeOffPatience);
+  (void)channel_->shut_down();
+  control_->set_silence(kSeeOffPatience);
   const auto deadline = context_.now() + kSeeOffPatience;
   // A message that comes byte by byte would keep us for as long as its sender likes.
   const Alarm late(context_.parts.clock, 2 * kSeeOffPatience, [this] { cut(); });
@@ -108,7 +113,7 @@ void SourceSession::account(SinkReport& r) const {
   r.id = hello_.id;
   r.source_version = hello_.fingerprint.version;
   if (came_) r.total = context_.now() - *came_;
-  if (channel_) r.bytes_received += channel_->bytes_received();
+  if (channel_) r.bytes_received += channel_->link().bytes_received();
   r.peak_memory = peak_memory();
 }
 

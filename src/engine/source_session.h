@@ -1,4 +1,4 @@
-// The sink's session with its source: takes it from the greeter, hears what it says, tells it why this side gives up,
+// The sink's session with its source: takes it from the broker, hears what it says, tells it why this side gives up,
 // and sees it off.
 //
 //   await() --> [control()] --> begin_beating() --> receive() ... --> see_off(), abort()
@@ -8,8 +8,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <vector>
 
+#include "engine/broker.h"
 #include "engine/heartbeat.h"
 #include "engine/sink_context.h"
 #include "wire/control.h"
@@ -19,20 +22,25 @@ namespace godwit {
 /// The coordinator's, except for fail_with(), cancel(), cut() and what control() allows.
 class SourceSession {
  public:
-  explicit SourceSession(SinkContext& context) : context_(context) {}
+  /// Both outlive it.
+  SourceSession(SinkContext& context, Broker& broker) : context_(context), broker_(broker) {}
 
   /// A source has said Hello.
   Status await();
   bool has_come() const noexcept { return connected_; }
   const wire::Hello& hello() const noexcept { return hello_; }
-  const wire::Secret& secret() const noexcept { return secret_; }
+  /// After await(): the lanes of this source, as Broker::Place has it.
+  Result<std::vector<GreetedLane>> await_lanes(bool all);
+  /// Whoever else comes is told this.
+  void refuse_others(std::string why) { place_->settle(std::move(why)); }
 
-  /// After await(). The channel is for its receive timeout.
+  /// After await().
   wire::ControlConnection& control() noexcept { return *control_; }
-  Channel& channel() noexcept { return *channel_; }
   /// It has been welcomed: both sides are to hear of one another from here on.
   void begin_beating();
-  /// The next message, of whatever kind. An Abort is an error; so is whatever has failed on this side meanwhile.
+  /// The next message, of whatever kind; the first one within a time of its own, because a source beats as soon as it
+  /// has read Welcome: one that says nothing then, or drips, does not keep others out. An Abort is an error; so is
+  /// whatever has failed on this side meanwhile.
   Result<wire::Message> receive();
 
   /// Any thread: the first error is the cause of the end. The source is told, and closes the connection then, which
@@ -58,13 +66,16 @@ class SourceSession {
   void tell_failure();
 
   SinkContext& context_;
+  Broker& broker_;
+  std::stop_source waits_no_more_;
+  std::optional<Broker::Place> place_;  ///< once a source has come
   std::optional<Instant> came_;
   wire::Hello hello_;
-  wire::Secret secret_{};
   std::unique_ptr<Channel> channel_;
   std::optional<wire::ControlConnection> control_;
   std::atomic<bool> connected_{false};  ///< both are set for good: other threads may use them
   std::atomic<bool> lost_{false};
+  bool heard_ = false;  ///< something, since Welcome
   std::mutex telling_;  ///< held from when an error is reported until the source has been told
   std::optional<Outcome> ended_there_;
   std::optional<Error> gave_up_;  ///< the source, in its words

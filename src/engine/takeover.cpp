@@ -74,7 +74,7 @@ Status Takeover::try_until_it_runs() {
 /// What is held here may be the only copy: a source that is lost, or whose hypervisor has ended, keeps nothing to take
 /// back. All that it has said meanwhile lies unread in the socket.
 bool Takeover::source_can_take_it_back() {
-  session_.channel().set_receive_timeout(kBeatPatience);
+  session_.control().set_silence(kBeatPatience);
   while (true) {
     const auto asked = context_.now();
     const auto message = session_.control().receive();

@@ -82,6 +82,12 @@ Result<Address> parse_unix(std::string_view text, std::string_view path) {
   return Address{.kind = Address::Kind::kUnix, .host = {}, .port = 0, .path = std::string(path)};
 }
 
+std::string format_tcp(const Address& address) {
+  const bool numeric_v6 = address.host.find(':') != std::string::npos;
+  return numeric_v6 ? fmt::format("tcp://[{}]:{}", address.host, address.port)
+                    : fmt::format("tcp://{}:{}", address.host, address.port);
+}
+
 }  // namespace
 
 Result<Address> parse_address(std::string_view text) {
@@ -93,10 +99,23 @@ Result<Address> parse_address(std::string_view text) {
 }
 
 std::string format_address(const Address& address) {
-  if (address.kind == Address::Kind::kUnix) return "unix://" + address.path;
-  const bool numeric_v6 = address.host.find(':') != std::string::npos;
-  return numeric_v6 ? fmt::format("tcp://[{}]:{}", address.host, address.port)
-                    : fmt::format("tcp://{}:{}", address.host, address.port);
+  switch (address.kind) {
+    case Address::Kind::kTcp:
+      return format_tcp(address);
+    case Address::Kind::kUnix:
+      return "unix://" + address.path;
+  }
+  return {};
+}
+
+bool names_a_peer(const Address& address) {
+  switch (address.kind) {
+    case Address::Kind::kTcp:
+      return !address.host.empty() && address.port != 0;
+    case Address::Kind::kUnix:
+      return !address.path.empty();
+  }
+  return false;
 }
 
 }  // namespace godwit

@@ -9,6 +9,8 @@
 
 namespace godwit {
 
+/// Whoever looks at the kind uses a switch without a default, so that the compiler names the places that do not know a
+/// new one.
 struct Address {
   enum class Kind { kTcp, kUnix };
   Kind kind = Kind::kTcp;
@@ -21,5 +23,7 @@ struct Address {
 /// kInvalidArgument says what is wrong and shows the two forms.
 Result<Address> parse_address(std::string_view text);
 std::string format_address(const Address& address);
+/// Whether it is enough to connect to: one to listen on may leave the host or the port open.
+bool names_a_peer(const Address& address);
 
 }  // namespace godwit

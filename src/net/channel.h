@@ -1,9 +1,9 @@
-// A channel: an ordered stream of bytes to the other side.
+// A channel: an ordered stream of bytes to the other side, each call with a deadline. What is known of the connection
+// under it is its link's (net/link.h).
 #pragma once
 
 #include <sys/uio.h>
 
-#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,54 +12,37 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "net/address.h"
+#include "net/deadline.h"
+#include "net/link.h"
 
 namespace godwit {
 
-/// How long send() has waited in all, because its bytes were not taken: what tells a slow link from a slow sender.
-struct SendWaits {
-  Duration total{};
-  Duration for_receiver{};  ///< of that, because the receiver had no room; known for TCP only, else zero
-};
-
-/// What send() has handed over and the peer's kernel has not confirmed yet: whether the link still has work. Over a
-/// Unix socket: what the peer has not read, and the kernel's own needs. With a rate limit also what all that share it
-/// have taken of a burst.
-struct SendQueue {
-  std::uint64_t bytes = 0;
-  Duration round_trip{};  ///< the shortest one seen; known for TCP only, else zero
-};
-
-/// One thread sends and one (maybe another) receives; abort() may come from any thread at any time.
+/// A stream of bytes, each way in order. One thread writes and one (maybe another) reads; abort() may come from any
+/// thread at any time. After an error other than a time-out of read() a channel is of no use any more.
 class Channel {
  public:
   virtual ~Channel() = default;
-  /// Sends everything or fails. Blocks. kCancelled after abort(), kPeerLost, also if the peer takes nothing for
-  /// Liveness::dead_after: a peer that takes a little now and then may keep it here for longer.
-  virtual Status send(std::span<const iovec> parts) = 0;
-  /// Fills `exactly` or fails. kPeerLost on an early end ("the peer closed the connection"), kCancelled after abort(),
-  /// kTimedOut if nothing came for the receive timeout.
-  virtual Status receive(MutableBytes exactly) = 0;
-  /// What has come already and fits, without waiting; 0: nothing yet. Fails as receive() does, but never with
-  /// kTimedOut.
-  virtual Result<std::size_t> receive_some(MutableBytes room) = 0;
-  /// For poll(2): readable when receive_some() has bytes, an end or an error to give. Valid as long as the channel.
-  virtual int descriptor() const noexcept = 0;
-  /// No more will be sent; the peer reads an end after what was sent.
-  virtual Status finish_sending() = 0;
-  /// Ends both directions at once and wakes whoever blocks in send() or receive().
+  /// Hands all of it over. kTimedOut at the deadline: how much of it was taken is not known. kPeerLost, also if the
+  /// peer takes nothing at all for Liveness::dead_after: one that takes a little now and then has the deadline only.
+  /// kCancelled after abort().
+  virtual Status write(std::span<const iovec> parts, const Deadline& until) = 0;
+  /// Reads at least so many bytes and at most as many as fit, without waiting for more than `at_least`; gives how many.
+  /// 0: what has come already, which may be nothing. kTimedOut at the deadline: those that had come are lost, so
+  /// whoever wants to go on after it asks for 1. kPeerLost on an early end ("the peer closed the connection"),
+  /// kCancelled after abort().
+  virtual Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) = 0;
+  /// No more will be written; the peer reads an end after what was written.
+  virtual Status shut_down() = 0;
+  /// Ends both directions at once and wakes whoever waits in write() or read().
   virtual void abort() noexcept = 0;
-  /// How long receive() waits for the next byte; zero: for ever (the default).
-  virtual void set_receive_timeout(Duration timeout) noexcept = 0;
-  virtual std::uint64_t bytes_sent() const noexcept = 0;
-  virtual std::uint64_t bytes_received() const noexcept = 0;
-  /// Of all sends so far. The sending thread's.
-  virtual SendWaits send_waits() const noexcept = 0;
-  /// As it is now; empty where the kernel does not tell. The sending thread's.
-  virtual SendQueue send_queue() noexcept = 0;
+  virtual Link& link() noexcept = 0;
 };
 
-/// Sends one buffer.
-Status send_bytes(Channel& channel, Bytes bytes);
+/// Writes one buffer.
+Status send_bytes(Channel& channel, Bytes bytes, const Deadline& until = Deadline::never());
+
+/// Reads so many bytes. kTimedOut if nothing comes for so long, with which each byte begins again; zero: never.
+Status receive_bytes(Channel& channel, MutableBytes exactly, Duration silence = Duration::zero());
 
 /// How quickly a dead peer is noticed.
 struct Liveness {

@@ -181,14 +181,21 @@ Route::Route(Address to, const Liveness& liveness, Resolver resolver)
 
 Result<std::unique_ptr<Channel>> Route::connect() {
   const std::string name = format_address(to_);
-  if (to_.kind == Address::Kind::kUnix) {
-    return make_socket_channel(TRY_IN(name, connect_unix(to_, liveness_)), name, liveness_);
+  return make_socket_channel(TRY_IN(name, connect_socket()), name, liveness_);
+}
+
+Result<UniqueFd> Route::connect_socket() {
+  switch (to_.kind) {
+    case Address::Kind::kTcp:
+      return connect_tcp();
+    case Address::Kind::kUnix:
+      return connect_unix(to_, liveness_);
   }
-  return make_socket_channel(TRY_IN(name, connect_tcp()), name, liveness_);
+  return fail(ErrorKind::kInvalidArgument, "an address of an unknown kind");
 }
 
 Result<UniqueFd> Route::connect_tcp() {
-  if (to_.host.empty() || to_.port == 0) {
+  if (!names_a_peer(to_)) {
     return fail(ErrorKind::kInvalidArgument, "a host and a port other than 0 are needed to connect");
   }
   if (const auto known = answering()) {

@@ -34,6 +34,7 @@ class Route {
   static constexpr Duration kAgain = std::chrono::milliseconds(3500);
 
  private:
+  Result<UniqueFd> connect_socket();
   Result<UniqueFd> connect_tcp();
   std::optional<HostAddress> answering() const;
 

@@ -66,9 +66,11 @@ class SocketListener final : public Listener {
 
  private:
   SocketListener(const Address& address, const Liveness& liveness) : address_(address), liveness_(liveness) {}
+  Status open_socket();
   Status open_tcp();
   Status open_one(const HostAddress& one);
   Status open_unix();
+  Status set_options(int taken) const;
   /// Whether a connection may be there to take; false: wait again.
   Result<bool> wait(std::optional<std::chrono::steady_clock::time_point> deadline);
 
@@ -154,11 +156,31 @@ Status SocketListener::open_unix() {
   return {};
 }
 
+Status SocketListener::open_socket() {
+  switch (address_.kind) {
+    case Address::Kind::kTcp:
+      return open_tcp();
+    case Address::Kind::kUnix:
+      return open_unix();
+  }
+  return fail(ErrorKind::kInvalidArgument, "an address of an unknown kind");
+}
+
+/// What an accepted connection is given before anybody uses it.
+Status SocketListener::set_options(int taken) const {
+  switch (address_.kind) {
+    case Address::Kind::kTcp:
+      return set_tcp_options(taken, liveness_);
+    case Address::Kind::kUnix:
+      return {};
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Listener>> SocketListener::open(const Address& address, const Liveness& liveness) {
   std::unique_ptr<SocketListener> listener(new SocketListener(address, liveness));
   if (!listener->wake_) return fail_os("eventfd");
-  TRY_IN("listen on " + format_address(address),
-         address.kind == Address::Kind::kTcp ? listener->open_tcp() : listener->open_unix());
+  TRY_IN("listen on " + format_address(address), listener->open_socket());
   listener->both_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!listener->both_) return fail_os("epoll");
   for (const int one : {listener->socket_.get(), listener->wake_.descriptor()}) {
@@ -239,7 +261,7 @@ Result<std::unique_ptr<Channel>> SocketListener::accept(Duration timeout) {
       return fail_os("accept on " + format_address(address_));
     }
     // A connection that is gone already must not end the listening: its channel will say so.
-    if (address_.kind == Address::Kind::kTcp && !set_tcp_options(taken.get(), liveness_)) continue;
+    if (!set_options(taken.get())) continue;
     return make_socket_channel(std::move(taken), name_of_peer(peer, address_), liveness_);
   }
 }

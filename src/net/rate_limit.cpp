@@ -1,10 +1,12 @@
 // A token bucket, and a channel that keeps to it.
 //
-//   send(1 MiB) -> | 64 KiB | 64 KiB | ... each: take from the bucket, sleep off the debt, send --> inner channel
+//   write(1 MiB) -> | 64 KiB | 64 KiB | ... each: take from the bucket, sleep off the debt, write --> inner channel
 //
 // Lanes share the bucket piece by piece, so each gets about the same. Debt makes the arithmetic exact over time: a
 // sleep that ran long is made good by the next piece, which finds the bucket fuller.
 #include "net/rate_limit.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
@@ -61,9 +63,9 @@ void RateLimit::lift() noexcept {
   changed_.notify_all();
 }
 
-void RateLimit::pause_for(Duration time, const std::atomic<bool>& stop) {
+bool RateLimit::pause_for(Duration time, const std::atomic<bool>& stop) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, time, [&] { return lifted_ || stop; });
+  return changed_.wait_for(lock, time, [&] { return lifted_ || stop; });
 }
 
 void RateLimit::interrupt() noexcept {
@@ -74,57 +76,82 @@ void RateLimit::interrupt() noexcept {
 
 namespace {
 
-class LimitedChannel final : public Channel {
+/// The link below, with what the limit adds to its waits and its queue.
+class LimitedLink final : public Link {
  public:
-  LimitedChannel(std::unique_ptr<Channel> inner, std::shared_ptr<RateLimit> limit)
-      : inner_(std::move(inner)), limit_(std::move(limit)) {}
-
-  Status send(std::span<const iovec> parts) override;
-  Status receive(MutableBytes exactly) override { return inner_->receive(exactly); }
-  Result<std::size_t> receive_some(MutableBytes room) override { return inner_->receive_some(room); }
-  int descriptor() const noexcept override { return inner_->descriptor(); }
-  Status finish_sending() override { return inner_->finish_sending(); }
-  void abort() noexcept override {
-    aborted_ = true;
-    inner_->abort();
-    limit_->interrupt();
-  }
-  void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
-  std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
-  std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
+  LimitedLink(Link& inner, RateLimit& limit) : inner_(inner), limit_(limit) {}
+  std::uint64_t bytes_sent() const noexcept override { return inner_.bytes_sent(); }
+  std::uint64_t bytes_received() const noexcept override { return inner_.bytes_received(); }
   SendWaits send_waits() const noexcept override {
-    SendWaits waits = inner_->send_waits();
+    SendWaits waits = inner_.send_waits();
     waits.total += waited_;
     return waits;
   }
   /// A bucket that can give no more is a queue that can take no more.
   SendQueue send_queue() noexcept override {
-    SendQueue queue = inner_->send_queue();
-    queue.bytes += limit_->taken();
+    SendQueue queue = inner_.send_queue();
+    queue.bytes += limit_.taken();
     return queue;
   }
+  int descriptor() const noexcept override { return inner_.descriptor(); }
+  void add_wait(Duration waited) noexcept { waited_ += waited; }
 
  private:
-  Status send_piece(std::span<const iovec> parts, std::size_t bytes);
-
-  std::unique_ptr<Channel> inner_;
-  std::shared_ptr<RateLimit> limit_;
-  std::atomic<bool> aborted_{false};
+  Link& inner_;
+  RateLimit& limit_;
   Duration waited_{};  ///< for the bucket
 };
 
-Status LimitedChannel::send_piece(std::span<const iovec> parts, std::size_t bytes) {
-  const Duration wait = limit_->take(bytes);
-  if (wait > Duration::zero()) {
-    const auto began = std::chrono::steady_clock::now();
-    limit_->pause_for(wait, aborted_);
-    waited_ += std::chrono::steady_clock::now() - began;
+class LimitedChannel final : public Channel {
+ public:
+  LimitedChannel(std::unique_ptr<Channel> inner, std::shared_ptr<RateLimit> limit)
+      : inner_(std::move(inner)), limit_(std::move(limit)), link_(inner_->link(), *limit_) {}
+
+  Status write(std::span<const iovec> parts, const Deadline& until) override;
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override {
+    return inner_->read(room, at_least, until);
   }
-  // After an abort the inner channel says so.
-  return inner_->send(parts);
+  Status shut_down() override { return inner_->shut_down(); }
+  void abort() noexcept override {
+    aborted_ = true;
+    inner_->abort();
+    limit_->interrupt();
+  }
+  Link& link() noexcept override { return link_; }
+
+ private:
+  Status write_piece(std::span<const iovec> parts, std::size_t bytes, const Deadline& until);
+  Status await_bucket(Duration wait, const Deadline& until);
+
+  std::unique_ptr<Channel> inner_;
+  std::shared_ptr<RateLimit> limit_;
+  LimitedLink link_;
+  std::atomic<bool> aborted_{false};
+};
+
+/// The debt that was made is paid by whoever comes next, also where this one gives up.
+Status LimitedChannel::await_bucket(Duration wait, const Deadline& until) {
+  const auto began = std::chrono::steady_clock::now();
+  Duration waited{};
+  bool woken = false;
+  while (!woken && waited < wait && !until.over()) {
+    woken = limit_->pause_for(std::min(wait - waited, until.wait()), aborted_);
+    waited = std::chrono::steady_clock::now() - began;
+  }
+  link_.add_wait(waited);
+  if (woken || waited >= wait) return {};
+  return fail(ErrorKind::kTimedOut, fmt::format("the rate limit let too little through within {:.3g} s",
+                                                std::chrono::duration<double>(until.allowed()).count()));
 }
 
-Status LimitedChannel::send(std::span<const iovec> parts) {
+Status LimitedChannel::write_piece(std::span<const iovec> parts, std::size_t bytes, const Deadline& until) {
+  const Duration wait = limit_->take(bytes);
+  if (wait > Duration::zero()) TRY(await_bucket(wait, until));
+  // After an abort the inner channel says so.
+  return inner_->write(parts, until);
+}
+
+Status LimitedChannel::write(std::span<const iovec> parts, const Deadline& until) {
   std::vector<iovec> piece;
   std::size_t bytes = 0;
   for (iovec part : parts) {
@@ -135,13 +162,13 @@ Status LimitedChannel::send(std::span<const iovec> parts) {
       part.iov_len -= taken;
       bytes += taken;
       if (bytes < kPieceSize) continue;
-      TRY(send_piece(piece, bytes));
+      TRY(write_piece(piece, bytes, until));
       piece.clear();
       bytes = 0;
     }
   }
   // Also when nothing is left, so that an aborted channel says so.
-  return bytes > 0 ? send_piece(piece, bytes) : inner_->send({});
+  return bytes > 0 ? write_piece(piece, bytes, until) : inner_->write({}, until);
 }
 
 }  // namespace

@@ -24,8 +24,9 @@ class RateLimit {
   /// No bound from here on: the switchover does not wait for a budget. Wakes those that wait.
   void lift() noexcept;
 
-  /// Sleeps for `time`, but not after lift(), nor after interrupt() when `stop` is set. Real time, whatever the clock.
-  void pause_for(Duration time, const std::atomic<bool>& stop);
+  /// Sleeps for `time`, but not after lift(), nor after interrupt() when `stop` is set: true in these two
+  /// cases. Real time, whatever the clock.
+  bool pause_for(Duration time, const std::atomic<bool>& stop);
   /// Makes all that sleep look at their `stop` again.
   void interrupt() noexcept;
 
@@ -42,7 +43,7 @@ class RateLimit {
   bool lifted_ = false;
 };
 
-/// A channel whose send() keeps to the limit; everything else goes to `inner`.
+/// A channel whose write() keeps to the limit; everything else goes to `inner`.
 std::unique_ptr<Channel> limit_rate(std::unique_ptr<Channel> inner, std::shared_ptr<RateLimit> limit);
 
 }  // namespace godwit

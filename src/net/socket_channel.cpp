@@ -1,7 +1,7 @@
 // One channel for TCP, Unix sockets and socket pairs.
 //
-//   sender   -> sendmsg, poll if full --> kernel
-//   receiver <- recv, poll if timed <---- kernel
+//   write() -> sendmsg, poll if full --> kernel
+//   read()  <- recv, poll if empty <---- kernel
 //   abort()  -> flag, shutdown(SHUT_RDWR): both wake up, see the flag, and fail with kCancelled
 //
 // The descriptor stays open until the channel is destroyed, so abort() can never hit somebody else's descriptor.
@@ -17,6 +17,8 @@
 #include <cerrno>
 #include <climits>
 
+#include "net/socket_link.h"
+
 namespace godwit {
 namespace {
 
@@ -24,53 +26,43 @@ namespace {
 constexpr std::size_t kPartsPerCall = 128;
 static_assert(kPartsPerCall <= IOV_MAX);
 
-int poll_milliseconds(Duration timeout) {
-  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
-  return static_cast<int>(std::clamp<decltype(ms)>(ms, 1, INT_MAX));
+/// For poll(2): up to so long.
+int poll_milliseconds(Duration wait) {
+  if (wait == Duration::max()) return -1;
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(wait).count();
+  return static_cast<int>(std::clamp<decltype(ms)>(ms, 0, INT_MAX));
+}
+
+double in_seconds(Duration time) {
+  return std::chrono::duration<double>(time).count();
 }
 
 class SocketChannel final : public Channel {
  public:
-  SocketChannel(UniqueFd socket, std::string peer, Duration send_timeout)
-      : socket_(std::move(socket)), peer_(std::move(peer)), send_timeout_(send_timeout) {}
+  SocketChannel(UniqueFd socket, std::string peer, Duration dead_after)
+      : link_(std::move(socket)), peer_(std::move(peer)), dead_after_(dead_after) {}
 
-  Status send(std::span<const iovec> parts) override;
-  Status receive(MutableBytes exactly) override;
-  Result<std::size_t> receive_some(MutableBytes room) override;
-  int descriptor() const noexcept override { return socket_.get(); }
-  Status finish_sending() override;
-
+  Status write(std::span<const iovec> parts, const Deadline& until) override;
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override;
+  Status shut_down() override;
   void abort() noexcept override {
     aborted_ = true;
-    ::shutdown(socket_.get(), SHUT_RDWR);
+    ::shutdown(socket(), SHUT_RDWR);
   }
-  void set_receive_timeout(Duration timeout) noexcept override { receive_timeout_ = timeout; }
-  std::uint64_t bytes_sent() const noexcept override { return sent_.load(std::memory_order_relaxed); }
-  std::uint64_t bytes_received() const noexcept override { return received_.load(std::memory_order_relaxed); }
-  SendWaits send_waits() const noexcept override { return waits_; }
-  SendQueue send_queue() noexcept override {
-    // The kernel forgets after some minutes, in which a queue of our own may have been part of all round trips.
-    const Duration seen = shortest_round_trip(socket_.get());
-    if (round_trip_ == Duration::zero() || seen < round_trip_) round_trip_ = seen;
-    return {unconfirmed_bytes(socket_.get()), round_trip_};
-  }
+  Link& link() noexcept override { return link_; }
 
  private:
-  Status wait_for_room();
-  Status wait_for_bytes(Duration timeout);
+  int socket() const noexcept { return link_.descriptor(); }
+  Status await_room(const Deadline& until);
+  Status await_bytes(const Deadline& until) const;
+  tl::unexpected<Error> too_late(std::size_t have, std::size_t wanted, const Deadline& until) const;
   tl::unexpected<Error> failed(std::string_view what, int number) const;
   tl::unexpected<Error> ended() const;
 
-  UniqueFd socket_;
+  SocketLink link_;
   std::string peer_;
-  Duration send_timeout_;  ///< zero: the kernel's
+  Duration dead_after_;  ///< without a byte taken; Duration::max(): the kernel's timers tell
   std::atomic<bool> aborted_{false};
-  std::atomic<Duration> receive_timeout_{Duration::zero()};
-  std::atomic<std::uint64_t> sent_{0};
-  std::atomic<std::uint64_t> received_{0};
-  SendWaits waits_;
-  Duration round_trip_{};  ///< the shortest one seen
-  Duration held_back_{};   ///< by the receiver, when last asked
 };
 
 /// The error of a failed call; an abort explains every failure that comes after it.
@@ -117,98 +109,95 @@ class Unsent {
   std::array<iovec, kPartsPerCall> window_;
 };
 
-Status SocketChannel::send(std::span<const iovec> parts) {
+Status SocketChannel::write(std::span<const iovec> parts, const Deadline& until) {
   if (aborted_) return failed("send to", 0);
   for (Unsent unsent(parts); !unsent.done();) {
     const auto window = unsent.window();
     msghdr message{};
     message.msg_iov = window.data();
     message.msg_iovlen = window.size();
-    const ssize_t taken = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t taken = ::sendmsg(socket(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (taken < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN && errno != EWOULDBLOCK) return failed("send to", errno);
-      TRY(wait_for_room());
+      TRY(await_room(until));
       continue;
     }
-    sent_.fetch_add(static_cast<std::uint64_t>(taken), std::memory_order_relaxed);
+    link_.count_sent(static_cast<std::size_t>(taken));
     unsent.advance(static_cast<std::size_t>(taken));
   }
   return {};
 }
 
 /// Timed apart from the kernel's copying, which is work and no wait.
-Status SocketChannel::wait_for_room() {
+Status SocketChannel::await_room(const Deadline& until) {
   const auto began = std::chrono::steady_clock::now();
-  pollfd waiting{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
-  const int ready = ::poll(&waiting, 1, send_timeout_ > Duration::zero() ? poll_milliseconds(send_timeout_) : -1);
-  if (ready < 0 && errno != EINTR) return failed("wait to send to", errno);
-  if (ready == 0) {
-    return fail(ErrorKind::kPeerLost, fmt::format("send to {}: it took nothing for {:.3g} s", peer_,
-                                                  std::chrono::duration<double>(send_timeout_).count()));
+  Duration waited{};
+  while (true) {
+    if (waited >= dead_after_) {
+      return fail(ErrorKind::kPeerLost,
+                  fmt::format("send to {}: it took nothing for {:.3g} s", peer_, in_seconds(dead_after_)));
+    }
+    if (until.over()) {
+      return fail(ErrorKind::kTimedOut,
+                  fmt::format("send to {}: it did not take all within {:.3g} s", peer_, in_seconds(until.allowed())));
+    }
+    const Duration left = dead_after_ == Duration::max() ? dead_after_ : dead_after_ - waited;
+    pollfd waiting{.fd = socket(), .events = POLLOUT, .revents = 0};
+    const int ready = ::poll(&waiting, 1, poll_milliseconds(std::min(left, until.wait())));
+    if (ready < 0 && errno != EINTR) return failed("wait to send to", errno);
+    waited = std::chrono::steady_clock::now() - began;
+    if (ready > 0) break;
   }
-  const Duration waited = std::chrono::steady_clock::now() - began;
-  const Duration held_back = held_back_by_receiver(socket_.get());
-  waits_.total += waited;
-  waits_.for_receiver += std::clamp(held_back - held_back_, Duration::zero(), waited);
-  held_back_ = held_back;
+  link_.count_wait(waited);
   return {};
 }
 
-Status SocketChannel::receive(MutableBytes exactly) {
+Result<std::size_t> SocketChannel::read(MutableBytes room, std::size_t at_least, const Deadline& until) {
   if (aborted_) return failed("receive from", 0);
-  while (!exactly.empty()) {
-    const Duration timeout = receive_timeout_;
-    const bool timed = timeout > Duration::zero();
-    // Without a timeout the kernel may gather all of it; with one, each byte that comes starts the wait again.
-    const int flags = timed ? MSG_DONTWAIT : MSG_WAITALL;
-    const ssize_t got = ::recv(socket_.get(), exactly.data(), exactly.size(), flags);
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (timed && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        TRY(wait_for_bytes(timeout));
-        continue;
-      }
-      return failed("receive from", errno);
-    }
+  at_least = std::min(at_least, room.size());
+  // Where all of it is waited for without a deadline, the kernel may gather it.
+  const int flags = at_least == room.size() && until.is_never() ? MSG_WAITALL : MSG_DONTWAIT;
+  for (std::size_t have = 0; !room.empty();) {
+    const bool over = until.over();  // asked first: what came before is not late
+    const ssize_t got = ::recv(socket(), room.data(), room.size(), flags);
     if (got == 0) return ended();
-    received_.fetch_add(static_cast<std::uint64_t>(got), std::memory_order_relaxed);
-    exactly = exactly.subspan(static_cast<std::size_t>(got));
+    if (got > 0) {
+      link_.count_received(static_cast<std::size_t>(got));
+      have += static_cast<std::size_t>(got);
+      room = room.subspan(static_cast<std::size_t>(got));
+      if (have >= at_least) return have;
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return failed("receive from", errno);
+    if (at_least == 0) break;
+    if (over) return too_late(have, at_least, until);
+    TRY(await_bytes(until));
   }
+  return std::size_t{0};
+}
+
+/// Until there are bytes, or it is time to ask the deadline again.
+Status SocketChannel::await_bytes(const Deadline& until) const {
+  pollfd waiting{.fd = socket(), .events = POLLIN, .revents = 0};
+  const int ready = ::poll(&waiting, 1, poll_milliseconds(until.wait()));
+  if (ready < 0 && errno != EINTR) return failed("wait for", errno);
+  if (aborted_) return failed("receive from", 0);
   return {};
 }
 
-Result<std::size_t> SocketChannel::receive_some(MutableBytes room) {
-  if (aborted_) return failed("receive from", 0);
-  if (room.empty()) return std::size_t{0};
-  const ssize_t got = ::recv(socket_.get(), room.data(), room.size(), MSG_DONTWAIT);
-  if (got == 0) return ended();
-  if (got < 0) {
-    if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-    return failed("receive from", errno);
-  }
-  received_.fetch_add(static_cast<std::uint64_t>(got), std::memory_order_relaxed);
-  return static_cast<std::size_t>(got);
+tl::unexpected<Error> SocketChannel::too_late(std::size_t have, std::size_t wanted, const Deadline& until) const {
+  const double seconds = in_seconds(until.allowed());
+  return fail(ErrorKind::kTimedOut,
+              have == 0
+                  ? fmt::format("receive from {}: nothing came for {:.3g} s", peer_, seconds)
+                  : fmt::format("receive from {}: {} of {} bytes came within {:.3g} s", peer_, have, wanted, seconds));
 }
 
-Status SocketChannel::wait_for_bytes(Duration timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  for (;;) {
-    pollfd waiting{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-    const int ready = ::poll(&waiting, 1, poll_milliseconds(deadline - std::chrono::steady_clock::now()));
-    if (ready > 0) return {};
-    if (ready < 0 && errno != EINTR) return failed("wait for", errno);
-    if (aborted_) return failed("receive from", 0);
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return fail(ErrorKind::kTimedOut, fmt::format("receive from {}: nothing came for {:.3g} s", peer_,
-                                                    std::chrono::duration<double>(timeout).count()));
-    }
-  }
-}
-
-Status SocketChannel::finish_sending() {
+Status SocketChannel::shut_down() {
   if (aborted_) return failed("finish sending to", 0);
-  if (::shutdown(socket_.get(), SHUT_WR) != 0) return failed("finish sending to", errno);
+  if (::shutdown(socket(), SHUT_WR) != 0) return failed("finish sending to", errno);
   return {};
 }
 
@@ -219,14 +208,24 @@ std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer, 
   socklen_t size = sizeof family;
   ::getsockopt(socket.get(), SOL_SOCKET, SO_DOMAIN, &family, &size);
   // KERNEL: TCP sockets have TCP_USER_TIMEOUT, which tells a slow peer from a dead one better.
-  const Duration timeout = family == AF_UNIX ? liveness.dead_after : Duration::zero();
-  return std::make_unique<SocketChannel>(std::move(socket), std::move(peer), timeout);
+  const bool timed = family == AF_UNIX && liveness.dead_after > Duration::zero();
+  return std::make_unique<SocketChannel>(std::move(socket), std::move(peer),
+                                         timed ? liveness.dead_after : Duration::max());
 }
 
-Status send_bytes(Channel& channel, Bytes bytes) {
+Status send_bytes(Channel& channel, Bytes bytes, const Deadline& until) {
   // sendmsg never writes through iov_base.
   const iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
-  return channel.send({&part, 1});
+  return channel.write({&part, 1}, until);
+}
+
+Status receive_bytes(Channel& channel, MutableBytes exactly, Duration silence) {
+  if (silence <= Duration::zero()) {
+    TRY(channel.read(exactly, exactly.size(), Deadline::never()));
+    return {};
+  }
+  while (!exactly.empty()) exactly = exactly.subspan(TRY(channel.read(exactly, 1, Deadline::in(silence))));
+  return {};
 }
 
 Result<std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>>> make_channel_pair(const Liveness& liveness) {

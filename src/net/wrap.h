@@ -3,8 +3,7 @@
 //   accepted:   listener --> Wrap --> stranger: handshake, greeting, Hello as they trickle in, all under its deadlines
 //   connected:  connect  --> Wrap, handshake --> greeting
 //
-// The channel that comes out stands for the one that went in: what it tells of its waits, its queue and its descriptor
-// is the link's.
+// The channel that comes out stands for the one that went in, with the link of the one that went in.
 #pragma once
 
 #include <functional>
@@ -16,9 +15,9 @@ namespace godwit {
 
 using Connect = std::function<Result<std::unique_ptr<Channel>>()>;
 
-/// Around an accepted connection it waits for nothing: the handshake goes on in receive_some(), which gives 0 until it
-/// is over and fails if it fails, and whose answers fit into the buffer of a fresh socket. Bytes that it holds decoded
-/// do not make poll(2) return: whoever polls reads until receive_some() gives 0. Empty: nothing is put around.
+/// Around an accepted connection it waits for nothing: the handshake goes on in read() for at least 0, which gives 0
+/// until it is over and fails if it fails, and whose answers fit into the buffer of a fresh socket. Bytes that it holds
+/// decoded do not make poll(2) return: whoever polls reads until read() gives 0. Empty: nothing is put around.
 using Wrap = std::function<Result<std::unique_ptr<Channel>>(std::unique_ptr<Channel> fresh)>;
 
 /// Connections that `wrap` has been put around. It may wait for the peer then, within a time of its own; many threads

@@ -40,35 +40,13 @@ Result<Role> role_of(std::byte number) {
   return fail(ErrorKind::kProtocol, fmt::format("the greeting has an unknown role, {}", std::to_integer<int>(number)));
 }
 
-/// Receives within one limit for all of it: a channel's own timeout begins again with every byte, so a peer that sends
-/// one now and then would hold up whoever waits for a greeting.
-class Patient {
- public:
-  Patient(Channel& channel, Duration within)
-      : channel_(channel), within_(within), deadline_(SteadyClock().now() + within) {}
-
-  Status receive(MutableBytes bytes) {
-    if (within_ <= Duration::zero()) return channel_.receive(bytes);
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      const Duration left = deadline_ - SteadyClock().now();
-      if (left <= Duration::zero()) return too_late();
-      channel_.set_receive_timeout(left);
-      const Status got = channel_.receive(bytes.subspan(i, 1));
-      if (!got && got.error().kind == ErrorKind::kTimedOut) return too_late();
-      if (!got) return got;
-    }
-    return {};
-  }
-
- private:
-  tl::unexpected<Error> too_late() const {
-    return fail(ErrorKind::kTimedOut,
-                fmt::format("it did not greet within {:.3g} s", std::chrono::duration<double>(within_).count()));
-  }
-  Channel& channel_;
-  Duration within_;
-  Instant deadline_;
-};
+Status receive_part(Channel& channel, MutableBytes bytes, const Deadline& until) {
+  const auto got = channel.read(bytes, bytes.size(), until);
+  if (got) return {};
+  if (got.error().kind != ErrorKind::kTimedOut) return fail(got.error());
+  return fail(ErrorKind::kTimedOut,
+              fmt::format("it did not greet within {:.3g} s", std::chrono::duration<double>(until.allowed()).count()));
+}
 
 }  // namespace
 
@@ -111,16 +89,15 @@ Result<Greeting> parse_greeting(Bytes bytes) {
   return greeting;
 }
 
-Result<Greeting> receive_greeting(Channel& channel, Duration within) {
-  Patient peer(channel, within);
+Result<Greeting> receive_greeting(Channel& channel, const Deadline& until) {
   std::array<std::byte, kGreetingSize> bytes{};
   const MutableBytes all(bytes);
   // Piece by piece: a peer of another kind may send less than a greeting and wait for an answer.
-  TRY(peer.receive(all.first(kMagicSize)));
+  TRY(receive_part(channel, all.first(kMagicSize), until));
   TRY(check_greeting(all.first(kMagicSize)));
-  TRY(peer.receive(all.subspan(kMagicSize, kVersionedSize - kMagicSize)));
+  TRY(receive_part(channel, all.subspan(kMagicSize, kVersionedSize - kMagicSize), until));
   TRY(check_greeting(all.first(kVersionedSize)));
-  TRY(peer.receive(all.subspan(kVersionedSize)));
+  TRY(receive_part(channel, all.subspan(kVersionedSize), until));
   return parse_greeting(all);
 }
 

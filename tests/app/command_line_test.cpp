@@ -149,7 +149,11 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
 TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(parsed<ProbeOptions>({"probe"}).qmp, "");
   EXPECT_FALSE(parsed<ProbeOptions>({"probe"}).json);
-  const auto full = parsed<ProbeOptions>({"probe", "--qmp", "/q", "--json", "--pid", "3"});
+  EXPECT_EQ(parsed<ProbeOptions>({"probe"}).log.file, "");
+  const auto full = parsed<ProbeOptions>(
+      {"probe", "--qmp", "/q", "--json", "--pid", "3", "--log-file", "/log", "--log-level", "debug"});
+  EXPECT_EQ(full.log.file, "/log");
+  EXPECT_EQ(full.log.level, LogLevel::kDebug);
   EXPECT_EQ(full.qmp, "/q");
   EXPECT_TRUE(full.json);
   EXPECT_EQ(full.pid, 3);

@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "engine/alarm.h"
 #include "engine/fence.h"
 #include "engine/in_place_placer.h"
 #include "engine/sink_lane.h"
@@ -56,7 +57,7 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
     board_.announce();
     InPlacePlacer placer(there_, filled_, best_kernels({}));
     SinkLaneSetting sink{placer, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
-    sink_end_->set_receive_timeout(std::chrono::seconds(20));
+    const Alarm hangs(clock_, std::chrono::seconds(20), [this] { sink_end_->abort(); });
     const Status applied = SinkLane(sink, 0, *sink_end_).run();
     EXPECT_TRUE(applied) << applied.error().message;
     sender.request_stop();

@@ -1,5 +1,5 @@
-// Whoever waits for a source is held up by nobody else.
-#include "engine/greeter.h"
+// Whoever waits for a source is held up by nobody else: the greeter, and a broker that has one place.
+#include "engine/broker.h"
 
 #include <gtest/gtest.h>
 
@@ -51,10 +51,10 @@ class GreeterTest : public ::testing::Test {
   static std::vector<std::byte> opening_bytes(int n) {
     auto pair = make_channel_pair().value();
     say_hello(*pair.first, n);
-    EXPECT_TRUE(pair.first->finish_sending());
+    EXPECT_TRUE(pair.first->shut_down());
     std::vector<std::byte> bytes;
     std::array<std::byte, 1> one;
-    while (pair.second->receive(one)) bytes.push_back(one[0]);
+    while (receive_bytes(*pair.second, one)) bytes.push_back(one[0]);
     return bytes;
   }
   bool noted(const std::string& what, Duration within = kPatience) {
@@ -65,14 +65,12 @@ class GreeterTest : public ::testing::Test {
     return false;
   }
   static bool is_closed(Channel& channel) {
-    channel.set_receive_timeout(kPatience);
     std::array<std::byte, 1> byte;
-    const Status got = channel.receive(byte);
+    const Status got = receive_bytes(channel, byte, kPatience);
     return !got && got.error().kind == ErrorKind::kPeerLost;
   }
   static std::string refusal(Channel& channel) {
-    channel.set_receive_timeout(kPatience);
-    const auto answer = wire::ControlConnection(channel).receive();
+    const auto answer = wire::ControlConnection(channel, kPatience).receive();
     if (!answer) return answer.error().message;
     const auto* refused = std::get_if<wire::Refusal>(&*answer);
     return refused != nullptr ? refused->reason : "another message";
@@ -82,10 +80,10 @@ class GreeterTest : public ::testing::Test {
   testing::ManualClock clock_;
   std::mutex mutex_;
   std::string notes_;
-  std::optional<Greeter> greeter_{std::in_place, *listener_, clock_, [this](std::string_view note) {
-                                    const std::lock_guard lock(mutex_);
-                                    notes_ += std::string(note) + "\n";
-                                  }};
+  Broker broker_{*listener_, clock_, 1, [this](std::string_view note) {
+                   const std::lock_guard lock(mutex_);
+                   notes_ += std::string(note) + "\n";
+                 }};
 };
 
 TEST_F(GreeterTest, ASourceIsHeardBesideAnyNumberOfSilentStrangers) {
@@ -94,15 +92,15 @@ TEST_F(GreeterTest, ASourceIsHeardBesideAnyNumberOfSilentStrangers) {
   for (int i = 0; i < 600; ++i) strangers.push_back(connect());
   const auto source = connect();
   say_hello(*source, 7);
-  const auto session = greeter_->await_source({});
-  ASSERT_TRUE(session) << session.error().message;
-  EXPECT_TRUE(session->secret == secret(7));
-  EXPECT_TRUE(session->hello == hello());
+  auto place = broker_.await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  EXPECT_TRUE(place->source().secret == secret(7));
+  EXPECT_TRUE(place->source().hello == hello());
   // No clock has moved: nobody's deadline was waited for. And most of them are gone.
   int open = 0;
   for (const auto& stranger : strangers) {
     std::array<std::byte, 1> byte;
-    open += stranger->receive_some(byte).has_value();
+    open += stranger->read(byte, 0, Deadline::never()).has_value();
   }
   EXPECT_LT(open, 300);
   EXPECT_TRUE(noted("too many connect here"));
@@ -145,9 +143,9 @@ TEST_F(GreeterTest, SourcesThatBreakOffHaveNeverBeenHere) {
   }
   const auto source = connect();
   ASSERT_TRUE(send_bytes(*source, opening_bytes(9)));
-  const auto session = greeter_->await_source({});
-  ASSERT_TRUE(session) << session.error().message;
-  EXPECT_TRUE(session->secret == secret(9));
+  auto place = broker_.await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  EXPECT_TRUE(place->source().secret == secret(9));
 }
 
 TEST_F(GreeterTest, WhatIsNoHelloIsTurnedAway) {
@@ -185,13 +183,14 @@ TEST_F(GreeterTest, LanesMayComeBeforeTheirSourceAndInAnyOrder) {
   const auto first = lane(1, 0);
   const auto source = connect();
   say_hello(*source, 1);
-  ASSERT_TRUE(greeter_->await_source({}));
-  const auto lanes = greeter_->await_lanes(secret(1), 2, true);
+  auto place = broker_.await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  const auto lanes = place->await_lanes(2, true);
   ASSERT_TRUE(lanes) << lanes.error().message;
   ASSERT_EQ(lanes->size(), 2U);
   EXPECT_EQ(lanes->at(0).number, 0);
   EXPECT_EQ(lanes->at(1).number, 1);
-  greeter_->refuse_others("busy");
+  place->settle("busy");
   EXPECT_TRUE(is_closed(*strange));
   EXPECT_TRUE(noted("wrong session secret"));
   EXPECT_TRUE(is_closed(*lane(1, 1))) << "a lane that comes when all have come";
@@ -200,24 +199,30 @@ TEST_F(GreeterTest, LanesMayComeBeforeTheirSourceAndInAnyOrder) {
 TEST_F(GreeterTest, LanesThatAreLostOnTheWayAreNotWaitedForLong) {
   const auto third = lane(1, 2);
   const auto first = lane(1, 0);
+  std::vector<Connection> sources;
+  const auto place_of = [&](int n) {
+    sources.push_back(connect());
+    say_hello(*sources.back(), n);
+    return std::move(broker_.await_source({}).value());
+  };
   std::jthread time([&](const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       std::this_thread::sleep_for(20ms);
       clock_.advance(100ms);
     }
   });
-  const auto lanes = greeter_->await_lanes(secret(1), 4, false);
+  const auto lanes = place_of(1).await_lanes(4, false);
   ASSERT_TRUE(lanes) << lanes.error().message;
   ASSERT_EQ(lanes->size(), 2U);
   EXPECT_EQ(lanes->at(0).number, 0);
   EXPECT_EQ(lanes->at(1).number, 2);
-  const auto none = greeter_->await_lanes(secret(2), 4, false);
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().kind, ErrorKind::kPeerLost);
-  const auto some = lane(3, 0);
-  const auto not_all = greeter_->await_lanes(secret(3), 2, true);
+  const auto some_of_all = lane(3, 0);
+  const auto not_all = place_of(3).await_lanes(2, true);
   ASSERT_FALSE(not_all);
   EXPECT_NE(not_all.error().message.find("1 of"), std::string::npos) << not_all.error().message;
+  const auto none = place_of(2).await_lanes(4, false);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().kind, ErrorKind::kPeerLost);
 }
 
 TEST_F(GreeterTest, LanesOfNobodyTakeNoRoomFromOthers) {
@@ -229,8 +234,9 @@ TEST_F(GreeterTest, LanesOfNobodyTakeNoRoomFromOthers) {
   EXPECT_TRUE(noted("wrong session secret"));
   const auto second = lane(1, 1);
   ASSERT_TRUE(wire::ControlConnection(*source).send(hello()));
-  ASSERT_TRUE(greeter_->await_source({}));
-  const auto lanes = greeter_->await_lanes(secret(1), 2, true);
+  auto place = broker_.await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  const auto lanes = place->await_lanes(2, true);
   ASSERT_TRUE(lanes) << lanes.error().message;
   EXPECT_EQ(lanes->size(), 2U);
 }
@@ -238,9 +244,11 @@ TEST_F(GreeterTest, LanesOfNobodyTakeNoRoomFromOthers) {
 TEST_F(GreeterTest, ALaneThatComesTwiceIsAnError) {
   const auto one = lane(1, 0);
   const auto same = lane(1, 0);
-  clock_.advance(1ms);
-  std::this_thread::sleep_for(50ms);
-  const auto lanes = greeter_->await_lanes(secret(1), 2, true);
+  const auto source = connect();
+  say_hello(*source, 1);
+  auto place = broker_.await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  const auto lanes = place->await_lanes(2, true);
   ASSERT_FALSE(lanes);
   EXPECT_EQ(lanes.error().kind, ErrorKind::kProtocol);
 }
@@ -248,13 +256,13 @@ TEST_F(GreeterTest, ALaneThatComesTwiceIsAnError) {
 TEST_F(GreeterTest, ASecondSourceWaitsUntilItIsRefused) {
   const auto first = connect();
   say_hello(*first, 1);
-  ASSERT_TRUE(greeter_->await_source({}));
+  auto place = broker_.await_source({});
+  ASSERT_TRUE(place) << place.error().message;
   const auto second = connect();
   say_hello(*second, 2);
-  second->set_receive_timeout(200ms);
   std::array<std::byte, 1> byte;
-  EXPECT_EQ(second->receive(byte).error().kind, ErrorKind::kTimedOut);
-  greeter_->refuse_others("another VM is on its way");
+  EXPECT_EQ(receive_bytes(*second, byte, 200ms).error().kind, ErrorKind::kTimedOut);
+  place->settle("another VM is on its way");
   EXPECT_EQ(refusal(*second), "another VM is on its way");
   const auto third = connect();
   say_hello(*third, 3);
@@ -268,17 +276,18 @@ TEST_F(GreeterTest, WaitingEnds) {
       clock_.advance(1s);
     }
   });
-  EXPECT_EQ(greeter_->await_source(10s).error().kind, ErrorKind::kTimedOut);
+  EXPECT_EQ(broker_.await_source(10s).error().kind, ErrorKind::kTimedOut);
+  std::stop_source stop;
   std::jthread ender([&] {
+    std::this_thread::sleep_for(50ms);
+    stop.request_stop();
+  });
+  EXPECT_EQ(broker_.await_source({}, stop.get_token()).error().kind, ErrorKind::kCancelled);
+  ender = std::jthread([&] {
     std::this_thread::sleep_for(50ms);
     listener_->abort();
   });
-  EXPECT_EQ(greeter_->await_source({}).error().kind, ErrorKind::kCancelled);
-  ender = std::jthread([&] {
-    std::this_thread::sleep_for(50ms);
-    greeter_->interrupt();
-  });
-  EXPECT_EQ(greeter_->await_source({}).error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(broker_.await_source({}).error().kind, ErrorKind::kCancelled);
 }
 
 }  // namespace

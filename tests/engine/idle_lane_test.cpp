@@ -17,23 +17,19 @@ namespace {
 using namespace std::chrono_literals;
 
 /// Takes everything at once, and says that it waited where the test wants that.
-class WaitingChannel final : public Channel {
+class WaitingChannel final : public Channel, private Link {
  public:
-  Status send(std::span<const iovec> parts) override {
+  Status write(std::span<const iovec> parts, const Deadline&) override {
     for (const iovec& part : parts) sent_ += part.iov_len;
     (parts.size() == 1 ? on_header : on_block)();
     return {};
   }
-  Status receive(MutableBytes) override { return fail(ErrorKind::kPeerLost, "nobody sends"); }
-  Result<std::size_t> receive_some(MutableBytes) override { return std::size_t{0}; }
-  int descriptor() const noexcept override { return -1; }
-  Status finish_sending() override { return {}; }
+  Result<std::size_t> read(MutableBytes, std::size_t, const Deadline&) override {
+    return fail(ErrorKind::kPeerLost, "nobody sends");
+  }
+  Status shut_down() override { return {}; }
   void abort() noexcept override {}
-  void set_receive_timeout(Duration) noexcept override {}
-  std::uint64_t bytes_sent() const noexcept override { return sent_; }
-  std::uint64_t bytes_received() const noexcept override { return 0; }
-  SendWaits send_waits() const noexcept override { return {.total = Duration(waited_.load())}; }
-  SendQueue send_queue() noexcept override { return {}; }
+  Link& link() noexcept override { return *this; }
 
   void wait(Duration time) { waited_ += time.count(); }
 
@@ -41,6 +37,12 @@ class WaitingChannel final : public Channel {
   std::function<void()> on_block = [] {};
 
  private:
+  std::uint64_t bytes_sent() const noexcept override { return sent_; }
+  std::uint64_t bytes_received() const noexcept override { return 0; }
+  SendWaits send_waits() const noexcept override { return {.total = Duration(waited_.load())}; }
+  SendQueue send_queue() noexcept override { return {}; }
+  int descriptor() const noexcept override { return -1; }
+
   std::atomic<std::uint64_t> sent_{0};
   std::atomic<Duration::rep> waited_{0};
 };

@@ -161,11 +161,10 @@ class Exchange : public testing::FakeMigration {
     });
     const auto secret = wire::random_secret().value();
     control_ = connect_to(listener_->address()).value();
-    control_->set_receive_timeout(10s);
     EXPECT_TRUE(wire::send_greeting(*control_, {.role = wire::Role::kControl, .secret = secret}));
     lane_ = connect_to(listener_->address()).value();
     EXPECT_TRUE(wire::send_greeting(*lane_, {.role = wire::Role::kLane, .secret = secret}));
-    connection_.emplace(*control_);
+    connection_.emplace(*control_, 10s);
     say(wire::Hello{.fingerprint = sink_.fingerprint(), .lanes = 1, .program = "a test's source", .open_lanes = 1});
     expect<wire::Welcome>("Welcome");
   }

@@ -26,9 +26,8 @@ class SinkFences : public testing::FakeMigration {
     sink_report_ = std::async(std::launch::async, [this] { return receive(); });
     const auto secret = wire::random_secret().value();
     control_ = connect_to(listener_->address()).value();
-    control_->set_receive_timeout(5s);
     ASSERT_TRUE(wire::send_greeting(*control_, {.role = wire::Role::kControl, .secret = secret}));
-    connection_.emplace(*control_);
+    connection_.emplace(*control_, 5s);
     ASSERT_TRUE(
         connection_->send(wire::Hello{sink_.fingerprint(), static_cast<std::uint16_t>(lanes), "a test's source"}));
     ASSERT_TRUE(std::holds_alternative<wire::Welcome>(next()));

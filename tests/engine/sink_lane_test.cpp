@@ -20,7 +20,6 @@ class SinkLaneRefuses : public ::testing::Test {
     auto pair = make_channel_pair();
     source_ = std::move(pair->first);
     sink_ = std::move(pair->second);
-    sink_->set_receive_timeout(std::chrono::seconds(20));
   }
   void send(wire::FrameHeader header, Bytes payload) {
     header.payload = static_cast<std::uint32_t>(payload.size());
@@ -57,7 +56,7 @@ class SinkLaneRefuses : public ::testing::Test {
     return tail;
   }
   void expect_refused(std::string_view why) {
-    ASSERT_TRUE(source_->finish_sending());
+    ASSERT_TRUE(source_->shut_down());
     SinkLaneSetting setting{placer_, best_kernels({}), 2, [](unsigned, std::uint32_t) { return Status{}; }};
     const Status status = SinkLane(setting, 0, *sink_).run();
     ASSERT_FALSE(status);

@@ -49,9 +49,8 @@ class SinkStrangers : public testing::FakeMigration {
   void say(const wire::Hello& hello) {
     const auto secret = wire::random_secret().value();
     stranger_ = connect_to(listener_->address()).value();
-    stranger_->set_receive_timeout(60s);
     ASSERT_TRUE(wire::send_greeting(*stranger_, {.role = wire::Role::kControl, .secret = secret}));
-    connection_.emplace(*stranger_);
+    connection_.emplace(*stranger_, 60s);
     ASSERT_TRUE(connection_->send(hello));
     lane_ = connect_to(listener_->address()).value();
     ASSERT_TRUE(wire::send_greeting(*lane_, {.role = wire::Role::kLane, .lane = 0, .secret = secret}));
@@ -63,9 +62,9 @@ class SinkStrangers : public testing::FakeMigration {
       if (!message || !std::holds_alternative<wire::Heartbeat>(*message)) return message;
     }
   }
-  bool noted(const std::string& what) {
+  bool noted(const std::string& what, Duration within = 60s) {
     std::unique_lock lock(mutex_);
-    return noted_.wait_for(lock, 60s, [&] { return notes_.find(what) != std::string::npos; });
+    return noted_.wait_for(lock, within, [&] { return notes_.find(what) != std::string::npos; });
   }
   void expect_next_source_is_moved() {
     const auto report = send(steady_);
@@ -117,12 +116,33 @@ TEST_F(SinkStrangers, OneThatStaysWhenItIsRefusedIsCutOff) {
   expect_next_source_is_moved();
 }
 
+/// All fits, and from then on it says nothing.
+TEST_F(SinkStrangers, OneThatIsWelcomeAndFallsSilentHasSixSeconds) {
+  ASSERT_NO_FATAL_FAILURE(say({sink_.fingerprint(), 1, "a stranger"}));
+  const auto welcome = answer();
+  ASSERT_TRUE(welcome) << welcome.error().message;
+  ASSERT_TRUE(std::holds_alternative<wire::Welcome>(*welcome));
+  // The header of a message that is allowed to be large, and now and then a byte of it: each begins a timer for silence
+  // again.
+  const std::array<std::byte, 8> header{std::byte{4}, {}, {}, {}, {}, {}, std::byte{4}, {}};
+  ASSERT_TRUE(send_bytes(*stranger_, header));
+  bool gone = false;
+  for (const auto end = steady_.now() + 60s; !gone && steady_.now() < end; gone = noted("waiting for a source", 20ms)) {
+    if (clock_.now() < Instant(60s)) clock_.advance(500ms);  // its data map would have 120
+    (void)send_bytes(*stranger_, std::array{std::byte{0}});
+  }
+  EXPECT_TRUE(gone);
+  EXPECT_TRUE(noted("within 6 s"));
+  expect_next_source_is_moved();
+}
+
 /// All fits, it beats, and its data map does not come.
 TEST_F(SinkStrangers, OneThatIsWelcomeAndThenSendsNoMapHasADeadline) {
   ASSERT_NO_FATAL_FAILURE(say({sink_.fingerprint(), 1, "a stranger"}));
   const auto welcome = answer();
   ASSERT_TRUE(welcome) << welcome.error().message;
   ASSERT_TRUE(std::holds_alternative<wire::Welcome>(*welcome));
+  ASSERT_TRUE(connection_->send(wire::Heartbeat{}));  // before any clock moves: it is not silent
   std::jthread beats([this](const std::stop_token& stop) {
     while (!stop.stop_requested() && connection_->send(wire::Heartbeat{})) std::this_thread::sleep_for(200ms);
   });

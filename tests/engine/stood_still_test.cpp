@@ -8,7 +8,7 @@
 
 #include "tests/support/fake_migration.h"
 #include "tests/support/manual_clock.h"
-#include "tests/support/wrapped_channel.h"
+#include "tests/support/passing_channel.h"
 
 namespace godwit::stood_still_test {
 namespace {
@@ -53,11 +53,11 @@ class Gate {
   bool holds_ = false;
 };
 
-class GatedChannel final : public testing::WrappedChannel {
+class GatedChannel final : public testing::PassingChannel {
  public:
-  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : WrappedChannel(std::move(inner)), gate_(gate) {}
-  Status receive(MutableBytes exactly) override {
-    const Status got = WrappedChannel::receive(exactly);
+  GatedChannel(std::unique_ptr<Channel> inner, Gate& gate) : PassingChannel(std::move(inner)), gate_(gate) {}
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override {
+    auto got = inner().read(room, at_least, until);
     gate_.pass();
     return got;
   }

@@ -4,7 +4,7 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/greeter.h"
+#include "engine/broker.h"
 #include "tests/support/fake_migration.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/scrambled_channel.h"
@@ -38,11 +38,11 @@ class WrappedStrangers : public ::testing::Test {
     hello.fingerprint.blocks.push_back({"ram", 1 << 20, 4096});
     ASSERT_TRUE(wire::send_greeting(**channel, {.role = wire::Role::kControl}));
     ASSERT_TRUE(wire::ControlConnection(**channel).send(hello));
-    auto source = greeter_.await_source({});
-    ASSERT_TRUE(source) << source.error().message;
-    EXPECT_TRUE(source->hello == hello);
+    auto place = broker_.await_source({});
+    ASSERT_TRUE(place) << place.error().message;
+    EXPECT_TRUE(place->source().hello == hello);
     // What is said to it is wrapped, too.
-    ASSERT_TRUE(wire::ControlConnection(*source->control).send(wire::Prepared{}));
+    ASSERT_TRUE(wire::ControlConnection(*place->source().control).send(wire::Prepared{}));
     const auto answer = wire::ControlConnection(**channel).receive();
     ASSERT_TRUE(answer) << answer.error().message;
     EXPECT_TRUE(std::holds_alternative<wire::Prepared>(*answer));
@@ -52,12 +52,12 @@ class WrappedStrangers : public ::testing::Test {
   testing::ManualClock clock_;
   std::mutex mutex_;
   std::string notes_;
-  Greeter greeter_{*listener_, clock_,
-                   [this](std::string_view note) {
-                     const std::lock_guard lock(mutex_);
-                     notes_ += std::string(note) + "\n";
-                   },
-                   ScrambledChannel::accepted};
+  Broker broker_{*listener_, clock_, 1,
+                 [this](std::string_view note) {
+                   const std::lock_guard lock(mutex_);
+                   notes_ += std::string(note) + "\n";
+                 },
+                 ScrambledChannel::accepted};
 };
 
 TEST_F(WrappedStrangers, ASourceIsHeardBesideThoseInTheMiddleOfTheirHandshake) {
@@ -76,9 +76,8 @@ TEST_F(WrappedStrangers, AHandshakeIsPartOfTheTimeForTheGreeting) {
   expect_a_source_is_heard();  // so that the greeter has taken the one before
   clock_.advance(5s);
   EXPECT_TRUE(noted("it did not greet within 5 s"));
-  slow->set_receive_timeout(60s);
   std::array<std::byte, 1> byte;
-  const Status got = slow->receive(byte);
+  const Status got = receive_bytes(*slow, byte, 60s);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().kind, ErrorKind::kPeerLost);
 }
@@ -89,9 +88,8 @@ TEST_F(WrappedStrangers, AHandshakeMayComeInPieces) {
     ASSERT_TRUE(send_bytes(*slow, {&byte, 1}));
     std::this_thread::sleep_for(1ms);
   }
-  slow->set_receive_timeout(60s);
   std::array<std::byte, kHandshake.size()> answer;
-  EXPECT_TRUE(slow->receive(answer));
+  EXPECT_TRUE(receive_bytes(*slow, answer, 60s));
   expect_a_source_is_heard();
 }
 

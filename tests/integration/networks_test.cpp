@@ -103,12 +103,12 @@ class Firewall {
       std::vector<std::byte> bytes(65536);
       while (true) {
         std::byte first{};
-        if (!from.receive(MutableBytes(&first, 1))) break;
+        if (!receive_bytes(from, MutableBytes(&first, 1))) break;
         bytes[0] = first;
-        const auto more = from.receive_some(MutableBytes(bytes).subspan(1));
+        const auto more = from.read(MutableBytes(bytes).subspan(1), 0, Deadline::never());
         if (!send_bytes(to, Bytes(bytes).first(1 + (more ? *more : 0))) || !more) break;
       }
-      (void)to.finish_sending();
+      (void)to.shut_down();
     });
   }
   Address to_;

@@ -252,9 +252,8 @@ TEST(WrongSecret, IsRefusedAndDisturbsNothing) {
     greeting.role = role;
     greeting.secret.fill(std::byte{0x5a});
     (void)wire::send_greeting(**stranger, greeting);
-    (*stranger)->set_receive_timeout(seconds(20));
     std::byte answer{};
-    const Status heard = (*stranger)->receive(MutableBytes(&answer, 1));
+    const Status heard = receive_bytes(**stranger, MutableBytes(&answer, 1), seconds(20));
     EXPECT_FALSE(heard.has_value()) << "a stranger is answered";
   }
   ASSERT_OK(scene->expect_moved());

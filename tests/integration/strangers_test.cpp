@@ -27,10 +27,10 @@ std::vector<std::byte> opening_bytes() {
   wire::Hello hello{.lanes = 1, .program = "a stranger"};
   hello.fingerprint.blocks.push_back({"ram", kMiB, 4096});
   EXPECT_TRUE(wire::ControlConnection(*pair.first).send(hello));
-  EXPECT_TRUE(pair.first->finish_sending());
+  EXPECT_TRUE(pair.first->shut_down());
   std::vector<std::byte> bytes;
   std::array<std::byte, 1> one;
-  while (pair.second->receive(one)) bytes.push_back(one[0]);
+  while (receive_bytes(*pair.second, one)) bytes.push_back(one[0]);
   return bytes;
 }
 
@@ -41,7 +41,7 @@ class Crowd {
     for (int i = 0; i < 3; ++i) knock();  // silent, and before the source
     if (auto* closing = knock()) {        // greets and goes
       (void)wire::send_greeting(*closing, some_greeting());
-      (void)closing->finish_sending();
+      (void)closing->shut_down();
     }
     dripping_ = knock();
     for (int i = 0; i < 200; ++i) knock();
@@ -120,8 +120,7 @@ void move_after_a_misfit(QemuVersion version) {
   {
     ASSIGN_OR_FAIL(stranger, connect_to(address));
     ASSERT_OK(send_bytes(*stranger, opening_bytes()));
-    stranger->set_receive_timeout(seconds(20));
-    const auto answer = wire::ControlConnection(*stranger).receive();
+    const auto answer = wire::ControlConnection(*stranger, seconds(20)).receive();
     ASSERT_OK(answer);
     EXPECT_TRUE(std::holds_alternative<wire::Refusal>(*answer));
   }
@@ -148,8 +147,7 @@ TEST(Strangers, ASecondSourceIsToldThatAnotherIsServed) {
   ASSIGN_OR_FAIL(address, parse_address(scene->address()));
   ASSIGN_OR_FAIL(second, connect_to(address));
   ASSERT_OK(send_bytes(*second, opening_bytes()));
-  second->set_receive_timeout(seconds(4));
-  const auto answer = wire::ControlConnection(*second).receive();
+  const auto answer = wire::ControlConnection(*second, seconds(4)).receive();
   ASSERT_OK(scene->sender().process().send_signal(SIGCONT));
   ASSERT_OK(answer);
   const auto* refused = std::get_if<wire::Refusal>(&*answer);

@@ -77,5 +77,14 @@ TEST(Address, RefusesEverythingElseAndShowsTheForms) {
   }
 }
 
+TEST(Address, OneToListenOnMayLeaveOpenWhatOneToConnectToMustName) {
+  for (const std::string_view whole : {"tcp://host:1", "tcp://[::1]:4444", "unix:///run/godwit.sock"}) {
+    EXPECT_TRUE(names_a_peer(parse_address(whole).value())) << whole;
+  }
+  for (const std::string_view open : {"tcp://:4444", "tcp://host:0", "tcp://:0"}) {
+    EXPECT_FALSE(names_a_peer(parse_address(open).value())) << open;
+  }
+}
+
 }  // namespace
 }  // namespace godwit::address_test

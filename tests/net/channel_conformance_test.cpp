@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/net/channel_kinds.h"
+#include "tests/support/manual_clock.h"
 
 namespace godwit::testing::channel_conformance_test {
 namespace {
@@ -39,7 +40,7 @@ Status receive_in_pieces(Channel& channel, MutableBytes bytes, unsigned seed) {
   std::mt19937_64 random(seed);
   while (!bytes.empty()) {
     const std::size_t size = std::min<std::size_t>(bytes.size(), 1 + random() % 200'003);
-    TRY(channel.receive(bytes.first(size)));
+    TRY(receive_bytes(channel, bytes.first(size)));
     bytes = bytes.subspan(size);
   }
   return {};
@@ -56,12 +57,17 @@ class ChannelConformance : public ::testing::TestWithParam<ChannelKind> {
   }
 
   /// Waits until the channel has sent something and gets no further because its peer does not read.
-  static void await_stuck(const Channel& channel) {
+  static void await_stuck(Channel& channel) {
     std::uint64_t before = 0;
     do {
-      before = channel.bytes_sent();
+      before = channel.link().bytes_sent();
       std::this_thread::sleep_for(milliseconds(10));
-    } while (before == 0 || before != channel.bytes_sent());
+    } while (before <= GetParam().handshake || before != channel.link().bytes_sent());
+  }
+
+  /// Waits until the channel has taken something that was sent to it.
+  static void await_taken(Channel& channel) {
+    while (channel.link().bytes_received() <= GetParam().handshake) std::this_thread::yield();
   }
 
   std::unique_ptr<Channel> near_;
@@ -86,10 +92,10 @@ TEST_P(ChannelConformance, CarriesBothDirectionsAtOnce) {
   EXPECT_TRUE(got_there) << got_there.error().message;
   EXPECT_TRUE(arrived_there == there);
   EXPECT_TRUE(arrived_back == back);
-  EXPECT_EQ(near_->bytes_sent(), kSize);
-  EXPECT_EQ(near_->bytes_received(), kSize);
-  EXPECT_EQ(far_->bytes_sent(), kSize);
-  EXPECT_EQ(far_->bytes_received(), kSize);
+  EXPECT_EQ(near_->link().bytes_sent(), GetParam().handshake + kSize);
+  EXPECT_EQ(near_->link().bytes_received(), GetParam().handshake + kSize);
+  EXPECT_EQ(far_->link().bytes_sent(), GetParam().handshake + kSize);
+  EXPECT_EQ(far_->link().bytes_received(), GetParam().handshake + kSize);
 }
 
 TEST_P(ChannelConformance, JoinsManyPartsInOrderEmptyOnesToo) {
@@ -107,8 +113,8 @@ TEST_P(ChannelConformance, JoinsManyPartsInOrderEmptyOnesToo) {
   Status sent;
   std::vector<std::byte> arrived(bytes.size());
   {
-    std::jthread sender([&] { sent = near_->send(parts); });
-    const Status got = far_->receive(arrived);
+    std::jthread sender([&] { sent = near_->write(parts, Deadline::never()); });
+    const Status got = receive_bytes(*far_, arrived);
     EXPECT_TRUE(got) << got.error().message;
   }
   EXPECT_TRUE(sent) << sent.error().message;
@@ -116,17 +122,17 @@ TEST_P(ChannelConformance, JoinsManyPartsInOrderEmptyOnesToo) {
 }
 
 TEST_P(ChannelConformance, NothingIsAValidAmount) {
-  EXPECT_TRUE(near_->send({}));
+  EXPECT_TRUE(near_->write({}, Deadline::never()));
   EXPECT_TRUE(send_bytes(*near_, {}));
-  EXPECT_TRUE(far_->receive({}));
-  EXPECT_EQ(near_->bytes_sent(), 0u);
+  EXPECT_TRUE(receive_bytes(*far_, {}));
+  EXPECT_EQ(near_->link().bytes_sent(), GetParam().handshake);
 }
 
 TEST_P(ChannelConformance, AnEarlyEndIsAPeerLost) {
   ASSERT_TRUE(send_bytes(*near_, random_bytes(60, 9)));
   near_.reset();
   std::vector<std::byte> buffer(100);
-  const Status got = far_->receive(buffer);
+  const Status got = receive_bytes(*far_, buffer);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().kind, ErrorKind::kPeerLost);
   EXPECT_THAT(got.error().message, ::testing::HasSubstr("the peer closed the connection"));
@@ -145,17 +151,17 @@ TEST_P(ChannelConformance, SendingToAClosedPeerFailsWithoutASignal) {
 TEST_P(ChannelConformance, AfterFinishSendingTheOtherDirectionLives) {
   const auto last = random_bytes(1000, 11);
   ASSERT_TRUE(send_bytes(*near_, last));
-  ASSERT_TRUE(near_->finish_sending());
+  ASSERT_TRUE(near_->shut_down());
   std::vector<std::byte> arrived(last.size());
-  ASSERT_TRUE(far_->receive(arrived));
+  ASSERT_TRUE(receive_bytes(*far_, arrived));
   EXPECT_EQ(arrived, last);
-  const Status end = far_->receive(MutableBytes(arrived).first(1));
+  const Status end = receive_bytes(*far_, MutableBytes(arrived).first(1));
   ASSERT_FALSE(end);
   EXPECT_EQ(end.error().kind, ErrorKind::kPeerLost);
 
   const auto answer = random_bytes(1000, 12);
   ASSERT_TRUE(send_bytes(*far_, answer));
-  ASSERT_TRUE(near_->receive(arrived));
+  ASSERT_TRUE(receive_bytes(*near_, arrived));
   EXPECT_EQ(arrived, answer);
 }
 
@@ -194,50 +200,50 @@ TEST_P(ChannelConformance, SendingToAPeerThatReadsNothingFails) {
 }
 
 TEST_P(ChannelConformance, CountsTheTimeInWhichItsBytesWereNotTaken) {
-  EXPECT_EQ(near_->send_waits().total, Duration::zero());
+  EXPECT_EQ(near_->link().send_waits().total, Duration::zero());
   const auto bytes = random_bytes(16 << 20, 14);  // more than socket buffers hold
   Status sent;
   std::jthread sender([&] { sent = send_bytes(*near_, bytes); });
   await_stuck(*near_);
   std::vector<std::byte> arrived(bytes.size());
-  ASSERT_TRUE(far_->receive(arrived));
+  ASSERT_TRUE(receive_bytes(*far_, arrived));
   sender.join();
   ASSERT_TRUE(sent) << sent.error().message;
-  const SendWaits waits = near_->send_waits();
+  const SendWaits waits = near_->link().send_waits();
   // It was stuck for as long as await_stuck() looks at it twice, or nearly so.
   EXPECT_GT(waits.total, milliseconds(5));
   EXPECT_LE(waits.for_receiver, waits.total);
   if (GetParam().is_tcp) {
     EXPECT_GT(waits.for_receiver, milliseconds(5));
   }
-  EXPECT_EQ(far_->send_waits().total, Duration::zero());
+  EXPECT_EQ(far_->link().send_waits().total, Duration::zero());
 }
 
 TEST_P(ChannelConformance, TellsWhatThePeerHasNotConfirmed) {
-  EXPECT_EQ(near_->send_queue().bytes, 0U);
+  EXPECT_EQ(near_->link().send_queue().bytes, 0U);
   const auto piece = random_bytes(16 << 10, 15);
   std::size_t sent = 0;
   // A peer that reads nothing confirms nothing any more at some time, and before send() blocks.
-  for (; near_->send_queue().bytes == 0; sent += piece.size()) ASSERT_TRUE(send_bytes(*near_, piece));
+  for (; near_->link().send_queue().bytes == 0; sent += piece.size()) ASSERT_TRUE(send_bytes(*near_, piece));
   std::vector<std::byte> arrived(sent);
-  ASSERT_TRUE(far_->receive(arrived));
+  ASSERT_TRUE(receive_bytes(*far_, arrived));
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (near_->send_queue().bytes != 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
-  EXPECT_EQ(near_->send_queue().bytes, 0U);
-  EXPECT_EQ(near_->send_queue().round_trip > Duration::zero(), GetParam().is_tcp);
+  while (near_->link().send_queue().bytes != 0 && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
+  EXPECT_EQ(near_->link().send_queue().bytes, 0U);
+  EXPECT_EQ(near_->link().send_queue().round_trip > Duration::zero(), GetParam().is_tcp);
 }
 
 TEST_P(ChannelConformance, AbortWakesAReceiverThatBlocks) {
   for (const Duration timeout : {Duration::zero(), Duration(std::chrono::hours(1))}) {
     auto pair = GetParam().make({});
     ASSERT_TRUE(pair) << pair.error().message;
-    pair->first->set_receive_timeout(timeout);
     Status got;
     std::atomic<bool> started = false;
     std::jthread receiver([&] {
       std::byte byte;
       started = true;
-      got = pair->first->receive({&byte, 1});
+      got = receive_bytes(*pair->first, {&byte, 1}, timeout);
     });
     while (!started) std::this_thread::yield();
     std::this_thread::sleep_for(milliseconds(10));  // most likely it blocks by now; right either way
@@ -253,55 +259,126 @@ TEST_P(ChannelConformance, AbortIsForGoodAndThePeerNotices) {
   near_->abort();
   std::byte byte{};
   EXPECT_EQ(send_bytes(*near_, {&byte, 1}).error().kind, ErrorKind::kCancelled);
-  EXPECT_EQ(near_->send({}).error().kind, ErrorKind::kCancelled);
-  EXPECT_EQ(near_->receive({&byte, 1}).error().kind, ErrorKind::kCancelled);
-  EXPECT_EQ(near_->finish_sending().error().kind, ErrorKind::kCancelled);
-  EXPECT_EQ(far_->receive({&byte, 1}).error().kind, ErrorKind::kPeerLost);
+  EXPECT_EQ(near_->write({}, Deadline::never()).error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(receive_bytes(*near_, {&byte, 1}).error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(near_->shut_down().error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(receive_bytes(*far_, {&byte, 1}).error().kind, ErrorKind::kPeerLost);
 }
 
 TEST_P(ChannelConformance, ReceiveTimesOutAndTheChannelLivesOn) {
   constexpr milliseconds kTimeout(30);
-  far_->set_receive_timeout(kTimeout);
   std::byte byte{};
   const auto before = std::chrono::steady_clock::now();
-  const Status got = far_->receive({&byte, 1});
+  const Status got = receive_bytes(*far_, {&byte, 1}, kTimeout);
   EXPECT_GE(std::chrono::steady_clock::now() - before, kTimeout);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().kind, ErrorKind::kTimedOut) << got.error().message;
 
-  far_->set_receive_timeout(Duration::zero());
   const std::byte sent{42};
   ASSERT_TRUE(send_bytes(*near_, {&sent, 1}));
-  ASSERT_TRUE(far_->receive({&byte, 1}));
+  ASSERT_TRUE(receive_bytes(*far_, {&byte, 1}));
   EXPECT_EQ(byte, sent);
 }
 
 /// Waits until poll(2) says that there is something to read.
-bool readable(const Channel& channel) {
-  pollfd waiting{.fd = channel.descriptor(), .events = POLLIN, .revents = 0};
+bool readable(Channel& channel) {
+  pollfd waiting{.fd = channel.link().descriptor(), .events = POLLIN, .revents = 0};
   return ::poll(&waiting, 1, 20'000) == 1;
 }
 
 TEST_P(ChannelConformance, GivesWhatHasComeWithoutWaiting) {
   std::array<std::byte, 8> room{};
-  EXPECT_EQ(near_->receive_some(room), std::size_t{0});
+  EXPECT_EQ(near_->read(room, 0, Deadline::never()), std::size_t{0});
   ASSERT_TRUE(send_bytes(*far_, bytes_of("0123456789")));
   ASSERT_TRUE(readable(*near_));
-  EXPECT_EQ(near_->receive_some(MutableBytes(room).first(3)), std::size_t{3});
+  EXPECT_EQ(near_->read(MutableBytes(room).first(3), 0, Deadline::never()), std::size_t{3});
   EXPECT_EQ(text_of(Bytes(room).first(3)), "012");
-  EXPECT_EQ(near_->receive_some(room), std::size_t{7});
+  EXPECT_EQ(near_->read(room, 0, Deadline::never()), std::size_t{7});
   EXPECT_EQ(text_of(Bytes(room).first(7)), "3456789");
-  EXPECT_EQ(near_->receive_some(room), std::size_t{0});
-  EXPECT_EQ(near_->bytes_received(), 10U);
-  ASSERT_TRUE(far_->finish_sending());
+  EXPECT_EQ(near_->read(room, 0, Deadline::never()), std::size_t{0});
+  EXPECT_EQ(near_->link().bytes_received(), GetParam().handshake + 10);
+  ASSERT_TRUE(far_->shut_down());
   ASSERT_TRUE(readable(*near_));
-  const auto ended = near_->receive_some(room);
+  const auto ended = near_->read(room, 0, Deadline::never());
   ASSERT_FALSE(ended);
   EXPECT_EQ(ended.error().kind, ErrorKind::kPeerLost);
   near_->abort();
-  const auto aborted = near_->receive_some(room);
+  const auto aborted = near_->read(room, 0, Deadline::never());
   ASSERT_FALSE(aborted);
   EXPECT_EQ(aborted.error().kind, ErrorKind::kCancelled);
+}
+
+/// No timer of the kernel's, nor of the channel's own, ends this: the peer reads, too little of it.
+TEST_P(ChannelConformance, AWriteToAPeerThatReadsHardlyAnythingEndsAtItsDeadline) {
+  ManualClock clock;
+  const std::vector<std::byte> much(64 << 20);  // more than socket buffers hold
+  auto sending = std::async(std::launch::async, [&, until = Deadline::in(std::chrono::seconds(6), clock)] {
+    return send_bytes(*near_, much, until);
+  });
+  std::vector<std::byte> little(1000);
+  await_stuck(*near_);
+  for (int i = 0; i < 5; ++i) {
+    clock.advance(std::chrono::seconds(1));
+    ASSERT_TRUE(receive_bytes(*far_, little, std::chrono::seconds(20)));
+    EXPECT_EQ(sending.wait_for(milliseconds(60)), std::future_status::timeout);
+  }
+  clock.advance(std::chrono::seconds(1));
+  const bool ended = sending.wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+  EXPECT_TRUE(ended);
+  near_->abort();
+  const Status sent = sending.get();
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().kind, ErrorKind::kTimedOut) << sent.error().message;
+  EXPECT_THAT(sent.error().message, ::testing::HasSubstr("within 6 s"));
+}
+
+TEST_P(ChannelConformance, AWriteForWhichThereIsRoomNeedsNoTime) {
+  ASSERT_TRUE(send_bytes(*near_, bytes_of("commit"), Deadline::in(Duration::zero())));
+  std::array<std::byte, 6> got{};
+  ASSERT_TRUE(receive_bytes(*far_, got));
+  EXPECT_EQ(text_of(got), "commit");
+}
+
+/// However its bytes come: this is not the time that the peer may be silent.
+TEST_P(ChannelConformance, AReadEndsAtItsDeadline) {
+  ManualClock clock;
+  std::array<std::byte, 10> room{};
+  auto reading = std::async(std::launch::async, [&, until = Deadline::in(std::chrono::seconds(6), clock)] {
+    return near_->read(room, room.size(), until);
+  });
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(send_bytes(*far_, bytes_of("x")));
+    clock.advance(std::chrono::seconds(1));
+    EXPECT_EQ(reading.wait_for(milliseconds(60)), std::future_status::timeout);
+  }
+  clock.advance(std::chrono::seconds(1));
+  const bool ended = reading.wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+  EXPECT_TRUE(ended);
+  near_->abort();
+  const auto got = reading.get();
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kTimedOut) << got.error().message;
+}
+
+TEST_P(ChannelConformance, ReadsAtLeastAndAtMost) {
+  std::array<std::byte, 8> room{};
+  ASSERT_TRUE(send_bytes(*far_, bytes_of("01")));
+  std::jthread later([&] {
+    await_taken(*near_);
+    EXPECT_TRUE(send_bytes(*far_, bytes_of("234")));
+  });
+  // Two have come, a third is waited for, and those with it are taken where there is room.
+  EXPECT_EQ(near_->read(room, 3, Deadline::in(std::chrono::seconds(20))), std::size_t{5});
+  EXPECT_EQ(text_of(Bytes(room).first(5)), "01234");
+  later.join();
+  ASSERT_TRUE(send_bytes(*far_, bytes_of("56789")));
+  EXPECT_EQ(near_->read(MutableBytes(room).first(4), 4, Deadline::never()), std::size_t{4});
+  EXPECT_EQ(text_of(Bytes(room).first(4)), "5678");
+  EXPECT_EQ(near_->read(room, 1, Deadline::never()), std::size_t{1});
+  // In the middle of what is waited for, an end is not an amount.
+  ASSERT_TRUE(send_bytes(*far_, bytes_of("ab")));
+  ASSERT_TRUE(far_->shut_down());
+  EXPECT_EQ(near_->read(room, 3, Deadline::never()).error().kind, ErrorKind::kPeerLost);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ChannelConformance, ::testing::ValuesIn(channel_kinds()),

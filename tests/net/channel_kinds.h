@@ -17,7 +17,8 @@ struct ChannelKind {
   std::string name;
   std::function<Result<ChannelPair>(const Liveness&)> make;
   bool needs_ipv6 = false;
-  bool is_tcp = false;  ///< the kernel tells why a sender waits, and the round trip
+  bool is_tcp = false;          ///< the kernel tells why a sender waits, and the round trip
+  std::uint64_t handshake = 0;  ///< bytes each way that the link has carried before the first
 };
 
 /// A folder of its own under the temporary folder, removed with what is in it.

@@ -62,11 +62,15 @@ ChannelKind scrambled(ChannelKind kind) {
         std::async(std::launch::async, [&] { return ScrambledChannel::connected(std::move(pair.first)); });
     while (connecting.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
       std::array<std::byte, 1> none;
-      TRY(far->receive_some(MutableBytes(none).first(0)));
+      TRY(far->read(MutableBytes(none).first(0), 0, Deadline::never()));
     }
     return ChannelPair(TRY(connecting.get()), std::move(far));
   };
-  return {.name = kind.name + "Scrambled", .make = make, .needs_ipv6 = kind.needs_ipv6, .is_tcp = kind.is_tcp};
+  return {.name = kind.name + "Scrambled",
+          .make = make,
+          .needs_ipv6 = kind.needs_ipv6,
+          .is_tcp = kind.is_tcp,
+          .handshake = ScrambledChannel::kHandshake};
 }
 
 Result<ChannelPair> through_unix(const Liveness& liveness) {

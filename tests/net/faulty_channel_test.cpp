@@ -22,7 +22,7 @@ TEST(FaultyChannel, WithoutAFaultPassesEverything) {
   const Ends ends = make_ends({});
   ASSERT_TRUE(send_bytes(*ends.faulty, bytes_of("hello")));
   std::vector<std::byte> got(5);
-  ASSERT_TRUE(ends.peer->receive(got));
+  ASSERT_TRUE(receive_bytes(*ends.peer, got));
   EXPECT_EQ(text_of(got), "hello");
   EXPECT_FALSE(ends.faulty->broken());
 }
@@ -33,16 +33,16 @@ TEST(FaultyChannel, CutsInTheMiddleOfASend) {
   EXPECT_EQ(send_bytes(*ends.faulty, bytes_of("world")).error().kind, ErrorKind::kPeerLost);
   EXPECT_TRUE(ends.faulty->broken());
   std::vector<std::byte> got(7);
-  ASSERT_TRUE(ends.peer->receive(got));
+  ASSERT_TRUE(receive_bytes(*ends.peer, got));
   EXPECT_EQ(text_of(got), "hellowo");
-  EXPECT_EQ(ends.peer->receive(MutableBytes(got).first(1)).error().kind, ErrorKind::kPeerLost);
+  EXPECT_EQ(receive_bytes(*ends.peer, MutableBytes(got).first(1)).error().kind, ErrorKind::kPeerLost);
 }
 
 TEST(FaultyChannel, FailsWithoutTellingThePeer) {
   const Ends ends = make_ends({.kind = Fault::Kind::kFail, .after_received = 2});
   ASSERT_TRUE(send_bytes(*ends.peer, bytes_of("abc")));
   std::vector<std::byte> got(3);
-  EXPECT_EQ(ends.faulty->receive(got).error().kind, ErrorKind::kPeerLost);
+  EXPECT_EQ(receive_bytes(*ends.faulty, got).error().kind, ErrorKind::kPeerLost);
   EXPECT_TRUE(send_bytes(*ends.peer, bytes_of("more")));
 }
 

@@ -39,7 +39,7 @@ void expect_connects(Listener& listener, const Address& address) {
   const std::byte sent{7};
   ASSERT_TRUE(send_bytes(**near, {&sent, 1}));
   std::byte got{};
-  ASSERT_TRUE((*far)->receive({&got, 1}));
+  ASSERT_TRUE(receive_bytes(**far, {&got, 1}));
   EXPECT_EQ(got, sent);
 }
 

@@ -95,7 +95,9 @@ class StuckSender : public ::testing::Test {
     ASSERT_TRUE(pair);
     far_ = std::move(pair->second);
     near_ = limit_rate(std::move(pair->first), limit_);
-    sender_ = std::jthread([this] { sent_ = send_bytes(*near_, std::vector<std::byte>(100'000)); });
+    sender_ = std::jthread([this, until = Deadline::in(seconds(6), deadlines_)] {
+      sent_ = send_bytes(*near_, std::vector<std::byte>(100'000), until);
+    });
     // The first piece has been taken out of the bucket: the sender is on its way to sleep, or asleep.
     while (limit_->take(0) == Duration::zero()) std::this_thread::yield();
     std::this_thread::sleep_for(milliseconds(10));
@@ -105,6 +107,7 @@ class StuckSender : public ::testing::Test {
   }
 
   SteadyClock clock_;
+  ManualClock deadlines_;
   std::shared_ptr<RateLimit> limit_ = std::make_shared<RateLimit>(BitRate{8}, clock_);
   std::unique_ptr<Channel> near_;
   std::unique_ptr<Channel> far_;
@@ -119,10 +122,17 @@ TEST_F(StuckSender, WakesOnAbort) {
   EXPECT_EQ(sent_.error().kind, ErrorKind::kCancelled);
 }
 
+TEST_F(StuckSender, EndsAtItsDeadline) {
+  deadlines_.advance(seconds(6));
+  sender_.join();
+  ASSERT_FALSE(sent_);
+  EXPECT_EQ(sent_.error().kind, ErrorKind::kTimedOut) << sent_.error().message;
+}
+
 TEST_F(StuckSender, GoesOnWhenTheLimitIsLifted) {
   std::vector<std::byte> arrived(100'000);
   limit_->lift();
-  ASSERT_TRUE(far_->receive(arrived));
+  ASSERT_TRUE(receive_bytes(*far_, arrived));
   sender_.join();
   EXPECT_TRUE(sent_);
 }

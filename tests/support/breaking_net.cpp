@@ -88,7 +88,7 @@ class End final : public Channel {
   End(std::unique_ptr<Channel> inner, std::shared_ptr<BreakingNet::State> state, unsigned connection, bool source)
       : inner_(std::move(inner)), state_(std::move(state)), connection_(connection), source_(source) {}
 
-  Status send(std::span<const iovec> parts) override {
+  Status write(std::span<const iovec> parts, const Deadline& until) override {
     std::vector<std::byte> bytes;
     for (const iovec& part : parts) {
       const auto* begin = static_cast<const std::byte*>(part.iov_base);
@@ -97,7 +97,7 @@ class End final : public Channel {
     if (dead_) return lost("send");
     if (broken_) return go_on_sending();
     const auto passes = state_->send(connection_, source_, what(bytes), bytes.size());
-    if (!passes) return inner_->send(parts);
+    if (!passes) return inner_->write(parts, until);
     TRY(send_bytes(*inner_, Bytes(bytes).first(*passes)));
     broken_ = true;
     state_->strike();
@@ -108,44 +108,38 @@ class End final : public Channel {
     return *passes == bytes.size() ? Status{} : go_on_sending();
   }
 
-  Status receive(MutableBytes exactly) override {
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override {
     auto since = std::chrono::steady_clock::now();
-    while (!exactly.empty()) {
-      const std::size_t got = TRY(receive_some(exactly));
-      exactly = exactly.subspan(got);
-      if (got != 0) {
-        since = std::chrono::steady_clock::now();
-        continue;
-      }
-      if (std::chrono::steady_clock::now() - since >= patience()) return too_late();
-      pollfd waiting{.fd = inner_->descriptor(), .events = POLLIN, .revents = 0};
+    for (std::size_t have = 0;;) {
+      const std::size_t got = TRY(take(room.subspan(have)));
+      have += got;
+      if (have >= at_least) return have;
+      const auto now = std::chrono::steady_clock::now();
+      if (got != 0) since = now;
+      if (until.over() || now - since >= patience()) return fail(too_late(until).error());
+      pollfd waiting{.fd = link().descriptor(), .events = POLLIN, .revents = 0};
       if (deaf()) waiting.fd = -1;
       ::poll(&waiting, 1, static_cast<int>(kLookAround.count()));
     }
-    return {};
   }
-  Result<std::size_t> receive_some(MutableBytes room) override {
+  Status shut_down() override { return dead_ ? lost("finish sending") : inner_->shut_down(); }
+  void abort() noexcept override {
+    aborted_ = true;
+    inner_->abort();
+  }
+  Link& link() noexcept override { return inner_->link(); }
+
+ private:
+  /// What has come.
+  Result<std::size_t> take(MutableBytes room) {
     if (aborted_) return fail(ErrorKind::kCancelled, "receive: the connection was aborted");
     if (dead_) return fail(lost("receive").error());
-    auto got = inner_->receive_some(room);
+    auto got = inner_->read(room, 0, Deadline::never());
     if (got || aborted_) return got;
     if (deaf()) return std::size_t{0};
     if (dead_) return fail(lost("receive").error());
     return got;
   }
-  int descriptor() const noexcept override { return inner_->descriptor(); }
-  Status finish_sending() override { return dead_ ? lost("finish sending") : inner_->finish_sending(); }
-  void abort() noexcept override {
-    aborted_ = true;
-    inner_->abort();
-  }
-  void set_receive_timeout(Duration timeout) noexcept override { timeout_ = timeout; }
-  std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
-  std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
-  SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
-  SendQueue send_queue() noexcept override { return inner_->send_queue(); }
-
- private:
   std::string what(Bytes bytes) {
     if (source_ && !std::exchange(greeted_, true)) return "greeting";
     const auto first = std::to_integer<unsigned>(bytes[0]);
@@ -177,16 +171,12 @@ class End final : public Channel {
   /// Not even an end of the connection.
   bool deaf() const { return silent() && state_->hangs(); }
   Duration patience() const {
-    const Duration timeout = timeout_;
-    const Duration allowed = timeout == Duration::zero() ? Duration::max() : timeout;
     // Keepalive tells of a dead peer, but not of one behind something that answers for it.
-    if (silent() && state_->kind() == Break::Kind::kHang) return kDead;
-    if (silent()) return std::min(allowed, kDead);
-    if (state_->struck()) return std::min(allowed, state_->beats(!source_) ? kMissedBeat : kNoWelcome);
-    return allowed;
+    if (silent()) return kDead;
+    return state_->struck() ? Duration(state_->beats(!source_) ? kMissedBeat : kNoWelcome) : Duration::max();
   }
-  Status too_late() const {
-    if (timeout_.load() == Duration::zero()) return lost("receive");
+  Status too_late(const Deadline& until) const {
+    if (until.is_never()) return lost("receive");
     return fail(ErrorKind::kTimedOut, "receive: nothing came");
   }
 
@@ -198,7 +188,6 @@ class End final : public Channel {
   std::atomic<bool> broken_{false};
   std::atomic<bool> dead_{false};
   std::atomic<bool> aborted_{false};
-  std::atomic<Duration> timeout_{Duration::zero()};
 };
 
 /// Gives what connect() has put into it.

@@ -1,6 +1,6 @@
 // Connections inside this process, one of which breaks at a chosen byte of a chosen message.
 //
-//   source's end --send()--> | the place of the break? pass what comes before it, then strike | --> sink's end
+//   source's end --write()--> | the place of the break? pass what comes before it, then strike | --> sink's end
 //
 // Engines send one message, frame or greeting a call, so each call is one unit; a place is a unit and an offset in it,
 // which stays right whatever else is sent, as heartbeats are, in between. Time runs fast once a connection is broken:
@@ -24,7 +24,7 @@
 
 namespace godwit::testing {
 
-/// What one call of send() sent: a greeting, a control message or a frame.
+/// What one call of write() sent: a greeting, a control message or a frame.
 struct Unit {
   unsigned connection = 0;  ///< in the order in which they were opened: the control connection, then lanes
   bool by_source = false;

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "net/channel.h"
+#include "tests/support/passing_channel.h"
 
 namespace godwit::testing {
 
@@ -27,14 +27,14 @@ struct Fault {
 };
 
 /// Passes exactly the bytes that the fault allows on to `inner`, then does what the fault says. Threads as in Channel.
-class FaultyChannel final : public Channel {
+class FaultyChannel final : public PassingChannel {
  public:
-  FaultyChannel(std::unique_ptr<Channel> inner, Fault fault) : inner_(std::move(inner)), fault_(fault) {}
+  FaultyChannel(std::unique_ptr<Channel> inner, Fault fault) : PassingChannel(std::move(inner)), fault_(fault) {}
 
-  Status send(std::span<const iovec> parts) override {
+  Status write(std::span<const iovec> parts, const Deadline& until) override {
     if (broken_) return break_down("send");
     std::vector<iovec> passing;
-    std::uint64_t room = fault_.after_sent - std::min(fault_.after_sent, inner_->bytes_sent());
+    std::uint64_t room = fault_.after_sent - std::min(fault_.after_sent, link().bytes_sent());
     bool all = true;
     for (iovec part : parts) {
       const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(part.iov_len, room));
@@ -42,27 +42,20 @@ class FaultyChannel final : public Channel {
       passing.push_back({part.iov_base, length});
       room -= length;
     }
-    if (Status sent = inner_->send(passing); !sent) return sent;
+    if (Status sent = inner().write(passing, until); !sent) return sent;
     return all ? Status{} : break_down("send");
   }
 
-  Status receive(MutableBytes exactly) override {
-    if (broken_) return break_down("receive");
-    const std::uint64_t room = fault_.after_received - std::min(fault_.after_received, inner_->bytes_received());
-    const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(exactly.size(), room));
-    if (Status got = inner_->receive(exactly.first(length)); !got) return got;
-    return length == exactly.size() ? Status{} : break_down("receive");
-  }
-
-  Result<std::size_t> receive_some(MutableBytes room) override {
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override {
     if (broken_) return fail(break_down("receive").error());
-    const std::uint64_t left = fault_.after_received - std::min(fault_.after_received, inner_->bytes_received());
+    const std::uint64_t left = fault_.after_received - std::min(fault_.after_received, link().bytes_received());
     if (left == 0 && !room.empty()) return fail(break_down("receive").error());
-    return inner_->receive_some(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), left))));
+    const auto passing = room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), left)));
+    const std::size_t got = TRY(inner().read(passing, std::min(at_least, passing.size()), until));
+    if (got < at_least) return fail(break_down("receive").error());
+    return got;
   }
-  int descriptor() const noexcept override { return inner_->descriptor(); }
-
-  Status finish_sending() override { return broken_ ? break_down("finish sending") : inner_->finish_sending(); }
+  Status shut_down() override { return broken_ ? break_down("finish sending") : inner().shut_down(); }
 
   void abort() noexcept override {
     {
@@ -70,13 +63,8 @@ class FaultyChannel final : public Channel {
       aborted_ = true;
     }
     changed_.notify_all();
-    inner_->abort();
+    inner().abort();
   }
-  void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
-  std::uint64_t bytes_sent() const noexcept override { return inner_->bytes_sent(); }
-  std::uint64_t bytes_received() const noexcept override { return inner_->bytes_received(); }
-  SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
-  SendQueue send_queue() noexcept override { return inner_->send_queue(); }
 
   /// Whether the fault has struck.
   bool broken() const noexcept { return broken_; }
@@ -84,14 +72,13 @@ class FaultyChannel final : public Channel {
  private:
   Status break_down(const char* during) {
     broken_ = true;
-    if (fault_.kind == Fault::Kind::kCut) inner_->abort();
+    if (fault_.kind == Fault::Kind::kCut) inner().abort();
     std::unique_lock lock(mutex_);
     if (fault_.kind == Fault::Kind::kStall) changed_.wait(lock, [&] { return aborted_; });
     if (aborted_) return fail(ErrorKind::kCancelled, std::string(during) + ": the connection was aborted");
     return fail(ErrorKind::kPeerLost, std::string(during) + ": injected fault");
   }
 
-  std::unique_ptr<Channel> inner_;
   Fault fault_;
   std::atomic<bool> broken_{false};
   std::mutex mutex_;

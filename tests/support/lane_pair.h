@@ -65,7 +65,6 @@ class LanePair {
     reached_.change([&](std::vector<std::uint32_t>& f) { f.resize(with.lanes); });
     for (unsigned i = 0; i < with.lanes; ++i) {
       auto pair = make_channel_pair();
-      pair->second->set_receive_timeout(std::chrono::seconds(20));
       lanes_.add(std::move(pair->first));
       far_.push_back(std::move(pair->second));
     }
@@ -89,7 +88,9 @@ class LanePair {
   void fence(std::uint32_t number) {
     lanes_.fence(number);
     const auto passed = [&](const std::vector<std::uint32_t>& f) { return *std::ranges::min_element(f) >= number; };
-    EXPECT_TRUE(passed(reached_.await(passed, std::chrono::seconds(20)))) << "fence " << number;
+    if (passed(reached_.await(passed, std::chrono::seconds(20)))) return;
+    ADD_FAILURE() << "fence " << number << " has not been reached";
+    for (const auto& channel : far_) channel->abort();
   }
   LaneTotals counters() const { return lanes_.totals(); }
   std::uint64_t bytes_sent() const { return lanes_.totals().bytes_wire; }

@@ -8,14 +8,16 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 #include <memory>
 #include <vector>
 
 #include "net/wrap.h"
+#include "tests/support/passing_channel.h"
 
 namespace godwit::testing {
 
-class ScrambledChannel final : public Channel {
+class ScrambledChannel final : public PassingChannel {
  public:
   static constexpr std::size_t kHandshake = 4;
 
@@ -25,70 +27,68 @@ class ScrambledChannel final : public Channel {
   }
   /// For Wrap: waits for the peer.
   static Result<std::unique_ptr<Channel>> connected(std::unique_ptr<Channel> fresh) {
+    const auto until = Deadline::in(std::chrono::seconds(10));
     auto channel = std::make_unique<ScrambledChannel>(std::move(fresh), std::byte{0xc3});
-    TRY(channel->say());
-    channel->inner_->set_receive_timeout(std::chrono::seconds(10));
-    TRY(channel->inner_->receive(channel->heard_));
+    TRY(channel->say(until));
+    TRY(channel->inner().read(channel->heard_, kHandshake, until));
     channel->heard_bytes_ = kHandshake;
     TRY(channel->check());
-    channel->inner_->set_receive_timeout(Duration::zero());
     return std::unique_ptr<Channel>(std::move(channel));
   }
 
-  ScrambledChannel(std::unique_ptr<Channel> inner, std::byte key) : inner_(std::move(inner)), key_(key) {}
+  ScrambledChannel(std::unique_ptr<Channel> inner, std::byte key) : PassingChannel(std::move(inner)), key_(key) {}
 
-  Status send(std::span<const iovec> parts) override {
+  Status write(std::span<const iovec> parts, const Deadline& until) override {
     std::vector<std::byte> bytes;
     for (const iovec& part : parts) {
       const auto* begin = static_cast<const std::byte*>(part.iov_base);
       bytes.insert(bytes.end(), begin, begin + part.iov_len);
     }
     for (std::byte& byte : bytes) byte ^= key_;
-    const iovec all{bytes.data(), bytes.size()};
-    return inner_->send({&all, 1});
+    return send_bytes(inner(), bytes, until);
   }
-  Status receive(MutableBytes exactly) override {
-    TRY(inner_->receive(exactly));
-    unscramble(exactly);
-    return {};
-  }
-  Result<std::size_t> receive_some(MutableBytes room) override {
+  /// Takes more from the connection than is asked for, as one that works by records does, and keeps the rest.
+  Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override {
+    TRY(inner().read({}, 0, until));  // fails after abort(), whatever is kept here
     if (heard_bytes_ < kHandshake) {
-      heard_bytes_ += TRY(inner_->receive_some(MutableBytes(heard_).subspan(heard_bytes_)));
+      heard_bytes_ += TRY(inner().read(MutableBytes(heard_).subspan(heard_bytes_), 0, until));
       if (heard_bytes_ < kHandshake) return std::size_t{0};
       TRY(check());
-      TRY(say());
+      TRY(say(Deadline::in(Duration::zero())));
     }
-    const std::size_t got = TRY(inner_->receive_some(room));
-    unscramble(room.first(got));
-    return got;
+    at_least = std::min(at_least, room.size());
+    std::size_t have = take(room);
+    while (have < at_least || (have == 0 && !room.empty())) {
+      std::array<std::byte, 10000> record;
+      const std::size_t got = TRY(inner().read(record, have < at_least ? 1 : 0, until));
+      if (got == 0) break;
+      std::transform(record.begin(), record.begin() + got, std::back_inserter(kept_),
+                     [this](std::byte byte) { return byte ^ heard_[3]; });
+      have += take(room.subspan(have));
+    }
+    return have;
   }
-  int descriptor() const noexcept override { return inner_->descriptor(); }
-  Status finish_sending() override { return inner_->finish_sending(); }
-  void abort() noexcept override { inner_->abort(); }
-  void set_receive_timeout(Duration timeout) noexcept override { inner_->set_receive_timeout(timeout); }
-  std::uint64_t bytes_sent() const noexcept override { return without_handshake(inner_->bytes_sent()); }
-  std::uint64_t bytes_received() const noexcept override { return without_handshake(inner_->bytes_received()); }
-  SendWaits send_waits() const noexcept override { return inner_->send_waits(); }
-  SendQueue send_queue() noexcept override { return inner_->send_queue(); }
 
  private:
-  static std::uint64_t without_handshake(std::uint64_t bytes) {
-    return bytes - std::min(bytes, std::uint64_t{kHandshake});
+  std::size_t take(MutableBytes room) {
+    const std::size_t size = std::min(room.size(), kept_.size());
+    const auto end = kept_.begin() + static_cast<std::ptrdiff_t>(size);
+    std::copy(kept_.begin(), end, room.begin());
+    kept_.erase(kept_.begin(), end);
+    return size;
   }
-  Status say() { return send_bytes(*inner_, std::array{std::byte{'X'}, std::byte{'O'}, std::byte{'R'}, key_}); }
+  Status say(const Deadline& until) {
+    return send_bytes(inner(), std::array{std::byte{'X'}, std::byte{'O'}, std::byte{'R'}, key_}, until);
+  }
   Status check() const {
     const bool right = heard_[0] == std::byte{'X'} && heard_[1] == std::byte{'O'} && heard_[2] == std::byte{'R'};
     return right ? Status{} : fail(ErrorKind::kProtocol, "the peer does not scramble");
   }
-  void unscramble(MutableBytes bytes) const {
-    for (std::byte& byte : bytes) byte ^= heard_[3];
-  }
 
-  std::unique_ptr<Channel> inner_;
   const std::byte key_;
   std::array<std::byte, kHandshake> heard_{};
   std::size_t heard_bytes_ = 0;
+  std::vector<std::byte> kept_;  ///< has come, and nobody has asked for it yet
 };
 
 }  // namespace godwit::testing

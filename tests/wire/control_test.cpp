@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <thread>
 
 #include "tests/support/faulty_channel.h"
+#include "tests/support/manual_clock.h"
 #include "tests/wire/samples.h"
 #include "wire/limits.h"
 #include "wire/message_types.h"
@@ -56,6 +58,32 @@ TEST(Control, TheLargestMessagesComeThrough) {
   EXPECT_TRUE(sent);
 }
 
+/// Whoever commits must not wait for ever, neither for the peer nor for what is stuck on the way to it.
+TEST(Control, ACommitBehindAMessageThatIsStuckHasADeadline) {
+  const Ends ends = make_ends();
+  ControlConnection near(*ends.near);
+  std::jthread stuck([&] {
+    const DeviceBytes device{std::vector<std::byte>(kMaxDeviceBytes)};
+    while (near.send(device)) continue;  // far more than socket buffers hold
+  });
+  std::uint64_t sent = 0;
+  while (sent == 0 || sent != ends.near->link().bytes_sent()) {
+    sent = ends.near->link().bytes_sent();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  godwit::testing::ManualClock clock;
+  auto commit = std::async(std::launch::async, [&, until = Deadline::in(std::chrono::seconds(6), clock)] {
+    return near.send(Commit{}, until);
+  });
+  EXPECT_EQ(commit.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  clock.advance(std::chrono::seconds(6));
+  EXPECT_EQ(commit.wait_for(std::chrono::seconds(3)), std::future_status::ready);
+  ends.near->abort();
+  const Status committed = commit.get();
+  ASSERT_FALSE(committed);
+  EXPECT_EQ(committed.error().kind, ErrorKind::kTimedOut) << committed.error().message;
+}
+
 TEST(Control, WhatThePeerWouldRefuseIsNotSent) {
   const Ends ends = make_ends();
   ControlConnection near(*ends.near);
@@ -73,7 +101,7 @@ TEST(Control, WhatThePeerWouldRefuseIsNotSent) {
     ASSERT_FALSE(sent);
     EXPECT_EQ(sent.error().kind, ErrorKind::kInvalidArgument) << sent.error().message;
   }
-  EXPECT_EQ(ends.near->bytes_sent(), 0u);
+  EXPECT_EQ(ends.near->link().bytes_sent(), 0u);
 }
 
 TEST(Control, ALengthOverTheLimitIsRefusedFromTheHeaderAlone) {
@@ -86,8 +114,7 @@ TEST(Control, ALengthOverTheLimitIsRefusedFromTheHeaderAlone) {
     for (unsigned i = 0; i < 4; ++i) header[4 + i] = static_cast<std::byte>(length >> (8 * i));
     ASSERT_TRUE(send_bytes(*ends.near, header));
     // No body comes: a receiver that believed the header would wait for it.
-    ends.far->set_receive_timeout(std::chrono::seconds(10));
-    const auto got = ControlConnection(*ends.far).receive();
+    const auto got = ControlConnection(*ends.far, std::chrono::seconds(10)).receive();
     ASSERT_FALSE(got);
     EXPECT_EQ(got.error().kind, ErrorKind::kProtocol) << got.error().message;
   }

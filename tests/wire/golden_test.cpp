@@ -78,8 +78,8 @@ std::string bytes_written(Write write) {
   auto pair = make_channel_pair();
   EXPECT_TRUE(pair);
   EXPECT_TRUE(write(*pair->first));
-  std::vector<std::byte> bytes(pair->first->bytes_sent());
-  EXPECT_TRUE(pair->second->receive(bytes));
+  std::vector<std::byte> bytes(pair->first->link().bytes_sent());
+  EXPECT_TRUE(receive_bytes(*pair->second, bytes));
   return hex(bytes);
 }
 

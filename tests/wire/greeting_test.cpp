@@ -15,8 +15,7 @@ Result<Greeting> greeted_with(Bytes bytes) {
   auto pair = make_channel_pair();
   EXPECT_TRUE(pair);
   EXPECT_TRUE(send_bytes(*pair->first, bytes));
-  pair->second->set_receive_timeout(std::chrono::milliseconds(30));
-  return receive_greeting(*pair->second);
+  return receive_greeting(*pair->second, Deadline::in(std::chrono::milliseconds(30)));
 }
 
 std::vector<std::byte> valid_greeting() {
@@ -24,7 +23,7 @@ std::vector<std::byte> valid_greeting() {
   EXPECT_TRUE(pair);
   EXPECT_TRUE(send_greeting(*pair->first, {.role = Role::kLane, .lane = 3}));
   std::vector<std::byte> bytes(48);
-  EXPECT_TRUE(pair->second->receive(bytes));
+  EXPECT_TRUE(receive_bytes(*pair->second, bytes));
   return bytes;
 }
 
@@ -47,7 +46,7 @@ TEST(Greeting, ComesThroughAsSent) {
     const auto got = receive_greeting(*pair->second);
     ASSERT_TRUE(got) << got.error().message;
     EXPECT_TRUE(*got == sent);
-    EXPECT_EQ(pair->second->bytes_received(), 48u) << "not a byte of what follows is taken";
+    EXPECT_EQ(pair->second->link().bytes_received(), 48u) << "not a byte of what follows is taken";
   }
 }
 
@@ -126,10 +125,10 @@ TEST(Greeting, APeerThatDripsIsNotWaitedForByteByByte) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   });
-  const auto greeting = receive_greeting(*pair->second, std::chrono::milliseconds(300));
+  const auto greeting = receive_greeting(*pair->second, Deadline::in(std::chrono::milliseconds(300)));
   ASSERT_FALSE(greeting) << "its last byte was waited for";
   EXPECT_EQ(greeting.error().kind, ErrorKind::kTimedOut) << greeting.error().message;
-  EXPECT_LT(pair->second->bytes_received(), bytes.size());
+  EXPECT_LT(pair->second->link().bytes_received(), bytes.size());
 }
 
 TEST(Greeting, OneThatComesInPiecesWithinTheLimitIsTaken) {
@@ -138,7 +137,7 @@ TEST(Greeting, OneThatComesInPiecesWithinTheLimitIsTaken) {
   const auto bytes = valid_greeting();
   ASSERT_TRUE(send_bytes(*pair->first, Bytes(bytes).first(5)));
   ASSERT_TRUE(send_bytes(*pair->first, Bytes(bytes).subspan(5)));
-  const auto greeting = receive_greeting(*pair->second, std::chrono::seconds(60));
+  const auto greeting = receive_greeting(*pair->second, Deadline::in(std::chrono::seconds(60)));
   ASSERT_TRUE(greeting) << greeting.error().message;
   EXPECT_EQ(greeting->lane, 3);
 }

@@ -24,10 +24,10 @@ std::vector<std::byte> source_bytes(const Greeting& greeting) {
   EXPECT_TRUE(send_greeting(*pair.first, greeting));
   EXPECT_TRUE(ControlConnection(*pair.first).send(sample_hello()));
   EXPECT_TRUE(ControlConnection(*pair.first).send(DataMapEnd{}));
-  EXPECT_TRUE(pair.first->finish_sending());
+  EXPECT_TRUE(pair.first->shut_down());
   std::vector<std::byte> bytes;
   std::array<std::byte, 1> one;
-  while (pair.second->receive(one)) bytes.push_back(one[0]);
+  while (receive_bytes(*pair.second, one)) bytes.push_back(one[0]);
   return bytes;
 }
 

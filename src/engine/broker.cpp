@@ -1,0 +1,246 @@
+#include "engine/broker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "wire/control.h"
+#include "wire/limits.h"
+
+namespace godwit {
+
+namespace {
+
+using std::chrono::seconds;
+
+// How long lanes wait for their source, and a place for lanes that are opened after Welcome.
+constexpr Duration kLanesTimeout = seconds(15);
+// Lanes that a source has opened and that are not here after this time have been lost on the way.
+constexpr Duration kLostLanesTimeout = seconds(3);
+// And if none of them is, the source should hear so before it gives up waiting for Welcome.
+constexpr Duration kNoLanesTimeout = seconds(7);
+constexpr std::size_t kMostSourcesPerPlace = 4;
+constexpr std::size_t kMostLanesPerPlace = 2 * wire::kMaxLanes;
+// How often somebody looks at the clock, which in a test does not wake anybody.
+constexpr Duration kClockLook = std::chrono::milliseconds(50);
+constexpr std::string_view kWrongSecret = "wrong session secret";
+constexpr std::string_view kOthersWait = "others wait here already";
+
+TurnedAway with_answer(GreetedSource source, std::string why) {
+  return {std::move(source.control), std::move(why), true};
+}
+
+TurnedAway silently(GreetedLane lane, std::string_view why) {
+  return {std::move(lane.channel), std::string(why), false};
+}
+
+}  // namespace
+
+// ---- a place
+
+Broker::Place::Place(Place&& other) noexcept
+    : broker_(std::exchange(other.broker_, nullptr)), session_(other.session_), source_(std::move(other.source_)) {}
+
+Broker::Place::~Place() {
+  if (broker_ != nullptr) broker_->free(session_);
+}
+
+Result<std::vector<GreetedLane>> Broker::Place::await_lanes(unsigned count, bool all, const std::stop_token& stop) {
+  return broker_->await_lanes(session_->secret, count, all, stop);
+}
+
+void Broker::Place::settle(std::string why_others_are_refused) {
+  broker_->settle(*session_, std::move(why_others_are_refused));
+}
+
+// ---- for those who wait
+
+Broker::Broker(Listener& listener, const Clock& clock, unsigned places, OnNote on_note, Wrap wrap)
+    : listener_(listener),
+      clock_(clock),
+      places_(places),
+      greeter_(listener, clock, *this, std::move(on_note), std::move(wrap)) {}
+
+Status Broker::waiting_may_go_on(const std::stop_token& stop) const {
+  if (stop.stop_requested()) return fail(ErrorKind::kCancelled, "interrupted");
+  if (ended_) return fail(*ended_);
+  return {};
+}
+
+Result<Broker::Place> Broker::await_source(Duration patience, const std::stop_token& stop) {
+  const auto deadline = clock_.now() + patience;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    TRY_IN("waiting for a source", waiting_may_go_on(stop));
+    if (!sources_.empty() && sessions_.size() < places_) break;
+    if (patience > Duration::zero() && clock_.now() >= deadline) {
+      return fail(ErrorKind::kTimedOut,
+                  "waiting for a source: " + format_address(listener_.address()) + ": nobody connected in time");
+    }
+    changed_.wait_for(lock, kClockLook);
+  }
+  GreetedSource source = std::move(sources_.front());
+  sources_.pop_front();
+  sessions_.push_back({source.secret, std::nullopt});
+  return Place(*this, std::prev(sessions_.end()), std::move(source));
+}
+
+Result<std::vector<GreetedLane>> Broker::await_lanes(const wire::Secret& secret, unsigned count, bool all,
+                                                     const std::stop_token& stop) {
+  const auto began = clock_.now();
+  std::vector<GreetedLane> have;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    TRY_IN("waiting for the source's lanes", waiting_may_go_on(stop));
+    TRY(collect_lanes(secret, count, have));
+    if (have.size() == count) break;
+    const auto waited = clock_.now() - began;
+    if (!all && !have.empty() && waited >= kLostLanesTimeout) break;
+    if (waited >= (all ? kLanesTimeout : kNoLanesTimeout)) {
+      return fail(ErrorKind::kPeerLost,
+                  fmt::format("only {} of the source's {} lanes arrived here", have.size(), count));
+    }
+    changed_.wait_for(lock, kClockLook);
+  }
+  std::ranges::sort(have, {}, &GreetedLane::number);
+  return have;
+}
+
+Status Broker::collect_lanes(const wire::Secret& secret, unsigned count, std::vector<GreetedLane>& have) {
+  for (auto lane = lanes_.begin(); lane != lanes_.end();) {
+    if (!wire::same_secret(lane->secret, secret)) {
+      ++lane;
+      continue;
+    }
+    const auto number = lane->lane.number;
+    if (number >= count || std::ranges::find(have, number, &GreetedLane::number) != have.end()) {
+      return fail(ErrorKind::kProtocol,
+                  fmt::format("the source opened lane {} of {} twice or out of range", number, count));
+    }
+    have.push_back(std::move(lane->lane));
+    lane = lanes_.erase(lane);
+  }
+  return {};
+}
+
+void Broker::settle(Session& session, std::string why) {
+  {
+    const std::lock_guard lock(mutex_);
+    session.refusal = std::move(why);
+  }
+  greeter_.look_again();
+}
+
+void Broker::free(std::list<Session>::iterator session) {
+  {
+    const std::lock_guard lock(mutex_);
+    sessions_.erase(session);
+  }
+  changed_.notify_all();
+}
+
+// ---- who comes
+
+const Broker::Session* Broker::session_of(const wire::Secret& secret) const {
+  const auto found =
+      std::ranges::find_if(sessions_, [&](const Session& s) { return wire::same_secret(s.secret, secret); });
+  return found == sessions_.end() ? nullptr : &*found;
+}
+
+bool Broker::waits(const wire::Secret& secret) const {
+  return std::ranges::any_of(sources_, [&](const GreetedSource& s) { return wire::same_secret(s.secret, secret); });
+}
+
+/// Why a source is refused that comes now; nothing as long as it may still get a place.
+std::optional<std::string> Broker::refusal() const {
+  const auto settled = [](const Session& s) { return s.refusal.has_value(); };
+  if (sessions_.size() < places_ || !std::ranges::all_of(sessions_, settled)) return std::nullopt;
+  if (places_ == 1) return sessions_.front().refusal;
+  return fmt::format("{} other VMs are just being moved to this host, and there is room for no more", places_);
+}
+
+std::size_t Broker::most_lanes() const noexcept {
+  return kMostLanesPerPlace * places_;
+}
+
+std::vector<TurnedAway> Broker::take_source(GreetedSource source) {
+  std::vector<TurnedAway> away;
+  {
+    const std::lock_guard lock(mutex_);
+    if (auto why = refusal()) {
+      away.push_back(with_answer(std::move(source), *std::move(why)));
+    } else if (session_of(source.secret) != nullptr || waits(source.secret)) {
+      away.push_back(with_answer(std::move(source), "this session has a control connection already"));
+    } else if (sources_.size() >= kMostSourcesPerPlace * places_) {
+      away.push_back(with_answer(std::move(source), std::string(kOthersWait)));
+    } else {
+      sources_.push_back(std::move(source));
+    }
+  }
+  changed_.notify_all();
+  return away;
+}
+
+std::vector<TurnedAway> Broker::take_lane(GreetedLane lane, const wire::Secret& secret,
+                                          const std::function<bool(const wire::Secret&)>& hello_comes) {
+  std::vector<TurnedAway> away;
+  {
+    const std::lock_guard lock(mutex_);
+    const Session* const session = session_of(secret);
+    const auto expected = [&](const ParkedLane& l) {
+      return session_of(l.secret) != nullptr || waits(l.secret) || hello_comes(l.secret);
+    };
+    if (refusal() || (session != nullptr && session->refusal)) {
+      away.push_back(silently(std::move(lane), kWrongSecret));
+    } else {
+      if (lanes_.size() >= most_lanes()) {
+        if (const auto oldest = std::ranges::find_if_not(lanes_, expected); oldest != lanes_.end()) {
+          away.push_back(silently(std::move(oldest->lane), kWrongSecret));
+          lanes_.erase(oldest);
+        }
+      }
+      if (lanes_.size() >= most_lanes()) {
+        away.push_back(silently(std::move(lane), kOthersWait));
+      } else {
+        lanes_.push_back({std::move(lane), secret, clock_.now()});
+      }
+    }
+  }
+  changed_.notify_all();
+  return away;
+}
+
+std::vector<TurnedAway> Broker::clear_out() {
+  std::vector<TurnedAway> away;
+  const std::lock_guard lock(mutex_);
+  const auto why = refusal();
+  if (why) {
+    for (GreetedSource& source : sources_) away.push_back(with_answer(std::move(source), *why));
+    sources_.clear();
+  }
+  const auto now = clock_.now();
+  const auto stays = [&](const ParkedLane& lane) {
+    const Session* const session = session_of(lane.secret);
+    return !why && (session == nullptr || !session->refusal) && now - lane.came < kLanesTimeout;
+  };
+  for (ParkedLane& lane : lanes_) {
+    if (!stays(lane)) away.push_back(silently(std::move(lane.lane), kWrongSecret));
+  }
+  std::erase_if(lanes_, [](const ParkedLane& lane) { return !lane.lane.channel; });
+  return away;
+}
+
+bool Broker::some_wait() const {
+  const std::lock_guard lock(mutex_);
+  return !lanes_.empty();
+}
+
+void Broker::listening_ended(const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = error;
+  }
+  changed_.notify_all();
+}
+
+}  // namespace godwit

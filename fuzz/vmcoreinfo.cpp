@@ -46,6 +46,7 @@ class Guest final : public GuestMemory {
     return memory_.read(chunk, pages, out);
   }
   Status write(ChunkIndex chunk, PageWord pages, Bytes in) override { return memory_.write(chunk, pages, in); }
+  Status fill(ChunkIndex chunk, PageWord pages, Bytes in) override { return memory_.fill(chunk, pages, in); }
   std::optional<MutableBytes> map(ChunkIndex chunk) noexcept override {
     return mapped_ ? memory_.map(chunk) : std::nullopt;
   }
@@ -54,6 +55,9 @@ class Guest final : public GuestMemory {
   Status find_data(ChunkIndex first, std::span<PageWord> out) const override {
     for (std::size_t i = 0; i < out.size(); ++i) out[i] = (first.value + i) * kChunkSize < kBooks ? kAllPages : 0;
     return {};
+  }
+  Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const override {
+    return memory_.keep_holes(first, pages);
   }
 
   /// Pieces of 8 to 24 bytes, each with a place before it.

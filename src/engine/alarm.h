@@ -16,13 +16,13 @@ class Alarm {
   Alarm(const Clock& clock, Duration after, std::function<void()> late)
       : thread_([&clock, until = clock.now() + after, late = std::move(late)](const std::stop_token& stop) {
           // A clock in a test wakes nobody.
-          constexpr Duration kLookAround = std::chrono::milliseconds(50);
+          constexpr Duration kClockStep = std::chrono::milliseconds(50);
           std::mutex mutex;
           std::condition_variable_any changed;
           std::unique_lock lock(mutex);
           while (!stop.stop_requested()) {
             if (clock.now() >= until) return late();
-            changed.wait_for(lock, stop, kLookAround, [] { return false; });
+            changed.wait_for(lock, stop, kClockStep, [] { return false; });
           }
         }) {}
   // Destroyed, it has been called off; if it is being done, it has been done then.

@@ -50,8 +50,9 @@ TEST(LogFormat, AValueIsCut) {
 }
 
 TEST(LogFormat, NumbersOfAllKinds) {
-  const std::vector<LogField> fields{{"a", -5},   {"b", ~std::uint64_t{0}},  {"c", 0.25}, {"d", false},
-                                     {"e", -3us}, {"f", std::string("text")}};
+  const std::string text = "text";  // A field only refers to it.
+  const std::vector<LogField> fields{{"a", -5},  {"b", ~std::uint64_t{0}}, {"c", 0.25}, {"d", false}, {"e", -3us},
+                                     {"f", text}};
   EXPECT_EQ(log_line({.at = {}, .level = LogLevel::kError, .event = "x", .fields = fields}),
             "1970-01-01T00:00:00.000000Z error elapsed_us=0 event=x a=-5 b=18446744073709551615 c=0.25 d=false e_us=-3 "
             "f=text\n");

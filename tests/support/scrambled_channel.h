@@ -8,7 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <iterator>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -44,7 +45,7 @@ class ScrambledChannel final : public PassingChannel {
       const auto* begin = static_cast<const std::byte*>(part.iov_base);
       bytes.insert(bytes.end(), begin, begin + part.iov_len);
     }
-    for (std::byte& byte : bytes) byte ^= key_;
+    scramble(bytes, key_);
     return send_bytes(inner(), bytes, until);
   }
   /// Takes more from the connection than is asked for, as one that works by records does, and keeps the rest.
@@ -62,14 +63,25 @@ class ScrambledChannel final : public PassingChannel {
       std::array<std::byte, 10000> record;
       const std::size_t got = TRY(inner().read(record, have < at_least ? 1 : 0, until));
       if (got == 0) break;
-      std::transform(record.begin(), record.begin() + got, std::back_inserter(kept_),
-                     [this](std::byte byte) { return byte ^ heard_[3]; });
+      scramble(MutableBytes(record).first(got), heard_[3]);
+      kept_.insert(kept_.end(), record.begin(), record.begin() + static_cast<std::ptrdiff_t>(got));
       have += take(room.subspan(have));
     }
     return have;
   }
 
  private:
+  /// Eight bytes at a time: tests send many, also where nothing is optimized.
+  static void scramble(MutableBytes bytes, std::byte key) {
+    std::uint64_t keys = 0, word = 0;
+    std::memset(&keys, std::to_integer<int>(key), sizeof keys);
+    for (std::size_t at = 0; at < bytes.size(); at += sizeof word) {
+      const std::size_t size = std::min(sizeof word, bytes.size() - at);
+      std::memcpy(&word, bytes.data() + at, size);
+      word ^= keys;
+      std::memcpy(bytes.data() + at, &word, size);
+    }
+  }
   std::size_t take(MutableBytes room) {
     const std::size_t size = std::min(room.size(), kept_.size());
     const auto end = kept_.begin() + static_cast<std::ptrdiff_t>(size);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "host/host_profile.h"
+#include "vm/device_way.h"
 #include "vmm/qemu/inspection.h"
 
 namespace godwit {

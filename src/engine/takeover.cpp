@@ -35,6 +35,8 @@ Status Takeover::run() {
 }
 
 Status Takeover::let_run() {
+  // One that ended before it was asked to run anything has run nothing.
+  if (Status alive = context_.vm->check_alive(); !alive) return give_back(std::move(alive).error());
   if (!session_.hello().paused) return try_until_it_runs();
   if (Status stays = context_.vm->stay_paused(); !stays) return give_back(std::move(stays).error());
   return {};

@@ -88,7 +88,7 @@ class BrokerTest : public testing::FakeMigration {
     return {.listener = *listener_,
             .journal = journal,
             .fingerprint = vm.fingerprint(),
-            .open_vm = [&vm](const Fingerprint&) -> Result<SinkVm*> { return &vm; },
+            .open_vm = [&vm](const Fingerprint&, DeviceWay) -> Result<SinkVm*> { return &vm; },
             .clock = clock_,
             .kernels = best_kernels({}),
             .on_milestone = [](Milestone) {},

@@ -223,6 +223,23 @@ TEST(MessageOrder, HeartbeatsBelongEverywhere) {
   }
 }
 
+/// A Commit may be on its way then: its source must not be left in doubt.
+TEST(MessageOrder, AnAbortOfASinkWhoseHypervisorHasEndedSaysThatTheGuestNeverRan) {
+  for (const bool certain : {true, false}) {
+    Exchange exchange;
+    exchange.reach(State::kPrepared);
+    exchange.sink().cannot_end = !certain;
+    exchange.sink().dead = true;
+    exchange.say(wire::Heartbeat{});
+    const auto answer = exchange.next();
+    ASSERT_TRUE(answer) << answer.error().message;
+    const auto* abort = std::get_if<wire::Abort>(&*answer);
+    ASSERT_NE(abort, nullptr);
+    EXPECT_EQ(abort->never_ran, certain);
+    EXPECT_EQ(exchange.hang_up().outcome, Outcome::kSourceRuns);
+  }
+}
+
 /// Whenever it comes, it is the end, and the guest stays with its source.
 TEST(MessageOrder, AnAbortEndsItInEveryState) {
   for (const State state : kStates) {

@@ -377,6 +377,19 @@ TEST_F(Migration, AGuestThatNeverRanAtTheSinkAndNeverWillRunsAtTheSource) {
   EXPECT_GT(sink_.resumes, 1U);
 }
 
+/// The destination's hypervisor ends between the last word before the commit and the commit.
+TEST_F(Migration, ASinkWhoseHypervisorEndedBeforeItWasAskedToRunGivesTheGuestBack) {
+  auto sink = std::async(std::launch::async, [&] {
+    return receive([&](Milestone milestone) {
+      if (milestone == Milestone::kCommitted) sink_.dead = true;
+    });
+  });
+  const auto report = send();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(sink.get().outcome, Outcome::kSourceRuns);
+  EXPECT_EQ(sink_.resumes, 0U);
+}
+
 /// The source's hypervisor ends after the commit: what the sink holds is the only copy, and is not destroyed.
 TEST_F(Migration, ASinkKeepsTheGuestIfTheSourceCannotTakeItBack) {
   sink_.refuse_resume = ~0U;

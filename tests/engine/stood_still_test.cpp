@@ -73,7 +73,7 @@ class StoodStill : public testing::FakeMigration {
     connect_ = [this]() -> Result<std::unique_ptr<Channel>> {
       auto channel = TRY(connect_to(listener_->address()));
       if (connections_++ > 0) return channel;
-      socket_ = channel->descriptor();
+      socket_ = channel->link().descriptor();
       return std::make_unique<GatedChannel>(std::move(channel), gate_);  // the control connection
     };
   }

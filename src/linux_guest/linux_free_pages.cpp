@@ -191,6 +191,9 @@ Status LinuxFreePages::find(std::span<PageWord> pages) {
 }
 
 Status LinuxFreePages::keep_needed(ChunkIndex first, std::span<PageWord> pages) {
+  // Of other RAM nothing was named.
+  const std::size_t chunks = memory_.layout().chunk_count();
+  pages = pages.first(std::min(pages.size(), chunks - std::min<std::size_t>(first.value, chunks)));
   // A page that was given back since it was found: to look at it would allocate it again.
   const std::vector<PageWord> asked(pages.begin(), pages.end());
   TRY(drop_holes(memory_, first, pages));

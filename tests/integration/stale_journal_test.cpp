@@ -95,6 +95,10 @@ TEST_P(StaleJournal, AnOperatorsStopIsNotUndone) {
     SCOPED_TRACE(milestone);
     ASSERT_NO_FATAL_FAILURE(kill_at(milestone));
     if (!scene_) return;
+    // A guest whose devices were saved directly is "paused" already: only after it has run does a stop tell anything.
+    if (source().status().value_or("") == "paused") {
+      ASSERT_OK(source().go_on());
+    }
     ASSERT_OK(source().stop());
     ASSERT_NO_FATAL_FAILURE(expect_left_alone("paused"));
     // The operator lets it run: then there is nothing to be said any more.

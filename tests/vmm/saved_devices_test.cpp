@@ -39,6 +39,15 @@ TEST(SavedDevices, BecomeAStream) {
   EXPECT_EQ(stream, std::vector<std::byte>(bytes.begin(), bytes.end()));
 }
 
+TEST(SavedDevices, HaveTheGuestsClock) {
+  StreamBuilder file;
+  file.header().be(4, 1).be(7, 4).text("timer").be(0, 4).be(2, 4);
+  file.be(111, 8).be(0, 8).be(123456789, 8).be(0x7e, 1).be(7, 4).be(0, 1);
+  EXPECT_EQ(virtual_clock_in(file.bytes()), 123456789u);
+  EXPECT_FALSE(virtual_clock_in(file.bytes().first(40)));
+  EXPECT_FALSE(virtual_clock_in(StreamBuilder().header().bytes()));
+}
+
 TEST(SavedDevices, AreRefusedWhereTheyAreNotWhole) {
   const auto file = saved();
   for (std::size_t length = 0; length < file.bytes().size(); ++length) {

@@ -44,4 +44,10 @@ void DeviceFile::take_back() noexcept {
   name_.clear();
 }
 
+/// `live` means that to QEMU, where the guest has been stopped before: so Xen's tools use it.
+Result<std::vector<std::byte>> save_devices(Qmp& qmp, const DeviceFile& file, bool give_up_disks) {
+  TRY(qmp.execute("xen-save-devices-state", Json{{"filename", file.name()}, {"live", give_up_disks}}));
+  return file.read();
+}
+
 }  // namespace godwit::qemu

@@ -32,4 +32,8 @@ class DeviceFile {
   std::uint64_t set_ = 0;
 };
 
+/// Has QEMU write its devices into a file that was lent to it, and reads them. The guest is paused. `give_up_disks`: as
+/// after a migration, until `cont`; else nothing changes.
+Result<std::vector<std::byte>> save_devices(Qmp& qmp, const DeviceFile& file, bool give_up_disks);
+
 }  // namespace godwit::qemu

@@ -79,13 +79,14 @@ Status DirectHandover::stop_guest() {
   return mark.empty() ? Status{} : record_.guest_stands(mark);
 }
 
-/// With the guest stopped `live` means what it means for Xen's tools: disks are given up as after a migration.
 Status DirectHandover::save() {
-  TRY(qmp_.execute("xen-save-devices-state", Json{{"filename", file_->name()}, {"live", true}}));
-  const auto saved = TRY(file_->read());
+  const auto saved = TRY(save_devices(qmp_, *file_, true));
   const Bytes sections = TRY(saved_sections(saved));
   TRY(observer_.device_bytes(sections));
-  return observer_.device_bytes(stream_end());
+  TRY(observer_.device_bytes(stream_end()));
+  if (options_.paused) return {};
+  const auto clock = virtual_clock_in(saved);
+  return clock ? record_.guest_stands(mark_of_pause(process_, options_.vcpus, clock)) : Status{};
 }
 
 /// A block that has grown would arrive with its end missing. The destination is loading meanwhile.

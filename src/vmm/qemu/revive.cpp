@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "vmm/qemu/device_file.h"
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/migration_end.h"
+#include "vmm/qemu/saved_devices.h"
 #include "vmm/qemu/vcpu_time.h"
 
 namespace godwit::qemu {
@@ -22,6 +24,9 @@ constexpr Duration kRestPatience = std::chrono::seconds(10);
 // A vCPU that is stopped is woken to tell its registers, some ten microseconds each time. One that runs takes as much
 // at every tick of its clock.
 constexpr std::uint64_t kStoodNs = 500'000;
+
+constexpr const char* kVcpuTime = "vcpus_ran_ns";
+constexpr const char* kVirtualClock = "virtual_clock_ns";
 
 constexpr std::string_view kNoMark =
     "the dead godwit had not seen it paused: somebody else has most likely stopped or moved it";
@@ -40,6 +45,21 @@ Result<RunState> query_status(Qmp& qmp) {
 
 Revived left_alone(const std::string& status, std::string_view why) {
   return {Revival::kNotOurs, fmt::format("QEMU says it is '{}', and {}", status, why)};
+}
+
+Result<bool> has_run_by_vcpus(Qmp& qmp, const RemoteProcess& process, std::uint64_t then) {
+  const auto threads = TRY(vcpu_threads(qmp));
+  const std::uint64_t now = TRY(vcpu_run_time(process, threads));
+  return now < then || now - then > kStoodNs;
+}
+
+/// Has QEMU save its devices once more: nothing changes by that.
+Result<bool> has_run_by_clock(Qmp& qmp, std::uint64_t then) {
+  auto file = TRY(DeviceFile::lend(qmp));
+  const auto saved = save_devices(qmp, file, false);
+  file.take_back();
+  if (!saved) return fail(Error(saved.error()));
+  return virtual_clock_in(*saved) != then;
 }
 
 Result<Revived> let_go(Qmp& qmp) {
@@ -81,25 +101,27 @@ Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::
   const auto status = TRY(query_status(qmp));
   if (status.running) return Revived{};
   const Json seen = Json::parse(mark, nullptr, /*allow_exceptions=*/false);
-  const std::uint64_t ran_then = number_at(seen, "vcpus_ran_ns");
-  if (ran_then == 0) return left_alone(status.name, kNoMark);
+  if (!is_mark_of_pause(mark)) return left_alone(status.name, kNoMark);
   if (status.name != "paused") return left_alone(status.name, "godwit's pause leaves it 'paused'");
-  const auto threads = TRY(vcpu_threads(qmp));
-  const auto ran = vcpu_run_time(process, threads);
-  if (!ran) return left_alone(status.name, ran.error().message);
-  if (*ran < ran_then || *ran - ran_then > kStoodNs) {
-    return left_alone(status.name, "it has run since godwit paused it: somebody else has stopped it");
-  }
+  const auto has_run = seen.contains(kVirtualClock) ? has_run_by_clock(qmp, number_at(seen, kVirtualClock))
+                                                    : has_run_by_vcpus(qmp, process, number_at(seen, kVcpuTime));
+  if (!has_run) return left_alone(status.name, has_run.error().message);
+  if (*has_run) return left_alone(status.name, "it has run since godwit paused it: somebody else has stopped it");
   return let_go(qmp);
 }
 
 bool is_mark_of_pause(std::string_view mark) {
-  return number_at(Json::parse(mark, nullptr, /*allow_exceptions=*/false), "vcpus_ran_ns") != 0;
+  const Json seen = Json::parse(mark, nullptr, /*allow_exceptions=*/false);
+  return seen.is_object() && (seen.contains(kVcpuTime) || seen.contains(kVirtualClock));
 }
 
-std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads) {
+std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads,
+                          std::optional<std::uint64_t> virtual_clock) {
   const auto ran = vcpu_run_time(process, vcpu_threads);
-  return ran ? Json{{"vcpus_ran_ns", *ran}}.dump() : std::string();
+  Json mark = Json::object();
+  if (ran) mark[kVcpuTime] = *ran;
+  if (virtual_clock) mark[kVirtualClock] = *virtual_clock;
+  return mark.empty() ? std::string() : mark.dump();
 }
 
 }  // namespace godwit::qemu

@@ -1,6 +1,8 @@
 // For a VM that an engine left behind when it died.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,8 +34,10 @@ Result<Revived> revive_after_handover(Qmp& qmp, std::string_view mark);
 /// The same for a guest that was stopped for a moment around a harvest.
 Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::string_view mark);
 
-/// The mark of a guest that has just been stopped with `stop`; empty where it cannot be told.
-std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads);
+/// The mark of a guest that has just been stopped with `stop`; empty where it cannot be told. The virtual clock, where
+/// it is known, tells to the nanosecond whether the guest has run since.
+std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads,
+                          std::optional<std::uint64_t> virtual_clock = std::nullopt);
 bool is_mark_of_pause(std::string_view mark);
 
 /// Waits until no migration is under way, without ending any: false if one still is after a while.

@@ -1,5 +1,7 @@
 #include "vmm/qemu/saved_devices.h"
 
+#include <algorithm>
+
 #include "vmm/qemu/stream_format.h"
 
 namespace godwit::qemu {
@@ -44,6 +46,16 @@ Result<Bytes> saved_sections(Bytes file) {
     return strange("it is cut, or of a machine type before 2.4");
   }
   return sections;
+}
+
+std::optional<std::uint64_t> virtual_clock_in(Bytes file) {
+  // The section "timer": its name, instance and version, then CPU ticks, eight bytes that mean nothing, the clock.
+  constexpr std::string_view kName = "\x05timer";
+  constexpr std::size_t kClock = kName.size() + 4 + 4 + 8 + 8;
+  const auto name = std::ranges::search(file, bytes_of(kName));
+  const auto at = static_cast<std::size_t>(name.begin() - file.begin());
+  if (name.empty() || file.size() < at + kClock + sizeof(std::uint64_t)) return std::nullopt;
+  return load_big_endian<std::uint64_t>(file.subspan(at + kClock));
 }
 
 std::vector<std::byte> stream_end() {

@@ -6,6 +6,8 @@
 // The sections are the devices, whole; RAM is not among them. See stream_format.h for the numbers.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +23,10 @@ std::vector<std::byte> stream_beginning(std::string_view machine);
 /// The sections in what QEMU has saved, without their beginning. kHypervisor if it is not whole or of another kind:
 /// nothing that the destination's QEMU should see.
 Result<Bytes> saved_sections(Bytes file);
+
+/// The guest's virtual clock in what QEMU has saved, in nanoseconds: it stands still while the guest is paused, and
+/// goes on as soon as it runs. Nothing where it is not found.
+std::optional<std::uint64_t> virtual_clock_in(Bytes file);
 
 /// What the destination's QEMU reads behind the sections.
 std::vector<std::byte> stream_end();

@@ -104,9 +104,9 @@ using Sections = std::map<std::string, std::string>;
 Sections save(QemuVm& vm) {
   auto file = DeviceFile::lend(*vm.qmp);
   EXPECT_TRUE(file) << file.error().message;
-  const auto saved = vm.qmp->execute("xen-save-devices-state", Json{{"filename", file->name()}, {"live", false}});
+  const auto saved = save_devices(*vm.qmp, *file, false);
   EXPECT_TRUE(saved) << saved.error().message;
-  const auto bytes = file->read().value();
+  const auto& bytes = saved.value();
   file->take_back();
   const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   Sections sections;

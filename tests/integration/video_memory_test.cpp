@@ -1,5 +1,8 @@
-// Video memory goes through QEMU's own stream: what of it is left when QEMU stops the guest lies in the pause. So QEMU
-// must know how fast the link is, and a guest that repaints faster is not stopped for long but said not to converge.
+// Where devices leave QEMU by its stream, video memory goes through it too: what of it is left when QEMU stops the
+// guest lies in the pause. So QEMU must know how fast the link is, and a guest that repaints faster is not stopped for
+// long but said not to converge.
+#include <iostream>
+
 #include "tests/integration/scene.h"
 
 namespace godwit::testing {
@@ -24,7 +27,7 @@ TEST_P(VideoMemory, IsSentBeforeTheGuestIsStopped) {
   scene->use(*lab);
   ASSERT_OK(scene->receive());
   GodwitOptions options;
-  options.arguments = {"--timeout", "100s"};
+  options.arguments = {"--devices", "stream", "--timeout", "100s"};
   ASSERT_OK(scene->send(options));
   ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(120)));
   ASSERT_EQ(sent.code, 0) << scene->sender().errors();
@@ -43,9 +46,31 @@ TEST_P(VideoMemory, ThatFitsIntoBuffersIsNotLeftForThePause) {
   scene->use(*lab);
   ASSERT_OK(scene->receive());
   GodwitOptions options;
-  options.arguments = {"--timeout", "10s", "--max-downtime", "50ms"};
+  options.arguments = {"--devices", "stream", "--timeout", "10s", "--max-downtime", "50ms"};
   ASSERT_OK(scene->send(options));
   ASSERT_OK(scene->expect_source_runs({"did not converge", "video memory"}));
+}
+
+/// Where they go directly it is the lanes' like all RAM, compressed too, and the pause is what was asked for.
+TEST(VideoMemoryDirectly, IsMovedLikeAllRam) {
+  ASSIGN_OR_SKIP(lab, NetLab::make(BitRate{100'000'000}));
+  for (const char* size : {"3M", "12M"}) {
+    ASSIGN_OR_SKIP(scene, Scene::make(painter(QemuVersion::k10_0, size, 0)));
+    scene->use(*lab);
+    ASSERT_OK(scene->receive());
+    GodwitOptions options;
+    options.arguments = {"--devices", "direct", "--timeout", "60s", "--max-downtime", "50ms"};
+    ASSERT_OK(scene->send(options));
+    ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(120)));
+    ASSERT_EQ(sent.code, 0) << scene->sender().errors();
+    EXPECT_EQ(scene->sink().status().value_or("?"), "running");
+    ASSIGN_OR_FAIL(report, scene->sender().report());
+    EXPECT_EQ(report.value("devices", ""), "direct");
+    EXPECT_LT(report.value("bytes_devices", std::uint64_t{0}), 256 * kKiB);
+    EXPECT_GT(report.value("ram_bytes", std::uint64_t{0}), scene->source().options().size + 16 * kMiB);
+    std::cout << "painting " << size << ": pause " << report.value("pause_us", 0) << " us, total "
+              << report.value("total_us", 0) << " us\n";
+  }
 }
 
 class VideoMemoryLong : public ::testing::TestWithParam<QemuVersion> {};
@@ -56,7 +81,7 @@ TEST_P(VideoMemoryLong, ThatIsRepaintedFasterThanTheLinkIsSaidNotToConverge) {
   scene->use(*lab);
   ASSERT_OK(scene->receive());
   GodwitOptions options;
-  options.arguments = {"--timeout", "40s"};
+  options.arguments = {"--devices", "stream", "--timeout", "40s"};
   ASSERT_OK(scene->send(options));
   ASSERT_OK(scene->expect_source_runs({"did not converge", "video memory"}));
 }

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
 #include "tests/support/kept_record.h"
+#include "tests/support/manual_clock.h"
 #include "tests/vmm/handover_observer.h"
 #include "tests/vmm/stream_builder.h"
 #include "vmm/qemu/handover.h"
@@ -143,6 +145,45 @@ TEST_F(ScriptedHandover, VideoMemoryThatDoesNotFitIntoThePauseIsNotWaitedFor) {
   expect_failed("more video memory just before it was stopped");
   EXPECT_LT(observer_.take_bytes().size() - observer_.before_stop, kPages * kPageSize / 2)
       << "it was sent all the same";
+}
+
+/// A QEMU that does not answer waits for a disk with its guest paused, or is only busy: then the guest runs.
+TEST_F(ScriptedHandover, AGuestThatRunsIsNotTakenForPausedWhileQemuIsSilent) {
+  godwit::testing::ManualClock clock;
+  clock.advance(std::chrono::seconds(1));
+  const auto asked = std::make_shared<std::promise<void>>();
+  const auto answer = std::make_shared<std::promise<void>>();
+  const auto is_answered = answer->get_future().share();
+  qemu_.on_command = [asked, is_answered, first = true](std::string_view command) mutable {
+    if (command != "query-status" || !std::exchange(first, false)) return;
+    asked->set_value();
+    is_answered.wait();
+  };
+  std::atomic<bool> runs{true};
+  std::atomic<std::uint64_t> looks{0}, ran{0};
+  auto handover = StreamHandover::open(qemu_, {.dropped_blocks = {"ram"}, .push_every = milliseconds(5)}, observer_,
+                                       record_, clock);
+  ASSERT_TRUE(handover) << handover.error().message;
+  ASSERT_TRUE((*handover)->order({.vcpus_ran = [&] {
+    ++looks;
+    if (runs) ran += 400'000'000;
+    return ran.load();
+  }}));
+  asked->get_future().wait();
+  const auto told = [&] {
+    return observer_.await([](const auto& o) { return o.stopping.has_value(); }, std::chrono::seconds(0));
+  };
+  const auto next_look = [&] {
+    clock.advance(std::chrono::seconds(3));
+    const auto before = looks.load();
+    for (int i = 0; i < 1000 && looks < before + 2 && !told(); ++i) std::this_thread::sleep_for(milliseconds(5));
+  };
+  for (int i = 0; i < 4; ++i) next_look();
+  EXPECT_FALSE(told());
+  runs = false;
+  for (int i = 0; i < 3; ++i) next_look();
+  EXPECT_TRUE(told());
+  answer->set_value();
 }
 
 /// While the end of the migration is written down nobody waits for events; they are known all the same.

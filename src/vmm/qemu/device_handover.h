@@ -21,6 +21,8 @@ struct HandoverOrder {
   /// Asked once QEMU's events are followed and before it is asked for anything: from then on no change is missed that
   /// an event tells of.
   std::function<Status()> look_again;
+  /// How long vCPUs have run so far, nanoseconds, without asking QEMU; empty, or 0: not known.
+  std::function<std::uint64_t()> vcpus_ran;
   std::uint64_t downtime_limit_ms = 0;  ///< that QEMU has been given; doubled while it does not stop
   std::uint64_t highest_limit_ms = 0;   ///< but never above this: the pause that the operator allows
 };

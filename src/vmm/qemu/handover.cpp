@@ -38,7 +38,8 @@ Status StreamHandover::ask_to_migrate(const HandoverOrder& order) {
                                    .lengths = order.lengths,
                                    .limits = order.limits,
                                    .ignore_shared = true},
-                        .silent_since = [this] { return asked_at_.load(); }};
+                        .silent_since = [this] { return asked_at_.load(); },
+                        .vcpus_ran = order.vcpus_ran};
   ordered.asked = clock_.now();
   const auto begun = qmp_.execute("migrate", Json{{"uri", fmt::format("fd:{}", kStreamSocketName)}});
   ordered.answered = clock_.now();

@@ -24,7 +24,7 @@ std::vector<std::byte> stream_beginning(std::string_view machine);
 /// nothing that the destination's QEMU should see.
 Result<Bytes> saved_sections(Bytes file);
 
-/// The guest's virtual clock in what QEMU has saved, in nanoseconds: it stands still while the guest is paused, and
+/// The guest's virtual clock in what QEMU has saved, in nanoseconds: it stops while the guest is paused, and
 /// goes on as soon as it runs. Nothing where it is not found.
 std::optional<std::uint64_t> virtual_clock_in(Bytes file);
 

@@ -169,9 +169,11 @@ class QemuSourceVm final : public SourceVm {
   Status order_handover(Duration max_downtime) override {
     TRY(check_interrupted());
     if (!handover_ || ordered_) return fail(ErrorKind::kInvalidArgument, "no hand-over is open that could be ordered");
+    if (vcpus_.empty()) vcpus_ = TRY(vcpu_threads(*vm_.qmp));
     const HandoverOrder order{.lengths = ram_lengths_,
                               .limits = ram_limits_,
                               .look_again = [this] { return look_again_quickly(vm_); },
+                              .vcpus_ran = [this] { return vcpu_run_time(*vm_.process, vcpus_).value_or(0); },
                               .downtime_limit_ms = downtime_limit_ms(max_downtime),
                               .highest_limit_ms = static_cast<std::uint64_t>(
                                   std::max(duration_cast<milliseconds>(max_downtime), milliseconds(1)).count())};

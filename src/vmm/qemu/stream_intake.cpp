@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "base/units.h"
@@ -23,6 +24,8 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;
 // A QEMU whose main loop turns answers within milliseconds, on a host that is far too busy within a second or two.
 constexpr Duration kSilence = std::chrono::seconds(4);
 constexpr int kLookAroundMs = 500;
+// A vCPU that is stopped is woken now and then.
+constexpr std::uint64_t kHardlyRunNs = 1'000'000;
 // Between the end of the stream and the event that says how it ended lie milliseconds.
 constexpr Duration kEndPatience = std::chrono::seconds(10);
 constexpr Duration kForEver = std::chrono::hours(24 * 365);
@@ -196,9 +199,20 @@ Status StreamIntake::conclude() {
 void StreamIntake::tell_if_silent() {
   if (told_silent_ || stopped_) return;
   const Instant since = ordered_.silent_since();
-  if (since == Instant{} || clock_.now() - since < kSilence) return;
+  if (since == Instant{}) return;
+  const Instant at = clock_.now();
+  if (guest_has_run()) ran_at_ = at;
+  if (at - std::max(since, ran_at_) < kSilence) return;
   told_silent_ = true;
   observer_.guest_stopping(since);
+}
+
+/// Since the last look. A QEMU that turns KVM's dirty log on is silent for seconds on a host that is busy, and its
+/// guest runs on.
+bool StreamIntake::guest_has_run() {
+  if (!ordered_.vcpus_ran) return false;
+  const std::uint64_t now = ordered_.vcpus_ran();
+  return now > std::exchange(ran_, now) + kHardlyRunNs;
 }
 
 }  // namespace godwit::qemu

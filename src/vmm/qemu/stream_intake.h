@@ -30,6 +30,7 @@ struct OrderedStream {
   Instant answered{};  ///< and when QEMU answered
   /// Since when QEMU does not answer; Instant{}: it does. The reader asks often.
   std::function<Instant()> silent_since;
+  std::function<std::uint64_t()> vcpus_ran;  ///< as in HandoverOrder
 };
 
 class StreamIntake final : private FilterOutput {
@@ -70,6 +71,7 @@ class StreamIntake final : private FilterOutput {
   Status check_run_state();
   Status check_own_ram(std::size_t more);
   void tell_if_silent();
+  bool guest_has_run();
 
   HandoverObserver& observer_;
   VmRecord& record_;
@@ -85,6 +87,8 @@ class StreamIntake final : private FilterOutput {
   std::uint64_t own_in_pause_ = 0;  ///< bytes of RAM that were passed on since the stop
   bool marked_all_ = false;         ///< the mark knows of all pages
   bool told_silent_ = false;
+  std::uint64_t ran_ = 0;  ///< what vCPUs had run when last looked at
+  Instant ran_at_{};       ///< the last look that found them to have run
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ending_{false};
   std::atomic<bool> complete_{false};

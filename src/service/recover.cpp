@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "vmm/qemu/device_file.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/revive.h"
 #include "vmm/qemu/run_state.h"
@@ -68,6 +69,7 @@ class Recovery {
         left = received();
         break;
     }
+    qemu::take_back_left_files(*vm_.qmp);
     const bool clean = TRY(put_settings_back());
     if (left == LeftBehind::kUnclear || left == LeftBehind::kCommitted) return left;
     journal_.clear();  // except for settings that could not be put back

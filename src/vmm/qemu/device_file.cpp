@@ -12,6 +12,10 @@
 
 namespace godwit::qemu {
 
+namespace {
+constexpr const char* kOpaque = "godwit";
+}  // namespace
+
 Result<DeviceFile> DeviceFile::lend(Qmp& qmp) {
   UniqueFd ours(::memfd_create("godwit-devices", MFD_CLOEXEC));
   if (!ours) return fail_os("make a file for the devices");
@@ -19,7 +23,7 @@ Result<DeviceFile> DeviceFile::lend(Qmp& qmp) {
   const UniqueFd theirs(::open(fmt::format("/proc/self/fd/{}", ours.get()).c_str(), O_WRONLY | O_CLOEXEC));
   if (!theirs) return fail_os("open the devices' file for QEMU");
   DeviceFile file(qmp, std::move(ours));
-  const Json added = TRY(qmp.execute_with_descriptor("add-fd", Json{{"opaque", "godwit"}}, theirs.get()));
+  const Json added = TRY(qmp.execute_with_descriptor("add-fd", Json{{"opaque", kOpaque}}, theirs.get()));
   file.set_ = number_at(added, "fdset-id");
   file.name_ = fmt::format("/dev/fdset/{}", file.set_);
   return file;
@@ -42,6 +46,17 @@ Result<std::vector<std::byte>> DeviceFile::read() const {
 void DeviceFile::take_back() noexcept {
   if (!name_.empty()) (void)qmp_->execute("remove-fd", Json{{"fdset-id", set_}});
   name_.clear();
+}
+
+void take_back_left_files(Qmp& qmp) noexcept {
+  const auto sets = query_array(qmp, "query-fdsets");
+  if (!sets) return;
+  for (const Json& set : *sets) {
+    for (const Json& file : member(set, "fds")) {
+      if (text_at(file, "opaque") != kOpaque) continue;
+      (void)qmp.execute("remove-fd", Json{{"fdset-id", number_at(set, "fdset-id")}, {"fd", number_at(file, "fd")}});
+    }
+  }
 }
 
 /// `live` means that to QEMU, where the guest has been stopped before: so Xen's tools use it.

@@ -32,6 +32,9 @@ class DeviceFile {
   std::uint64_t set_ = 0;
 };
 
+/// Takes back those that engines which have died left in QEMU: it keeps them as long as anybody is at a monitor of its.
+void take_back_left_files(Qmp& qmp) noexcept;
+
 /// Has QEMU write its devices into a file that was lent to it, and reads them. The guest is paused. `give_up_disks`: as
 /// after a migration, until `cont`; else nothing changes.
 Result<std::vector<std::byte>> save_devices(Qmp& qmp, const DeviceFile& file, bool give_up_disks);

@@ -410,6 +410,11 @@ TEST_P(DirectRollBackTest, ReviveAfterCompletion) {
   EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
   EXPECT_THAT(source_.record.mark(), HasSubstr("virtual_clock_ns"));
   EXPECT_EQ(revive_after_handover(*source_.vm.qmp, source_.record.mark()).value().what, Revival::kNotOurs);
+  // The file was taken back above; an engine that is killed leaves it.
+  ASSERT_TRUE(DeviceFile::lend(*source_.vm.qmp));
+  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 1u);
+  take_back_left_files(*source_.vm.qmp);
+  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 0u);
   EXPECT_EQ(revive(), Revival::kLetRun);
   // A moment is enough, too short for the time of its vCPUs to tell.
   ASSERT_TRUE(source_.qemu->stop());

@@ -14,7 +14,7 @@
 namespace godwit::qemu {
 namespace {
 
-constexpr Duration kForEver = std::chrono::hours(24 * 365);
+constexpr Duration kUntilTold = std::chrono::hours(24 * 365);
 
 }  // namespace
 
@@ -107,7 +107,8 @@ Status DirectHandover::check_lengths(const HandoverOrder& order) {
 
 /// Until the caller commits or rolls back a change of the VM is a reason not to commit.
 void DirectHandover::await_changes() {
-  const auto seen = watch_->await([](const auto& s) { return s.interrupted || s.lost || !s.change.empty(); }, kForEver);
+  const auto seen =
+      watch_->await([](const auto& s) { return s.interrupted || s.lost || !s.change.empty(); }, kUntilTold);
   if (ending_ || seen.change.empty()) return;
   observer_.handover_failed(changed_meanwhile({seen.change}));
 }

@@ -11,7 +11,7 @@
 namespace godwit::qemu {
 namespace {
 
-using Reason = std::optional<std::string>;
+using WhyNot = std::optional<std::string>;
 
 Result<bool> knows_command(Qmp& qmp, std::string_view name) {
   const Json commands = TRY(query_array(qmp, "query-commands"));
@@ -19,7 +19,7 @@ Result<bool> knows_command(Qmp& qmp, std::string_view name) {
 }
 
 /// Such a NIC takes its partner out of the guest when a migration begins, which only a migration tells it.
-Result<Reason> find_failover(Qmp& qmp) {
+Result<WhyNot> find_failover(Qmp& qmp) {
   for (const std::string container : {"/machine/peripheral", "/machine/peripheral-anon"}) {
     const Json children = TRY(qmp.execute("qom-list", Json{{"path", container}}));
     if (!children.is_array()) return fail(ErrorKind::kProtocol, fmt::format("{} is not a list", container));
@@ -28,30 +28,30 @@ Result<Reason> find_failover(Qmp& qmp) {
       const std::string path = fmt::format("{}/{}", container, text_at(child, "name"));
       const Json on = TRY(if_known(qmp.execute("qom-get", Json{{"path", path}, {"property", "failover"}})));
       if (on.is_boolean() && on.get<bool>()) {
-        return Reason(fmt::format("network card '{}' takes part in a failover pair", text_at(child, "name")));
+        return WhyNot(fmt::format("network card '{}' takes part in a failover pair", text_at(child, "name")));
       }
     }
   }
-  return Reason{};
+  return WhyNot{};
 }
 
 /// The operator wants them moved, and they do not come with the devices.
-Result<Reason> find_moving_bitmaps(Qmp& qmp) {
+Result<WhyNot> find_moving_bitmaps(Qmp& qmp) {
   const Json capabilities = TRY(query_array(qmp, "query-migrate-capabilities"));
   for (const Json& capability : capabilities) {
     if (text_at(capability, "capability") == "dirty-bitmaps" && bool_at(capability, "state")) {
-      return Reason("dirty bitmaps are to be migrated (capability dirty-bitmaps)");
+      return WhyNot("dirty bitmaps are to be migrated (capability dirty-bitmaps)");
     }
   }
-  return Reason{};
+  return WhyNot{};
 }
 
 }  // namespace
 
-Result<Reason> why_not_directly(Qmp& qmp, const Inspection& inspection) {
+Result<WhyNot> why_not_directly(Qmp& qmp, const Inspection& inspection) {
   if (inspection.other.missing) return inspection.other.missing;
   const bool known = TRY(knows_command(qmp, "xen-save-devices-state"));
-  if (!known) return Reason("this QEMU has no xen-save-devices-state");
+  if (!known) return WhyNot("this QEMU has no xen-save-devices-state");
   if (auto reason = TRY(find_failover(qmp))) return reason;
   return find_moving_bitmaps(qmp);
 }

@@ -52,9 +52,10 @@ std::optional<std::uint64_t> virtual_clock_in(Bytes file) {
   // The section "timer": its name, instance and version, then CPU ticks, eight bytes that mean nothing, the clock.
   constexpr std::string_view kName = "\x05timer";
   constexpr std::size_t kClock = kName.size() + 4 + 4 + 8 + 8;
-  const auto name = std::ranges::search(file, bytes_of(kName));
-  const auto at = static_cast<std::size_t>(name.begin() - file.begin());
-  if (name.empty() || file.size() < at + kClock + sizeof(std::uint64_t)) return std::nullopt;
+  const Bytes name = bytes_of(kName);
+  const auto at =
+      static_cast<std::size_t>(std::search(file.begin(), file.end(), name.begin(), name.end()) - file.begin());
+  if (file.size() < at + kClock + sizeof(std::uint64_t)) return std::nullopt;
   return load_big_endian<std::uint64_t>(file.subspan(at + kClock));
 }
 

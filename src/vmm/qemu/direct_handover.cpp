@@ -42,7 +42,8 @@ Status DirectHandover::hand_over(const HandoverOrder& order) {
   TRY(go_on());
   // The destination's QEMU begins its load with it: that is then no part of the pause.
   TRY(observer_.device_bytes(stream_beginning(options_.machine)));
-  if (!options_.paused) TRY(stop_guest());
+  const Status paused = options_.paused ? check_paused() : stop_guest();
+  if (!paused) return paused;
   TRY(observer_.guest_stopped(clock_.now()));
   TRY(go_on());
   TRY(save());
@@ -79,6 +80,13 @@ Status DirectHandover::stop_guest() {
   return mark.empty() ? Status{} : record_.guest_stands(mark);
 }
 
+/// QEMU would save a guest that runs, too, and let it run on.
+Status DirectHandover::check_paused() {
+  const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
+  if (is_paused(state)) return {};
+  return fail(ErrorKind::kRefused, "somebody has let the guest run while it was moved paused");
+}
+
 Status DirectHandover::save() {
   const auto saved = TRY(save_devices(qmp_, *file_, true));
   const Bytes sections = TRY(saved_sections(saved));
@@ -93,6 +101,7 @@ Status DirectHandover::save() {
 Status DirectHandover::check_lengths(const HandoverOrder& order) {
   if (order.lengths.empty()) return {};
   for (const auto& line : parse_ram_blocks(TRY(qmp_.human("info ramblock")))) {
+    if (line.size == 0) continue;
     const auto before = order.lengths.find(line.name);
     if (before == order.lengths.end()) {
       return fail(ErrorKind::kRefused, fmt::format("RAM block '{}' has been added to this VM", line.name));

@@ -50,6 +50,7 @@ class DirectHandover final : public DeviceHandover {
   void run(const HandoverOrder& order);
   Status hand_over(const HandoverOrder& order);
   Status stop_guest();
+  Status check_paused();
   Status check_lengths(const HandoverOrder& order);
   Status save();
   Status go_on() const;

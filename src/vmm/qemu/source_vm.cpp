@@ -93,7 +93,10 @@ class QemuSourceVm final : public SourceVm {
     return {};
   }
 
-  bool still_paused() const noexcept override { return ordered_ && !handover_->resumed(); }
+  bool still_paused() const noexcept override {
+    // A guest that was paused all along has been watched for longer than its hand-over.
+    return ordered_ && !handover_->resumed() && !(starts_paused_ && life_.look().resumed);
+  }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
 
@@ -170,7 +173,8 @@ class QemuSourceVm final : public SourceVm {
     TRY(check_interrupted());
     if (!handover_ || ordered_) return fail(ErrorKind::kInvalidArgument, "no hand-over is open that could be ordered");
     if (vcpus_.empty()) vcpus_ = TRY(vcpu_threads(*vm_.qmp));
-    const HandoverOrder order{.lengths = ram_lengths_,
+    const bool direct = way_ == DeviceWay::kDirect;
+    const HandoverOrder order{.lengths = direct ? moved_lengths() : ram_lengths_,
                               .limits = ram_limits_,
                               .look_again = [this] { return look_again_quickly(vm_); },
                               .vcpus_ran = [this] { return vcpu_run_time(*vm_.process, vcpus_).value_or(0); },
@@ -264,6 +268,14 @@ class QemuSourceVm final : public SourceVm {
 
   Status check_interrupted() const {
     return interrupted_ ? Status(fail(ErrorKind::kCancelled, "interrupted")) : Status();
+  }
+
+  /// As the lanes move them: QEMU would send a block that has grown since, the lanes do not.
+  std::map<std::string, std::uint64_t> moved_lengths() const {
+    std::map<std::string, std::uint64_t> lengths;
+    for (const auto& block : vm_.inspection.blocks) lengths[block.name] = block.size;
+    for (const auto& block : vm_.inspection.other.blocks) lengths[block.name] = block.size;
+    return lengths;
   }
 
   Status let_guest_go() {

@@ -447,6 +447,33 @@ TEST_P(DirectRollBackTest, AGuestInAnotherStateThanExpectedIsNotHandedOver) {
   EXPECT_TRUE(source_.record.mark().empty());
 }
 
+/// QEMU saves a guest that runs as readily.
+TEST_P(DirectRollBackTest, APausedGuestThatSomebodyHasLetRunIsNotHandedOver) {
+  source_vm_ = nullptr;
+  DirectHandover handover(*source_.vm.qmp, *source_.vm.process,
+                          {.machine = source_.vm.inspection.fingerprint.machine, .paused = true}, observer_,
+                          source_.record, clock_);
+  ASSERT_TRUE(handover.order({}));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed);
+  EXPECT_THAT(observer_.failed->message, HasSubstr("somebody has let"));
+  handover.end();
+  expect_source_runs();
+}
+
+/// Since the lanes were told how long it is, not since the last look.
+TEST_P(DirectRollBackTest, ABlockThatGrewWhileMemoryWasCopiedIsNamed) {
+  auto& block = source_.vm.inspection.other.blocks.at(0);
+  block.size -= kPageSize;
+  ASSERT_TRUE(source_vm_->check_unchanged());
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed) << "it would arrive without its end";
+  EXPECT_THAT(observer_.failed->message, HasSubstr("'" + block.name + "' has been resized"));
+  ASSERT_TRUE(source_vm_->roll_back());
+  expect_source_runs();
+}
+
 /// QEMU makes a block of firmware tables longer when the guest reads them.
 TEST_P(DirectRollBackTest, ABlockThatWasResizedIsNamed) {
   source_vm_ = nullptr;

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tests/support/plain_memory.h"
+#include "tests/support/racy_on_purpose.h"
 
 namespace godwit::testing {
 
@@ -24,6 +25,7 @@ inline void fill_at_random(PlainMemory& memory, ChunkIndex chunk, unsigned page,
 }
 
 inline void write_somehow(PlainMemory& memory, ChunkIndex chunk, unsigned page, std::mt19937_64& random) {
+  const RacyOnPurpose racy;
   std::byte* const bytes = memory.at(chunk, page);
   switch (random() % 8) {
     case 0:

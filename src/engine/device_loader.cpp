@@ -1,5 +1,6 @@
 #include "engine/device_loader.h"
 
+#include "base/cpu_account.h"
 #include "base/units.h"
 
 #include "codec/codec.h"
@@ -15,7 +16,7 @@ constexpr Duration kQemuLoadPatience = std::chrono::seconds(60);
 DeviceLoader::DeviceLoader(SinkVm& vm, const Clock& clock, std::function<void()> on_prepared,
                            std::function<void(Error)> on_failed)
     : vm_(vm), clock_(clock), on_prepared_(std::move(on_prepared)), on_failed_(std::move(on_failed)) {
-  thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+  thread_ = job_thread([this](std::stop_token stop) { run(stop); });
 }
 
 void DeviceLoader::stop() {

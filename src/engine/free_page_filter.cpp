@@ -1,4 +1,5 @@
 #include "engine/free_page_filter.h"
+#include "base/cpu_account.h"
 
 #include <algorithm>
 #include <functional>
@@ -29,7 +30,7 @@ void FreePageFilter::locate() {
   unseen_.resize(board_.chunk_count());
   first_unseen_ = board_.chunk_count();
   state_ = State::kLooking;
-  locator_ = std::jthread([this](std::stop_token stop) {
+  locator_ = job_thread([this](std::stop_token stop) {
     const Status located = finder_->locate(stop, [this] { state_.store(State::kLikely, std::memory_order_release); });
     if (!located) why_not_ = located.error().message;
     const bool given_up = !located && stop.stop_requested();

@@ -1,5 +1,6 @@
 #include "engine/incoming_ram.h"
 
+#include "base/cpu_account.h"
 #include "engine/fence.h"
 
 namespace godwit {
@@ -58,7 +59,7 @@ Status IncomingRam::start(DeviceLoader& loader) {
   loader_ = &loader;
   lanes_.start(session_.hello().id, [this](Error error) { session_.fail_with(std::move(error)); });
   populator_ =
-      std::jthread([this, map = std::move(map_)](const std::stop_token& stop) { populate_ahead(stop, memory_, map); });
+      job_thread([this, map = std::move(map_)](const std::stop_token& stop) { populate_ahead(stop, memory_, map); });
   return session_.control().send(wire::MapApplied{});
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/cpu_account.h"
 #include "wire/control.h"
 
 namespace godwit {
@@ -14,7 +15,7 @@ Result<OpenedLanes> open_lanes(const std::function<Result<std::unique_ptr<Channe
   std::vector<std::optional<Result<std::unique_ptr<Channel>>>> tries(count);
   {
     std::vector<std::jthread> threads;
-    for (auto& one : tries) threads.emplace_back([&] { one = connect(); });
+    for (auto& one : tries) threads.push_back(job_thread([&] { one = connect(); }));
   }
   OpenedLanes lanes;
   std::optional<Error> failed;

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "engine/heartbeat.h"
 #include "engine/journal.h"
 #include "engine/milestone.h"
 #include "engine/report.h"
@@ -52,6 +53,7 @@ struct SinkParts {
   std::string program;
   /// A source has said Hello, with its migration's id (empty: it has none). Called before anything else is done for it.
   std::function<void(std::string_view id)> on_source = {};
+  Duration heartbeat = kHeartbeatEvery;
   Log log = {};
   Wrap wrap = {};  ///< put around each connection that comes; empty: none is
 };

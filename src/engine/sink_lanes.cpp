@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/cpu_account.h"
 #include "base/migration_id.h"
 
 namespace godwit {
@@ -18,10 +19,10 @@ SinkLanes::SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kerne
 void SinkLanes::start(const std::string& id, std::function<void(Error)> on_failed) {
   on_failed_ = std::move(on_failed);
   for (unsigned i = 0; i < channels_.size(); ++i) {
-    threads_.emplace_back([this, id, i] {
+    threads_.push_back(job_thread([this, id, i] {
       name_thread(id, fmt::format("lane{}", i));
       run(i);
-    });
+    }));
   }
 }
 

@@ -1,4 +1,5 @@
 #include "engine/sink_migration.h"
+#include "base/cpu_account.h"
 
 #include <fmt/format.h>
 
@@ -173,7 +174,7 @@ SinkReport SinkMigration::report() const {
   if (ram_) r.bytes_received += ram_->bytes_received();
   if (loader_) r.device_load = loader_->took();
   if (takeover_) r.commit_to_resume = takeover_->took();
-  r.cpu = cpu_time();
+  r.cpu = job_cpu_time();
   return r;
 }
 

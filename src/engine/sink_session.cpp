@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/cpu_account.h"
 #include "base/migration_id.h"
 #include "engine/fence.h"
 #include "engine/lost_packets.h"
@@ -55,8 +56,8 @@ Result<SinkSession::Lanes> SinkSession::open() {
   parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
   control_->set_silence(kPeerDeadAfter);
-  heartbeat_.emplace(*control_);
-  reader_ = std::jthread([this] {
+  heartbeat_.emplace(*control_, parts.heartbeat);
+  reader_ = job_thread([this] {
     name_thread(context_.parts.id, "control");
     read_control();
   });

@@ -19,6 +19,7 @@
 #include "codec/encoder_provider.h"
 #include "engine/commit_authority.h"
 #include "engine/goals.h"
+#include "engine/heartbeat.h"
 #include "engine/journal.h"
 #include "engine/load.h"
 #include "engine/milestone.h"
@@ -57,7 +58,8 @@ struct SourceParts {
   std::function<void(const Report&)> on_moved;
   std::stop_token cancelled;  ///< the operator wants it to stop
   std::string program;        ///< "godwit 0.1.0"
-  std::string id = {};        ///< of this migration, for Hello (base/migration_id.h)
+  Duration heartbeat = kHeartbeatEvery;
+  std::string id = {};  ///< of this migration, for Hello (base/migration_id.h)
   Log log = {};
 };
 

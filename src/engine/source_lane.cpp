@@ -5,8 +5,8 @@
 #include <array>
 #include <cstring>
 
+#include "base/cpu_account.h"
 #include "engine/fence.h"
-#include "engine/process_usage.h"
 #include "engine/sweep_order.h"
 
 namespace godwit {

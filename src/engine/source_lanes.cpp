@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/cpu_account.h"
 #include "engine/lost_packets.h"
 
 namespace godwit {
@@ -14,13 +15,13 @@ void SourceLanes::add(std::unique_ptr<Channel> channel) {
 
 void SourceLanes::start(FirstError& error, std::function<void()> on_failure) {
   for (unsigned i = 0; i < lanes_.size(); ++i) {
-    threads_.emplace_back([this, i, &error, on_failure](std::stop_token stop) {
+    threads_.push_back(job_thread([this, i, &error, on_failure](std::stop_token stop) {
       Status status = lanes_[i]->run(stop);
       if (status || stop.stop_requested()) return;
       if (stuck_at_the_first_large_one(channels_[i]->link(), status.error())) never_got_through_ = true;
       error.report(std::move(status).error().in(fmt::format("lane {}", i)));
       on_failure();
-    });
+    }));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/cpu_account.h"
 #include "base/units.h"
 #include "engine/lost_packets.h"
 
@@ -208,7 +209,7 @@ void SourceMigration::say_goodbye(const Error& error) {
 /// able to do something about them.
 Status SourceMigration::let_guest_go_on() {
   Mailbox<bool> over;
-  const std::jthread reminder([&] {
+  const std::jthread reminder = job_thread([&] {
     while (!over.await([](bool o) { return o; }, kRemindEvery)) {
       context_.note(
           "QEMU does not answer: as a rule it waits for its disks, or is stopped itself. The guest at the source runs "
@@ -236,7 +237,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) cons
   ram_->account(r);
   if (switchover_) switchover_->account(r);
   r.bytes_control = session_.bytes_sent();
-  r.source_cpu = cpu_time();
+  r.source_cpu = job_cpu_time();
   r.source_peak_memory = session_.peak_memory();
   if (const auto& done = context_.signals.look().done) {
     r.sink_cpu = std::chrono::microseconds(done->cpu_us);

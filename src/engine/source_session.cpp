@@ -35,7 +35,7 @@ Result<std::vector<GreetedLane>> SourceSession::await_lanes(bool all) {
 
 void SourceSession::begin_beating() {
   control_->set_silence(kPeerDeadAfter);
-  heartbeat_.emplace(*control_);
+  heartbeat_.emplace(*control_, context_.parts.heartbeat);
 }
 
 Result<wire::Message> SourceSession::receive() {
@@ -89,6 +89,12 @@ void SourceSession::tell_failure() {
   const bool never_ran = ended && context_.vm->end_unrun();
   if (!lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message, never_ran});
   (void)channel_->shut_down();
+}
+
+Status SourceSession::end_unrun() {
+  // Whoever tells of a failure may be at it just now.
+  const std::lock_guard telling(telling_);
+  return context_.vm->end_unrun();
 }
 
 void SourceSession::see_off() {

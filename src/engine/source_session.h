@@ -48,6 +48,8 @@ class SourceSession {
   void fail_with(Error error);
   /// Any thread: the operator gives up.
   void cancel();
+  /// SinkVm::end_unrun(), by one thread at a time.
+  Status end_unrun();
   /// Any thread, after await(): the source does not go by itself.
   void cut() noexcept { channel_->abort(); }
   /// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and

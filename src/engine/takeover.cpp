@@ -1,4 +1,5 @@
 #include "engine/takeover.h"
+#include "base/cpu_account.h"
 
 #include <fmt/format.h>
 
@@ -93,7 +94,7 @@ tl::unexpected<Error> Takeover::give_back(Error refused) {
     refused.message += "; the source cannot be heard or has lost its QEMU, so the guest is kept here";
     return fail(std::move(refused));
   }
-  const auto ended = context_.vm->end_unrun();
+  const auto ended = session_.end_unrun();
   never_ran_ = ended.has_value();
   refused.message += "; ";
   refused.message += ended ? "the guest never ran there, and that QEMU has been ended" : ended.error().message;
@@ -103,7 +104,7 @@ tl::unexpected<Error> Takeover::give_back(Error refused) {
 void Takeover::follow_up(const DeviceLoader& loader, IncomingRam& ram) {
   // A source that cannot hear it any more is in doubt, but nothing is lost.
   const Status told = session_.control().send(wire::Done{.commit_to_resume_us = microseconds(took_),
-                                                         .cpu_us = microseconds(cpu_time()),
+                                                         .cpu_us = microseconds(job_cpu_time()),
                                                          .peak_rss = session_.peak_memory(),
                                                          .device_load_us = microseconds(loader.took())});
   context_.parts.on_milestone(Milestone::kResumed);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/cpu_account.h"
 #include "engine/mailbox.h"
 
 namespace godwit {
@@ -17,6 +18,7 @@ class JobThread {
  public:
   explicit JobThread(std::function<Report(std::stop_token)> run)
       : thread_([this, run = std::move(run)](std::stop_token) {
+          const ChargedTo charged(std::make_shared<CpuAccount>());
           Report report = run(cancel_.get_token());
           report_.change([&](std::optional<Report>& kept) { kept = std::move(report); });
         }) {}

@@ -207,8 +207,8 @@ TEST_F(GreeterTest, LanesThatAreLostOnTheWayAreNotWaitedForLong) {
   };
   std::jthread time([&](const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-      std::this_thread::sleep_for(20ms);
-      clock_.advance(100ms);
+      std::this_thread::sleep_for(2ms);
+      clock_.advance(50ms);
     }
   });
   const auto lanes = place_of(1).await_lanes(4, false);

@@ -67,6 +67,7 @@ class Loads : public FakeMigration {
  protected:
   void SetUp() override {
     FakeMigration::SetUp();
+    heartbeat_ = 100ms;
     load_.source = &source_;
   }
   Report move() {
@@ -142,7 +143,7 @@ TEST_F(Loads, AnAuthorityIsAskedWithBothSidesPreparedAndBeforeAnythingIsOnRecord
 TEST_F(Loads, ASinkThatDiesWhileTheAuthorityThinksIsNotCommittedTo) {
   authority_.on_asked = [&] {
     sink_.dead = true;
-    std::this_thread::sleep_for(3s);
+    for (const auto end = steady_.now() + 20s; !sink_.gave_up && steady_.now() < end;) std::this_thread::sleep_for(5ms);
   };
   expect_source_runs_alone(move());
   EXPECT_EQ(sink_.resumes, 0u);

@@ -7,6 +7,7 @@
 #include <future>
 #include <sstream>
 
+#include "base/cpu_account.h"
 #include "base/migration_id.h"
 #include "log/log_writer.h"
 #include "service/receive_job.h"
@@ -143,6 +144,31 @@ TEST_F(JobsTest, OneProcessHoldsSeveralMovesAtOnce) {
   EXPECT_NE(report_a.id, report_b.id);
   EXPECT_EQ(send_a->progress().value().id, report_a.id);
   EXPECT_EQ(send_a->progress().value().phase, Phase::kDone);
+}
+
+TEST_F(JobsTest, EachIsChargedForItsOwnThreadsOnly) {
+  constexpr Duration kWork = 300ms;
+  Move busy(folder_ + "/busy");
+  Move idle(folder_ + "/idle");
+  const auto receive_busy = busy.receive();
+  const auto receive_idle = idle.receive();
+  std::promise<void> worked;
+  const auto work = [&](Milestone milestone) {
+    if (milestone != Milestone::kCopying) return;
+    for (const Duration begin = thread_cpu_time(); thread_cpu_time() - begin < kWork;) {
+    }
+    worked.set_value();
+  };
+  const auto wait = [there = worked.get_future().share()](Milestone milestone) {
+    if (milestone == Milestone::kCopying) there.wait();
+  };
+  const auto send_busy = busy.send({.on_milestone = work});
+  const auto send_idle = idle.send({.on_milestone = wait});
+  EXPECT_GE(send_busy->wait().source_cpu, kWork);
+  const Duration others = send_idle->wait().source_cpu;
+  EXPECT_GT(others, Duration::zero());
+  EXPECT_LT(others, kWork);
+  EXPECT_LT(receive_idle->wait().cpu, kWork);
 }
 
 TEST_F(JobsTest, OneIsCancelledAndTheOtherGoesOn) {

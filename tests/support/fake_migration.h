@@ -47,7 +47,8 @@ class FakeMigration : public ::testing::Test {
             .kernels = best_kernels({}),
             .patience = std::chrono::seconds(20),
             .on_milestone = [](Milestone) {},
-            .program = "test"};
+            .program = "test",
+            .heartbeat = heartbeat_};
   }
   SourceParts source_parts(FakeSourceVm& source, DirtyTracker& tracker, Journal& journal, const Clock& clock) {
     return {.vm = source,
@@ -62,7 +63,8 @@ class FakeMigration : public ::testing::Test {
             .quiesce_harvests = quiesce_,
             .on_progress = on_progress_,
             .on_milestone = [](Milestone) {},
-            .program = "test"};
+            .program = "test",
+            .heartbeat = heartbeat_};
   }
   Journal begun_journal() {
     auto journal = Journal::open(folder_, {1, 1}).value();
@@ -103,6 +105,7 @@ class FakeMigration : public ::testing::Test {
   EncoderProvider* encoders_ = &software_;
   Goals goals_{.max_downtime = std::chrono::milliseconds(500), .timeout = std::chrono::seconds(60)};
   bool quiesce_ = false;
+  Duration heartbeat_ = kHeartbeatEvery;
   OnProgress on_progress_;
   FakeSourceVm source_;
   FakeSinkVm sink_;

@@ -1,5 +1,6 @@
 #include "vmm/qemu/cached_images.h"
 
+#include "base/cpu_account.h"
 #include "vmm/qemu/image_file.h"
 #include "vmm/qemu/image_look.h"
 
@@ -18,7 +19,7 @@ std::jthread drop_cached_images(Qmp& qmp, const RemoteProcess& process, const st
     for (const Disk& layer : disk.layers) add(layer);
   }
   if (questions.empty()) return {};
-  return std::jthread([&process, questions = std::move(questions)] { (void)look_at_images(process, questions); });
+  return job_thread([&process, questions = std::move(questions)] { (void)look_at_images(process, questions); });
 }
 
 }  // namespace godwit::qemu

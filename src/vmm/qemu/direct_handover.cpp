@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/cpu_account.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/ram_blocks.h"
 #include "vmm/qemu/revive.h"
@@ -28,7 +29,7 @@ Status DirectHandover::order(const HandoverOrder& order) {
       return same;
     }
   }
-  thread_ = std::jthread([this, order] { run(order); });
+  thread_ = job_thread([this, order] { run(order); });
   return {};
 }
 

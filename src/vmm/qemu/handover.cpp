@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/cpu_account.h"
 #include "vmm/qemu/second_look.h"
 
 namespace godwit::qemu {
@@ -28,7 +29,7 @@ Status StreamHandover::order(const HandoverOrder& order) {
     withdraw_stream_socket(qmp_, kStreamSocketName);
     return asked;
   }
-  attendant_ = std::jthread([this](const std::stop_token& stop) { attend(stop); });
+  attendant_ = job_thread([this](const std::stop_token& stop) { attend(stop); });
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cpu_account.h"
 #include "base/units.h"
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/json_access.h"
@@ -47,7 +48,7 @@ void StreamIntake::begin(OrderedStream ordered, Qmp& qmp, MigrationWatch& watch)
   qmp_ = &qmp;
   watch_ = &watch;
   filter_ = make_stream_filter(ordered_.filter, *this);
-  reader_ = std::jthread([this] { run(); });
+  reader_ = job_thread([this] { run(); });
 }
 
 void StreamIntake::end() noexcept {

@@ -6,8 +6,10 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "attach/remote_memory.h"
 #include "base/units.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/ram_block_list.h"
 
 namespace godwit::qemu {
 namespace {
@@ -146,6 +148,27 @@ Result<BlockInfo> describe(Qmp& qmp, const RamBlockLine& line, const std::vector
   return block;
 }
 
+/// Looked for more than once: QEMU may be plugging something in just now, or its heap grow or shrink.
+Status find_addresses(const RemoteProcess& process, const Ram& ram, std::vector<RamBlockLine>& lines) {
+  const ReadMemory read = [&](std::uint64_t address, MutableBytes out) { return read_remote(process, address, out); };
+  for (int attempt = 1;; ++attempt) {
+    const auto mappings = TRY(process.mappings());
+    const auto found = find_block_list(read, mappings, lines, ram.blocks.front().name, ram.blocks.front().address);
+    if (!found && attempt < kAttempts) continue;
+    if (!found) return fail(found.error());
+    for (const BlockInfo& block : ram.blocks) {
+      const auto here = found->find(block.name);
+      if (here == found->end() || here->second != block.address) {
+        return fail(ErrorKind::kNotFound, fmt::format("its list of RAM blocks has '{}' elsewhere", block.name));
+      }
+    }
+    for (RamBlockLine& line : lines) {
+      if (line.size > 0) line.host_address = found->at(line.name);
+    }
+    return {};
+  }
+}
+
 Result<Ram> find_once(Qmp& qmp, const RemoteProcess& process) {
   Ram ram;
   const auto backends = TRY(list_backends(qmp));
@@ -188,11 +211,13 @@ std::vector<RamBlockLine> parse_ram_blocks(std::string_view text) {
     if (words.size() < 6) continue;
     const auto count = parse_number(words[1], 10);
     const auto unit = unit_size(words[2]);
+    const auto offset = parse_number(words[3], 16);
     const auto used = parse_number(words[4], 16);
-    if (!count || unit == 0 || !used || *count > kGiB) continue;  // the heading
+    if (!count || unit == 0 || !offset || !used || *count > kGiB) continue;  // the heading
     RamBlockLine line;
     line.name = words[0];
     line.page_size = *count * unit;
+    line.offset = *offset;
     line.size = *used;
     line.most = parse_number(words[5], 16).value_or(*used);
     if (words.size() > 6) line.host_address = parse_number(words[6], 16);
@@ -251,13 +276,19 @@ Result<Cover> cover(const std::vector<Mapping>& mappings, std::uint64_t address,
 Result<OtherBlocks> find_other_blocks(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
   OtherBlocks other;
   const auto mappings = TRY(process.mappings());
-  for (const auto& line : parse_ram_blocks(TRY(qmp.human("info ramblock")))) {
-    const bool is_main = std::ranges::any_of(ram.blocks, [&](const BlockInfo& b) { return b.name == line.name; });
-    if (is_main || line.size == 0) continue;
-    if (!line.host_address) {
-      other.missing = fmt::format("QEMU before 8.0 does not tell where RAM block '{}' lies", line.name);
+  auto lines = parse_ram_blocks(TRY(qmp.human("info ramblock")));
+  const auto untold = std::ranges::find_if(lines, [](const auto& l) { return l.size > 0 && !l.host_address; });
+  if (untold != lines.end()) {
+    const Status found = find_addresses(process, ram, lines);
+    if (!found) {
+      other.missing = fmt::format("QEMU before 8.0 does not tell where RAM block '{}' lies, and it was not found: {}",
+                                  untold->name, found.error().message);
       return other;
     }
+  }
+  for (const auto& line : lines) {
+    const bool is_main = std::ranges::any_of(ram.blocks, [&](const BlockInfo& b) { return b.name == line.name; });
+    if (is_main || line.size == 0) continue;
     auto found = cover(mappings, *line.host_address, line.size);
     if (!found) {
       other.missing = fmt::format("RAM block '{}': {}", line.name, found.error().message);

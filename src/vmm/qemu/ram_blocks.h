@@ -19,8 +19,9 @@ namespace godwit::qemu {
 struct RamBlockLine {
   std::string name;
   std::uint64_t page_size = 0;
-  std::uint64_t size = 0;  ///< used length, bytes
-  std::uint64_t most = 0;  ///< the length to which it may grow
+  std::uint64_t offset = 0;  ///< of QEMU's own numbering of all blocks
+  std::uint64_t size = 0;    ///< used length, bytes
+  std::uint64_t most = 0;    ///< the length to which it may grow
   std::optional<std::uint64_t> host_address;
 };
 std::vector<RamBlockLine> parse_ram_blocks(std::string_view text);
@@ -49,7 +50,8 @@ struct Ram {
 };
 Result<Ram> find_ram(Qmp& qmp, const RemoteProcess& process);
 
-/// The RAM blocks that QEMU migrates besides those of `ram`. QEMU before 8.0 does not tell where they lie.
+/// The RAM blocks that QEMU migrates besides those of `ram`. QEMU before 8.0 does not tell where they lie: there its
+/// own list of them is looked for (ram_block_list.h).
 Result<OtherBlocks> find_other_blocks(Qmp& qmp, const RemoteProcess& process, const Ram& ram);
 
 }  // namespace godwit::qemu

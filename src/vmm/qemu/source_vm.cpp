@@ -295,6 +295,8 @@ class QemuSourceVm final : public SourceVm {
     if (!halt_) halt_ = end_or_suspension();
     if (stopped_by_us_ && !halt_) {
       TRY_IN("roll back", patiently(*vm_.qmp, [&] { return let_run(*vm_.qmp, kRollBackPatience); }));
+      // QEMU before 9.1 closes nothing while its guest is paused.
+      if (ordered && way_ == DeviceWay::kDirect) take_back_left_files(*vm_.qmp);
     }
     stopped_by_us_ = false;
     if (!halt_) halt_ = state_as_halt();

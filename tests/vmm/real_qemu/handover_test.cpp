@@ -164,7 +164,12 @@ class RollBackTest : public HandoverBase, public ::testing::WithParamInterface<K
 };
 
 class StreamRollBackTest : public RollBackTest {};
-class DirectRollBackTest : public RollBackTest {};
+class DirectRollBackTest : public RollBackTest {
+ protected:
+  std::size_t files_lent() { return source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(); }
+  /// QEMU 7.2 closes what it was lent once its guest runs again, or never.
+  static bool closes_at_once() { return GetParam().version != QemuVersion::k7_2; }
+};
 
 TEST_P(RollBackTest, BeforeAnything) {
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
@@ -397,9 +402,17 @@ TEST_P(DirectRollBackTest, TouchesNoSetting) {
   EXPECT_EQ(settings_of(*source_.qemu), before_);
   EXPECT_TRUE(source_.record.settings().empty());
   EXPECT_FALSE(source_.qemu->monitor().execute("query-migrate").value_or(Json()).contains("status"));
-  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 1u) << "lent while it is needed";
+  EXPECT_EQ(files_lent(), 1u) << "lent while it is needed";
   ASSERT_TRUE(source_vm_->finish());
-  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 0u);
+  EXPECT_EQ(files_lent(), closes_at_once() ? 0u : 1u);
+}
+
+TEST_P(DirectRollBackTest, LeavesNoFileInQemu) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_EQ(files_lent(), 1u);
+  ASSERT_TRUE(source_vm_->roll_back());
+  EXPECT_EQ(files_lent(), 0u);
 }
 
 /// An engine that dies once the devices have been saved: the next one knows its stop by the time that vCPUs have run.
@@ -412,10 +425,10 @@ TEST_P(DirectRollBackTest, ReviveAfterCompletion) {
   EXPECT_EQ(revive_after_handover(*source_.vm.qmp, source_.record.mark()).value().what, Revival::kNotOurs);
   // The file was taken back above; an engine that is killed leaves it.
   ASSERT_TRUE(DeviceFile::lend(*source_.vm.qmp));
-  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 1u);
-  take_back_left_files(*source_.vm.qmp);
-  EXPECT_EQ(source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(), 0u);
+  EXPECT_GE(files_lent(), 1u);
   EXPECT_EQ(revive(), Revival::kLetRun);
+  take_back_left_files(*source_.vm.qmp);
+  EXPECT_EQ(files_lent(), 0u);
   // A moment is enough, too short for the time of its vCPUs to tell.
   ASSERT_TRUE(source_.qemu->stop());
   EXPECT_EQ(revive(), Revival::kNotOurs) << "it has run since, and was stopped by hand";
@@ -495,7 +508,8 @@ TEST_P(DirectRollBackTest, ABlockThatWasResizedIsNamed) {
 constexpr std::array kStreamKinds = {
     Kind{"file_7", QemuVersion::k7_2, Ram::kFile}, Kind{"private_7", QemuVersion::k7_2, Ram::kPrivate},
     Kind{"file_10", QemuVersion::k10_0, Ram::kFile}, Kind{"private_10", QemuVersion::k10_0, Ram::kPrivate}};
-constexpr std::array kDirectKinds = {Kind{"direct_file_10", QemuVersion::k10_0, Ram::kFile, DeviceWay::kDirect},
+constexpr std::array kDirectKinds = {Kind{"direct_private_7", QemuVersion::k7_2, Ram::kPrivate, DeviceWay::kDirect},
+                                     Kind{"direct_file_10", QemuVersion::k10_0, Ram::kFile, DeviceWay::kDirect},
                                      Kind{"direct_private_10", QemuVersion::k10_0, Ram::kPrivate, DeviceWay::kDirect}};
 
 std::string kind_name(const ::testing::TestParamInfo<Kind>& each) {

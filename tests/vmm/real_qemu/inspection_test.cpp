@@ -10,9 +10,11 @@
 #include <optional>
 #include <thread>
 
+#include "attach/remote_memory.h"
 #include "tests/support/qemu_vm.h"
 #include "vmm/qemu/disk_queues.h"
 #include "vmm/qemu/qemu_vm.h"
+#include "vmm/qemu/ram_block_list.h"
 #include "vmm/qemu/ram_blocks.h"
 
 namespace godwit::qemu::inspection_test {
@@ -99,6 +101,27 @@ class InspectionTest : public ::testing::TestWithParam<QemuVersion> {
   std::unique_ptr<TestQemu> qemu_;
   std::optional<QemuVm> vm_;
 };
+
+/// 8.0 and newer say where blocks lie: what is found in their memory is the same.
+TEST_P(InspectionTest, FindsEveryBlockThatQemuMigrates) {
+  options_.more = {"-vga", "std", "-device", "virtio-net-pci"};
+  ASSERT_NO_FATAL_FAILURE(attach_to(options_));
+  const auto& other = vm_->inspection.other;
+  ASSERT_FALSE(other.missing) << *other.missing;
+  auto lines = parse_ram_blocks(vm_->qmp->human("info ramblock").value());
+  std::erase_if(lines, [](const auto& line) { return line.size == 0; });
+  EXPECT_EQ(other.blocks.size() + vm_->inspection.blocks.size(), lines.size());
+  EXPECT_GE(other.blocks.size(), 5u);
+  const auto& main = vm_->inspection.blocks.front();
+  const auto list =
+      find_block_list([&](std::uint64_t address, MutableBytes out) { return read_remote(*vm_->process, address, out); },
+                      vm_->process->mappings().value(), lines, main.name, main.address);
+  ASSERT_TRUE(list) << list.error().message;
+  for (const auto& line : lines) {
+    EXPECT_EQ(list->at(line.name), line.host_address.value_or(list->at(line.name))) << line.name;
+  }
+  for (const auto& block : other.blocks) EXPECT_EQ(list->at(block.name), block.address) << block.name;
+}
 
 TEST_P(InspectionTest, DefaultRam) {
   options_.ram = godwit::testing::Ram::kPrivate;

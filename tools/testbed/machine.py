@@ -63,15 +63,36 @@ class Hardware:
         else:
             # Without cx16: some QEMUs' emulation of it fails with more than one CPU.
             out += ["-accel", "tcg,thread=multi", "-cpu", "qemu64,-cx16"]
-        balloon = "virtio-balloon-pci"
-        if self.hints:
-            out += ["-object", "iothread,id=hinting"]
-            balloon += ",free-page-hint=on,iothread=hinting"
-        return out + ["-m", f"{config.memory}M", "-smp", str(config.cpus), "-vga", "std" if self.vga else "none",
-                      "-kernel", self.files.kernel, "-initrd", self.files.initramfs,
-                      "-append", config.kernel_command_line(),
-                      "-drive", f"file={self.files.content},format=raw,if=none,id=disk,readonly=on",
-                      "-device", "virtio-blk-pci,drive=disk", "-device", balloon]
+        out += ["-m", f"{config.memory}M", "-smp", str(config.cpus), "-vga", "std" if self.vga else "none"]
+        return out + self._guest_and_devices()
+
+    def network(self, tap):
+        return ["-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no",
+                "-device", f"virtio-net-pci,netdev=net,mac={_MAC},romfile="]
+
+    def _guest_and_devices(self):
+        out = ["-kernel", self.files.kernel, "-initrd", self.files.initramfs,
+               "-append", self.config.kernel_command_line(),
+               "-drive", f"file={self.files.content},format=raw,if=none,id=disk,readonly=on",
+               "-device", "virtio-blk-pci,drive=disk"]
+        if not self.hints:
+            return out + ["-device", "virtio-balloon-pci"]
+        return out + ["-object", "iothread,id=hinting",
+                      "-device", "virtio-balloon-pci,free-page-hint=on,iothread=hinting"]
+
+
+class LeanHardware(Hardware):
+    """No device but a serial line, and the bare-metal guest, which has nothing to do."""
+
+    def __init__(self, memory, kernel, **more):
+        super().__init__(guest.Config(memory=memory, cpus=1), None, **more)
+        self._kernel = kernel
+
+    def network(self, tap):
+        return []
+
+    def _guest_and_devices(self):
+        return ["-kernel", self._kernel, "-append", "work=1M halt=1"]
 
 
 class Machine:
@@ -91,8 +112,7 @@ class Machine:
         observer = place.file(f"{self.name}.observer")
         arguments = hardware.arguments(self.ram_file) + [
             "-name", "guest,debug-threads=on",  # the same at both ends: it is one VM
-            "-netdev", f"tap,id=net,ifname={self._tap},script=no,downscript=no",
-            "-device", f"virtio-net-pci,netdev=net,mac={_MAC},romfile=",
+            *hardware.network(self._tap),
             "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self.engine_socket},server=on,wait=off", "-qmp", f"unix:{observer},server=on,wait=off"]
         if incoming:

@@ -92,7 +92,7 @@ class List {
       node = next;
     }
     for (Node node = anchor;;) {
-      // The first one's is the list's head, which is no block.
+      // The first one's is the list's head, which is not a block.
       const auto before = node_at(read_, node.word(kPrevious) - kNext);
       if (!before || before->word(kNext) != node.at || !is_one(*before)) break;
       TRY(take(*before));

@@ -3,10 +3,10 @@
 //
 //   info ramblock    name, offset, used length, greatest length of each block
 //   gpa2hva          the address of main memory
-//   [heap]           the one place where all of that block stands side by side as in QEMU's RAMBlock
+//   [heap]           the one place that has all of that side by side as in QEMU's RAMBlock
 //   next, previous   from there all the others
 //
-// QEMU's memory is no interface: the list is believed only if it has all of the blocks that QEMU names and no others,
+// QEMU promises nothing about its memory: the list is believed only if it has all of the blocks that QEMU names and no others,
 // each with what QEMU says of it. With that it is what QEMU 2.12 to 10.0 have; another layout is not found, and nothing
 // worse.
 #pragma once

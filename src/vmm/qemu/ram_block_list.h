@@ -6,9 +6,8 @@
 //   [heap]           the one place that has all of that side by side as in QEMU's RAMBlock
 //   next, previous   from there all the others
 //
-// QEMU promises nothing about its memory: the list is believed only if it has all of the blocks that QEMU names and no others,
-// each with what QEMU says of it. With that it is what QEMU 2.12 to 10.0 have; another layout is not found, and nothing
-// worse.
+// QEMU promises nothing about its memory: the list is believed only if it has all of the blocks that QEMU names and no
+// others, each with what QEMU says of it. Seen so in QEMU 7.2 and 10.0; another layout is not found, and nothing worse.
 #pragma once
 
 #include <functional>

@@ -17,9 +17,9 @@
 #include <random>
 #include <vector>
 
+#include "base/cpu_account.h"
 #include "codec/codec.h"
 #include "engine/page_sorter.h"
-#include "engine/process_usage.h"
 #include "host/host_profile.h"
 #include "memory/kernels.h"
 

@@ -92,7 +92,7 @@ class LeanHardware(Hardware):
         return []
 
     def _guest_and_devices(self):
-        return ["-kernel", self._kernel, "-append", "work=1M halt=1"]
+        return ["-cpu", "kvm64", "-kernel", self._kernel, "-append", "work=1M halt=1"]  # KVM in a VM refuses `host`
 
 
 class Machine:

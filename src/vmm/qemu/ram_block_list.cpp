@@ -12,19 +12,21 @@ namespace godwit::qemu {
 namespace {
 
 // A RAMBlock of QEMU's, on 64-bit hosts: bytes from its beginning.
+namespace field {
 constexpr std::uint64_t kHost = 24;
 constexpr std::uint64_t kOffset = 40;
 constexpr std::uint64_t kUsed = 48;
 constexpr std::uint64_t kMost = 56;
 constexpr std::uint64_t kName = 76;
-constexpr std::uint64_t kNameLength = 256;
 constexpr std::uint64_t kNext = 336;
 constexpr std::uint64_t kPrevious = 344;  // where the one before has its kNext
-constexpr std::uint64_t kLength = 352;
+}  // namespace field
+constexpr std::uint64_t kNameLength = 256;
+constexpr std::uint64_t kNodeLength = 352;
 
 // A QEMU with many devices has a heap of tens of MiB.
 constexpr std::uint64_t kLargestHeap = 1 * kGiB;
-constexpr std::uint64_t kPiece = 1 * kMiB;
+constexpr std::uint64_t kHeapPiece = 1 * kMiB;
 constexpr std::size_t kMostBlocks = 4096;
 
 std::uint64_t word_at(Bytes bytes, std::uint64_t at) {
@@ -35,15 +37,16 @@ std::uint64_t word_at(Bytes bytes, std::uint64_t at) {
 
 struct Node {
   std::uint64_t at = 0;
-  std::array<std::byte, kLength> bytes{};
+  std::array<std::byte, kNodeLength> bytes{};
 
   std::uint64_t word(std::uint64_t field) const { return word_at(bytes, field); }
   std::string name() const {
-    const auto* text = reinterpret_cast<const char*>(bytes.data() + kName);
+    const auto* text = reinterpret_cast<const char*>(bytes.data() + field::kName);
     return {text, strnlen(text, kNameLength)};
   }
   bool is(const RamBlockLine& line) const {
-    return name() == line.name && word(kOffset) == line.offset && word(kUsed) == line.size && word(kMost) == line.most;
+    return name() == line.name && word(field::kOffset) == line.offset && word(field::kUsed) == line.size &&
+           word(field::kMost) == line.most;
   }
 };
 
@@ -61,15 +64,15 @@ tl::unexpected<Error> not_found(std::string why) {
 /// addresses; what is there twice is not believed.
 Result<Node> find_anchor(const ReadMemory& read, const Mapping& heap, const RamBlockLine& line, std::uint64_t known) {
   std::optional<Node> found;
-  std::vector<std::byte> piece(kPiece + kLength);
-  for (std::uint64_t begin = heap.start; begin < heap.end; begin += kPiece) {
+  std::vector<std::byte> piece(kHeapPiece + kNodeLength);
+  for (std::uint64_t begin = heap.start; begin < heap.end; begin += kHeapPiece) {
     const auto length = std::min(piece.size(), static_cast<std::size_t>(heap.end - begin));
     const MutableBytes bytes(piece.data(), length);
     TRY(read(begin, bytes));
-    for (std::uint64_t at = 0; at + kLength <= length && at < kPiece; at += 8) {
-      if (word_at(bytes, at + kHost) != known || word_at(bytes, at + kOffset) != line.offset) continue;
+    for (std::uint64_t at = 0; at + kNodeLength <= length && at < kHeapPiece; at += 8) {
+      if (word_at(bytes, at + field::kHost) != known || word_at(bytes, at + field::kOffset) != line.offset) continue;
       Node node{.at = begin + at};
-      std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), kLength, node.bytes.begin());
+      std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), kNodeLength, node.bytes.begin());
       if (!node.is(line)) continue;
       if (found) return not_found(fmt::format("its heap has '{}' twice", line.name));
       found = node;
@@ -85,16 +88,17 @@ class List {
 
   Status walk(const Node& anchor) {
     TRY(take(anchor));
-    for (Node node = anchor; node.word(kNext) != 0;) {
-      Node next = TRY(node_at(read_, node.word(kNext)));
-      if (next.word(kPrevious) != node.at + kNext) return not_found("its list of RAM blocks is not linked as expected");
+    for (Node node = anchor; node.word(field::kNext) != 0;) {
+      Node next = TRY(node_at(read_, node.word(field::kNext)));
+      if (next.word(field::kPrevious) != node.at + field::kNext)
+        return not_found("its list of RAM blocks is not linked as expected");
       TRY(take(next));
       node = next;
     }
     for (Node node = anchor;;) {
       // The first one's is the list's head, which is not a block.
-      const auto before = node_at(read_, node.word(kPrevious) - kNext);
-      if (!before || before->word(kNext) != node.at || !is_one(*before)) break;
+      const auto before = node_at(read_, node.word(field::kPrevious) - field::kNext);
+      if (!before || before->word(field::kNext) != node.at || !is_one(*before)) break;
       TRY(take(*before));
       node = *before;
     }
@@ -120,7 +124,7 @@ class List {
     const std::string name = node.name();
     if (name.empty()) return {};
     if (!is_one(node)) return not_found(fmt::format("its list of RAM blocks has '{}' otherwise than it says", name));
-    if (!found_.emplace(name, node.word(kHost)).second) {
+    if (!found_.emplace(name, node.word(field::kHost)).second) {
       return not_found(fmt::format("its list of RAM blocks has '{}' twice", name));
     }
     return {};

@@ -44,8 +44,11 @@ Status DeviceLoader::push_packed(const wire::PackedDevices& devices) {
 }
 
 void DeviceLoader::guest_stopped() {
-  std::lock_guard lock(mutex_);
-  stopped_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  changed_.notify_all();
 }
 
 void DeviceLoader::ram_in_place() {
@@ -83,23 +86,10 @@ Status DeviceLoader::load_all(std::stop_token stop) {
   TRY(vm_.open_incoming());
   bool began = false;
   std::optional<Instant> waited;  ///< until when for RAM
-  while (true) {
-    Piece piece;
-    {
-      std::unique_lock lock(mutex_);
-      const bool ready = changed_.wait(lock, stop, [&] {
-        if (pieces_.empty()) return ended_ && ram_in_place_;
-        return !pieces_.front().after_stop || ram_in_place_;
-      });
-      if (!ready) return fail(ErrorKind::kCancelled, "stopped");
-      if (pieces_.empty()) break;
-      piece = std::move(pieces_.front());
-      pieces_.pop_front();
-      buffered_ -= piece.bytes.size();
-    }
+  while (const auto piece = TRY(next(stop))) {
     began = true;
-    if (piece.after_stop && !waited) waited = clock_.now();
-    TRY(vm_.load(piece.bytes));
+    if (piece->after_stop && !waited) waited = clock_.now();
+    TRY(vm_.load(piece->bytes));
   }
   if (!began) return fail(ErrorKind::kProtocol, "the source sent no device state");
   TRY(vm_.finish_load());
@@ -108,6 +98,31 @@ Status DeviceLoader::load_all(std::stop_token stop) {
   std::unique_lock lock(mutex_);
   if (!changed_.wait(lock, stop, [&] { return ram_complete_; })) return fail(ErrorKind::kCancelled, "stopped");
   return {};
+}
+
+/// What may be loaded next; nothing at the end of the stream.
+Result<std::optional<DeviceLoader::Piece>> DeviceLoader::next(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    const bool ready = changed_.wait(lock, stop, [&] {
+      if (stopped_ && !looked_again_) return true;
+      if (pieces_.empty()) return ended_ && ram_in_place_;
+      return !pieces_.front().after_stop || ram_in_place_;
+    });
+    if (!ready) return fail(ErrorKind::kCancelled, "stopped");
+    // What came before the stop is loaded first.
+    const bool before_stop = !pieces_.empty() && !pieces_.front().after_stop;
+    if (!stopped_ || looked_again_ || before_stop) break;
+    looked_again_ = true;
+    lock.unlock();
+    TRY(vm_.check_unchanged());
+    lock.lock();
+  }
+  if (pieces_.empty()) return std::optional<Piece>{};
+  Piece piece = std::move(pieces_.front());
+  pieces_.pop_front();
+  buffered_ -= piece.bytes.size();
+  return std::optional(std::move(piece));
 }
 
 }  // namespace godwit

@@ -28,7 +28,7 @@ class DeviceLoader {
   Status push(std::vector<std::byte> bytes);
   /// kProtocol as well for what cannot be decoded.
   Status push_packed(const wire::PackedDevices& devices);
-  /// What is pushed from here on waits until ram_in_place().
+  /// What is pushed from here on waits until ram_in_place(). The VM is looked at again meanwhile.
   void guest_stopped();
   /// All that devices may look at is there.
   void ram_in_place();
@@ -47,6 +47,7 @@ class DeviceLoader {
   };
   void run(std::stop_token stop);
   Status load_all(std::stop_token stop);
+  Result<std::optional<Piece>> next(std::stop_token stop);
 
   SinkVm& vm_;
   const Clock& clock_;
@@ -57,6 +58,7 @@ class DeviceLoader {
   std::deque<Piece> pieces_;
   std::size_t buffered_ = 0;
   bool stopped_ = false;
+  bool looked_again_ = false;
   bool ram_in_place_ = false;
   bool ram_complete_ = false;
   bool ended_ = false;

@@ -127,6 +127,9 @@ class SinkVm {
   virtual Status load(Bytes bytes) = 0;
   /// The device stream is complete.
   virtual Status finish_load() = 0;
+  /// The guest has been stopped at the source, and its devices are not here yet: a last look whether this VM is still
+  /// what was compared. kRefused if not.
+  virtual Status check_unchanged() = 0;
   /// Waits until the hypervisor has loaded everything and is ready. kHypervisor with its reason if it failed.
   virtual Status await_loaded(Duration timeout) = 0;
   /// Lets the guest run; returns once it does. The only way in which a guest ever starts here. kRefused if the

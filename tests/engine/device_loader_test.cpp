@@ -128,7 +128,20 @@ TEST_F(DeviceLoaderTest, HoldsBackWhatCameAfterItUntilRamIsInPlace) {
   loader_->ram_complete();
   EXPECT_EQ(ending(), "prepared");
   EXPECT_EQ(vm_.loaded, "beforeafter");
-  EXPECT_EQ(steps(), "open_incoming load load finish_load await_loaded ");
+  EXPECT_EQ(steps(), "open_incoming load check_unchanged load finish_load await_loaded ");
+}
+
+/// While the source saves its devices, which is when nobody waits for it.
+TEST_F(DeviceLoaderTest, LooksAtTheVmAgainOnceTheGuestHasStopped) {
+  start();
+  ASSERT_TRUE(loader_->push(bytes("before")));
+  ASSERT_TRUE(loads(1));
+  EXPECT_FALSE(took("check_unchanged"));
+  loader_->guest_stopped();
+  for (const auto end = SteadyClock().now() + 20s; !took("check_unchanged") && SteadyClock().now() < end;) {
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_TRUE(steps().ends_with("load check_unchanged ")) << steps();
 }
 
 TEST_F(DeviceLoaderTest, CompleteRamIsInPlace) {
@@ -164,12 +177,13 @@ TEST_F(DeviceLoaderTest, AStreamWithoutBytesIsNoDeviceState) {
 }
 
 TEST_F(DeviceLoaderTest, AFailureOfAnyStepIsTheEnd) {
-  for (const std::string step : {"open_incoming", "load", "finish_load", "await_loaded"}) {
+  for (const std::string step : {"open_incoming", "check_unchanged", "load", "finish_load", "await_loaded"}) {
     SCOPED_TRACE(step);
     failing_ = step;
     steps_.clear();
     ends_.clear();
     start();
+    loader_->guest_stopped();
     loader_->ram_complete();
     (void)loader_->push(bytes("devices"));
     loader_->end_of_stream();

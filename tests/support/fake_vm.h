@@ -314,6 +314,7 @@ class FakeSinkVm final : public SinkVm {
     loaded += text_of(bytes);
     return on_load ? on_load("load") : Status{};
   }
+  Status check_unchanged() override { return on_load ? on_load("check_unchanged") : Status{}; }
   Status finish_load() override { return on_load ? on_load("finish_load") : Status{}; }
   Status await_loaded(Duration) override {
     std::this_thread::sleep_for(load_takes);

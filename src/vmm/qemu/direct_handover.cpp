@@ -48,6 +48,7 @@ Status DirectHandover::hand_over(const HandoverOrder& order) {
   TRY(observer_.guest_stopped(clock_.now()));
   TRY(go_on());
   TRY(save());
+  TRY(check_stopped_by_us());
   TRY(check_lengths(order));
   complete_ = true;
   return observer_.stream_ended(clock_.now(), 0);
@@ -71,14 +72,17 @@ Status DirectHandover::stop_guest() {
   }
   run_state_ = "running";
   TRY(qmp_.execute("stop"));
-  const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
-  if (!is_paused(state)) {
-    run_state_ = state;
-    const auto halt = halt_of(state);
-    return fail(ErrorKind::kRefused, halt ? halt->what : fmt::format("the guest could not be paused: '{}'", state));
-  }
   const std::string mark = mark_of_pause(process_, options_.vcpus);
   return mark.empty() ? Status{} : record_.guest_stands(mark);
+}
+
+/// A guest that ended in the moment before `stop` has been saved, too. Asked while the destination loads.
+Status DirectHandover::check_stopped_by_us() {
+  const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
+  if (is_paused(state)) return {};
+  if (!options_.paused) run_state_ = state;
+  const auto halt = halt_of(state);
+  return fail(ErrorKind::kRefused, halt ? halt->what : fmt::format("the guest could not be paused: '{}'", state));
 }
 
 /// QEMU would save a guest that runs, too, and let it run on.

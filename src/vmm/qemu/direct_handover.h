@@ -51,6 +51,7 @@ class DirectHandover final : public DeviceHandover {
   Status hand_over(const HandoverOrder& order);
   Status stop_guest();
   Status check_paused();
+  Status check_stopped_by_us();
   Status check_lengths(const HandoverOrder& order);
   Status save();
   Status go_on() const;

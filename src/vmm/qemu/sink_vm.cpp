@@ -59,6 +59,7 @@ class QemuSinkVm final : public SinkVm {
   Status open_incoming() override;
   Status load(Bytes bytes) override;
   Status finish_load() override;
+  Status check_unchanged() override;
   Status await_loaded(Duration timeout) override;
   Status resume() override;
   Status end_unrun() override;
@@ -213,12 +214,17 @@ std::string QemuSinkVm::in_its_words() const {
   return "; the reason is on its stderr (see its log; often a device that differs)";
 }
 
+/// Somebody may have plugged something in here while memory was copied; the source still has its guest. Asked while the
+/// source saves its devices: after the load the guest would wait for these answers.
+Status QemuSinkVm::check_unchanged() {
+  return look_again_at_sink(vm_);
+}
+
 /// The state that came with the stream: a guest that has ended, or that QEMU would not let run, is refused before the
 /// source gives it up.
 Status QemuSinkVm::check_run_state() {
   const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
-  // Somebody may have plugged something in here while memory was copied; the source still has its guest.
-  if (is_paused(status)) return look_again_at_sink(vm_);
+  if (is_paused(status)) return {};
   const auto halt = halt_of(status);
   return fail(ErrorKind::kHypervisor, fmt::format("the VM arrived in a state in which it cannot be let run: {} ('{}')",
                                                   halt ? halt->what : "it runs already", status));

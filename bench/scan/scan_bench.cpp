@@ -10,6 +10,7 @@
 
 #include "base/units.h"
 #include "scanned_process.h"
+#include "tracking/last_scan.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
 
@@ -112,6 +113,36 @@ void scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint64_t s
   report(state, total, gib);
 }
 
+/// As with a paused guest: nothing is armed again. `stride`: one page in so many is there.
+void last_scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint64_t stride, std::uint64_t written,
+               unsigned threads) {
+  Tracked tracked(kind, gib, stride);
+  Status done = tracked.protect();
+  if (done) done = tracked.arm();
+  const TrackedRange range{tracked.child.address(), tracked.bytes, ChunkIndex{0}};
+  auto scan = LastScan::open(*tracked.process, {&range, 1}, threads);
+  if (!done || !scan) {
+    state.SkipWithError(done ? scan.error().message.c_str() : done.error().message.c_str());
+    return;
+  }
+  if (written != 0) tracked.child.write(written);
+  const std::uint64_t pages = tracked.bytes / 4096;
+  const std::uint64_t expected = written == 0 ? 0 : (pages + written - 1) / written;
+  Board board(static_cast<std::uint32_t>(tracked.bytes / kChunkSize));
+  double total = 0;
+  for (auto _ : state) {
+    Result<std::uint64_t> found = 0;
+    const double took = seconds_of([&] { found = (*scan)->post(board); });
+    if (!found || *found != expected) {
+      state.SkipWithError(!found ? found.error().message.c_str() : "the scan found other pages than were written");
+      return;
+    }
+    total += took;
+    state.SetIterationTime(took);
+  }
+  report(state, total, gib);
+}
+
 constexpr std::uint64_t kPagesPerGib = kGiB / 4096;
 
 void register_all() {
@@ -133,6 +164,19 @@ void register_all() {
         dense + "/scan_1_in_2", [kind = kind](auto& state) { scan(state, kind, 1, 1, 2); }, 10);
     add(
         dense + "/scan_all", [kind = kind](auto& state) { scan(state, kind, 1, 1, 1); }, 10);
+  }
+  for (const unsigned threads : {1U, 2U}) {
+    const std::string by = "/last_scan_by_" + std::to_string(threads);
+    for (const auto& [kind, name] : {std::pair{Kind::kMemfd, "memfd"}, std::pair{Kind::kPrivate, "private"}}) {
+      const std::string dense = std::string("dense_4GiB/") + name + by;
+      add(
+          dense + "/clean", [=, kind = kind](auto& state) { last_scan(state, kind, 4, 1, 0, threads); }, 20);
+      add(
+          dense + "/1_in_64", [=, kind = kind](auto& state) { last_scan(state, kind, 4, 1, 64, threads); }, 20);
+    }
+    add(
+        "sparse_1024GiB/memfd" + by,
+        [=](auto& state) { last_scan(state, Kind::kMemfd, 1024, kPagesPerGib, 0, threads); }, 2);
   }
   for (const std::uint64_t gib : {1, 64, 1024}) {
     const std::string sparse = "sparse_" + std::to_string(gib) + "GiB/memfd";

@@ -67,6 +67,13 @@ Status PageScanner::collect(std::uint64_t address, std::uint64_t length,
   return walk(address, length, written_since_armed(), found);
 }
 
+Status PageScanner::look(std::uint64_t address, std::uint64_t length,
+                         const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
+  PagemapScan scan = written_since_armed();
+  scan.flags = kScanChecksAsyncArmed;
+  return walk(address, length, scan, found);
+}
+
 Status PageScanner::find_absent(std::uint64_t address, std::uint64_t length,
                                 const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
   return walk(address, length, absent(), found);

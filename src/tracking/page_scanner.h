@@ -22,6 +22,10 @@ class PageScanner {
   Status collect(std::uint64_t address, std::uint64_t length,
                  const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
 
+  /// As collect(), and arms nothing again.
+  Status look(std::uint64_t address, std::uint64_t length,
+              const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
+
   /// Tells the stretches that are in no page table, in ascending order: holes, pages given back, pages swapped out.
   Status find_absent(std::uint64_t address, std::uint64_t length,
                      const std::function<void(std::uint64_t start, std::uint64_t end)>& found);

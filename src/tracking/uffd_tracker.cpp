@@ -22,9 +22,11 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 
 #include "base/units.h"
 #include "memory/page_list.h"
+#include "tracking/last_scan.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
 
@@ -65,6 +67,7 @@ class UffdTracker final : public DirtyTracker {
     normalise(deferred_);
     protection_.emplace(std::move(protection));
     scanner_.emplace(std::move(scanner));
+    last_scan_ = TRY(LastScan::open(process_, ranges_, scan_threads()));
     broken_ = false;
     return {};
   }
@@ -91,7 +94,21 @@ class UffdTracker final : public DirtyTracker {
     return stats;
   }
 
-  Result<HarvestStats> harvest_last(Board& board) override { return collect_and_post(board, nullptr); }
+  Result<HarvestStats> harvest_last(Board& board) override {
+    TRY(check_works());
+    const Instant begin = clock_.now();
+    broken_ = true;  // until it has gone well
+    HarvestStats stats;
+    stats.pages = TRY(last_scan_->post(board));
+    TRY(check_alive());
+    stats.in_flight = count_pages(deferred_);
+    TRY(post(board, deferred_));
+    deferred_.clear();
+    board.announce();
+    broken_ = false;
+    stats.took = clock_.now() - begin;
+    return stats;
+  }
 
   /// A page that no request in flight names has got its data before the look; a request submitted since the last scan
   /// is reported by the next one. So only the pages named by both looks stay deferred.
@@ -125,6 +142,7 @@ class UffdTracker final : public DirtyTracker {
     protection_.reset();
     if (helpers_.releaser != nullptr) helpers_.releaser->forget();
     scanner_.reset();
+    last_scan_.reset();
     deferred_.clear();
     return {};
   }
@@ -200,9 +218,20 @@ class UffdTracker final : public DirtyTracker {
         }));
       }
     }
-    // A process that has ended has no memory, so its scan finds nothing: that must not look like a quiet guest.
-    if (!process_.alive()) return fail(ErrorKind::kPeerLost, fmt::format("process {} has ended", process_.pid()));
-    return {};
+    return check_alive();
+  }
+
+  /// A process that has ended has no memory, so its scan finds nothing: that must not look like a quiet guest.
+  Status check_alive() const {
+    if (process_.alive()) return {};
+    return fail(ErrorKind::kPeerLost, fmt::format("process {} has ended", process_.pid()));
+  }
+
+  unsigned scan_threads() const {
+    if (helpers_.scan_threads > 0) return helpers_.scan_threads;
+    std::uint64_t bytes = 0;
+    for (const TrackedRange& range : ranges_) bytes += range.length;
+    return last_scan_threads(bytes, std::max(std::thread::hardware_concurrency(), 1U));
   }
 
   static Status post(Board& board, const std::vector<PagesOfChunk>& list) {
@@ -237,6 +266,7 @@ class UffdTracker final : public DirtyTracker {
   const Clock& clock_;
   const TrackerHelpers helpers_;
   std::optional<PageScanner> scanner_;
+  std::unique_ptr<LastScan> last_scan_;
   std::optional<WriteProtection> protection_;
   std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
   std::vector<PageWord> absent_;        ///< kept, so that the pause allocates nothing

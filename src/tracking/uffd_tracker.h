@@ -11,21 +11,16 @@
 #include "tracking/dirty_tracker.h"
 #include "tracking/disk_writes.h"
 #include "tracking/releaser.h"
+#include "tracking/tracked_range.h"
 
 namespace godwit {
-
-/// Where a RAM block lies in the hypervisor's address space.
-struct TrackedRange {
-  std::uint64_t address = 0;  ///< page aligned
-  std::uint64_t length = 0;   ///< bytes
-  ChunkIndex first_chunk;     ///< of the block
-};
 
 /// What makes tracking work, or end, in more places. Each may be null, else outlives the tracker.
 struct TrackerHelpers {
   DescriptorLender* lender = nullptr;  ///< where the process may not call userfaultfd itself
   Releaser* releaser = nullptr;        ///< lets go slowly if this process dies
   std::stop_token cancelled = {};      ///< ends start()'s waiting for a dead engine's releaser
+  unsigned scan_threads = 0;           ///< of the last harvest; 0: as many as its memory is worth
 };
 
 /// `process` outlives the tracker. `disk_writes` may be null: no disk can write past the page tables. kUnsupported

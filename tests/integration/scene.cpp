@@ -209,11 +209,16 @@ Result<bool> Scene::expect_probe_revives() {
 
 Status Scene::expect_nothing_left() {
   std::vector<std::string> grown;
+  // QEMU 7.2 closes what it was lent only while its guest runs.
+  const auto may_stay = [&] {
+    return source().version() == QemuVersion::k7_2 && source().status().value_or("") != "running" &&
+           grown == std::vector<std::string>{"1 x /memfd:godwit-devices"};
+  };
   const auto look = [&] {
     // The engine's monitor connection may still be closing.
     const auto now = Footprint::of(source().pid());
     if (now) grown = before_->grown_in(*now);
-    return grown.empty();
+    return grown.empty() || may_stay();
   };
   if (source().alive() && !wait_until(look, seconds(5))) {
     return otherwise(fmt::format("left in the source QEMU: {}", fmt::join(grown, ", ")));

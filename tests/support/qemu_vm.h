@@ -65,6 +65,7 @@ class TestQemu {
   static Result<std::unique_ptr<TestQemu>> start(const QemuOptions& options);
 
   /// QEMU's own, also where what came before it stays as its parent.
+  QemuVersion version() const noexcept { return options_.version; }
   pid_t pid() const noexcept { return pid_; }
   ChildProcess& process() noexcept { return *child_; }
   bool alive() { return child_->alive(); }

@@ -44,6 +44,8 @@ Result<std::vector<std::byte>> DeviceFile::read() const {
 }
 
 void DeviceFile::take_back() noexcept {
+  // QEMU 7.2 keeps it open as long as its guest is paused, which is for ever once that has moved: without its bytes.
+  if (file_) (void)::ftruncate(file_.get(), 0);
   if (!name_.empty()) (void)qmp_->execute("remove-fd", Json{{"fdset-id", set_}});
   name_.clear();
 }

@@ -47,9 +47,11 @@ ChargedTo::~ChargedTo() {
     clockid_t clock{};
     ::pthread_getcpuclockid(::pthread_self(), &clock);
     const std::lock_guard lock(current->mutex_);
-    const auto mine = std::ranges::find(current->running_, clock, &CpuAccount::Running::clock);
+    // The latest of this thread's, should it have been charged to the same account before.
+    const auto mine =
+        std::ranges::find(current->running_.rbegin(), current->running_.rend(), clock, &CpuAccount::Running::clock);
     current->ended_ += thread_cpu_time() - mine->before;
-    current->running_.erase(mine);
+    current->running_.erase(std::next(mine).base());
   }
   current = std::move(before_);
 }

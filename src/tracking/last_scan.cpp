@@ -1,7 +1,7 @@
 #include "tracking/last_scan.h"
 
 #include <fmt/format.h>
-#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -11,23 +11,23 @@
 namespace godwit {
 namespace {
 
-// Some 70 us of scanning: a thread whose CPU is busy with something else holds nobody up for longer. A multiple of huge
-// pages' size.
+// Some 70 us of scanning.
 constexpr std::uint64_t kLastScanSlice = 64 * kMiB;  // LastScan::kMostOfASlice chunks
 // Below that waking threads up takes as long as what they save.
 constexpr std::uint64_t kWorthAThread = kGiB;
 // More would wait for memory, not for CPUs.
 constexpr unsigned kMostThreads = 16;
 
-/// The CPUs that this process may run on, the `number`th of them round and round. Best effort.
-void stay_on_one_cpu(std::size_t number) noexcept {
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  const int count = CPU_COUNT(&allowed);
+// A slice takes less.
+constexpr Duration kLate = std::chrono::milliseconds(1);
+
+/// The `number`th CPU of a set, round and round. Best effort.
+void stay_on_one_cpu(const cpu_set_t& cpus, std::size_t number) noexcept {
+  const int count = CPU_COUNT(&cpus);
   if (count == 0) return;
   int skip = static_cast<int>(number % static_cast<std::size_t>(count));
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed) || skip-- > 0) continue;
+    if (!CPU_ISSET(cpu, &cpus) || skip-- > 0) continue;
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
@@ -52,13 +52,14 @@ Result<std::unique_ptr<LastScan>> LastScan::open(const RemoteProcess& process, s
                                ChunkIndex{range.first_chunk.value + static_cast<std::uint32_t>(at / kChunkSize)}});
     }
   }
-  for (unsigned i = 0; i < std::max(threads, 1U); ++i) {
+  const unsigned helpers = threads > 1 ? threads : 0;
+  for (unsigned i = 0; i <= helpers; ++i) {
     scan->workers_.push_back(std::make_unique<Worker>(TRY(PageScanner::open(process))));
   }
-  if (threads <= 1) return scan;
-  for (std::size_t i = 0; i < scan->workers_.size(); ++i) {
+  if (::sched_getaffinity(0, sizeof scan->cpus_, &scan->cpus_) != 0) CPU_ZERO(&scan->cpus_);
+  for (std::size_t i = 1; i <= helpers; ++i) {
     scan->threads_.push_back(
-        job_thread([&scan = *scan, i](const std::stop_token& stop) { scan.run(stop, *scan.workers_[i], i); }));
+        job_thread([&scan = *scan, i](const std::stop_token& stop) { scan.run(stop, *scan.workers_[i], i - 1); }));
   }
   return scan;
 }
@@ -74,13 +75,18 @@ Result<std::uint64_t> LastScan::post(Board& board) {
     worker->pages = 0;
     worker->status = {};
   }
-  if (threads_.empty()) {
-    scan_slices(*workers_.front());
-  } else {
-    std::unique_lock lock(mutex_);
+  {
+    const std::lock_guard lock(mutex_);
     ++round_;
-    at_work_ = threads_.size();
-    changed_.notify_all();
+    open_ = true;
+  }
+  changed_.notify_all();
+  scan_slices(*workers_.front());
+  std::unique_lock lock(mutex_);
+  open_ = false;
+  // All slices are done or being done.
+  if (!changed_.wait_for(lock, kLate, [this] { return at_work_ == 0; })) {
+    let_go_elsewhere();
     changed_.wait(lock, [this] { return at_work_ == 0; });
   }
   std::uint64_t pages = 0;
@@ -92,15 +98,24 @@ Result<std::uint64_t> LastScan::post(Board& board) {
 }
 
 void LastScan::run(const std::stop_token& stop, Worker& worker, std::size_t number) {
-  stay_on_one_cpu(number);
+  stay_on_one_cpu(cpus_, number);
   std::unique_lock lock(mutex_);
-  for (std::uint64_t done = 0;; done = round_) {
-    if (!changed_.wait(lock, stop, [&] { return round_ != done; })) return;
-    const std::uint64_t round = round_;
+  worker.thread = ::gettid();
+  for (std::uint64_t done = 0; changed_.wait(lock, stop, [&] { return round_ != done; });) {
+    done = round_;
+    if (!open_) continue;  // it has come too late
+    ++at_work_;
     lock.unlock();
     scan_slices(worker);
     lock.lock();
-    if (round == round_ && --at_work_ == 0) changed_.notify_all();
+    if (--at_work_ == 0) changed_.notify_all();
+  }
+}
+
+/// Somebody more important may have the CPU of a thread that has begun a slice.
+void LastScan::let_go_elsewhere() {
+  for (const auto& worker : workers_) {
+    if (worker->thread != 0) (void)::sched_setaffinity(worker->thread, sizeof cpus_, &cpus_);
   }
 }
 

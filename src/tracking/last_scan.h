@@ -2,12 +2,16 @@
 // again.
 //
 //   open():  [threads, one to a CPU] wait
-//   post():  slices of all ranges --> whichever thread is free --> PAGEMAP_SCAN --> board
+//   post():  slices of all ranges --> whichever thread is free, the caller too --> PAGEMAP_SCAN --> board
 //
 // One thread takes a millisecond per GiB, all of it pause. Reading takes the address space's lock shared, so threads do
 // not wait for each other; arming would make them slower, because each flushes the others' TLBs. A scan is one long
-// system call: two threads that wake up on one CPU stay there, so each has a CPU of its own.
+// system call: two threads that wake up on one CPU stay there, so each has a CPU of its own. One whose CPU is taken by
+// somebody else leaves its part to the others, and may go to another CPU if it is in the midst of a slice.
 #pragma once
+
+#include <sched.h>
+#include <sys/types.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -29,7 +33,7 @@ unsigned last_scan_threads(std::uint64_t bytes, unsigned cpus) noexcept;
 
 class LastScan {
  public:
-  /// `threads` of them wait from here on, none if it is 1. All that post() needs is allocated.
+  /// `threads` of them wait from here on beside the caller, none if it is 1. All that post() needs is allocated.
   static Result<std::unique_ptr<LastScan>> open(const RemoteProcess& process, std::span<const TrackedRange> ranges,
                                                 unsigned threads);
   ~LastScan();
@@ -49,6 +53,7 @@ class LastScan {
   struct Worker {
     explicit Worker(PageScanner opened) : scanner(std::move(opened)) { found.reserve(kMostOfASlice); }
     PageScanner scanner;
+    pid_t thread = 0;                 ///< 0: the caller's
     std::vector<PagesOfChunk> found;  ///< of one slice; kept for its capacity
     std::uint64_t pages = 0;
     Status status;
@@ -57,8 +62,10 @@ class LastScan {
   LastScan() = default;
   void run(const std::stop_token& stop, Worker& worker, std::size_t number);
   void scan_slices(Worker& worker);
+  void let_go_elsewhere();
   Status scan_slice(Worker& worker, const Slice& slice);
 
+  cpu_set_t cpus_{};  ///< that this process may run on
   std::vector<Slice> slices_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<std::size_t> next_{0};  ///< slice
@@ -66,7 +73,8 @@ class LastScan {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::uint64_t round_ = 0;
-  std::size_t at_work_ = 0;
+  bool open_ = false;        ///< threads that come now take part
+  std::size_t at_work_ = 0;  ///< threads that do
   std::vector<std::jthread> threads_;
 };
 

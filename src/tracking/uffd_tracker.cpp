@@ -65,9 +65,9 @@ class UffdTracker final : public DirtyTracker {
     deferred_.clear();
     if (disk_writes_) deferred_ = TRY_IN("disk requests in flight", disk_writes_->in_flight());
     normalise(deferred_);
+    last_scan_ = TRY(LastScan::open(process_, ranges_, scan_threads()));
     protection_.emplace(std::move(protection));
     scanner_.emplace(std::move(scanner));
-    last_scan_ = TRY(LastScan::open(process_, ranges_, scan_threads()));
     broken_ = false;
     return {};
   }

@@ -133,6 +133,15 @@ TEST_F(ListTest, IsNotBelievedIfItGoesRoundInACircle) {
   expect_not_found("has 'pc.ram' twice");
 }
 
+/// A guest that knew QEMU's addresses could put bytes into its heap that look like a list.
+TEST_F(ListTest, IsNotBelievedIfItsHeadIsInTheHeapOrElsewhere) {
+  write_word(kHead, 0);
+  expect_not_found("has no head");
+  write_word(kHeap + 0x50000, kHeap + 0x1230);
+  write_word(kHeap + 0x1230 + kPrevious, kHeap + 0x50000);
+  expect_not_found("has no head");
+}
+
 TEST_F(ListTest, IsNotFoundWhereTheKnownBlockIsElsewhere) {
   const auto found = find("pc.ram", kRamAddress + 4096);
   ASSERT_FALSE(found);

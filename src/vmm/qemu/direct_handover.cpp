@@ -48,7 +48,7 @@ Status DirectHandover::hand_over(const HandoverOrder& order) {
   TRY(observer_.guest_stopped(clock_.now()));
   TRY(go_on());
   TRY(save());
-  TRY(check_stopped_by_us());
+  TRY(check_stayed_paused());
   TRY(check_lengths(order));
   complete_ = true;
   return observer_.stream_ended(clock_.now(), 0);
@@ -72,22 +72,33 @@ Status DirectHandover::stop_guest() {
   }
   run_state_ = "running";
   TRY(qmp_.execute("stop"));
+  // Before anything is saved: one that was suspended just before could not take its disks back. And QEMU's main loop
+  // has gone round once more then, with a reset that it still had to do.
+  const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
+  if (!is_paused(state)) {
+    run_state_ = state;
+    const auto halt = halt_of(state);
+    return fail(ErrorKind::kRefused, halt ? halt->what : fmt::format("the guest could not be paused: '{}'", state));
+  }
+  paused_as_ = state;
   const std::string mark = mark_of_pause(process_, options_.vcpus);
   return mark.empty() ? Status{} : record_.guest_stands(mark);
 }
 
-/// A guest that ended in the moment before `stop` has been saved, too. Asked while the destination loads.
-Status DirectHandover::check_stopped_by_us() {
+/// What was saved is what it was when it was paused: a reset meanwhile rewrites its memory. Asked while the destination
+/// loads.
+Status DirectHandover::check_stayed_paused() {
   const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
-  if (is_paused(state)) return {};
-  if (!options_.paused) run_state_ = state;
-  const auto halt = halt_of(state);
-  return fail(ErrorKind::kRefused, halt ? halt->what : fmt::format("the guest could not be paused: '{}'", state));
+  if (state == paused_as_) return {};
+  return fail(ErrorKind::kRefused,
+              fmt::format("somebody has worked on the guest while its devices were saved: it was '{}', it is '{}'",
+                          paused_as_, state));
 }
 
 /// QEMU would save a guest that runs, too, and let it run on.
 Status DirectHandover::check_paused() {
   const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
+  paused_as_ = state;
   if (is_paused(state)) return {};
   return fail(ErrorKind::kRefused, "somebody has let the guest run while it was moved paused");
 }

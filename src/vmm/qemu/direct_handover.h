@@ -51,7 +51,7 @@ class DirectHandover final : public DeviceHandover {
   Status hand_over(const HandoverOrder& order);
   Status stop_guest();
   Status check_paused();
-  Status check_stopped_by_us();
+  Status check_stayed_paused();
   Status check_lengths(const HandoverOrder& order);
   Status save();
   Status go_on() const;
@@ -66,6 +66,7 @@ class DirectHandover final : public DeviceHandover {
   std::unique_ptr<MigrationWatch> watch_;
   std::optional<DeviceFile> file_;
   std::optional<std::string> run_state_;  ///< of a guest that this has been about to stop; the thread's until end()
+  std::string paused_as_;                 ///< QEMU's word for its state when the devices were to be saved; the thread's
   std::atomic<bool> complete_{false};
   std::atomic<bool> ending_{false};
   std::jthread thread_;

@@ -84,7 +84,8 @@ Result<Node> find_anchor(const ReadMemory& read, const Mapping& heap, const RamB
 
 class List {
  public:
-  List(const ReadMemory& read, const std::vector<RamBlockLine>& lines) : read_(read), lines_(lines) {}
+  List(const ReadMemory& read, const Mapping& heap, const std::vector<RamBlockLine>& lines)
+      : read_(read), heap_(heap), lines_(lines) {}
 
   Status walk(const Node& anchor) {
     TRY(take(anchor));
@@ -95,14 +96,14 @@ class List {
       TRY(take(next));
       node = next;
     }
-    for (Node node = anchor;;) {
-      // The first one's is the list's head, which is not a block.
-      const auto before = node_at(read_, node.word(field::kPrevious) - field::kNext);
-      if (!before || before->word(field::kNext) != node.at || !is_one(*before)) break;
+    Node first = anchor;
+    while (true) {
+      const auto before = node_at(read_, first.word(field::kPrevious) - field::kNext);
+      if (!before || before->word(field::kNext) != first.at || !is_one(*before)) break;
       TRY(take(*before));
-      node = *before;
+      first = *before;
     }
-    return {};
+    return check_head(first);
   }
 
   Result<std::map<std::string, std::uint64_t>> addresses() && {
@@ -115,6 +116,14 @@ class List {
   }
 
  private:
+  /// The list's head, among QEMU's own data: a list that is in the heap as a whole has been put there.
+  Status check_head(const Node& first) const {
+    const std::uint64_t at = first.word(field::kPrevious);
+    std::array<std::byte, sizeof(std::uint64_t)> head{};
+    TRY(read_(at, head));
+    if (word_at(head, 0) == first.at && (at < heap_.start || at >= heap_.end)) return {};
+    return not_found("its list of RAM blocks has no head");
+  }
   bool is_one(const Node& node) const {
     return std::ranges::any_of(lines_, [&](const RamBlockLine& line) { return node.is(line); });
   }
@@ -131,6 +140,7 @@ class List {
   }
 
   const ReadMemory& read_;
+  const Mapping& heap_;
   const std::vector<RamBlockLine>& lines_;
   std::map<std::string, std::uint64_t> found_;
   std::size_t taken_ = 0;
@@ -147,7 +157,7 @@ Result<std::map<std::string, std::uint64_t>> find_block_list(const ReadMemory& r
   const auto heap = std::ranges::find(mappings, "[heap]", &Mapping::path);
   if (heap == mappings.end()) return not_found("it has no heap");
   if (heap->end - heap->start > kLargestHeap) return not_found("its heap is too large to be looked through");
-  List list(read, lines);
+  List list(read, *heap, lines);
   const Node node = TRY(find_anchor(read, *heap, *line, known));
   TRY(list.walk(node));
   return std::move(list).addresses();

@@ -4,7 +4,7 @@
 //   info ramblock    name, offset, used length, greatest length of each block
 //   gpa2hva          the address of main memory
 //   [heap]           the one place that has all of that side by side as in QEMU's RAMBlock
-//   next, previous   from there all the others
+//   next, previous   from there all the others, and the list's head outside of the heap
 //
 // QEMU promises nothing about its memory: the list is believed only if it has all of the blocks that QEMU names and no
 // others, each with what QEMU says of it. Seen so in QEMU 7.2 and 10.0; another layout is not found, and nothing worse.

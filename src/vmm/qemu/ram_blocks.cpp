@@ -149,12 +149,15 @@ Result<BlockInfo> describe(Qmp& qmp, const RamBlockLine& line, const std::vector
 }
 
 /// Looked for more than once: QEMU may be plugging something in just now, or its heap grow or shrink.
-Status find_addresses(const RemoteProcess& process, const Ram& ram, std::vector<RamBlockLine>& lines) {
+Status find_addresses(Qmp& qmp, const RemoteProcess& process, const Ram& ram, std::vector<RamBlockLine>& lines) {
   const ReadMemory read = [&](std::uint64_t address, MutableBytes out) { return read_remote(process, address, out); };
   for (int attempt = 1;; ++attempt) {
     const auto mappings = TRY(process.mappings());
     const auto found = find_block_list(read, mappings, lines, ram.blocks.front().name, ram.blocks.front().address);
-    if (!found && attempt < kAttempts) continue;
+    if (!found && attempt < kAttempts) {
+      lines = parse_ram_blocks(TRY(qmp.human("info ramblock")));
+      continue;
+    }
     if (!found) return fail(found.error());
     for (const BlockInfo& block : ram.blocks) {
       const auto here = found->find(block.name);
@@ -275,17 +278,16 @@ Result<Cover> cover(const std::vector<Mapping>& mappings, std::uint64_t address,
 /// A block without a name is used by nothing, and QEMU does not migrate it either.
 Result<OtherBlocks> find_other_blocks(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
   OtherBlocks other;
-  const auto mappings = TRY(process.mappings());
   auto lines = parse_ram_blocks(TRY(qmp.human("info ramblock")));
-  const auto untold = std::ranges::find_if(lines, [](const auto& l) { return l.size > 0 && !l.host_address; });
-  if (untold != lines.end()) {
-    const Status found = find_addresses(process, ram, lines);
+  if (std::ranges::any_of(lines, [](const auto& line) { return line.size > 0 && !line.host_address; })) {
+    const Status found = find_addresses(qmp, process, ram, lines);
     if (!found) {
-      other.missing = fmt::format("QEMU before 8.0 does not tell where RAM block '{}' lies, and it was not found: {}",
-                                  untold->name, found.error().message);
+      other.missing = fmt::format("QEMU before 8.0 does not tell where its RAM blocks lie, and they were not found: {}",
+                                  found.error().message);
       return other;
     }
   }
+  const auto mappings = TRY(process.mappings());
   for (const auto& line : lines) {
     const bool is_main = std::ranges::any_of(ram.blocks, [&](const BlockInfo& b) { return b.name == line.name; });
     if (is_main || line.size == 0) continue;

@@ -76,6 +76,21 @@ Result<Configuration> look_again(QemuVm& vm) {
   return now;
 }
 
+Status check_other_blocks(QemuVm& vm) {
+  Ram ram;
+  ram.blocks = vm.inspection.blocks;
+  const auto now = TRY(find_other_blocks(*vm.qmp, *vm.process, ram));
+  if (now.missing) return fail(changed_meanwhile({*now.missing}));
+  for (const BlockInfo& before : vm.inspection.other.blocks) {
+    const auto same = std::ranges::find(now.blocks, before.name, &BlockInfo::name);
+    if (same == now.blocks.end()) return fail(changed_meanwhile({fmt::format("RAM block '{}' is gone", before.name)}));
+    if (same->address != before.address || same->size != before.size || same->backing != before.backing) {
+      return fail(changed_meanwhile({fmt::format("RAM block '{}' has been mapped again", before.name)}));
+    }
+  }
+  return {};
+}
+
 Status look_again_quickly(QemuVm& vm) {
   auto changes = TRY(find_quick_changes(vm));
   if (vm.inspection.nested_entries) {

@@ -22,4 +22,8 @@ Status look_again_at_sink(QemuVm& vm);
 Error changed_meanwhile(const std::vector<std::string>& changes,
                         std::string_view what = "this VM has been changed since the move began");
 
+/// ROMs, video memory and firmware tables lie where they lay: kRefused if not. For a VM all of whose blocks are moved,
+/// not in the pause: an old QEMU's heap is read for it.
+Status check_other_blocks(QemuVm& vm);
+
 }  // namespace godwit::qemu

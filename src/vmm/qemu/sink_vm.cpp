@@ -35,6 +35,8 @@
 namespace godwit::qemu {
 namespace {
 
+// So long a look at what the VM consists of is good enough.
+constexpr Duration kLookIsFresh = std::chrono::milliseconds(20);
 constexpr Duration kResumePatience = std::chrono::seconds(30);
 // A QEMU whose stream breaks off says "failed" or ends, in milliseconds.
 constexpr Duration kReasonPatience = std::chrono::seconds(2);
@@ -100,6 +102,7 @@ class QemuSinkVm final : public SinkVm {
   LogEnd log_ = LogEnd::of(vm_.process->pid());
   std::jthread cache_dropper_;
   bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
+  Instant looked_at_{};               // at what this VM consists of
   bool may_have_run_ = false;         // a `cont` was not refused
   std::atomic<Instant> cont_sent_{};  // the latest `cont`
   // To the latest `cont`. Last, so that it is waited for before anything else here ends.
@@ -116,6 +119,7 @@ Status QemuSinkVm::open_incoming() {
   }
   TRY(check_exports());
   TRY(look_again_at_sink(vm_));
+  if (choice_.way == DeviceWay::kDirect) TRY(check_other_blocks(vm_));
   TRY(vm_.qmp->execute("stop"));
   std::set<std::string> capabilities{"events", "late-block-activate"};
   // A stream without RAM in it names no capabilities, and QEMU compares this one.
@@ -217,14 +221,22 @@ std::string QemuSinkVm::in_its_words() const {
 /// Somebody may have plugged something in here while memory was copied; the source still has its guest. Asked while the
 /// source saves its devices: after the load the guest would wait for these answers.
 Status QemuSinkVm::check_unchanged() {
-  return look_again_at_sink(vm_);
+  Status unchanged = look_again_at_sink(vm_);
+  // One that could not load what it has got so far has ended itself, or is about to.
+  if (!unchanged && unchanged.error().kind != ErrorKind::kRefused && loading_) return load_failed();
+  looked_at_ = clock_.now();
+  return unchanged;
 }
 
 /// The state that came with the stream: a guest that has ended, or that QEMU would not let run, is refused before the
 /// source gives it up.
 Status QemuSinkVm::check_run_state() {
   const std::string status = text_at(TRY(vm_.qmp->execute("query-status")), "status");
-  if (is_paused(status)) return {};
+  if (is_paused(status)) {
+    if (const auto seen = watch_.look(); !seen.change.empty()) return fail(changed_meanwhile({seen.change}));
+    // A pause that has been long already leaves more time for changes, and is little longer for a look.
+    return clock_.now() - looked_at_ > kLookIsFresh ? look_again_at_sink(vm_) : Status{};
+  }
   const auto halt = halt_of(status);
   return fail(ErrorKind::kHypervisor, fmt::format("the VM arrived in a state in which it cannot be let run: {} ('{}')",
                                                   halt ? halt->what : "it runs already", status));

@@ -147,6 +147,7 @@ class QemuSourceVm final : public SourceVm {
       return unchanged;
     }
     auto now = TRY(look_again(vm_));
+    if (way_ == DeviceWay::kDirect) TRY(check_other_blocks(vm_));
     ram_lengths_ = std::move(now.ram_blocks);
     ram_limits_ = std::move(now.ram_limits);
     return {};

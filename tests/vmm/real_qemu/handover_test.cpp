@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -167,6 +169,16 @@ class StreamRollBackTest : public RollBackTest {};
 class DirectRollBackTest : public RollBackTest {
  protected:
   std::size_t files_lent() { return source_.qemu->monitor().execute("query-fdsets").value_or(Json()).size(); }
+  /// Of all that it still has open of them.
+  std::uint64_t bytes_lent() {
+    std::uint64_t bytes = 0;
+    for (const auto& open : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", source_.qemu->pid()))) {
+      std::error_code gone;
+      if (std::filesystem::read_symlink(open, gone).string().find("godwit-devices") == std::string::npos) continue;
+      bytes += std::filesystem::file_size(open, gone);
+    }
+    return bytes;
+  }
   /// QEMU 7.2 closes what it was lent once its guest runs again, or never.
   static bool closes_at_once() { return GetParam().version != QemuVersion::k7_2; }
 };
@@ -403,8 +415,10 @@ TEST_P(DirectRollBackTest, TouchesNoSetting) {
   EXPECT_TRUE(source_.record.settings().empty());
   EXPECT_FALSE(source_.qemu->monitor().execute("query-migrate").value_or(Json()).contains("status"));
   EXPECT_EQ(files_lent(), 1u) << "lent while it is needed";
+  EXPECT_GT(bytes_lent(), 0u);
   ASSERT_TRUE(source_vm_->finish());
   EXPECT_EQ(files_lent(), closes_at_once() ? 0u : 1u);
+  EXPECT_EQ(bytes_lent(), 0u);
 }
 
 TEST_P(DirectRollBackTest, LeavesNoFileInQemu) {
@@ -478,7 +492,7 @@ TEST_P(DirectRollBackTest, APausedGuestThatSomebodyHasLetRunIsNotHandedOver) {
 TEST_P(DirectRollBackTest, ABlockThatGrewWhileMemoryWasCopiedIsNamed) {
   auto& block = source_.vm.inspection.other.blocks.at(0);
   block.size -= kPageSize;
-  ASSERT_TRUE(source_vm_->check_unchanged());
+  EXPECT_FALSE(source_vm_->check_unchanged()) << "as it should be noticed";
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());
   ASSERT_TRUE(observer_.failed) << "it would arrive without its end";
@@ -503,6 +517,74 @@ TEST_P(DirectRollBackTest, ABlockThatWasResizedIsNamed) {
   EXPECT_THAT(observer_.failed->message, HasSubstr("'" + name + "' has been resized"));
   handover.end();
   EXPECT_EQ(handover.run_state().value_or(""), "running");
+}
+
+/// A monitor that says once, at the `at`th time, that its guest is in another state than it is.
+class OnceInAnotherState final : public Qmp {
+ public:
+  OnceInAnotherState(Qmp& qmp, int at, std::string state) : qmp_(qmp), at_(at), state_(std::move(state)) {}
+  Result<Json> execute(std::string_view command, const Json& arguments) override {
+    saved = saved || command == "xen-save-devices-state";
+    if (command == "query-status" && ++asked_ == at_) return Json{{"status", state_}, {"running", false}};
+    return qmp_.execute(command, arguments);
+  }
+  Result<Json> execute_with_descriptor(std::string_view command, const Json& arguments, int fd) override {
+    return qmp_.execute_with_descriptor(command, arguments, fd);
+  }
+  void on_event(OnEvent handler) override { qmp_.on_event(std::move(handler)); }
+  void on_lost(std::function<void()> handler) override { qmp_.on_lost(std::move(handler)); }
+  pid_t peer_pid() const noexcept override { return qmp_.peer_pid(); }
+
+  std::atomic<bool> saved{false};
+
+ private:
+  Qmp& qmp_;
+  const int at_;
+  const std::string state_;
+  std::atomic<int> asked_{0};
+};
+
+/// Before anything is saved: with its disks given up, one that is suspended could not take them back.
+TEST_P(DirectRollBackTest, AGuestThatEndsOrIsSuspendedJustBeforeTheStopIsNotSaved) {
+  for (const std::string state : {"suspended", "shutdown", "io-error"}) {
+    SCOPED_TRACE(state);
+    OnceInAnotherState qmp(*source_.vm.qmp, 2, state);
+    RecordingObserver observer;
+    DirectHandover handover(qmp, *source_.vm.process, {.machine = source_.vm.inspection.fingerprint.machine}, observer,
+                            source_.record, clock_);
+    ASSERT_TRUE(handover.order({}));
+    ASSERT_TRUE(observer.await_end());
+    ASSERT_TRUE(observer.failed);
+    EXPECT_EQ(observer.failed->kind, ErrorKind::kRefused);
+    EXPECT_FALSE(qmp.saved);
+    handover.end();
+    EXPECT_EQ(handover.run_state().value_or(""), state);
+    ASSERT_TRUE(let_run(*source_.vm.qmp, seconds(30)));
+  }
+}
+
+TEST_P(DirectRollBackTest, ABlockThatLiesElsewhereThanBeforeIsNamedBeforeTheStop) {
+  ASSERT_TRUE(source_vm_->check_unchanged());
+  auto& block = source_.vm.inspection.other.blocks.at(0);
+  block.address += kPageSize;
+  const Status unchanged = source_vm_->check_unchanged();
+  ASSERT_FALSE(unchanged);
+  EXPECT_EQ(unchanged.error().kind, ErrorKind::kRefused);
+  EXPECT_THAT(unchanged.error().message, HasSubstr("'" + block.name + "' has been mapped again"));
+}
+
+/// A reset rewrites memory that lanes have sent already.
+TEST_P(DirectRollBackTest, AGuestWhoseStateHasChangedSinceIsNotHandedOver) {
+  OnceInAnotherState qmp(*source_.vm.qmp, 3, "prelaunch");
+  DirectHandover handover(qmp, *source_.vm.process, {.machine = source_.vm.inspection.fingerprint.machine}, observer_,
+                          source_.record, clock_);
+  ASSERT_TRUE(handover.order({}));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_TRUE(observer_.failed);
+  EXPECT_TRUE(qmp.saved);
+  EXPECT_FALSE(handover.complete());
+  EXPECT_THAT(observer_.failed->message, HasSubstr("it was 'paused', it is 'prelaunch'"));
+  handover.end();
 }
 
 constexpr std::array kStreamKinds = {

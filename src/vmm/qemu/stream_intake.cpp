@@ -58,8 +58,10 @@ void StreamIntake::end() noexcept {
 }
 
 Status StreamIntake::pass(Bytes bytes) {
-  if (stopped_ && !filter_->page_records().all) TRY(check_own_ram(bytes.size()));
-  if (stopped_ && !global_state_.run_state()) {
+  // In RAM's END section are pages of video memory, which the guest fills as it likes.
+  const bool behind_ram = filter_->page_records().all;
+  if (stopped_ && !behind_ram) TRY(check_own_ram(bytes.size()));
+  if (behind_ram && !global_state_.run_state()) {
     global_state_.feed(bytes);
     if (global_state_.run_state()) TRY(check_run_state());
   }

@@ -160,6 +160,16 @@ TEST_F(ScriptedHandover, TheStateOfTheGuestIsNotWhatItsVideoMemorySays) {
   expect_failed("the guest has shut down");
 }
 
+/// Nor what its devices hold, which QEMU sends before the state or behind it.
+TEST_F(ScriptedHandover, TheStateOfTheGuestIsNotWhatItsDevicesSay) {
+  begin();
+  auto stream = memory(0);
+  add_global_state(stream, "running");
+  qemu_.write(add_global_state(stream, "shutdown").bytes());
+  qemu_.complete();
+  expect_failed("different states");
+}
+
 /// By QEMU's measure little was left; then the guest repainted its screen.
 TEST_F(ScriptedHandover, VideoMemoryThatDoesNotFitIntoThePauseIsNotWaitedFor) {
   constexpr unsigned kPages = 1024;

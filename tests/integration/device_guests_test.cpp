@@ -226,6 +226,8 @@ TEST_P(NvmeLong, IsRefusedByName) {
   ASSIGN_OR_SKIP(scene, Scene::make(options));
   ASSERT_OK(scene->receive());
   ASSERT_OK(scene->send());
+  ASSERT_OK(scene->sender().wait(seconds(60)));
+  scene->receiver().process().kill();  // nobody came
   ASSERT_OK(scene->expect_source_runs({"nvme"}));
 }
 INSTANTIATE_TEST_SUITE_P(All, NvmeLong, ::testing::Values(QemuVersion::k7_2, QemuVersion::k10_0),

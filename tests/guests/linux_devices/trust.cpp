@@ -1,5 +1,7 @@
 // What a TPM and the firmware's flash keep.
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -69,6 +71,12 @@ std::string variable_write(std::istringstream& line) {
   std::string text;
   line >> text;
   ::mount("efivarfs", kVariables, "efivarfs", 0, nullptr);
+  // Linux guards those that exist against being removed by mistake.
+  if (const int old = ::open(kVariable, O_RDONLY | O_CLOEXEC); old >= 0) {
+    int flags = 0;
+    ::ioctl(old, FS_IOC_SETFLAGS, &flags);
+    ::close(old);
+  }
   const int file = ::open(kVariable, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   if (file < 0) return os_error(kVariable);
   std::string content(reinterpret_cast<const char*>(&kAttributes), sizeof(kAttributes));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -37,13 +38,15 @@ std::string device_of(std::uint64_t mebibytes) {
 }
 
 int open_disk(std::uint64_t mebibytes) {
-  std::string device;
-  // A USB disk takes seconds to be found.
-  if (!wait_for([&] { return !(device = device_of(mebibytes)).empty(); })) {
+  int disk = -1;
+  // A USB disk takes seconds to be found, and then a moment more to be ready.
+  wait_for([&] {
+    const std::string device = device_of(mebibytes);
     errno = ENODEV;
-    return -1;
-  }
-  return ::open(device.c_str(), O_RDWR | O_DIRECT | O_SYNC | O_CLOEXEC);
+    if (!device.empty()) disk = ::open(device.c_str(), O_RDWR | O_DIRECT | O_SYNC | O_CLOEXEC);
+    return disk >= 0;
+  });
+  return disk;
 }
 
 /// Memory that a disk can be asked to read and write.

@@ -1,6 +1,7 @@
 #include "vmm/qemu/global_state.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string_view>
 
 namespace godwit::qemu {
@@ -17,14 +18,21 @@ constexpr std::size_t kNumbers = 12;
 constexpr std::size_t kLongestState = 100;
 constexpr std::size_t kBehindName = kNumbers + kLongestState + 1 + kNumber;
 
+/// With the guest paused. std::string's own takes 100 ms for 16 MiB of a picture in the colour that the name begins
+/// with, this 3.
+std::size_t find_name(const std::string& text, std::size_t from) {
+  const void* found = ::memmem(text.data() + from, text.size() - from, kSectionName.data(), kSectionName.size());
+  return found == nullptr ? std::string::npos : static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
+}
+
 }  // namespace
 
 void GlobalState::feed(Bytes bytes) {
   waiting_ += text_of(bytes);
-  std::size_t at = waiting_.find(kSectionName);
+  std::size_t at = find_name(waiting_, 0);
   while (at != std::string::npos && waiting_.size() - at >= kSectionName.size() + kBehindName) {
     if (at >= kBefore) look(std::string_view(waiting_).substr(at - kBefore));
-    at = waiting_.find(kSectionName, at + 1);
+    at = find_name(waiting_, at + 1);
   }
   // What may be the beginning of one is looked at again with what comes next.
   const std::size_t end = at == std::string::npos ? waiting_.size() : at;

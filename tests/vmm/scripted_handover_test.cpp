@@ -63,8 +63,8 @@ class PlayedQemu final : public Qmp {
   OnEvent on_event_;
 };
 
-/// Up to the end of main memory, which the lanes move, with pages of video memory in the last part.
-StreamBuilder memory(unsigned video_pages) {
+/// Up to the end of main memory, which the lanes move, with pages of video memory in the last part, which begin so.
+StreamBuilder memory(unsigned video_pages, const std::string& beginning = "") {
   const std::uint64_t length = std::max(1U, video_pages) * kPageSize;
   StreamBuilder stream;
   stream.header().configuration("pc").ignore_shared().start().sizes({{"ram", kPageSize}, {"vga.vram", length}}, true);
@@ -73,7 +73,12 @@ StreamBuilder memory(unsigned video_pages) {
   for (std::uint64_t at = 0; at < length; at += kPageSize) stream.zero("vga.vram", at);
   stream.eos().footer();
   stream.end();
-  for (unsigned page = 0; page < video_pages; ++page) stream.page("vga.vram", page * kPageSize, 'v');
+  for (unsigned page = 0; page < video_pages; ++page) {
+    stream.be(page * kPageSize | 8, 8)
+        .text("vga.vram")
+        .raw(beginning)
+        .raw(std::string(kPageSize - beginning.size(), 'v'));
+  }
   stream.eos().footer();
   return stream;
 }
@@ -132,6 +137,37 @@ TEST_F(ScriptedHandover, AGuestThatShutDownJustBeforeTheStopIsNotHandedOver) {
   qemu_.write(add_global_state(stream, "shutdown").bytes());
   qemu_.complete();
   expect_failed("the guest has shut down");
+}
+
+/// It is read behind RAM, however much of it there is.
+TEST_F(ScriptedHandover, TheStateOfTheGuestIsFoundBehindMegabytesOfVideoMemory) {
+  begin();
+  auto stream = memory(1024);
+  qemu_.write(add_global_state(stream, "running").raw("devices").bytes());
+  qemu_.complete();
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_FALSE(observer_.failed) << observer_.failed->message;
+  EXPECT_TRUE(handover_->complete());
+}
+
+/// A guest can write into its video memory what it likes.
+TEST_F(ScriptedHandover, TheStateOfTheGuestIsNotWhatItsVideoMemorySays) {
+  begin();
+  StreamBuilder lie;
+  auto stream = memory(3, add_global_state(lie, "running").str());
+  qemu_.write(add_global_state(stream, "shutdown").bytes());
+  qemu_.complete();
+  expect_failed("the guest has shut down");
+}
+
+/// Nor what its devices hold, which QEMU sends before the state or behind it.
+TEST_F(ScriptedHandover, TheStateOfTheGuestIsNotWhatItsDevicesSay) {
+  begin();
+  auto stream = memory(0);
+  add_global_state(stream, "running");
+  qemu_.write(add_global_state(stream, "shutdown").bytes());
+  qemu_.complete();
+  expect_failed("different states");
 }
 
 /// By QEMU's measure little was left; then the guest repainted its screen.

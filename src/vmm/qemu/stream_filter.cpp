@@ -112,7 +112,7 @@ Status StreamFilter::take_item(Bytes bytes, std::size_t& at, std::size_t& run) {
   }
   item_offset_ = offset_ + at;
   const Fate fate = TRY(parse(rest.first(length)));
-  if (fate != Fate::kPass) {
+  if (fate == Fate::kDrop || fate == Fate::kRamEnds) {
     TRY(pass(bytes.subspan(run, at - run)));
     run = at;
   }
@@ -121,6 +121,11 @@ Status StreamFilter::take_item(Bytes bytes, std::size_t& at, std::size_t& run) {
   if (fate == Fate::kDrop) {
     run = at;
     dropped_ += length;
+  }
+  if (fate == Fate::kRamEnded) {
+    TRY(pass(bytes.subspan(run, at - run)));
+    run = at;
+    step_ = Step::kBehindRam;
   }
   return {};
 }
@@ -144,7 +149,9 @@ Status StreamFilter::take_carried_item(Bytes bytes, std::size_t& at, std::size_t
     dropped_ += item.size();
     return {};
   }
-  return pass(item);
+  TRY(pass(item));
+  if (fate == Fate::kRamEnded) step_ = Step::kBehindRam;
+  return {};
 }
 
 std::size_t StreamFilter::item_length(Bytes prefix) const noexcept {
@@ -415,7 +422,9 @@ Result<StreamFilter::Fate> StreamFilter::parse_footer(Bytes item) {
   if (mark != section::kFooter) return broken(fmt::format("{:#04x} where a section's footer belongs", mark));
   const auto id = load_big_endian<std::uint32_t>(item.subspan(1));
   if (id != ram_section_) return broken(fmt::format("the footer of section {} behind RAM", id));
-  step_ = section_type_ == section::kEnd ? Step::kBehindRam : Step::kSection;
+  // That RAM is over must not be known before all of it has been passed.
+  if (section_type_ == section::kEnd) return Fate::kRamEnded;
+  step_ = Step::kSection;
   return Fate::kPass;
 }
 

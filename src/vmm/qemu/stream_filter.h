@@ -31,6 +31,7 @@ namespace godwit::qemu {
 class FilterOutput {
  public:
   virtual ~FilterOutput() = default;
+  /// Bytes of RAM's sections and what comes behind them never come in one call.
   virtual Status pass(Bytes bytes) = 0;
   /// RAM's END section begins: QEMU has stopped the guest and drained its disks. Everything passed from here on must
   /// not be loaded before RAM is in place.
@@ -79,7 +80,7 @@ class StreamFilter {
   /// What the next item is.
   enum class Step { kHeader, kSection, kCapabilityCount, kCapability, kRamWord, kBlockEntry, kFooter, kBehindRam };
   /// What becomes of an item.
-  enum class Fate { kPass, kDrop, kRamEnds };
+  enum class Fate { kPass, kDrop, kRamEnds, kRamEnded };
 
   struct Block {
     std::uint64_t size = 0;

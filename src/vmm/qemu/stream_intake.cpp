@@ -58,16 +58,22 @@ void StreamIntake::end() noexcept {
 }
 
 Status StreamIntake::pass(Bytes bytes) {
-  if (stopped_ && !filter_->page_records().all) TRY(check_own_ram(bytes.size()));
-  if (stopped_ && !global_state_.run_state()) {
+  // In RAM's END section are pages of video memory, which the guest fills as it likes.
+  if (filter_->page_records().all) {
     global_state_.feed(bytes);
-    if (global_state_.run_state()) TRY(check_run_state());
+    TRY(check_run_state());
+  } else if (stopped_) {
+    TRY(check_own_ram(bytes.size()));
   }
   return observer_.device_bytes(bytes);
 }
 
 /// Somebody else may have stopped or started the guest, or it have ended, between the last look and QEMU's own stop.
 Status StreamIntake::check_run_state() {
+  if (global_state_.contradicts_itself()) {
+    return fail(ErrorKind::kRefused, "QEMU's stream tells different states in which the guest was when it was stopped");
+  }
+  if (!global_state_.run_state()) return {};
   const std::string& state = *global_state_.run_state();
   if (paused_ ? is_paused(state) : state == "running") return {};
   const auto halt = halt_of(state);

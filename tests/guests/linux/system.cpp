@@ -125,7 +125,8 @@ bool load_modules(const std::string& list) {
   bool ok = in.good();
   for (std::string path; std::getline(in, path);) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || (::syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)) {
+    // Some, as that of UEFI's variables, refuse to be loaded where what they drive is not there.
+    if (fd < 0 || (::syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST && errno != ENODEV)) {
       ok = complain("cannot load " + path);
     }
     if (fd >= 0) {

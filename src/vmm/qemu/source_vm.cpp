@@ -106,13 +106,9 @@ class QemuSourceVm final : public SourceVm {
 
   std::optional<Halt> halted() override {
     if (halt_) return halt_;
-    const auto seen = life_.look();
-    // A guest that has been handed over whole does not need this QEMU any more.
-    const bool whole = ordered_ && handover_->complete();
-    if (whole && seen.lost && seen.shutdown.empty() && !seen.panicked) return std::nullopt;
     halt_ = end_or_suspension();
     // Beyond that QEMU would have to be asked, and must not be while it stops the guest.
-    if (halt_ || ordered_ || stopped_by_us_ || starts_paused_ || !seen.stopped) return halt_;
+    if (halt_ || ordered_ || stopped_by_us_ || starts_paused_ || !life_.look().stopped) return halt_;
     halt_ = state_as_halt();
     return halt_;
   }
@@ -227,7 +223,9 @@ class QemuSourceVm final : public SourceVm {
   /// reached by way of another process.
   std::optional<Halt> end_or_suspension() {
     const auto halt = life_.halt();
-    if (halt || !life_.look().lost || !process_has_ended()) return halt;
+    // A guest that has been handed over whole does not need this QEMU any more, whenever it is seen to have ended.
+    if (halt || (ordered_ && handover_->complete())) return halt;
+    if (!life_.look().lost || !process_has_ended()) return std::nullopt;
     return Halt{Halt::Kind::kEnded, "QEMU has ended, and the guest with it"};
   }
 

@@ -2,7 +2,6 @@
 
 #include "base/cpu_account.h"
 #include "base/units.h"
-
 #include "codec/codec.h"
 
 namespace godwit {

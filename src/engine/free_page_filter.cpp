@@ -1,9 +1,10 @@
 #include "engine/free_page_filter.h"
-#include "base/cpu_account.h"
 
 #include <algorithm>
 #include <functional>
 #include <utility>
+
+#include "base/cpu_account.h"
 
 namespace godwit {
 

@@ -18,8 +18,7 @@ constexpr std::size_t kRegions = 4096;
 
 Error scan_error(int number, std::uint64_t address) {
   if (number == EPERM) {
-    return {ErrorKind::kHypervisor, fmt::format("memory at {:#x} is no longer under write-protection", address),
-            number};
+    return {ErrorKind::kHypervisor, fmt::format("memory at {:#x} is not write-protected any more", address), number};
   }
   if (number == ESRCH) return {ErrorKind::kPeerLost, "the hypervisor has ended", number};
   return os_error(fmt::format("PAGEMAP_SCAN at {:#x}", address), number);

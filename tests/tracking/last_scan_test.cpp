@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
 
 #include "base/units.h"
+#include "tests/tracking/claimed_pages.h"
 #include "tests/tracking/writing_process.h"
 #include "tracking/uffd_tracker.h"
 #include "tracking/write_protection.h"
@@ -14,9 +14,10 @@
 namespace godwit::last_scan_test {
 namespace {
 
+using testing::claim_all;
 using testing::Kind;
+using testing::Pages;
 using testing::WritingProcess;
-using Pages = std::set<std::uint64_t>;
 
 TEST(LastScanThreads, AreAsManyAsMemoryAndCpusAreWorth) {
   EXPECT_EQ(last_scan_threads(0, 8), 1U);
@@ -25,15 +26,6 @@ TEST(LastScanThreads, AreAsManyAsMemoryAndCpusAreWorth) {
   EXPECT_EQ(last_scan_threads(48 * kGiB, 16), 16U);
   EXPECT_EQ(last_scan_threads(48 * kGiB, 2), 2U);
   EXPECT_EQ(last_scan_threads(4096 * kGiB, 256), 16U);
-}
-
-Pages claim_all(Board& board) {
-  Pages pages;
-  for (std::uint32_t chunk = 0; chunk < board.chunk_count(); ++chunk) {
-    for_each_page(board.claim(ChunkIndex{chunk}),
-                  [&](unsigned page) { pages.insert(chunk * std::uint64_t{kPagesPerChunk} + page); });
-  }
-  return pages;
 }
 
 class LastScanTest : public ::testing::TestWithParam<std::tuple<Kind, unsigned>> {

@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <set>
 
 #include "tests/support/setting_lock.h"
+#include "tests/tracking/claimed_pages.h"
 #include "tests/tracking/writing_process.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
@@ -20,9 +20,10 @@ namespace {
 
 constexpr std::uint32_t kAllChunks = ~std::uint32_t{0};
 
+using testing::claim_all;
 using testing::Kind;
+using testing::Pages;
 using testing::WritingProcess;
-using Pages = std::set<std::uint64_t>;
 
 constexpr std::uint64_t kHugePage = 2 << 20;
 
@@ -42,16 +43,6 @@ class HugePages {
   UniqueFd lock_ = testing::lock_setting(kSetting);
   int before_ = 0, now_ = 0;
 };
-
-/// Takes all pages off the board, counted from chunk 0.
-Pages claim_all(Board& board) {
-  Pages pages;
-  for (std::uint32_t chunk = 0; chunk < board.chunk_count(); ++chunk) {
-    for_each_page(board.claim(ChunkIndex{chunk}),
-                  [&](unsigned page) { pages.insert(chunk * std::uint64_t{kPagesPerChunk} + page); });
-  }
-  return pages;
-}
 
 #define SKIP_WITHOUT_KERNEL_SUPPORT() \
   if (const auto can = check_write_protection(); !can) GTEST_SKIP() << can.error().message

@@ -84,7 +84,11 @@ Status check_other_blocks(QemuVm& vm) {
   for (const BlockInfo& before : vm.inspection.other.blocks) {
     const auto same = std::ranges::find(now.blocks, before.name, &BlockInfo::name);
     if (same == now.blocks.end()) return fail(changed_meanwhile({fmt::format("RAM block '{}' is gone", before.name)}));
-    if (same->address != before.address || same->size != before.size || same->backing != before.backing) {
+    if (same->size != before.size) {
+      return fail(changed_meanwhile({fmt::format("RAM block '{}' has been resized: it had {} bytes, it has {}",
+                                                 before.name, before.size, same->size)}));
+    }
+    if (same->address != before.address || same->backing != before.backing) {
       return fail(changed_meanwhile({fmt::format("RAM block '{}' has been mapped again", before.name)}));
     }
   }

@@ -189,6 +189,7 @@ class QemuSourceVm final : public SourceVm {
 
   Status roll_back() override {
     const Status runs = let_guest_go();
+    if (!runs && !halt_) halt_ = end_or_suspension(runs.error().kind == ErrorKind::kPeerLost);
     // Whether it runs or not: a guest that is paused may be saved by other means, with the settings of that moment. The
     // guest is what counts for the answer; settings that could not be put back stay on record.
     (void)restore();
@@ -220,12 +221,12 @@ class QemuSourceVm final : public SourceVm {
   }
 
   /// What can be told without asking QEMU. A monitor that is lost is not yet a QEMU that has ended: it may have been
-  /// reached by way of another process.
-  std::optional<Halt> end_or_suspension() {
+  /// reached by way of another process. Whoever asked it in vain may know of the loss before this VM is told.
+  std::optional<Halt> end_or_suspension(bool asked_in_vain = false) {
     const auto halt = life_.halt();
     // A guest that has been handed over whole does not need this QEMU any more, whenever it is seen to have ended.
     if (halt || (ordered_ && handover_->complete())) return halt;
-    if (!life_.look().lost || !process_has_ended()) return std::nullopt;
+    if (!(asked_in_vain || life_.look().lost) || !process_has_ended()) return std::nullopt;
     return Halt{Halt::Kind::kEnded, "QEMU has ended, and the guest with it"};
   }
 
@@ -242,7 +243,7 @@ class QemuSourceVm final : public SourceVm {
   /// Asks QEMU whether the guest runs as it should.
   std::optional<Halt> state_as_halt() {
     const auto state = vm_.qmp->execute("query-status");
-    if (!state) return end_or_suspension();  // a QEMU that is gone has been noticed there
+    if (!state) return end_or_suspension(state.error().kind == ErrorKind::kPeerLost);
     const std::string status = text_at(*state, "status");
     // A hand-over that went wrong leaves a guest that was paused as it was, under another name.
     if (starts_paused_ && (is_paused(status) || status == "postmigrate")) return std::nullopt;

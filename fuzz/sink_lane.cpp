@@ -9,6 +9,7 @@
 #include "engine/sink_lane.h"
 #include "fuzz/bytes_channel.h"
 #include "host/host_profile.h"
+#include "tests/support/late_decoders.h"
 #include "tests/support/plain_memory.h"
 
 namespace {
@@ -35,13 +36,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static testing::PlainMemory memory(layout());
   FilledPages filled(layout().chunk_count());
   InPlacePlacer placer(memory, filled, best_kernels({}));
-  SinkLaneSetting setting{placer, best_kernels({}), kLanes, [](unsigned, std::uint32_t) { return Status{}; }};
+  // Half of all inputs meet decoders that answer late.
+  NoLateDecoders at_once;
+  testing::LateDecoders late;
+  DecoderProvider& decoders = size % 2 == 0 ? static_cast<DecoderProvider&>(at_once) : late;
+  SinkLaneSetting setting{placer, best_kernels({}), decoders, kLanes, [](unsigned, std::uint32_t) { return Status{}; }};
   BytesChannel channel(std::as_bytes(std::span(data, size)));
   const Status status = SinkLane(setting, 0, channel).run();
   if (!status) {
     const auto kind = status.error().kind;
     check(kind == ErrorKind::kProtocol || kind == ErrorKind::kPeerLost);
   }
+  check(late.did.touched == 0 && late.did.too_many == 0);
   for (std::uint32_t c = 0; c < layout().chunk_count(); ++c) {
     const ChunkIndex chunk{c};
     const PageWord touched = filled.received(chunk) | filled.filled(chunk);

@@ -86,12 +86,7 @@ class Encoder {
   virtual Result<std::size_t> collect(std::span<EncodeDone> done, std::stop_token stop) = 0;
 };
 
-/// Owned and called by one lane's thread.
-///
-/// A decoder that answers later would take jobs as an Encoder does, from a provider of the same kind. SinkLane would
-/// keep the frames whose blocks are being decoded in the order in which they came, and apply each when it is the oldest
-/// (a frame builds on those before it); a fence waits for all. Room for the pages is asked for before decoding and they
-/// are declared placed after it, so time may pass in between.
+/// Owned and called by one thread; decodes at once. Those that answer later: codec/decoder_provider.h.
 class Decoder {
  public:
   virtual ~Decoder() = default;

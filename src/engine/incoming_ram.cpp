@@ -28,8 +28,10 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, SinkLanes
       memory_(context.vm->memory()),
       filled_(chunk_count()),
       placer_(memory_, filled_, context.parts.kernels),
-      lanes_(std::move(lanes), placer_, context.parts.kernels,
-             [this](std::uint32_t fence) { return on_passed(fence); }) {}
+      lanes_(
+          std::move(lanes), placer_, context.parts.kernels, context.parts.decoders,
+          [this](std::uint32_t fence) { return on_passed(fence); },
+          [&context](std::string_view text) { context.note(text); }) {}
 
 Status IncomingRam::apply(const wire::DataMap& map) {
   const auto& layout = memory_.layout();

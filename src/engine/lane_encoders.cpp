@@ -27,7 +27,7 @@ void LaneEncoders::encode(LaneBlock& block, std::stop_token stop) {
     }
     const auto taken = level.encoder->submit({&job, 1});
     if (taken && *taken == 1) {
-      block.state = BlockState::kEncoding;
+      block.state = ItemState::kAtCodec;
       ++level.under_way;
       return;
     }
@@ -49,7 +49,7 @@ void LaneEncoders::poll() {
 }
 
 void LaneEncoders::await(const LaneBlock& block, std::stop_token stop) {
-  while (block.state == BlockState::kEncoding && !stop.stop_requested()) await_answer(block.choice.level, stop);
+  while (block.state == ItemState::kAtCodec && !stop.stop_requested()) await_answer(block.choice.level, stop);
 }
 
 void LaneEncoders::await_answer(std::size_t level, const std::stop_token& stop) {
@@ -80,7 +80,7 @@ void LaneEncoders::hear(std::size_t level, Result<std::size_t> heard) {
 
 void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
   LaneBlock* const block = ring_.find(done.ticket);
-  if (block == nullptr || block->state != BlockState::kEncoding || block->choice.level != level) {
+  if (block == nullptr || block->state != ItemState::kAtCodec || block->choice.level != level) {
     return give_up(level, "it answered what it was not asked");
   }
   --levels_[level].under_way;
@@ -91,7 +91,7 @@ void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
   }
   levels_[level].failures = 0;
   block->encoded_size = done.size < block->input().size() ? done.size : 0;
-  block->state = BlockState::kReady;
+  block->state = ItemState::kReady;
 }
 
 void LaneEncoders::fail_block(std::size_t level, std::string_view why) {
@@ -106,7 +106,7 @@ void LaneEncoders::give_up(std::size_t level, std::string_view why) {
   at.under_way = 0;
   ++at.given_up;
   for (LaneBlock* const block : ring_.under_way()) {
-    if (block->state == BlockState::kEncoding && block->choice.level == level) go_raw(*block);
+    if (block->state == ItemState::kAtCodec && block->choice.level == level) go_raw(*block);
   }
   add(counters_.encoders_given_up, 1);
   if (on_note_) on_note_(fmt::format("an encoder of {} is given up: {}", format_codec(at.choice), why));
@@ -116,7 +116,7 @@ void LaneEncoders::give_up(std::size_t level, std::string_view why) {
 void LaneEncoders::go_raw(LaneBlock& block) noexcept {
   block.choice.level = 0;
   block.encoded_size = 0;
-  block.state = BlockState::kReady;
+  block.state = ItemState::kReady;
 }
 
 }  // namespace godwit

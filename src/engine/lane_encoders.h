@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "codec/encoder_provider.h"
-#include "engine/block_ring.h"
+#include "engine/lane_block.h"
 #include "engine/lane_counters.h"
 
 namespace godwit {

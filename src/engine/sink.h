@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "codec/decoder_provider.h"
 #include "engine/heartbeat.h"
 #include "engine/journal.h"
 #include "engine/milestone.h"
@@ -40,6 +41,7 @@ struct SinkParts {
   std::function<Result<SinkVm*>(const Fingerprint& source, DeviceWay offered)> open_vm;
   const Clock& clock;
   const Kernels& kernels;
+  DecoderProvider& decoders;  ///< devices that decode; NoLateDecoders where there is none
   Lenience lenience;  ///< what the operator lets pass
   MatchSamples
       match_samples;    ///< reads this side's disks where the source has looked at its own; none: they are not read

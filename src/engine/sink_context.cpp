@@ -3,6 +3,7 @@
 namespace godwit {
 
 void SinkContext::note(std::string_view text) const {
+  const std::lock_guard lock(noting_);
   if (parts.on_note) parts.on_note(text);
 }
 

@@ -12,7 +12,7 @@
 
 namespace godwit {
 
-/// Outlives all steps. Any thread may ask for the state; note() and `vm` are the coordinator's.
+/// Outlives all steps. Any thread may ask for the state and note something; `vm` is the coordinator's.
 class SinkContext {
  public:
   /// It outlives this.
@@ -37,6 +37,7 @@ class SinkContext {
 
  private:
   std::atomic<SinkState> state_{SinkState::kListening};
+  mutable std::mutex noting_;
   std::mutex prepared_;  ///< held to become prepared, and to cancel
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -11,22 +12,39 @@
 namespace godwit {
 
 SinkLane::SinkLane(SinkLaneSetting& setting, unsigned number, Channel& channel)
-    : setting_(setting), number_(number), channel_(channel), payload_(kChunkSize), block_(kChunkSize) {}
+    : setting_(setting),
+      number_(number),
+      channel_(channel),
+      decoders_(setting.decoders, ring_,
+                [this](std::string_view text) {
+                  if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
+                }),
+      payload_(kChunkSize),
+      block_(kChunkSize) {}
 
-Status SinkLane::run() {
+Status SinkLane::run(const std::stop_token& stop) {
   wire::FrameHeaderBytes bytes;
   while (true) {
     TRY(receive_bytes(channel_, bytes));
     const auto header = TRY(wire::decode_frame_header(bytes));
     if (header.type == wire::FrameType::kFence) {
+      TRY(apply_all(stop));
       devices_load_ = header.chunk.value >= kDevicesFence;
       TRY(setting_.on_fence(number_, header.chunk.value));
       if (header.chunk.value == kLastFence) return {};
       continue;
     }
     TRY(check(header));
-    TRY(apply(header));
+    TRY(take(header, stop));
   }
+}
+
+Status SinkLane::take(const wire::FrameHeader& header, const std::stop_token& stop) {
+  const bool raw = header.codec == static_cast<std::uint8_t>(CodecId::kRaw);
+  const bool late = header.block != 0 && !raw && decoders_.are_late(header.codec);
+  if (!late && ring_.oldest() == nullptr) return apply_now(header);
+  TRY(enter(header, stop));
+  return apply_ready();
 }
 
 Status SinkLane::check(const wire::FrameHeader& header) const {
@@ -48,11 +66,15 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
     return fail(ErrorKind::kProtocol,
                 fmt::format("the source sent changes of chunk {} while devices may write to it", chunk));
   }
-  if (const PageWord unknown = header.own_delta() & ~setting_.placer.received(header.chunk); unknown != 0) {
-    return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
-                                                  std::countr_zero(unknown), chunk));
-  }
   return {};
+}
+
+/// What was sent before this frame has been applied.
+Status SinkLane::check_changes(const wire::FrameHeader& header) const {
+  const PageWord unknown = header.own_delta() & ~setting_.placer.received(header.chunk);
+  if (unknown == 0) return {};
+  return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
+                                                std::countr_zero(unknown), header.chunk.value));
 }
 
 Status SinkLane::check_references(const wire::FrameHeader& header, const wire::Tail& tail) const {
@@ -69,7 +91,8 @@ Status SinkLane::check_references(const wire::FrameHeader& header, const wire::T
   return {};
 }
 
-Status SinkLane::apply(const wire::FrameHeader& header) {
+Status SinkLane::apply_now(const wire::FrameHeader& header) {
+  TRY(check_changes(header));
   if (header.zero != 0) TRY(setting_.placer.discard(header.chunk, header.zero));
   if (header.block == 0) return {};
   const bool raw = header.codec == static_cast<std::uint8_t>(CodecId::kRaw);
@@ -88,7 +111,6 @@ Result<Bytes> SinkLane::receive_raw(const wire::FrameHeader& header) {
 }
 
 Result<Bytes> SinkLane::receive_encoded(const wire::FrameHeader& header) {
-  Decoder* codec = TRY(decoder(header.codec));
   const MutableBytes payload(payload_.data(), header.payload);
   TRY(receive_bytes(channel_, payload));
   const std::size_t whole = wire::tail_offset(header);
@@ -96,15 +118,77 @@ Result<Bytes> SinkLane::receive_encoded(const wire::FrameHeader& header) {
   if (header.block == whole && !devices_load_) {
     const PageRoom room = setting_.placer.room_for(header.chunk, header.data, block_);
     if (const auto piece = room.piece()) {
-      TRY(codec->decode(payload, *piece));
+      TRY(decoders_.decode_now(header.codec, payload, *piece));
       TRY(setting_.placer.placed(header.chunk, room));
       return Bytes{};
     }
   }
   const MutableBytes block(block_.data(), header.block);
-  TRY(codec->decode(payload, block));
+  TRY(decoders_.decode_now(header.codec, payload, block));
   if (whole != 0) TRY(setting_.placer.place(header.chunk, header.data, block.first(whole)));
   return Bytes(block.subspan(whole));
+}
+
+Status SinkLane::enter(const wire::FrameHeader& header, const std::stop_token& stop) {
+  while (ring_.spare() == nullptr) {
+    TRY(decoders_.await(*ring_.oldest(), stop));
+    TRY(apply_ready());
+  }
+  SinkFrame& frame = *ring_.spare();
+  frame.header = header;
+  frame.room.reset();
+  frame.state = ItemState::kReady;
+  if (header.codec == static_cast<std::uint8_t>(CodecId::kRaw)) {
+    TRY(receive_bytes(channel_, frame.block()));
+    ring_.push();
+    return {};
+  }
+  TRY(receive_bytes(channel_, frame.payload()));
+  if (may_decode_in_place(header)) {
+    const PageRoom room = setting_.placer.room_for(header.chunk, header.data, frame.block());
+    if (room.in_place && room.piece()) frame.room = room;
+  }
+  ring_.push();
+  return decoders_.decode(frame);
+}
+
+/// Right into guest RAM, before those in front of it are applied: not where one of them has something to do with this
+/// chunk, or copies pages, of which nobody knows yet which. Nor where a device of the guest may look.
+bool SinkLane::may_decode_in_place(const wire::FrameHeader& header) const {
+  if (devices_load_ || header.block != wire::tail_offset(header)) return false;
+  return std::ranges::none_of(ring_.under_way(), [&](const SinkFrame* before) {
+    return before->header.chunk == header.chunk || before->header.copies != 0;
+  });
+}
+
+Status SinkLane::apply_ready() {
+  TRY(decoders_.poll());
+  while (ring_.oldest() != nullptr && ring_.oldest()->state == ItemState::kReady) TRY(apply_oldest());
+  return {};
+}
+
+Status SinkLane::apply_all(const std::stop_token& stop) {
+  while (ring_.oldest() != nullptr) {
+    TRY(decoders_.await(*ring_.oldest(), stop));
+    TRY(apply_ready());
+  }
+  return {};
+}
+
+Status SinkLane::apply_oldest() {
+  SinkFrame& frame = *ring_.oldest();
+  const auto& header = frame.header;
+  TRY(check_changes(header));
+  if (header.zero != 0) TRY(setting_.placer.discard(header.chunk, header.zero));
+  if (frame.room) {
+    TRY(setting_.placer.placed(header.chunk, *frame.room));
+  } else if (header.block != 0) {
+    const std::size_t whole = wire::tail_offset(header);
+    if (whole != 0) TRY(setting_.placer.place(header.chunk, header.data, frame.block().first(whole)));
+    TRY(apply_tail(header, frame.block().subspan(whole)));
+  }
+  ring_.drop_oldest();
+  return {};
 }
 
 Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
@@ -137,12 +221,6 @@ Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
     if (status) status = apply_page(page);
   });
   return status;
-}
-
-Result<Decoder*> SinkLane::decoder(std::uint8_t codec) {
-  auto& made = decoders_[codec];
-  if (!made) made = TRY(make_decoder(static_cast<CodecId>(codec)));
-  return made.get();
 }
 
 }  // namespace godwit

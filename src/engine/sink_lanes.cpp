@@ -9,11 +9,16 @@
 
 namespace godwit {
 
-SinkLanes::SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, OnPassed on_passed)
+SinkLanes::SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, DecoderProvider& decoders,
+                     OnPassed on_passed, std::function<void(std::string_view)> on_note)
     : channels_(std::move(channels)),
       on_passed_(std::move(on_passed)),
-      setting_{placer, kernels, static_cast<unsigned>(channels_.size()),
-               [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); }},
+      setting_{.placer = placer,
+               .kernels = kernels,
+               .decoders = decoders,
+               .lanes = static_cast<unsigned>(channels_.size()),
+               .on_fence = [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); },
+               .on_note = std::move(on_note)},
       fences_(channels_.size()) {}
 
 void SinkLanes::start(const std::string& id, std::function<void(Error)> on_failed) {
@@ -27,7 +32,7 @@ void SinkLanes::start(const std::string& id, std::function<void(Error)> on_faile
 }
 
 void SinkLanes::run(unsigned number) {
-  Status status = SinkLane(setting_, number, *channels_[number]).run();
+  Status status = SinkLane(setting_, number, *channels_[number]).run(stop_.get_token());
   if (!status) on_failed_(std::move(status).error().in(fmt::format("lane {}", number)));
 }
 
@@ -43,6 +48,7 @@ Status SinkLanes::on_fence(unsigned lane, std::uint32_t fence) {
 }
 
 void SinkLanes::abort() noexcept {
+  stop_.request_stop();
   for (const auto& channel : channels_) channel->abort();
 }
 

@@ -20,8 +20,9 @@ class SinkLanes {
   /// in rising order.
   using OnPassed = std::function<Status(std::uint32_t fence)>;
 
-  /// What is given by reference outlives it.
-  SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, OnPassed on_passed);
+  /// What is given by reference outlives it. `on_note` is called from the lanes' threads.
+  SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, DecoderProvider& decoders,
+            OnPassed on_passed, std::function<void(std::string_view)> on_note);
   ~SinkLanes() { stop(); }
 
   /// Starts one thread a lane, named after the migration. `on_failed` is called from them.
@@ -42,6 +43,7 @@ class SinkLanes {
   std::mutex mutex_;
   std::vector<std::uint32_t> fences_;  ///< the latest of each lane
   std::uint32_t passed_ = 0;           ///< by all lanes
+  std::stop_source stop_;
   std::vector<std::jthread> threads_;
 };
 

@@ -154,7 +154,7 @@ void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
   block.encoded_size = 0;
   block.encoding = {};
   block.choice = {};
-  block.state = BlockState::kReady;
+  block.state = ItemState::kReady;
   if (block.header.block == 0) return;
   block.choice = levels_.choose(kind_of(block.header), block.input());
   const Duration began = thread_cpu_time();
@@ -171,7 +171,7 @@ Status SourceLane::send_oldest(std::stop_token stop) {
 Status SourceLane::send_ready() {
   encoders_.poll();
   while (LaneBlock* const block = ring_.oldest()) {
-    if (block->state != BlockState::kReady) break;
+    if (block->state != ItemState::kReady) break;
     TRY(send_block(*block));
     ring_.drop_oldest();
   }

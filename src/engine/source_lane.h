@@ -5,7 +5,7 @@
 //                                                                              +------ governor <------+
 //
 // Lane i of N owns the chunks c with c mod N = i, and its blocks leave in the order in which they were claimed
-// (block_ring.h), so all versions of a page travel in order on one connection.
+// (order_ring.h), so all versions of a page travel in order on one connection.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,7 @@
 #include <string_view>
 
 #include "base/clock.h"
-#include "engine/block_ring.h"
+#include "engine/lane_block.h"
 #include "engine/lane_counters.h"
 #include "engine/lane_encoders.h"
 #include "engine/lane_levels.h"

@@ -55,6 +55,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
   const auto listener = TRY(listen_on(request_.listen));
   log_.info("listening", {{"at", format_address(listener->address())}, {"vm", sink->fingerprint().vm_name}});
   if (hooks_.on_listening) hooks_.on_listening(listener->address());
+  NoLateDecoders decoders;
   auto report = run_sink(SinkParts{
       .listener = *listener,
       .journal = journal,
@@ -62,6 +63,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
       .open_vm = [&](const Fingerprint& source, DeviceWay offered) { return sink->open_vm(source, offered); },
       .clock = clock_,
       .kernels = best_kernels(host_),
+      .decoders = decoders,
       .lenience = request_.lenience,
       .match_samples = sink->match_samples(),
       .patience = request_.timeout,

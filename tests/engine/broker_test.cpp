@@ -91,6 +91,7 @@ class BrokerTest : public testing::FakeMigration {
             .open_vm = [&vm](const Fingerprint&, DeviceWay) -> Result<SinkVm*> { return &vm; },
             .clock = clock_,
             .kernels = best_kernels({}),
+            .decoders = decoders_,
             .on_milestone = [](Milestone) {},
             .on_note =
                 [this](std::string_view note) {
@@ -102,6 +103,7 @@ class BrokerTest : public testing::FakeMigration {
   }
 
   testing::ManualClock clock_;
+  NoLateDecoders decoders_;
   std::stop_source stop_;
   std::mutex mutex_;
   std::string notes_;

@@ -92,12 +92,14 @@ class CutConnections : public ::testing::Test {
     std::stop_source stop, sink_stop;
     auto received = std::async(std::launch::async, [&] {
       auto journal = Journal::open(folder + "/sink", kVm).value();
+      NoLateDecoders decoders;
       return run_sink({.listener = net.listener(),
                        .journal = journal,
                        .fingerprint = sink.fingerprint(),
                        .open_vm = [&](const Fingerprint&, DeviceWay) -> Result<SinkVm*> { return &sink; },
                        .clock = clock,
                        .kernels = best_kernels({}),
+                       .decoders = decoders,
                        .on_milestone = [](Milestone) {},
                        .cancelled = sink_stop.get_token(),
                        .program = "test"});

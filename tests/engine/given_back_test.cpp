@@ -56,7 +56,8 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
     setting.fence = kLastFence;
     board_.announce();
     InPlacePlacer placer(there_, filled_, best_kernels({}));
-    SinkLaneSetting sink{placer, best_kernels({}), 1, [](unsigned, std::uint32_t) { return Status{}; }};
+    NoLateDecoders decoders;
+    SinkLaneSetting sink{placer, best_kernels({}), decoders, 1, [](unsigned, std::uint32_t) { return Status{}; }};
     const Alarm hangs(clock_, std::chrono::seconds(20), [this] { sink_end_->abort(); });
     const Status applied = SinkLane(sink, 0, *sink_end_).run();
     EXPECT_TRUE(applied) << applied.error().message;

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "tests/support/fake_migration.h"
-#include "tests/support/guest_writes.h"
 #include "tests/support/lane_pair.h"
 #include "tests/support/late_encoders.h"
 
@@ -16,20 +15,9 @@ namespace {
 using testing::LanePair;
 using testing::LateEncoders;
 using testing::Lateness;
-using testing::page_bit;
 
 constexpr std::size_t kPlenty = 4 << 20;
 constexpr CodecChoice kLz4{CodecId::kLz4, 1};
-
-void write_pages(LanePair& lanes, std::size_t most, std::mt19937_64& random) {
-  const auto chunks = lanes.here.layout().chunk_count();
-  for (auto writes = random() % most; writes > 0; --writes) {
-    const ChunkIndex chunk{static_cast<std::uint32_t>(random() % chunks)};
-    const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
-    testing::write_somehow(lanes.here, chunk, page, random);
-    lanes.post(chunk, page_bit(page));
-  }
-}
 
 struct LateShape {
   unsigned lanes;
@@ -47,7 +35,7 @@ TEST_P(LateEncodersExactness, TheSinkEndsWithTheSourcesBytes) {
   for (int round = 0; round < 40; ++round) {
     // Again and again before a fence, so that versions of a page follow each other closely.
     for (int again = 0; again < 6; ++again) {
-      write_pages(lanes, 60 * count, random);
+      testing::write_pages(lanes, 60 * count, random);
       lanes.board.announce();
     }
     lanes.copy();
@@ -82,7 +70,7 @@ class LateEncodersOfALane : public ::testing::Test {
   }
   void expect_to_arrive(int rounds) {
     for (int round = 0; round < rounds; ++round) {
-      write_pages(*lanes_, 200, random_);
+      testing::write_pages(*lanes_, 200, random_);
       lanes_->copy();
       ASSERT_TRUE(lanes_->here.bytes() == lanes_->there.bytes()) << "round " << round;
     }
@@ -171,7 +159,7 @@ TEST(LaneEncoders, BlocksLeaveInTheirOrderWhateverTheirCodecs) {
     encoders.encode(block, {});
     encoders.poll();
     most = std::max(most, ring.under_way().size());
-    while (ring.oldest() != nullptr && ring.oldest()->state == BlockState::kReady) {
+    while (ring.oldest() != nullptr && ring.oldest()->state == ItemState::kReady) {
       leave();
       if (HasFatalFailure()) return;
     }

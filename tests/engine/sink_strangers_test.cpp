@@ -35,6 +35,7 @@ class SinkStrangers : public testing::FakeMigration {
             .open_vm = made.open_vm,
             .clock = clock_,
             .kernels = made.kernels,
+            .decoders = made.decoders,
             .on_milestone = made.on_milestone,
             .on_note =
                 [this](std::string_view note) {

@@ -45,6 +45,7 @@ class FakeMigration : public ::testing::Test {
             .open_vm = [&sink](const Fingerprint&, DeviceWay) -> Result<SinkVm*> { return &sink; },
             .clock = steady_,
             .kernels = best_kernels({}),
+            .decoders = *decoders_,
             .patience = std::chrono::seconds(20),
             .on_milestone = [](Milestone) {},
             .program = "test",
@@ -103,6 +104,8 @@ class FakeMigration : public ::testing::Test {
   SteadyClock steady_;
   SoftwareEncoders software_;
   EncoderProvider* encoders_ = &software_;
+  NoLateDecoders no_late_;
+  DecoderProvider* decoders_ = &no_late_;
   Goals goals_{.max_downtime = std::chrono::milliseconds(500), .timeout = std::chrono::seconds(60)};
   bool quiesce_ = false;
   Duration heartbeat_ = kHeartbeatEvery;

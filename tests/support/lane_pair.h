@@ -7,6 +7,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "engine/sink_lane.h"
 #include "engine/source_lanes.h"
 #include "host/host_profile.h"
+#include "tests/support/guest_writes.h"
 #include "tests/support/hash_key.h"
 #include "tests/support/plain_memory.h"
 #include "tests/support/whole_page_placer.h"
@@ -29,6 +31,7 @@ struct LanePairSetting {
   unsigned lanes = 1;
   const Kernels& kernels = best_kernels({});
   EncoderProvider* encoders = nullptr;  ///< null: software
+  DecoderProvider* decoders = nullptr;  ///< null: software
   std::function<void(std::string_view)> on_note = {};
   bool places_whole_pages = false;  ///< as at a guest that runs already
 };
@@ -36,7 +39,11 @@ struct LanePairSetting {
 class LanePair {
  public:
   LanePair(const RamLayout& layout, const LanePairSetting& with)
-      : here(layout),
+      : note([this, say = with.on_note](std::string_view text) {
+          const std::lock_guard lock(noting_);
+          if (say) say(text);
+        }),
+        here(layout),
         there(layout),
         board(layout.chunk_count()),
         sent(layout.chunk_count()),
@@ -52,15 +59,19 @@ class LanePair {
                  .lanes = with.lanes,
                  .codec = with.codec,
                  .deltas = {.key = kHashKey, .memory = with.delta_memory},
-                 .on_note = with.on_note},
+                 .on_note = note},
         in_place_(there, filled, with.kernels),
         whole_pages_(there, with.kernels),
-        sink_setting_{with.places_whole_pages ? static_cast<PagePlacer&>(whole_pages_) : in_place_, with.kernels,
-                      with.lanes,
-                      [this](unsigned lane, std::uint32_t fence) {
-                        reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = fence; });
-                        return Status{};
-                      }},
+        sink_setting_{.placer = with.places_whole_pages ? static_cast<PagePlacer&>(whole_pages_) : in_place_,
+                      .kernels = with.kernels,
+                      .decoders = with.decoders != nullptr ? *with.decoders : no_late_,
+                      .lanes = with.lanes,
+                      .on_fence =
+                          [this](unsigned lane, std::uint32_t fence) {
+                            reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = fence; });
+                            return Status{};
+                          },
+                      .on_note = note},
         lanes_(setting_) {
     reached_.change([&](std::vector<std::uint32_t>& f) { f.resize(with.lanes); });
     for (unsigned i = 0; i < with.lanes; ++i) {
@@ -97,6 +108,7 @@ class LanePair {
   std::vector<CodecUse> codecs() const { return lanes_.codecs(); }
   const WholePagePlacer& whole_pages() const { return whole_pages_; }
 
+  const std::function<void(std::string_view)> note;  ///< both sides'
   PlainMemory here;
   PlainMemory there;
   Board board;
@@ -111,8 +123,10 @@ class LanePair {
     if (!run) reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = kLastFence; });
   }
 
+  std::mutex noting_;
   SteadyClock clock_;
   SoftwareEncoders software_;
+  NoLateDecoders no_late_;
   LaneSetting setting_;
   InPlacePlacer in_place_;
   WholePagePlacer whole_pages_;
@@ -124,5 +138,16 @@ class LanePair {
   std::uint32_t last_ = 0;
   std::vector<std::jthread> receivers_;
 };
+
+/// Up to `most` pages, which are posted.
+inline void write_pages(LanePair& lanes, std::size_t most, std::mt19937_64& random) {
+  const auto chunks = lanes.here.layout().chunk_count();
+  for (auto writes = random() % most; writes > 0; --writes) {
+    const ChunkIndex chunk{static_cast<std::uint32_t>(random() % chunks)};
+    const auto page = static_cast<unsigned>(random() % kPagesPerChunk);
+    write_somehow(lanes.here, chunk, page, random);
+    lanes.post(chunk, page_bit(page));
+  }
+}
 
 }  // namespace godwit::testing

@@ -221,12 +221,12 @@ class QemuSourceVm final : public SourceVm {
   }
 
   /// What can be told without asking QEMU. A monitor that is lost is not yet a QEMU that has ended: it may have been
-  /// reached by way of another process. Whoever asked it in vain may know of the loss before this VM is told.
-  std::optional<Halt> end_or_suspension(bool asked_in_vain = false) {
+  /// reached by way of another process. Whoever got no answer may know of the loss before this VM is told.
+  std::optional<Halt> end_or_suspension(bool unanswered = false) {
     const auto halt = life_.halt();
     // A guest that has been handed over whole does not need this QEMU any more, whenever it is seen to have ended.
     if (halt || (ordered_ && handover_->complete())) return halt;
-    if (!(asked_in_vain || life_.look().lost) || !process_has_ended()) return std::nullopt;
+    if (!(unanswered || life_.look().lost) || !process_has_ended()) return std::nullopt;
     return Halt{Halt::Kind::kEnded, "QEMU has ended, and the guest with it"};
   }
 

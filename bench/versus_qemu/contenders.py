@@ -13,6 +13,8 @@ BASELINE = "qemu"
 # What users get who set nothing, and what they would get from QEMU.
 OURS = "godwit"
 OURS_RAW = "godwit-raw"
+# For VMs that cannot go the direct way; takes part only if it is named.
+STREAM = "godwit-stream"
 QEMU_COMPRESSED = "qemu-multifd-zstd"
 _HINTED = "-hint"
 
@@ -49,9 +51,10 @@ def make(names, godwit, report_path, max_downtime_ms):
         own(OURS_RAW, "--codec", "raw"),
         own("godwit-lz4", "--codec", "lz4"),
         own("godwit-zstd", "--codec", "zstd"),
+        own(STREAM, "--devices", "stream"),
     ]
     by_name = {each.name: each for each in every}
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names] if names else every
+    return [by_name[name] for name in names or by_name if names or name != STREAM]

@@ -17,6 +17,9 @@ class Load {
   virtual Status start() = 0;
   /// While the guest runs, every few milliseconds: sees to the copying. Returns soon.
   virtual Status step() = 0;
+  /// How long it will take at least, as of the last step(), until converged() may hold; the longest there is while that
+  /// is not known. Cheap.
+  virtual Duration time_left() const { return {}; }
   /// As of the last step(): what is left fits into the pause. Cheap.
   virtual bool converged() const = 0;
   /// All loads have converged, and the guest is to be stopped next: a last look, which may find that this has to wait.

@@ -182,6 +182,15 @@ void RamCopy::watch_fence(std::uint64_t bytes_sent) {
   lane_setting_.way_rate.store(fences_.bytes_per_ns() / context_.parts.goals.lanes, std::memory_order_relaxed);
 }
 
+/// Later rounds are short, or last until the guest writes less.
+Duration RamCopy::time_left() const {
+  if (rounds_.first_pass_over) return {};
+  const Sample now_is = sample();
+  if (now_is.wire_bytes_per_second <= 0) return Duration::max();
+  const double bytes = static_cast<double>(board_.waiting()) * now_is.wire_bytes_per_page;
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(bytes / now_is.wire_bytes_per_second));
+}
+
 /// Many pages that were given back go first, while the guest runs: no prediction knows of them.
 Result<bool> RamCopy::ready() {
   if (!context_.parts.holes_may_appear) return true;

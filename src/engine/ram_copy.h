@@ -31,6 +31,7 @@ class RamCopy final : public Load {
 
   Status start() override;
   Status step() override;
+  Duration time_left() const override;
   bool converged() const override { return next_ == Step::kHandOver; }
   Result<bool> ready() override;
   Status stop_is_near() override;

@@ -122,6 +122,7 @@ Status SourceMigration::copy_until_stopped() {
 Status SourceMigration::copy_on() {
   for (Load* load : loads_) TRY(load->step());
   if (switchover_->ordered()) return {};
+  TRY(switchover_->prepare_in_time(loads_));
   const bool ready = TRY(ready_to_stop());
   if (!ready) return {};
   return switchover_->order_stop(loads_);

@@ -26,6 +26,18 @@ Status Switchover::open() {
   return context_.parts.vm.open_handover(relay_);
 }
 
+Status Switchover::prepare_in_time(Loads loads) {
+  auto& vm = context_.parts.vm;
+  const Duration takes = vm.preparation();
+  if (prepared_ || takes <= Duration::zero()) return {};
+  for (const Load* load : loads) {
+    if (load->time_left() > takes) return {};
+  }
+  prepared_ = true;
+  context_.parts.log.info("preparing", {{"takes", takes}});
+  return vm.prepare_handover();
+}
+
 Status Switchover::order_stop(Loads loads) {
   auto& parts = context_.parts;
   TRY(parts.vm.check_unchanged());

@@ -95,6 +95,11 @@ class SourceVm {
   /// Before copying begins: gets ready to take the device state in, whichever way it will come. Asks the hypervisor for
   /// nothing. `observer` is called until roll_back(), finish() or the end.
   virtual Status open_handover(HandoverObserver& observer) = 0;
+  /// How long the hypervisor will be at work on RAM of its own before it can stop the guest, so far as that can be done
+  /// while RAM is copied. Zero: there is nothing that is worth beginning early.
+  virtual Duration preparation() const { return {}; }
+  /// After open_handover(), once: begins with it. The guest runs on, and is not stopped before order_handover().
+  virtual Status prepare_handover() { return {}; }
   /// Asks the hypervisor to stop the guest and save its devices, and returns at once; the guest still runs, and is
   /// stopped when the hypervisor has done what it must before.
   virtual Status order_handover(Duration max_downtime) = 0;

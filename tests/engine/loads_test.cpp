@@ -19,6 +19,7 @@ class FakeLoad final : public Load {
     return fail_step ? Status(fail(ErrorKind::kIo, "the fake disk cannot be read")) : Status{};
   }
   bool converged() const override { return steps >= needs; }
+  Duration time_left() const override { return steps < soon_at ? Duration(10s) : Duration(1s); }
   Result<bool> ready() override {
     (void)told("ready");
     return looks_again-- <= 0;
@@ -36,6 +37,7 @@ class FakeLoad final : public Load {
   const FakeSourceVm* source = nullptr;
   unsigned steps = 0;
   unsigned needs = 0;
+  unsigned soon_at = 0;  ///< steps after which little time is left
   int looks_again = 0;
   bool fail_step = false;
   bool fail_freeze = false;
@@ -100,6 +102,32 @@ TEST_F(Loads, TheGuestIsStoppedOnlyWhenAllHaveConvergedAndAreReady) {
   EXPECT_TRUE(std::ranges::any_of(report.ledger, [](const auto& entry) { return entry.name == "fake disk"; }));
   EXPECT_TRUE(sink_.runs());
   EXPECT_EQ(authority_.asked, 1u);
+}
+
+TEST_F(Loads, TheHypervisorBeginsWhenWhatIsLeftTakesAsLongAsItsOwnWork) {
+  load_.needs = 40;
+  load_.soon_at = 20;
+  source_.preparation_takes = 2s;
+  std::vector<std::string> calls;
+  source_.on_call = [&](std::string_view what) {
+    EXPECT_TRUE(what != "prepare_handover" || load_.steps >= load_.soon_at) << load_.steps;
+    if (what.ends_with("_handover")) calls.emplace_back(what);
+  };
+  ASSERT_EQ(move().outcome, Outcome::kDone);
+  EXPECT_EQ(calls, (std::vector<std::string>{"open_handover", "prepare_handover", "order_handover"}));
+}
+
+TEST_F(Loads, AHypervisorThatHasNothingToBeginWithIsNotAsked) {
+  source_.on_call = [&](std::string_view what) { EXPECT_NE(what, "prepare_handover"); };
+  EXPECT_EQ(move().outcome, Outcome::kDone);
+}
+
+TEST_F(Loads, AHypervisorThatCannotBeginEndsTheMoveWithTheGuestRunning) {
+  source_.preparation_takes = 2s;
+  source_.preparation_fails = true;
+  const auto report = move();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("the fake hypervisor cannot begin"), std::string::npos);
 }
 
 TEST_F(Loads, AFailureOfOneEndsTheMoveWithTheGuestRunning) {

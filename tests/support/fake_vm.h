@@ -80,6 +80,11 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     told = &observer;
     return {};
   }
+  Duration preparation() const override { return preparation_takes; }
+  Status prepare_handover() override {
+    called("prepare_handover");
+    return preparation_fails ? Status(fail(ErrorKind::kHypervisor, "the fake hypervisor cannot begin")) : Status{};
+  }
   Status order_handover(Duration) override {
     called("order_handover");
     if (told == nullptr) return fail(ErrorKind::kInvalidArgument, "nobody would take the device state in");
@@ -231,6 +236,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::optional<Error> told_changed;  ///< what told_of_no_change() gives; likewise
   std::atomic<bool> hypervisor_gone{false};
   bool paused_at_start = false;
+  Duration preparation_takes{};
+  bool preparation_fails = false;
   DeviceWay device_way = DeviceWay::kStream;
   std::string why_not_direct;
 

@@ -30,7 +30,10 @@ struct HandoverOrder {
 class DeviceHandover {
  public:
   virtual ~DeviceHandover() = default;
-  /// Has QEMU stop the guest and give its devices' state. Settings have been made. On an error nothing is under way.
+  /// Before order(): has QEMU do what it can while the guest runs on, and not more. On an error nothing is under way.
+  virtual Status prepare(const HandoverOrder&) { return {}; }
+  /// Has QEMU stop the guest and give its devices' state. Settings have been made. On an error nothing is
+  /// under way that was not before.
   virtual Status order(const HandoverOrder& order) = 0;
   /// The guest has been let run again since then.
   virtual bool resumed() const = 0;

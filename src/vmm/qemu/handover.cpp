@@ -6,9 +6,26 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cpu_account.h"
+#include "base/units.h"
+#include "vmm/qemu/json_access.h"
 #include "vmm/qemu/second_look.h"
+#include "vmm/qemu/stream_format.h"
 
 namespace godwit::qemu {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr Duration kUntilItBegins = std::chrono::seconds(10);
+constexpr Duration kLookAtPassEvery = milliseconds(20);
+// What QEMU sends of private RAM, at some GB/s, until a word has reached it; and less than that, in which the records
+// of zero pages, 9 bytes each, fill the socket, so that QEMU cannot come to the end although nobody reads.
+constexpr std::uint64_t kHeldBack = std::uint64_t{512} << 20;
+constexpr std::uint64_t kReserve = std::uint64_t{256} << 20;
+// Bytes a second: a page every 100 ms. 0 would mean no limit.
+constexpr std::uint64_t kHardlyAnything = 10;
+
+}  // namespace
 
 Result<std::unique_ptr<StreamHandover>> StreamHandover::open(Qmp& qmp, StreamOptions options,
                                                              HandoverObserver& observer, VmRecord& record,
@@ -19,17 +36,77 @@ Result<std::unique_ptr<StreamHandover>> StreamHandover::open(Qmp& qmp, StreamOpt
   return handover;
 }
 
+Status StreamHandover::prepare(const HandoverOrder& order) {
+  intake_->allow(0);  // until it is known how much there is
+  TRY(begin(order, {}));
+  const auto bytes = await_length_of_pass();
+  if (!bytes || *bytes < kShortestPass) {
+    end();
+    return bytes
+               ? fail(ErrorKind::kHypervisor, fmt::format("QEMU sends only {} of the guest's RAM", format_size(*bytes)))
+               : fail(Error(bytes.error()));
+  }
+  intake_->allow((*bytes - kReserve) / kTargetPageSize);
+  holder_ = job_thread([this](const std::stop_token& stop) { hold_back(stop); });
+  return {};
+}
+
 Status StreamHandover::order(const HandoverOrder& order) {
   downtime_limit_ms_ = order.downtime_limit_ms;
   highest_limit_ms_ = order.highest_limit_ms;
-  TRY(qmp_.give_descriptor(kStreamSocketName, intake_->qemus_end()));
-  watch_ = std::make_unique<MigrationWatch>(qmp_, [this](Instant at) { observer_.guest_stopping(at); });
-  if (Status asked = ask_to_migrate(order); !asked) {
-    watch_.reset();
-    withdraw_stream_socket(qmp_, kStreamSocketName);
-    return asked;
+  const auto on_stop = [this](Instant at) { observer_.guest_stopping(at); };
+  if (watch_) {
+    watch_->begin_to_see_stops(on_stop);
+    TRY(let_go_on(order));
+  } else {
+    TRY(begin(order, on_stop));
   }
   attendant_ = job_thread([this](const std::stop_token& stop) { attend(stop); });
+  return {};
+}
+
+Status StreamHandover::begin(const HandoverOrder& order, std::function<void(Instant)> on_stop) {
+  TRY(qmp_.give_descriptor(kStreamSocketName, intake_->qemus_end()));
+  watch_ = std::make_unique<MigrationWatch>(qmp_, std::move(on_stop));
+  Status asked = ask_to_migrate(order);
+  if (asked) return {};
+  watch_.reset();
+  withdraw_stream_socket(qmp_, kStreamSocketName);
+  return asked;
+}
+
+/// Bytes of RAM that QEMU will send; it says so once it has begun.
+Result<std::uint64_t> StreamHandover::await_length_of_pass() {
+  for (const Instant begun = clock_.now();;) {
+    const Json state = TRY(qmp_.execute("query-migrate"));
+    const Json& ram = member(state, "ram");
+    if (ram.is_object() && number_at(ram, "total") > 0) return number_at(ram, "total");
+    if (watch_->look().ended()) return fail(ErrorKind::kHypervisor, "QEMU's migration ended before it began");
+    if (clock_.now() - begun > kUntilItBegins) return fail(ErrorKind::kTimedOut, "QEMU's migration does not begin");
+    std::this_thread::sleep_for(kLookAtPassEvery);
+  }
+}
+
+/// While the pass goes on and nobody has ordered the guest's stop.
+void StreamHandover::hold_back(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    const auto state = qmp_.execute("query-migrate");
+    if (!state) return;  // the reader learns why
+    const Json& ram = member(*state, "ram");
+    if (ram.is_object() && number_at(ram, "remaining") <= kHeldBack) {
+      (void)qmp_.execute("migrate-set-parameters", Json{{"max-bandwidth", kHardlyAnything}});
+      return;
+    }
+    std::this_thread::sleep_for(kLookAtPassEvery);
+  }
+}
+
+Status StreamHandover::let_go_on(const HandoverOrder& order) {
+  holder_ = {};
+  if (order.look_again) TRY(order.look_again());
+  TRY(qmp_.execute("migrate-set-parameters",
+                   Json{{"max-bandwidth", kUnlimited}, {"downtime-limit", order.downtime_limit_ms}}));
+  intake_->allow(std::numeric_limits<std::uint64_t>::max());
   return {};
 }
 
@@ -51,9 +128,11 @@ Status StreamHandover::ask_to_migrate(const HandoverOrder& order) {
 
 void StreamHandover::end() noexcept {
   intake_->stop_passing();
+  holder_.request_stop();
   attendant_.request_stop();
   if (watch_) watch_->interrupt();
   intake_->end();
+  if (holder_.joinable()) holder_.join();
   if (attendant_.joinable()) attendant_.join();
   watch_.reset();
 }

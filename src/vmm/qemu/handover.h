@@ -1,8 +1,14 @@
 // Device state out of QEMU's migration stream: QEMU's `migrate` into a socket that StreamIntake reads.
 //
 //   QEMU --events-----> [monitor's thread] ----------> observer: guest_stopping
+//                       [holder thread] ----max-bandwidth----> QEMU, near the end of its pass over RAM
 //                       [attendant thread] --downtime-limit--> QEMU, if it does not stop by itself
 //                                          --are you there?--> QEMU: one that is silent waits for its disks
+//
+// RAM that QEMU does not leave out (private RAM) it sends once from end to end before it can stop the guest: some
+// seconds that nobody needs to wait for. prepare() has it begin while the lanes copy, and holds it back before the end:
+// by its own limit, because a QEMU that is blocked in a write holds a lock that others may wait for with the guest
+// stopped; and, until that limit is felt and should it ever fail, by not reading on.
 #pragma once
 
 #include <set>
@@ -20,6 +26,12 @@ struct StreamOptions {
   Duration push_every = std::chrono::seconds(2);
 };
 
+/// No limit for QEMU's own sending into a local socket: 1 TiB/s (0 means "none" too, but not in every version's code).
+inline constexpr std::uint64_t kUnlimited = std::uint64_t{1} << 40;
+
+/// A pass over less RAM than this is not worth beginning early, and could not be held back.
+inline constexpr std::uint64_t kShortestPass = std::uint64_t{1} << 30;
+
 class StreamHandover final : public DeviceHandover {
  public:
   /// QEMU is asked for nothing yet. `observer` and `record` are used until end().
@@ -27,6 +39,7 @@ class StreamHandover final : public DeviceHandover {
                                                       VmRecord& record, const Clock& clock);
   ~StreamHandover() override { end(); }
 
+  Status prepare(const HandoverOrder& order) override;
   Status order(const HandoverOrder& order) override;
   bool resumed() const override { return watch_ && watch_->look().resumed; }
   Status told_of_no_change() const override;
@@ -37,7 +50,11 @@ class StreamHandover final : public DeviceHandover {
  private:
   StreamHandover(Qmp& qmp, StreamOptions options, HandoverObserver& observer, const Clock& clock)
       : qmp_(qmp), observer_(observer), clock_(clock), options_(std::move(options)) {}
+  Status begin(const HandoverOrder& order, std::function<void(Instant)> on_stop);
   Status ask_to_migrate(const HandoverOrder& order);
+  Result<std::uint64_t> await_length_of_pass();
+  void hold_back(const std::stop_token& stop);
+  Status let_go_on(const HandoverOrder& order);
   void attend(const std::stop_token& stop);
   void ask_whether_it_answers();
   bool push();
@@ -51,6 +68,7 @@ class StreamHandover final : public DeviceHandover {
   std::unique_ptr<StreamIntake> intake_;
   std::atomic<Instant> asked_at_{};  ///< when QEMU was asked what it has not answered yet; Instant{}: nothing
   std::unique_ptr<MigrationWatch> watch_;
+  std::jthread holder_;
   std::jthread attendant_;
 };
 

@@ -30,8 +30,12 @@ MigrationWatch::MigrationWatch(Qmp& qmp, std::function<void(Instant)> on_stop)
     : qmp_(qmp), on_stop_(std::move(on_stop)) {
   qmp_.on_event([this](const std::string& name, const Json& data, Instant at) {
     if (name == "STOP") {
-      change([at](Seen& seen) { seen.stopped = seen.stopped.value_or(at); });
-      if (const auto tell = std::exchange(on_stop_, {})) tell(at);
+      std::function<void(Instant)> tell;
+      change([&](Seen& seen) {
+        seen.stopped = seen.stopped.value_or(at);
+        tell = std::exchange(on_stop_, {});
+      });
+      if (tell) tell(at);
     } else if (name == "RESUME") {
       change([at](Seen& seen) {
         seen.resumed = true;
@@ -58,6 +62,14 @@ MigrationWatch::~MigrationWatch() {
 MigrationWatch::Seen MigrationWatch::look() const {
   const std::lock_guard lock(mutex_);
   return seen_;
+}
+
+void MigrationWatch::begin_to_see_stops(std::function<void(Instant)> on_stop) {
+  const std::lock_guard lock(mutex_);
+  seen_.stopped.reset();
+  seen_.resumed = false;
+  seen_.resumed_at.reset();
+  on_stop_ = std::move(on_stop);
 }
 
 MigrationWatch::Seen MigrationWatch::await(const std::function<bool(const Seen&)>& ready, Duration timeout) {

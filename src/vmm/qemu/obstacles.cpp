@@ -136,10 +136,10 @@ Result<std::string> look_at_state(Qmp& qmp, Obstacles& out) {
   return status;
 }
 
-Status look_at_migration(Qmp& qmp, std::string_view status, Obstacles& out) {
+Status look_at_migration(Qmp& qmp, bool may_be_under_way, Obstacles& out) {
   const Json migration = TRY(qmp.execute("query-migrate"));
   const std::string progress = text_at(migration, "status");
-  if (is_under_way(progress) && status != "inmigrate") {
+  if (is_under_way(progress) && !may_be_under_way) {
     out.push_back({fmt::format("a migration that is under way ('{}')", progress), "QEMU does one at a time"});
   }
   const Json& reasons = member(migration, "blocked-reasons");
@@ -179,7 +179,7 @@ Status look_at_processes(const RemoteProcess& process, const Ram& ram, Obstacles
 Result<std::vector<Obstacle>> ask_for_obstacles(Qmp& qmp, const Ram& ram) {
   Obstacles out;
   const auto status = TRY(look_at_state(qmp, out));
-  TRY(look_at_migration(qmp, status, out));
+  TRY(look_at_migration(qmp, status == "inmigrate", out));
   TRY(look_at_parts(qmp, ram, out));
   if (is_paused(status)) {
     const auto inactive = TRY(find_inactive_disks(qmp));
@@ -194,10 +194,11 @@ Result<std::vector<Obstacle>> find_obstacles(Qmp& qmp, const RemoteProcess& proc
   return out;
 }
 
-Result<std::vector<Obstacle>> find_new_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram) {
+Result<std::vector<Obstacle>> find_new_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram,
+                                                 bool migrates) {
   Obstacles out;
   TRY(look_at_processes(process, ram, out));  // the slowest, and nothing that QEMU waits for: so it comes first
-  TRY(look_at_migration(qmp, "", out));
+  TRY(look_at_migration(qmp, migrates, out));
   TRY(look_at_parts(qmp, ram, out));
   return out;
 }

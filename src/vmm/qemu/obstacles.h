@@ -11,7 +11,8 @@ Result<std::vector<Obstacle>> find_obstacles(Qmp& qmp, const RemoteProcess& proc
 /// Those that QEMU's monitor tells of: all but other processes that map the RAM.
 Result<std::vector<Obstacle>> ask_for_obstacles(Qmp& qmp, const Ram& ram);
 
-/// Those that may have come since a VM that runs was first looked at: all but its state.
-Result<std::vector<Obstacle>> find_new_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram);
+/// Those that may have come since a VM that runs was first looked at: all but its state. `migrates`: because it was
+/// told to, for this move.
+Result<std::vector<Obstacle>> find_new_obstacles(Qmp& qmp, const RemoteProcess& process, const Ram& ram, bool migrates);
 
 }  // namespace godwit::qemu

@@ -60,12 +60,12 @@ Error changed_meanwhile(const std::vector<std::string>& changes, std::string_vie
   return Error{ErrorKind::kRefused, std::move(text)};
 }
 
-Result<Configuration> look_again(QemuVm& vm) {
+Result<Configuration> look_again(QemuVm& vm, bool migrates) {
   // What has no name of its own any more cannot be asked for; the blocks of the beginning are what the tracker watches.
   Ram ram;
   ram.blocks = vm.inspection.blocks;
   std::vector<std::string> changes;
-  name_obstacles(TRY(find_new_obstacles(*vm.qmp, *vm.process, ram)), changes);
+  name_obstacles(TRY(find_new_obstacles(*vm.qmp, *vm.process, ram, migrates)), changes);
   // The guest may have become a hypervisor, and QEMU have registered buffers, since the tracker began.
   name_obstacles(TRY(find_unseen_writers(*vm.qmp, *vm.process, vm.inspection)), changes);
   auto now = TRY(read_configuration(*vm.qmp));

@@ -9,8 +9,8 @@
 namespace godwit::qemu {
 
 /// At everything, while the guest runs: some milliseconds of QEMU's main loop. kRefused names what has changed. Gives
-/// what it found.
-Result<Configuration> look_again(QemuVm& vm);
+/// what it found. `migrates`: QEMU has been told to migrate already, for this move.
+Result<Configuration> look_again(QemuVm& vm, bool migrates);
 
 /// At disks, devices, jobs and exports: about a millisecond. The guest may be paused.
 Status look_again_quickly(QemuVm& vm);

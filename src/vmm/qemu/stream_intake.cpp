@@ -51,6 +51,16 @@ void StreamIntake::begin(OrderedStream ordered, Qmp& qmp, MigrationWatch& watch)
   reader_ = job_thread([this] { run(); });
 }
 
+void StreamIntake::allow(std::uint64_t records) noexcept {
+  allowed_ = records;
+  allowed_more_.wake();
+}
+
+bool StreamIntake::holds_back() const noexcept {
+  const PageRecords records = filter_->page_records();
+  return records.pages + records.zeros >= allowed_;
+}
+
 void StreamIntake::end() noexcept {
   ending_ = true;
   if (socket_.ours) ::shutdown(socket_.ours.get(), SHUT_RDWR);
@@ -171,6 +181,10 @@ Status StreamIntake::read_stream() {
   std::vector<std::byte> buffer(kPiece);
   for (;;) {
     const bool ended = watch_->look().ended();  // before the read: then what it wrote is there to be read
+    if (holds_back() && !ended) {
+      TRY(wait_to_read());
+      continue;
+    }
     const ssize_t length = ::recv(socket_.ours.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
     if (const auto seen = watch_->look(); !seen.change.empty()) return fail(changed_meanwhile({seen.change}));
@@ -187,6 +201,19 @@ Status StreamIntake::read_stream() {
       return fail_os("read QEMU's stream");
     }
   }
+}
+
+/// QEMU has sent what it may so far.
+Status StreamIntake::wait_to_read() {
+  std::array<pollfd, 2> wait{pollfd{allowed_more_.descriptor(), POLLIN, 0},
+                             pollfd{watch_->wake_descriptor(), POLLIN, 0}};
+  ::poll(wait.data(), wait.size(), kLookAroundMs);
+  allowed_more_.drain();
+  const auto seen = watch_->look();
+  if (ending_) return fail(ErrorKind::kCancelled, "the hand-over was ended");
+  if (!seen.change.empty()) return fail(changed_meanwhile({seen.change}));
+  if (seen.lost) return fail(ErrorKind::kPeerLost, "QEMU has ended");
+  return {};
 }
 
 Status StreamIntake::conclude() {

@@ -11,9 +11,11 @@
 
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <thread>
 
+#include "base/wake.h"
 #include "vmm/hypervisor.h"
 #include "vmm/qemu/global_state.h"
 #include "vmm/qemu/migration_watch.h"
@@ -45,6 +47,9 @@ class StreamIntake final : private FilterOutput {
   int qemus_end() const noexcept { return socket_.theirs.get(); }
   /// QEMU has been ordered to migrate. `qmp` and `watch` live until end().
   void begin(OrderedStream ordered, Qmp& qmp, MigrationWatch& watch);
+  /// No more than so many page records are read, give or take what fits into the socket: QEMU then waits with the rest.
+  /// From begin() on; before it, all may come.
+  void allow(std::uint64_t records) noexcept;
   /// The guest has been stopped: QEMU has sent all of RAM.
   bool stopped() const noexcept { return stopped_; }
   /// The whole stream has been passed on.
@@ -70,6 +75,8 @@ class StreamIntake final : private FilterOutput {
   Status conclude();
   Status check_run_state();
   Status check_own_ram(std::size_t more);
+  bool holds_back() const noexcept;
+  Status wait_to_read();
   void tell_if_silent();
   bool guest_has_run();
 
@@ -89,6 +96,8 @@ class StreamIntake final : private FilterOutput {
   bool told_silent_ = false;
   std::uint64_t ran_ = 0;  ///< what vCPUs had run when last looked at
   Instant ran_at_{};       ///< the last look that found them to have run
+  std::atomic<std::uint64_t> allowed_{std::numeric_limits<std::uint64_t>::max()};  ///< page records
+  Wake allowed_more_;
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ending_{false};
   std::atomic<bool> complete_{false};

@@ -80,10 +80,10 @@ class HandoverBase : public ::testing::Test {
     ASSERT_TRUE(memory) << memory.error().message;
     side.vm.memory = std::move(*memory);
   }
-  void start_source(QemuVersion version, Ram ram) {
+  void start_source(QemuVersion version, Ram ram, std::uint64_t size = 32 * kMiB) {
     options_.version = version;
     options_.ram = ram;
-    options_.size = 32 * kMiB;
+    options_.size = size;
     ASSERT_NO_FATAL_FAILURE(start(source_, options_));
     ASSERT_TRUE(ticks(*source_.qemu)) << "SeaBIOS does not come up";
     source_vm_ = make_source_vm(source_.vm, {way_, {}, false}, source_.record, clock_);
@@ -132,6 +132,10 @@ class HandoverBase : public ::testing::Test {
   /// Up to the sink being ready, both sides' guests paused.
   void hand_over() {
     ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+    ASSERT_NO_FATAL_FAILURE(load());
+  }
+  /// What has been ordered comes to its end and into the sink.
+  void load() {
     ASSERT_TRUE(observer_.await_end());
     ASSERT_FALSE(observer_.failed) << observer_.failed->message;
     ASSERT_NO_FATAL_FAILURE(copy_ram());

@@ -27,6 +27,7 @@ Status begin(Scene& scene, const Kill& kill, const std::string& action, const st
   GodwitOptions sender;
   (kill.side == Side::kSource ? sender : receiver) = failing_at(kill.milestone, action);
   receiver.arguments = receive;
+  if (kill.by_stream) sender.arguments = {"--devices", "stream"};
   TRY(scene.receive(receiver));
   return scene.send(sender);
 }
@@ -55,8 +56,8 @@ Status has_settings(TestQemu& qemu, const Json& before, const std::string& whose
 }  // namespace
 
 std::string name_of(const Kill& kill) {
-  std::string text = fmt::format("{}_{}_{}", kill.side == Side::kSource ? "source" : "sink", kill.milestone,
-                                 godwit::testing::name_of(kill.version));
+  std::string text = fmt::format("{}_{}_{}{}", kill.side == Side::kSource ? "source" : "sink", kill.milestone,
+                                 godwit::testing::name_of(kill.version), kill.by_stream ? "_by_stream" : "");
   std::ranges::replace_if(
       text, [](char c) { return c == '-' || c == '.'; }, '_');
   return text;

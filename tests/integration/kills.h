@@ -16,6 +16,7 @@ struct Kill {
   Side side = Side::kSource;
   std::string milestone;
   QemuVersion version = QemuVersion::k7_2;
+  bool by_stream = false;  ///< else as the VM can
 };
 /// "source_handing_over_7_2", for a test's name.
 std::string name_of(const Kill& kill);

@@ -35,10 +35,25 @@ QemuOptions vm_of(QemuVersion version) {
   return options;
 }
 
+/// By the stream one whose private RAM is so large that QEMU begins with it beside the copy.
+QemuOptions vm_of(const Kill& kill) {
+  QemuOptions options = vm_of(kill.version);
+  if (!kill.by_stream) return options;
+  options.ram = Ram::kPrivate;
+  options.size = 1536 * kMiB;
+  return options;
+}
+
+std::vector<Kill> kills_by_stream() {
+  auto all = kills_of(Side::kSource, "copying", "done");
+  for (Kill& kill : all) kill.by_stream = true;
+  return all;
+}
+
 class SettingsOfTheKilled : public ::testing::TestWithParam<Kill> {
  protected:
   void put_back() {
-    ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam().version)));
+    ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
     set_by_operator(scene->source());
     set_by_operator(scene->sink());
     const SettingsOfBoth before = settings_of(*scene);
@@ -70,8 +85,11 @@ INSTANTIATE_TEST_SUITE_P(At, SettingsOfTheKilled,
                                            Kill{Side::kSink, "mapped", QemuVersion::k10_0},
                                            Kill{Side::kSink, "prepared", QemuVersion::k7_2},
                                            Kill{Side::kSink, "resumed", QemuVersion::k7_2},
-                                           Kill{Side::kSink, "resumed", QemuVersion::k10_0}),
+                                           Kill{Side::kSink, "resumed", QemuVersion::k10_0},
+                                           Kill{Side::kSource, "handing-over", QemuVersion::k7_2, true},
+                                           Kill{Side::kSource, "stopped", QemuVersion::k10_0, true}),
                          name);
+INSTANTIATE_TEST_SUITE_P(ByStream, SettingsOfTheKilledLong, ::testing::ValuesIn(kills_by_stream()), name);
 INSTANTIATE_TEST_SUITE_P(At, SettingsOfTheKilledLong, ::testing::ValuesIn(every_kill()), name);
 
 class Settings : public ::testing::TestWithParam<QemuVersion> {};

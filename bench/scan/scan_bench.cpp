@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/units.h"
+#include "scan_benches.h"
 #include "scanned_process.h"
 #include "tracking/last_scan.h"
 #include "tracking/page_scanner.h"
@@ -120,7 +121,10 @@ void last_scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint6
   Status done = tracked.protect();
   if (done) done = tracked.arm();
   const TrackedRange range{tracked.child.address(), tracked.bytes, ChunkIndex{0}};
-  auto scan = LastScan::open(*tracked.process, {&range, 1}, threads);
+  ArmedStretches all(range.address, range.length);
+  all.add(all.missing(all.gaps(), 0));
+  auto scan = LastScan::open(*tracked.process, threads);
+  if (scan) (*scan)->plan({&range, 1}, {&all, 1});
   if (!done || !scan) {
     state.SkipWithError(done ? scan.error().message.c_str() : done.error().message.c_str());
     return;
@@ -200,6 +204,7 @@ int main(int argc, char** argv) {
   }
   benchmark::Initialize(&argc, argv);
   register_all();
+  godwit::bench::add_sparse_benches();
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <new>
 #include <string>
@@ -29,7 +30,8 @@ ScannedProcess::~ScannedProcess() {
   ::munmap(state_, sizeof(State));
 }
 
-void ScannedProcess::write(std::uint64_t stride) {
+void ScannedProcess::write(std::uint64_t stride, std::uint64_t first_bytes) {
+  state_->first_bytes = first_bytes;
   state_->stride = stride;
   while (state_->stride != 0) ::usleep(100);
 }
@@ -61,7 +63,8 @@ void ScannedProcess::serve(Kind kind, std::uint64_t bytes) {
   state_->address = reinterpret_cast<std::uint64_t>(memory);
   while (true) {
     while (state_->stride == 0) ::usleep(100);
-    for (std::uint64_t at = 0; at < bytes; at += state_->stride * kPage) pages[at] = static_cast<char>(pages[at] + 1);
+    const std::uint64_t end = std::min<std::uint64_t>(state_->first_bytes, bytes);
+    for (std::uint64_t at = 0; at < end; at += state_->stride * kPage) pages[at] = static_cast<char>(pages[at] + 1);
     state_->stride = 0;
   }
 }

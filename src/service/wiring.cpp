@@ -1,6 +1,8 @@
 #include "service/wiring.h"
 
 #include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -26,11 +28,29 @@ bool ignores_disk_writes() {
   return std::getenv("GODWIT_UNSAFE_IGNORE_DISK_WRITES") != nullptr;
 }
 
-std::vector<TrackedRange> tracked_ranges(const qemu::Inspection& inspection, const RamLayout& layout) {
+/// Where it can be told what of a block is there. Huge pages are few: all of them are armed.
+void tell_what_is_there(const RemoteProcess& process, const qemu::BlockInfo& block, TrackedRange& range) {
+  if (block.page_size != kPageSize) return;
+  if (block.backing == qemu::Backing::kPrivate) {
+    // Of a privately mapped file what was never touched is not empty.
+    if (block.mapping.inode == 0) range.populated = Populated::kInPageTable;
+    return;
+  }
+  auto file = process.open_backing_file(block.mapping);
+  struct statfs system {};
+  if (!file || ::fstatfs(file->get(), &system) != 0 || system.f_type != TMPFS_MAGIC) return;
+  range.populated = Populated::kInFile;
+  range.file = std::make_shared<const UniqueFd>(*std::move(file));
+  range.file_offset = block.mapping.offset + (block.address - block.mapping.start);
+}
+
+std::vector<TrackedRange> tracked_ranges(const RemoteProcess& process, const qemu::Inspection& inspection,
+                                         const RamLayout& layout) {
   std::vector<TrackedRange> ranges;
   const auto blocks = moved_blocks(inspection.blocks, inspection.other, DeviceWay::kDirect);
   for (std::size_t i = 0; i < layout.blocks().size(); ++i) {
     ranges.push_back({blocks[i].address, blocks[i].size, layout.blocks()[i].first_chunk});
+    tell_what_is_there(process, blocks[i], ranges.back());
   }
   return ranges;
 }
@@ -102,8 +122,8 @@ Result<WiredTracker> wire_tracker(qemu::QemuVm& vm, const HostProfile& host, con
   wired.quiesce = !all_readable && !ignores_disk_writes();
   wired.lender = qemu::make_descriptor_lender(*vm.qmp, *vm.process);
   wired.tracker =
-      TRY(make_uffd_tracker(*vm.process, tracked_ranges(vm.inspection, vm.memory->layout()), std::move(disk_writes),
-                            clock, {wired.lender.get(), releaser, std::move(cancelled)}));
+      TRY(make_uffd_tracker(*vm.process, tracked_ranges(*vm.process, vm.inspection, vm.memory->layout()),
+                            std::move(disk_writes), clock, {wired.lender.get(), releaser, std::move(cancelled)}));
   return wired;
 }
 

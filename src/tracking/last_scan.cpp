@@ -7,12 +7,15 @@
 
 #include "base/cpu_account.h"
 #include "base/units.h"
+#include "tracking/data_look.h"
 
 namespace godwit {
 namespace {
 
 // Some 70 us of scanning.
-constexpr std::uint64_t kLastScanSlice = 64 * kMiB;  // LastScan::kMostOfASlice chunks
+constexpr std::uint64_t kLastScanSlice = 64 * kMiB;  // LastScan::kMostOfASlice chunks, at most
+// Of a gap: page tables that are not there are passed over as wholes.
+constexpr std::uint64_t kGapSlice = 256 * kGiB;
 // Below that waking threads up takes as long as what they save.
 constexpr std::uint64_t kWorthAThread = kGiB;
 // More would wait for memory, not for CPUs.
@@ -43,15 +46,8 @@ unsigned last_scan_threads(std::uint64_t bytes, unsigned cpus) noexcept {
   return static_cast<unsigned>(std::clamp<std::uint64_t>(std::min<std::uint64_t>(worth, cpus), 1, kMostThreads));
 }
 
-Result<std::unique_ptr<LastScan>> LastScan::open(const RemoteProcess& process, std::span<const TrackedRange> ranges,
-                                                 unsigned threads) {
+Result<std::unique_ptr<LastScan>> LastScan::open(const RemoteProcess& process, unsigned threads) {
   std::unique_ptr<LastScan> scan(new LastScan());
-  for (const TrackedRange& range : ranges) {
-    for (std::uint64_t at = 0; at < range.length; at += kLastScanSlice) {
-      scan->slices_.push_back({range.address + at, std::min(kLastScanSlice, range.length - at),
-                               ChunkIndex{range.first_chunk.value + static_cast<std::uint32_t>(at / kChunkSize)}});
-    }
-  }
   const unsigned helpers = threads > 1 ? threads : 0;
   for (unsigned i = 0; i <= helpers; ++i) {
     scan->workers_.push_back(std::make_unique<Worker>(TRY(PageScanner::open(process))));
@@ -62,6 +58,22 @@ Result<std::unique_ptr<LastScan>> LastScan::open(const RemoteProcess& process, s
         job_thread([&scan = *scan, i](const std::stop_token& stop) { scan.run(stop, *scan.workers_[i], i - 1); }));
   }
   return scan;
+}
+
+void LastScan::plan(std::span<const TrackedRange> ranges, std::span<const ArmedStretches> armed) {
+  slices_.clear();
+  const auto add = [this](const TrackedRange& range, const std::vector<Stretch>& stretches, bool are_armed) {
+    const std::uint64_t most = are_armed ? kLastScanSlice : kGapSlice;
+    for (const Stretch& each : stretches) {
+      for (std::uint64_t at = each.begin; at < each.end; at += most) {
+        slices_.push_back({&range, {at, std::min(at + most, each.end)}, are_armed});
+      }
+    }
+  };
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    add(ranges[i], armed[i].gaps(), false);
+    add(ranges[i], armed[i].armed(), true);
+  }
 }
 
 LastScan::~LastScan() {
@@ -128,9 +140,18 @@ void LastScan::scan_slices(Worker& worker) {
 Status LastScan::scan_slice(Worker& worker, const Slice& slice) {
   std::vector<PagesOfChunk>& found = worker.found;
   found.clear();
-  TRY(worker.scanner.look(slice.address, slice.length, [&](std::uint64_t start, std::uint64_t end) {
-    append_run(found, slice.first_chunk, (start - slice.address) / kPageSize, (end - start) / kPageSize);
-  }));
+  const TrackedRange& range = *slice.range;
+  const auto add = [&](const Stretch& each) {
+    append_run(found, range.first_chunk, each.begin / kPageSize, each.length() / kPageSize);
+  };
+  if (slice.armed) {
+    TRY(worker.scanner.look(range.address + slice.stretch.begin, slice.stretch.length(),
+                            [&](std::uint64_t start, std::uint64_t end) {
+                              add({start - range.address, end - range.address});
+                            }));
+  } else {
+    TRY(look_for_data(worker.scanner, range, slice.stretch, add));
+  }
   // Where its answer was full the kernel goes on a little before that: what it has told twice counts once.
   normalise(found);
   for (const PagesOfChunk& entry : found) {

@@ -2,6 +2,7 @@
 // again.
 //
 //   open():  [threads, one to a CPU] wait
+//   plan():  what is armed, in slices, and the gaps in which something may have come to be since
 //   post():  slices of all ranges --> whichever thread is free, the caller too --> PAGEMAP_SCAN --> board
 //
 // One thread takes a millisecond per GiB, all of it pause. Reading takes the address space's lock shared, so threads do
@@ -23,6 +24,7 @@
 
 #include "memory/board.h"
 #include "memory/page_list.h"
+#include "tracking/armed_stretches.h"
 #include "tracking/page_scanner.h"
 #include "tracking/tracked_range.h"
 
@@ -34,22 +36,23 @@ unsigned last_scan_threads(std::uint64_t bytes, unsigned cpus) noexcept;
 class LastScan {
  public:
   /// `threads` of them wait from here on beside the caller, none if it is 1. All that post() needs is allocated.
-  static Result<std::unique_ptr<LastScan>> open(const RemoteProcess& process, std::span<const TrackedRange> ranges,
-                                                unsigned threads);
+  static Result<std::unique_ptr<LastScan>> open(const RemoteProcess& process, unsigned threads);
   ~LastScan();
   LastScan(const LastScan&) = delete;
   LastScan& operator=(const LastScan&) = delete;
 
+  /// What is to be scanned, in place of what was: armed[i] is ranges[i]'s. The ranges outlive it.
+  void plan(std::span<const TrackedRange> ranges, std::span<const ArmedStretches> armed);
   /// Posts what has been written, and gives how many pages. Nothing is armed: it would find the same again.
   Result<std::uint64_t> post(Board& board);
 
  private:
   struct Slice {
-    std::uint64_t address = 0;
-    std::uint64_t length = 0;
-    ChunkIndex first_chunk;
+    const TrackedRange* range = nullptr;
+    Stretch stretch;
+    bool armed = true;  ///< else a gap
   };
-  static constexpr std::size_t kMostOfASlice = 256;  ///< chunks
+  static constexpr std::size_t kMostOfASlice = 257;  ///< chunks that an armed one may touch
   struct Worker {
     explicit Worker(PageScanner opened) : scanner(std::move(opened)) { found.reserve(kMostOfASlice); }
     PageScanner scanner;

@@ -33,6 +33,14 @@ PagemapScan written_since_armed() {
   return scan;
 }
 
+PagemapScan present() {
+  PagemapScan scan;
+  scan.inverted = kPageIsZeroPage;
+  scan.required = kPageIsZeroPage;
+  scan.any_of = kPageIsPresent | kPageIsSwapped;
+  return scan;
+}
+
 PagemapScan absent() {
   PagemapScan scan;
   scan.inverted = kPageIsPresent;
@@ -71,6 +79,11 @@ Status PageScanner::look(std::uint64_t address, std::uint64_t length,
   PagemapScan scan = written_since_armed();
   scan.flags = kScanChecksAsyncArmed;
   return walk(address, length, scan, found);
+}
+
+Status PageScanner::find_present(std::uint64_t address, std::uint64_t length,
+                                 const std::function<void(std::uint64_t start, std::uint64_t end)>& found) {
+  return walk(address, length, present(), found);
 }
 
 Status PageScanner::find_absent(std::uint64_t address, std::uint64_t length,

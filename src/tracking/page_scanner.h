@@ -26,6 +26,10 @@ class PageScanner {
   Status look(std::uint64_t address, std::uint64_t length,
               const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
 
+  /// Tells the stretches that are in the page table, or swapped out from it, ascending; the kernel's zero page is not.
+  /// Of memory that has never been armed: marks of arming look as if they were swapped out.
+  Status find_present(std::uint64_t address, std::uint64_t length,
+                      const std::function<void(std::uint64_t start, std::uint64_t end)>& found);
   /// Tells the stretches that are in no page table, in ascending order: holes, pages given back, pages swapped out.
   Status find_absent(std::uint64_t address, std::uint64_t length,
                      const std::function<void(std::uint64_t start, std::uint64_t end)>& found);

@@ -24,6 +24,9 @@ namespace {
 
 // Half a millisecond each, of memory that is there.
 constexpr std::uint64_t kReleasedAtOnce = 8 * kMiB;
+// Where nothing is there for a while: two milliseconds for whoever comes next to something, once.
+constexpr std::uint64_t kMostOfNothing = 32 * kMiB;
+constexpr std::int64_t kNothingTakesNs = 100'000;
 // The kernel does not take a part of a huge page; no processor has larger ones.
 constexpr std::uint64_t kLargestHugePage = kGiB;
 // Between two pieces: page faults that have waited are through, and the next are let in.
@@ -39,6 +42,12 @@ constexpr const char* kWaiting = "godwit-standby";
 constexpr const char* kReleasing = "godwit-release";
 
 using Stretches = std::array<ProtectedStretch, kMaxStretches>;
+
+std::int64_t now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
 
 /// What the process does; makes system calls only, and never returns.
 class Process {
@@ -110,13 +119,18 @@ class Process {
 void release_piece_by_piece(int userfaultfd, std::span<const ProtectedStretch> stretches) noexcept {
   for (const ProtectedStretch& stretch : stretches) {
     std::uint64_t at_once = kReleasedAtOnce;
+    bool huge_pages = false;
     for (std::uint64_t done = 0; done < stretch.length;) {
       uffdio_range range{stretch.address + done, std::min(at_once, stretch.length - done)};
+      const std::int64_t began = now_ns();
       if (::ioctl(userfaultfd, UFFDIO_UNREGISTER, &range) == 0) {
         done += range.len;
-        ::nanosleep(&kPause, nullptr);
-      } else if (errno == EINVAL && at_once < kLargestHugePage && done == 0) {
+        const bool nothing = now_ns() - began < kNothingTakesNs;
+        if (!huge_pages) at_once = nothing ? std::min(at_once * 2, kMostOfNothing) : kReleasedAtOnce;
+        if (!nothing) ::nanosleep(&kPause, nullptr);
+      } else if (errno == EINVAL && !huge_pages && done == 0) {
         at_once = kLargestHugePage;
+        huge_pages = true;
       } else {
         break;  // closing does what is left, only with the lock held all the while
       }

@@ -16,6 +16,15 @@
 // it) and before the post (else a landing between post and look would be in neither). At the last harvest the guest
 // is paused and nothing is in flight, so nothing is deferred. start() looks too: a request that was submitted before
 // the first arming is reported by no scan at all, and may land after a lane has read the page for the first time.
+//
+// Where it is known what is there (tracked_range.h), only that is armed, and each scan looks into the gaps besides:
+//
+//   look for data in the gaps --> arm all round what was found --> all of that is found, and armed from then on
+//
+// What is written into a gap before the look is found by it, and so is all round it. What is written there after the
+// look and before the arming is found, too, if it lies round something that the look has found; else it lies in a gap
+// still, for the next look. What is written after the arming is the next scan's. What is found is posted after the
+// arming, so a lane that reads it then reads what was written before it.
 #include "tracking/uffd_tracker.h"
 
 #include <fmt/format.h>
@@ -26,6 +35,8 @@
 
 #include "base/units.h"
 #include "memory/page_list.h"
+#include "tracking/armed_stretches.h"
+#include "tracking/data_look.h"
 #include "tracking/last_scan.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
@@ -38,6 +49,9 @@ constexpr std::size_t kGapWorthSkipping = 16;
 
 // Some milliseconds of scanning, and a multiple of every huge page's size.
 constexpr std::uint64_t kSlice = std::uint64_t{1} << 30;
+
+// A gap costs two calls to the kernel a scan, and arming it instead takes 64 KiB of page tables.
+constexpr std::uint64_t kLeastGap = 32 * kMiB;
 
 class UffdTracker final : public DirtyTracker {
  public:
@@ -61,11 +75,16 @@ class UffdTracker final : public DirtyTracker {
     for (const TrackedRange& range : ranges_) TRY(protection.cover(range.address, range.length, helpers_.cancelled));
     // Armed pages are what takes long to let go. Without its help our death is only less gentle.
     if (helpers_.releaser != nullptr) (void)helpers_.releaser->hold(protection.descriptor(), protection.covered());
-    for (const TrackedRange& range : ranges_) TRY(scanner.arm(range.address, range.length));
+    armed_.clear();
+    for (const TrackedRange& range : ranges_) {
+      armed_.emplace_back(range.address, range.length);
+      TRY(arm_what_is_there(scanner, range, armed_.back()));
+    }
     deferred_.clear();
     if (disk_writes_) deferred_ = TRY_IN("disk requests in flight", disk_writes_->in_flight());
     normalise(deferred_);
-    last_scan_ = TRY(LastScan::open(process_, ranges_, scan_threads()));
+    last_scan_ = TRY(LastScan::open(process_, scan_threads()));
+    last_scan_->plan(ranges_, armed_);
     protection_.emplace(std::move(protection));
     scanner_.emplace(std::move(scanner));
     broken_ = false;
@@ -205,20 +224,62 @@ class UffdTracker final : public DirtyTracker {
     return {};
   }
 
+  static Status arm_what_is_there(PageScanner& scanner, const TrackedRange& range, ArmedStretches& armed) {
+    std::vector<Stretch> data;
+    TRY(look_for_data(scanner, range, {0, range.length}, [&](const Stretch& each) { data.push_back(each); }));
+    const auto missing = armed.missing(data, kLeastGap);
+    for (const Stretch& each : missing) TRY(scanner.arm(range.address + each.begin, each.length()));
+    armed.add(missing);
+    return {};
+  }
+
+  void add_found(const TrackedRange& range, const Stretch& stretch) {
+    append_run(found_, range.first_chunk, stretch.begin / kPageSize, stretch.length() / kPageSize);
+  }
+
   /// What is written while `enough` says so stays for the next scan.
   Status scan(const std::function<bool()>& enough = {}) {
     found_.clear();
-    for (const TrackedRange& range : ranges_) {
-      const std::uint64_t slice = enough ? kSlice : range.length;
-      for (std::uint64_t at = 0; at < range.length; at += slice) {
-        if (enough && enough()) break;
-        const std::uint64_t length = std::min(slice, range.length - at);
-        TRY(scanner_->collect(range.address + at, length, [&](std::uint64_t start, std::uint64_t end) {
-          append_run(found_, range.first_chunk, (start - range.address) / kPageSize, (end - start) / kPageSize);
-        }));
-      }
+    bool more_armed = false;
+    for (std::size_t i = 0; i < ranges_.size(); ++i) {
+      for (const Stretch& stretch : armed_[i].armed()) TRY(collect(ranges_[i], stretch, enough));
+      if (enough && enough()) break;
+      const bool found_some = TRY(look_into_gaps(ranges_[i], armed_[i]));
+      more_armed = more_armed || found_some;
+    }
+    if (more_armed) {
+      normalise(found_);
+      last_scan_->plan(ranges_, armed_);
     }
     return check_alive();
+  }
+
+  Status collect(const TrackedRange& range, const Stretch& stretch, const std::function<bool()>& enough) {
+    const std::uint64_t slice = enough ? kSlice : stretch.length();
+    for (std::uint64_t at = stretch.begin; at < stretch.end; at += slice) {
+      if (enough && enough()) break;
+      const std::uint64_t length = std::min(slice, stretch.end - at);
+      TRY(scanner_->collect(range.address + at, length, [&](std::uint64_t start, std::uint64_t end) {
+        add_found(range, {start - range.address, end - range.address});
+      }));
+    }
+    return {};
+  }
+
+  /// Whether there was something.
+  Result<bool> look_into_gaps(const TrackedRange& range, ArmedStretches& armed) {
+    data_.clear();
+    for (const Stretch& gap : armed.gaps()) {
+      TRY(look_for_data(*scanner_, range, gap, [&](const Stretch& each) { data_.push_back(each); }));
+    }
+    if (data_.empty()) return false;
+    const auto missing = armed.missing(data_, 0);
+    for (const Stretch& each : missing) {
+      TRY(scanner_->arm(range.address + each.begin, each.length()));
+      add_found(range, each);
+    }
+    armed.add(missing);
+    return true;
   }
 
   /// A process that has ended has no memory, so its scan finds nothing: that must not look like a quiet guest.
@@ -265,10 +326,12 @@ class UffdTracker final : public DirtyTracker {
   const std::unique_ptr<DiskWrites> disk_writes_;
   const Clock& clock_;
   const TrackerHelpers helpers_;
+  std::vector<ArmedStretches> armed_;  ///< of each range
   std::optional<PageScanner> scanner_;
   std::unique_ptr<LastScan> last_scan_;
   std::optional<WriteProtection> protection_;
   std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
+  std::vector<Stretch> data_;           ///< likewise, in gaps
   std::vector<PageWord> absent_;        ///< kept, so that the pause allocates nothing
   std::vector<PagesOfChunk> deferred_;  ///< the last look: goes with the next harvest
   bool broken_ = false;

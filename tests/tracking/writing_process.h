@@ -5,7 +5,9 @@
 #include <linux/memfd.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <atomic>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -43,14 +45,30 @@ class WritingProcess {
   bool register_page(std::uint32_t page) { return tell(Order::kRegister, page, 1) && state_->registered; }
   bool write_registered(std::uint32_t page) { return tell(Order::kWriteRegistered, page, 1); }
   bool discard(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kDiscard, first, count); }
+  /// Until stop_wandering(): writes in its first `pages` pages, as fast as it can, here and there and ever further on,
+  /// so that there are first writes all the time, and some that are the last. Goes no further than it may.
+  void begin_to_wander(std::uint32_t pages, std::uint32_t seed) {
+    state_->wanders = true;
+    state_->order = Order::kWander;
+    state_->first = seed;
+    state_->count = pages;
+    ++state_->told;
+  }
+  void may_wander_to(std::uint64_t page) { state_->limit = page; }
+  bool stop_wandering() {
+    state_->wanders = false;
+    return eventually([&] { return state_->done == state_->told; });
+  }
 
  private:
-  enum class Order { kWrite, kRead, kWriteByKernel, kRegister, kWriteRegistered, kDiscard };
+  enum class Order { kWrite, kRead, kWriteByKernel, kRegister, kWriteRegistered, kDiscard, kWander };
   struct State {
     std::atomic<int> ready{0};
     std::atomic<std::uint64_t> address{0};
     std::atomic<unsigned> told{0}, done{0};
     std::atomic<bool> registered{false};
+    std::atomic<bool> wanders{false};
+    std::atomic<std::uint64_t> limit{0};
     Order order{};
     std::uint32_t first = 0, count = 0, stride = 1;
   };
@@ -92,7 +110,8 @@ class WritingProcess {
     const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
     while (true) {
       while (state_->done == state_->told) ::usleep(50);
-      for (std::uint64_t i = 0; i < state_->count; ++i) {
+      if (state_->order == Order::kWander) wander(pages);
+      for (std::uint64_t i = 0; i < state_->count && state_->order != Order::kWander; ++i) {
         volatile char* at = pages + (state_->first + i * state_->stride) * 4096;
         if (state_->order == Order::kWrite) *at = static_cast<char>(*at + 1);
         if (state_->order == Order::kRead) static_cast<void>(*at);
@@ -102,6 +121,27 @@ class WritingProcess {
         if (state_->order == Order::kDiscard) ::madvise(const_cast<char*>(at), 4096, MADV_DONTNEED);
       }
       ++state_->done;
+    }
+  }
+
+  /// Odd pages are written once, from the first to the last but not in a row; even ones again and again.
+  void wander(volatile char* pages) {
+    std::minstd_rand random(state_->first + 1);
+    const std::uint64_t count = state_->count;
+    const auto write = [&](std::uint64_t page) {
+      volatile char* const at = pages + page * 4096 + random() % 4096;
+      *at = static_cast<char>(*at + 1);
+    };
+    for (std::uint64_t front = 0; state_->wanders;) {
+      const bool goes_on = front < std::min<std::uint64_t>(state_->limit, count);
+      const std::uint64_t once = front / 2048 * 2048 + front * 1237 % 2048;
+      if (goes_on && once % 2 == 1 && once < count) write(once);
+      for (int i = 0; i < 4; ++i) {
+        const std::uint64_t page = random() % 4 == 0 ? random() % (front + 1) : front + random() % 1500;
+        if (page % 2 == 0 && page < count) write(page);
+      }
+      if (goes_on) ++front;
+      if (random() % 64 == 0) ::usleep(10);
     }
   }
 

@@ -121,16 +121,30 @@ TEST(Obstacles, NewOnesAreFoundWhateverTheState) {
   ASSERT_TRUE(process) << process.error().message;
   auto qmp = plain_vm();
   qmp.set_text("query-status", R"({"status": "shutdown"})");
-  auto found = find_new_obstacles(qmp, *process, {});
+  auto found = find_new_obstacles(qmp, *process, {}, false);
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_TRUE(found->empty());
   qmp.set_text("query-migrate", R"({"blocked-reasons": ["a device says no"]})");
   qmp.set_text("query-jobs", R"([{"id": "j0", "type": "commit", "status": "ready"}])");
-  found = find_new_obstacles(qmp, *process, {});
+  found = find_new_obstacles(qmp, *process, {}, false);
   ASSERT_TRUE(found) << found.error().message;
   ASSERT_EQ(found->size(), 2u);
   EXPECT_EQ((*found)[0].why, "a device says no");
   EXPECT_EQ((*found)[1].what, "job 'j0' (commit, ready)");
+}
+
+TEST(Obstacles, AMigrationThatIsOursIsNone) {
+  const auto process = RemoteProcess::open(::getpid());
+  ASSERT_TRUE(process) << process.error().message;
+  auto qmp = plain_vm();
+  qmp.set_text("query-migrate", R"({"status": "active", "blocked-reasons": ["a device says no"]})");
+  auto found = find_new_obstacles(qmp, *process, {}, false);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->size(), 2u);
+  found = find_new_obstacles(qmp, *process, {}, true);
+  ASSERT_TRUE(found) << found.error().message;
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ(found->front().why, "a device says no");
 }
 
 TEST(Obstacles, ABackendThatIsNoMainMemory) {

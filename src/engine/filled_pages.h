@@ -26,7 +26,13 @@ class FilledPages {
   /// Pages that held something before the migration and that the source has said nothing about yet. What is left of
   /// them in the end is another VM's, and goes.
   PageWord stale(ChunkIndex c) const noexcept { return stale_[c.value]; }
-  void set_stale(ChunkIndex c, PageWord pages) noexcept { stale_[c.value] = pages; }
+  /// Before the lanes start.
+  void set_stale(ChunkIndex c, PageWord pages) noexcept {
+    stale_[c.value] = pages;
+    any_stale_ |= pages != 0;
+  }
+  /// False: there never was one, in no chunk.
+  bool any_stale() const noexcept { return any_stale_; }
   void drop_stale(ChunkIndex c, PageWord pages) noexcept { stale_[c.value] &= ~pages; }
 
   /// Pages whose content has come in this migration: what deltas and copies may refer to.
@@ -39,6 +45,7 @@ class FilledPages {
   std::vector<PageWord> present_;
   std::vector<PageWord> stale_;
   std::vector<PageWord> received_;
+  bool any_stale_ = false;
 };
 
 }  // namespace godwit

@@ -130,6 +130,7 @@ void FreePageFilter::give_up_locating() {
 }
 
 void FreePageFilter::post_taken_into_use() {
+  if (!any_left_out_) return;
   bool any = false;
   for (std::uint32_t c = 0; c < words_.size(); ++c) any |= (words_[c] = left_out_.of(ChunkIndex{c})) != 0;
   if (!any) return;

@@ -81,7 +81,7 @@ Status IncomingRam::on_passed(std::uint32_t fence) {
 /// All lanes have ended their work: nobody else looks at these words. Few pages, if any: those that the guest has free
 /// and in whose place something else lay here.
 Status IncomingRam::discard_stale() {
-  for (std::uint32_t c = 0; c < chunk_count(); ++c) {
+  for (std::uint32_t c = 0; filled_.any_stale() && c < chunk_count(); ++c) {
     if (const PageWord stale = filled_.stale(ChunkIndex{c}); stale != 0) {
       TRY(memory_.discard(ChunkIndex{c}, stale));
     }

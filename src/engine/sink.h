@@ -42,7 +42,7 @@ struct SinkParts {
   const Clock& clock;
   const Kernels& kernels;
   DecoderProvider& decoders;  ///< devices that decode; NoLateDecoders where there is none
-  Lenience lenience;  ///< what the operator lets pass
+  Lenience lenience;          ///< what the operator lets pass
   MatchSamples
       match_samples;    ///< reads this side's disks where the source has looked at its own; none: they are not read
   Duration patience{};  ///< how long to wait for a source; zero: for ever

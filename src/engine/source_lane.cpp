@@ -68,6 +68,8 @@ Status SourceLane::run(std::stop_token stop) {
 
 Result<bool> SourceLane::sweep(std::stop_token stop) {
   bool found = false;
+  // Not even a look at each chunk, of which a large guest has millions, and a pause has several sweeps.
+  if (setting_.board.waiting() == 0) return found;
   SweepOrder order(setting_.board.chunk_count(), number_, setting_.lanes);
   while (const auto chunk = order.next(setting_.spread.load(std::memory_order_relaxed))) {
     if (stop.stop_requested()) break;
@@ -80,6 +82,7 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
     TRY(take(*chunk, pages, stop));
     TRY(send_ready());
     count_busy(begin);
+    if (setting_.board.waiting() == 0) break;
   }
   if (ring_.oldest() == nullptr) return found;
   const Instant begin = setting_.clock.now();

@@ -77,6 +77,7 @@ Status RamCopy::start() {
   // Tracking first, then the look for data: whatever is written after the look is seen.
   std::vector<PageWord> data(board_.chunk_count());
   TRY(context_.parts.vm.memory().find_data(ChunkIndex{0}, data));
+  TRY_IN("dirty tracking", context_.parts.tracker.copied_first(data));
   // With the data map the destination's memory changes; up to here it can take in another VM.
   TRY(context_.no_error_yet());
   TRY(send_data_map(data));

@@ -1,5 +1,6 @@
 #include "tracking/data_look.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,6 +8,9 @@
 
 namespace godwit {
 namespace {
+
+// By a guest that runs, between a look and a count.
+constexpr std::uint64_t kWrittenMeanwhile = std::uint64_t{256} << 20;
 
 /// KERNEL: a write through a mapping has put its page into the file before, so SEEK_DATA finds it, swapped out or not.
 /// PAGEMAP_SCAN would not: what a shared mapping has lost from its page table is as if it had never been there.
@@ -20,16 +24,24 @@ Status look_in_file(const TrackedRange& range, const Stretch& stretch,
     if (data < 0) return fail_os("look for data in the file behind the guest's memory");
     const std::uint64_t begin = static_cast<std::uint64_t>(data) - range.file_offset;
     if (begin >= stretch.end) return {};
-    const off_t hole = ::lseek(fd, data, SEEK_HOLE);
-    if (hole < 0) return fail_os("look for a hole in the file behind the guest's memory");
-    const std::uint64_t end = std::min(static_cast<std::uint64_t>(hole) - range.file_offset, stretch.end);
-    if (end > begin) found({begin, end});
-    at = std::max(end, begin + kPageSize);
+    // Where it ends is not asked, because that walks over all of the data that may follow the stretch.
+    const std::uint64_t unit_end =
+        ((range.address + begin) / ArmedStretches::kUnit + 1) * ArmedStretches::kUnit - range.address;
+    at = std::min(unit_end, stretch.end);
+    found({begin, at});
   }
   return {};
 }
 
 }  // namespace
+
+bool is_all_there_is(const TrackedRange& range, std::uint64_t data_bytes) noexcept {
+  if (range.populated != Populated::kInFile) return true;
+  struct stat status {};
+  if (::fstat(range.file->get(), &status) != 0) return false;
+  constexpr std::uint64_t kBlock = 512;
+  return static_cast<std::uint64_t>(status.st_blocks) * kBlock <= data_bytes + kWrittenMeanwhile;
+}
 
 Status look_for_data(PageScanner& scanner, const TrackedRange& range, const Stretch& stretch,
                      const std::function<void(const Stretch&)>& found) {

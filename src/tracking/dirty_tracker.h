@@ -25,6 +25,9 @@ class DirtyTracker {
   virtual ~DirtyTracker() = default;
   /// From here on every write to the first `chunks` chunks is seen. Posts nothing.
   virtual Status start(std::uint32_t chunks) = 0;
+  /// Once, after start() and before anything is posted: these pages (by chunk, for all chunks) were found to hold data
+  /// and will be copied. Later harvests may report more for it.
+  virtual Status copied_first(std::span<const PageWord>) { return {}; }
   /// Posts what was written since start() or the last harvest, and arms it again. Announces the board.
   virtual Result<HarvestStats> harvest(Board& board) = 0;
   /// A harvest while the hypervisor is about to stop the guest, which must not wait for it: `stopping` is asked every

@@ -14,8 +14,10 @@ namespace {
 
 // Some 70 us of scanning.
 constexpr std::uint64_t kLastScanSlice = 64 * kMiB;  // LastScan::kMostOfASlice chunks, at most
-// Of a gap: page tables that are not there are passed over as wholes.
-constexpr std::uint64_t kGapSlice = 256 * kGiB;
+// Of a gap. Page tables that are not there are passed over as wholes, but those that were given back page by page are
+// there; a file is asked once for all of a gap.
+constexpr std::uint64_t kGapSlice = kGiB;
+constexpr std::uint64_t kFileGapSlice = 256 * kGiB;
 // Below that waking threads up takes as long as what they save.
 constexpr std::uint64_t kWorthAThread = kGiB;
 // More would wait for memory, not for CPUs.
@@ -63,7 +65,9 @@ Result<std::unique_ptr<LastScan>> LastScan::open(const RemoteProcess& process, u
 void LastScan::plan(std::span<const TrackedRange> ranges, std::span<const ArmedStretches> armed) {
   slices_.clear();
   const auto add = [this](const TrackedRange& range, const std::vector<Stretch>& stretches, bool are_armed) {
-    const std::uint64_t most = are_armed ? kLastScanSlice : kGapSlice;
+    const std::uint64_t most = are_armed                               ? kLastScanSlice
+                               : range.populated == Populated::kInFile ? kFileGapSlice
+                                                                       : kGapSlice;
     for (const Stretch& each : stretches) {
       for (std::uint64_t at = each.begin; at < each.end; at += most) {
         slices_.push_back({&range, {at, std::min(at + most, each.end)}, are_armed});

@@ -76,6 +76,7 @@ class UffdTracker final : public DirtyTracker {
     // Armed pages are what takes long to let go. Without its help our death is only less gentle.
     if (helpers_.releaser != nullptr) (void)helpers_.releaser->hold(protection.descriptor(), protection.covered());
     armed_.clear();
+    owed_.clear();
     for (const TrackedRange& range : ranges_) {
       armed_.emplace_back(range.address, range.length);
       TRY(arm_what_is_there(scanner, range, armed_.back()));
@@ -87,6 +88,23 @@ class UffdTracker final : public DirtyTracker {
     last_scan_->plan(ranges_, armed_);
     protection_.emplace(std::move(protection));
     scanner_.emplace(std::move(scanner));
+    broken_ = false;
+    return {};
+  }
+
+  /// What is written into a gap after start() and is copied before the first harvest is armed here, because later it
+  /// might become a page of zeros that no look finds. Its surroundings, which may have been written before they were
+  /// armed, are owed to the next harvest.
+  Status copied_first(std::span<const PageWord> pages) override {
+    TRY(check_works());
+    broken_ = true;
+    for (std::size_t i = 0; i < ranges_.size(); ++i) {
+      const std::uint64_t end = ranges_[i].first_chunk.value + (ranges_[i].length + kChunkSize - 1) / kChunkSize;
+      if (end > pages.size()) return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks named", pages.size()));
+      collect_data(ranges_[i], pages);
+      TRY(arm_more(ranges_[i], armed_[i], {}, owed_));
+    }
+    last_scan_->plan(ranges_, armed_);
     broken_ = false;
     return {};
   }
@@ -120,6 +138,7 @@ class UffdTracker final : public DirtyTracker {
     HarvestStats stats;
     stats.pages = TRY(last_scan_->post(board));
     TRY(check_alive());
+    TRY(post(board, owed_));
     stats.in_flight = count_pages(deferred_);
     TRY(post(board, deferred_));
     deferred_.clear();
@@ -227,6 +246,9 @@ class UffdTracker final : public DirtyTracker {
   static Status arm_what_is_there(PageScanner& scanner, const TrackedRange& range, ArmedStretches& armed) {
     std::vector<Stretch> data;
     TRY(look_for_data(scanner, range, {0, range.length}, [&](const Stretch& each) { data.push_back(each); }));
+    std::uint64_t bytes = 0;
+    for (const Stretch& each : data) bytes += each.length();
+    if (!is_all_there_is(range, bytes)) data = {{0, range.length}};
     const auto missing = armed.missing(data, kLeastGap);
     for (const Stretch& each : missing) TRY(scanner.arm(range.address + each.begin, each.length()));
     armed.add(missing);
@@ -240,11 +262,12 @@ class UffdTracker final : public DirtyTracker {
   /// What is written while `enough` says so stays for the next scan.
   Status scan(const std::function<bool()>& enough = {}) {
     found_.clear();
-    bool more_armed = false;
+    std::swap(found_, owed_);
+    bool more_armed = !found_.empty();
     for (std::size_t i = 0; i < ranges_.size(); ++i) {
       for (const Stretch& stretch : armed_[i].armed()) TRY(collect(ranges_[i], stretch, enough));
       if (enough && enough()) break;
-      const bool found_some = TRY(look_into_gaps(ranges_[i], armed_[i]));
+      const bool found_some = TRY(look_into_gaps(ranges_[i], armed_[i], enough));
       more_armed = more_armed || found_some;
     }
     if (more_armed) {
@@ -267,19 +290,41 @@ class UffdTracker final : public DirtyTracker {
   }
 
   /// Whether there was something.
-  Result<bool> look_into_gaps(const TrackedRange& range, ArmedStretches& armed) {
+  Result<bool> look_into_gaps(const TrackedRange& range, ArmedStretches& armed, const std::function<bool()>& enough) {
     data_.clear();
     for (const Stretch& gap : armed.gaps()) {
-      TRY(look_for_data(*scanner_, range, gap, [&](const Stretch& each) { data_.push_back(each); }));
+      const std::uint64_t slice = enough ? kSlice : gap.length();
+      for (std::uint64_t at = gap.begin; at < gap.end; at += slice) {
+        if (enough && enough()) return false;  // it stays a gap, into which the next scan looks
+        TRY(look_for_data(*scanner_, range, {at, std::min(at + slice, gap.end)},
+                          [&](const Stretch& each) { data_.push_back(each); }));
+      }
     }
-    if (data_.empty()) return false;
-    const auto missing = armed.missing(data_, 0);
-    for (const Stretch& each : missing) {
+    return arm_more(range, armed, enough, found_);
+  }
+
+  /// Arms all round `data_`, and adds all that is armed to `list`. Whether there was something.
+  Result<bool> arm_more(const TrackedRange& range, ArmedStretches& armed, const std::function<bool()>& enough,
+                        std::vector<PagesOfChunk>& list) {
+    std::vector<Stretch> more;
+    for (const Stretch& each : armed.missing(data_, 0)) {
+      if (enough && enough()) break;
       TRY(scanner_->arm(range.address + each.begin, each.length()));
-      add_found(range, each);
+      append_run(list, range.first_chunk, each.begin / kPageSize, each.length() / kPageSize);
+      more.push_back(each);
     }
-    armed.add(missing);
-    return true;
+    armed.add(more);
+    return !more.empty();
+  }
+
+  /// What a stretch of chunks names, as stretches of the range.
+  void collect_data(const TrackedRange& range, std::span<const PageWord> pages) {
+    data_.clear();
+    const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
+    for (std::uint64_t c = 0; c < chunks; ++c) {
+      if (pages[range.first_chunk.value + c] == 0) continue;
+      data_.push_back({c * kChunkSize, std::min((c + 1) * kChunkSize, range.length)});
+    }
   }
 
   /// A process that has ended has no memory, so its scan finds nothing: that must not look like a quiet guest.
@@ -332,6 +377,7 @@ class UffdTracker final : public DirtyTracker {
   std::optional<WriteProtection> protection_;
   std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
   std::vector<Stretch> data_;           ///< likewise, in gaps
+  std::vector<PagesOfChunk> owed_;      ///< to the next harvest
   std::vector<PageWord> absent_;        ///< kept, so that the pause allocates nothing
   std::vector<PagesOfChunk> deferred_;  ///< the last look: goes with the next harvest
   bool broken_ = false;

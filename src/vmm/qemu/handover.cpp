@@ -21,6 +21,7 @@ constexpr Duration kLookAtPassEvery = milliseconds(20);
 // What QEMU sends of private RAM, at some GB/s, until a word has reached it; and less than that, in which the records
 // of zero pages, 9 bytes each, fill the socket, so that QEMU cannot come to the end although nobody reads.
 constexpr std::uint64_t kHeldBack = std::uint64_t{512} << 20;
+constexpr std::uint64_t kFirstReserve = std::uint64_t{384} << 20;
 constexpr std::uint64_t kReserve = std::uint64_t{256} << 20;
 // Bytes a second: a page every 100 ms. 0 would mean no limit.
 constexpr std::uint64_t kHardlyAnything = 10;
@@ -46,8 +47,8 @@ Status StreamHandover::prepare(const HandoverOrder& order) {
                ? fail(ErrorKind::kHypervisor, fmt::format("QEMU sends only {} of the guest's RAM", format_size(*bytes)))
                : fail(Error(bytes.error()));
   }
-  intake_->allow((*bytes - kReserve) / kTargetPageSize);
-  holder_ = job_thread([this](const std::stop_token& stop) { hold_back(stop); });
+  intake_->allow((*bytes - kFirstReserve) / kTargetPageSize);
+  holder_ = job_thread([this, bytes = *bytes](const std::stop_token& stop) { hold_back(stop, bytes); });
   return {};
 }
 
@@ -77,10 +78,11 @@ Status StreamHandover::begin(const HandoverOrder& order, std::function<void(Inst
 
 /// Bytes of RAM that QEMU will send; it says so once it has begun.
 Result<std::uint64_t> StreamHandover::await_length_of_pass() {
-  for (const Instant begun = clock_.now();;) {
+  for (Instant begun = clock_.now();;) {
     const Json state = TRY(qmp_.execute("query-migrate"));
     const Json& ram = member(state, "ram");
     if (ram.is_object() && number_at(ram, "total") > 0) return number_at(ram, "total");
+    if (text_at(state, "status") == "wait-unplug") begun = clock_.now();  // the guest lets go of a network card
     if (watch_->look().ended()) return fail(ErrorKind::kHypervisor, "QEMU's migration ended before it began");
     if (clock_.now() - begun > kUntilItBegins) return fail(ErrorKind::kTimedOut, "QEMU's migration does not begin");
     std::this_thread::sleep_for(kLookAtPassEvery);
@@ -88,14 +90,18 @@ Result<std::uint64_t> StreamHandover::await_length_of_pass() {
 }
 
 /// While the pass goes on and nobody has ordered the guest's stop.
-void StreamHandover::hold_back(const std::stop_token& stop) {
+void StreamHandover::hold_back(const std::stop_token& stop, std::uint64_t bytes) {
+  const auto is_late = [](const auto& answer) { return !answer && answer.error().kind == ErrorKind::kTimedOut; };
   while (!stop.stop_requested()) {
     const auto state = qmp_.execute("query-migrate");
-    if (!state) return;  // the reader learns why
-    const Json& ram = member(*state, "ram");
+    if (!state && !is_late(state)) return;  // the reader learns why
+    const Json answer = state.value_or(Json());
+    const Json& ram = member(answer, "ram");
     if (ram.is_object() && number_at(ram, "remaining") <= kHeldBack) {
-      (void)qmp_.execute("migrate-set-parameters", Json{{"max-bandwidth", kHardlyAnything}});
-      return;
+      const auto limited = qmp_.execute("migrate-set-parameters", Json{{"max-bandwidth", kHardlyAnything}});
+      // One that was blocked in a write before it could see its limit gets out of it.
+      if (limited) intake_->allow((bytes - kReserve) / kTargetPageSize);
+      if (!is_late(limited)) return;
     }
     std::this_thread::sleep_for(kLookAtPassEvery);
   }

@@ -53,7 +53,7 @@ class StreamHandover final : public DeviceHandover {
   Status begin(const HandoverOrder& order, std::function<void(Instant)> on_stop);
   Status ask_to_migrate(const HandoverOrder& order);
   Result<std::uint64_t> await_length_of_pass();
-  void hold_back(const std::stop_token& stop);
+  void hold_back(const std::stop_token& stop, std::uint64_t bytes);
   Status let_go_on(const HandoverOrder& order);
   void attend(const std::stop_token& stop);
   void ask_whether_it_answers();

@@ -292,6 +292,8 @@ class QemuSourceVm final : public SourceVm {
 
   Status let_guest_go() {
     const bool under_way = ordered_ || prepared_;
+    // Nobody else has stopped one that was paused for a harvest while the hand-over was being prepared.
+    const bool paused_by_us = !ordered_ && stopped_by_us_;
     if (handover_) handover_->end();
     const auto handed = handover_ ? handover_->run_state() : std::nullopt;
     end_handover();
@@ -302,7 +304,7 @@ class QemuSourceVm final : public SourceVm {
       } else if (starts_paused_) {
         take_disks_back();
       }
-      TRY_IN("roll back", see_who_stopped_it(handed));
+      if (!paused_by_us) TRY_IN("roll back", see_who_stopped_it(handed));
     }
     if (!halt_) halt_ = end_or_suspension();
     if (stopped_by_us_ && !halt_) {

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cpu_account.h"
-#include "base/units.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/second_look.h"
 #include "vmm/qemu/stream_format.h"
@@ -16,7 +15,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr Duration kUntilItBegins = std::chrono::seconds(10);
 constexpr Duration kLookAtPassEvery = milliseconds(20);
 // What QEMU sends of private RAM, at some GB/s, until a word has reached it; and less than that, in which the records
 // of zero pages, 9 bytes each, fill the socket, so that QEMU cannot come to the end although nobody reads.
@@ -37,18 +35,12 @@ Result<std::unique_ptr<StreamHandover>> StreamHandover::open(Qmp& qmp, StreamOpt
   return handover;
 }
 
+/// QEMU may be silent for seconds now, because it turns KVM's dirty log on or waits for the guest to let go of a card:
+/// the copy goes on meanwhile. It will send more than is allowed at first.
 Status StreamHandover::prepare(const HandoverOrder& order) {
-  intake_->allow(0);  // until it is known how much there is
+  intake_->allow((kShortestPass - kFirstReserve) / kTargetPageSize);
   TRY(begin(order, {}));
-  const auto bytes = await_length_of_pass();
-  if (!bytes || *bytes < kShortestPass) {
-    end();
-    return bytes
-               ? fail(ErrorKind::kHypervisor, fmt::format("QEMU sends only {} of the guest's RAM", format_size(*bytes)))
-               : fail(Error(bytes.error()));
-  }
-  intake_->allow((*bytes - kFirstReserve) / kTargetPageSize);
-  holder_ = job_thread([this, bytes = *bytes](const std::stop_token& stop) { hold_back(stop, bytes); });
+  holder_ = job_thread([this](const std::stop_token& stop) { hold_back(stop); });
   return {};
 }
 
@@ -76,34 +68,28 @@ Status StreamHandover::begin(const HandoverOrder& order, std::function<void(Inst
   return asked;
 }
 
-/// Bytes of RAM that QEMU will send; it says so once it has begun.
-Result<std::uint64_t> StreamHandover::await_length_of_pass() {
-  for (Instant begun = clock_.now();;) {
-    const Json state = TRY(qmp_.execute("query-migrate"));
-    const Json& ram = member(state, "ram");
-    if (ram.is_object() && number_at(ram, "total") > 0) return number_at(ram, "total");
-    if (text_at(state, "status") == "wait-unplug") begun = clock_.now();  // the guest lets go of a network card
-    if (watch_->look().ended()) return fail(ErrorKind::kHypervisor, "QEMU's migration ended before it began");
-    if (clock_.now() - begun > kUntilItBegins) return fail(ErrorKind::kTimedOut, "QEMU's migration does not begin");
-    std::this_thread::sleep_for(kLookAtPassEvery);
-  }
-}
-
 /// While the pass goes on and nobody has ordered the guest's stop.
-void StreamHandover::hold_back(const std::stop_token& stop, std::uint64_t bytes) {
+void StreamHandover::hold_back(const std::stop_token& stop) {
   const auto is_late = [](const auto& answer) { return !answer && answer.error().kind == ErrorKind::kTimedOut; };
-  while (!stop.stop_requested()) {
+  for (; !stop.stop_requested(); std::this_thread::sleep_for(kLookAtPassEvery)) {
     const auto state = qmp_.execute("query-migrate");
     if (!state && !is_late(state)) return;  // the reader learns why
     const Json answer = state.value_or(Json());
     const Json& ram = member(answer, "ram");
-    if (ram.is_object() && number_at(ram, "remaining") <= kHeldBack) {
-      const auto limited = qmp_.execute("migrate-set-parameters", Json{{"max-bandwidth", kHardlyAnything}});
-      // One that was blocked in a write before it could see its limit gets out of it.
-      if (limited) intake_->allow((bytes - kReserve) / kTargetPageSize);
-      if (!is_late(limited)) return;
+    if (text_at(answer, "status") != "active" || !ram.is_object()) continue;
+    const std::uint64_t bytes = number_at(ram, "total");
+    const auto records_but = [&](std::uint64_t reserve) {
+      return bytes > reserve ? (bytes - reserve) / kTargetPageSize : std::uint64_t{0};
+    };
+    if (number_at(ram, "remaining") > kHeldBack) {
+      intake_->allow(records_but(kFirstReserve));
+      continue;
     }
-    std::this_thread::sleep_for(kLookAtPassEvery);
+    const auto limited = qmp_.execute("migrate-set-parameters", Json{{"max-bandwidth", kHardlyAnything}});
+    if (is_late(limited)) continue;
+    // One that was blocked in a write before it could see its limit gets out of it.
+    if (limited) intake_->allow(records_but(kReserve));
+    return;
   }
 }
 

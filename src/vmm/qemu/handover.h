@@ -52,8 +52,7 @@ class StreamHandover final : public DeviceHandover {
       : qmp_(qmp), observer_(observer), clock_(clock), options_(std::move(options)) {}
   Status begin(const HandoverOrder& order, std::function<void(Instant)> on_stop);
   Status ask_to_migrate(const HandoverOrder& order);
-  Result<std::uint64_t> await_length_of_pass();
-  void hold_back(const std::stop_token& stop, std::uint64_t bytes);
+  void hold_back(const std::stop_token& stop);
   Status let_go_on(const HandoverOrder& order);
   void attend(const std::stop_token& stop);
   void ask_whether_it_answers();

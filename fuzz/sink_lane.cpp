@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto kind = status.error().kind;
     check(kind == ErrorKind::kProtocol || kind == ErrorKind::kPeerLost);
   }
-  check(late.did.touched == 0 && late.did.too_many == 0);
+  check(late.seen.touched == 0 && late.seen.too_many == 0);
   for (std::uint32_t c = 0; c < layout().chunk_count(); ++c) {
     const ChunkIndex chunk{c};
     const PageWord touched = filled.received(chunk) | filled.filled(chunk);

@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "codec/job_queue.h"
 
 namespace godwit {
 
@@ -61,29 +61,10 @@ struct EncodeDone {
   bool failed = false;  ///< nothing is known of the block (a device's error): `size` is 0, and it goes raw, too
 };
 
-/// Owned and called by one lane's thread. Software answers inside submit() and hands the answers out in poll() and
-/// collect(). A device answers later, in any order: submit() puts requests on its queue, poll() looks at the answers,
-/// collect() waits for one by polling or sleeping. The lane restores the order.
-///
-/// What fails costs compression, never a block: the lane sends raw whatever was not taken or not encoded, and gives an
-/// encoder up that fails again and again (engine/lane_encoders.h).
-class Encoder {
+/// What was not taken or not encoded goes raw (engine/lane_encoders.h).
+class Encoder : public JobQueue<EncodeJob, EncodeDone> {
  public:
-  /// Jobs may be under way. It cancels them or waits for them: no byte of theirs is touched once it returns.
-  virtual ~Encoder() = default;
   virtual CodecId id() const noexcept = 0;
-  /// Jobs that may be under way at once: 1 for software. Stays the same.
-  virtual std::size_t depth() const noexcept = 0;
-  /// Takes the first n jobs and gives n. n < jobs.size() when depth() jobs are under way, or when it cannot take one
-  /// now, for whatever reason (a shared queue is full). Never waits for a device. An error is the first job's, which
-  /// was not taken.
-  virtual Result<std::size_t> submit(std::span<const EncodeJob> jobs) = 0;
-  /// Hands out answers that are there, without waiting; gives how many of `done` were filled. An error here and in
-  /// collect() is the encoder's end: it is destroyed, and its jobs go raw.
-  virtual Result<std::size_t> poll(std::span<EncodeDone> done) = 0;
-  /// The same, but waits until there is an answer. 0: nothing under way, or stop was requested, which wakes it. A
-  /// device that hangs must be noticed in here, within seconds: answer that the job has failed, or with an error.
-  virtual Result<std::size_t> collect(std::span<EncodeDone> done, std::stop_token stop) = 0;
 };
 
 /// Owned and called by one thread; decodes at once. Those that answer later: codec/decoder_provider.h.

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <memory>
-#include <stop_token>
 
 #include "codec/codec.h"
 
@@ -27,18 +26,8 @@ struct DecodeDone {
   bool failed = false;   ///< a device's error, or a damaged block
 };
 
-/// Owned and called by one lane's thread. It answers in any order; the lane restores it (engine/order_ring.h). The same
-/// as an Encoder in every other respect: see there what submit(), poll(), collect() and its end promise.
-class LateDecoder {
- public:
-  virtual ~LateDecoder() = default;
-  /// Jobs that may be under way at once. Stays the same.
-  virtual std::size_t depth() const noexcept = 0;
-  /// Takes the first n jobs and gives n; never waits for a device. An error is the first job's, which was not taken.
-  virtual Result<std::size_t> submit(std::span<const DecodeJob> jobs) = 0;
-  virtual Result<std::size_t> poll(std::span<DecodeDone> done) = 0;
-  virtual Result<std::size_t> collect(std::span<DecodeDone> done, std::stop_token stop) = 0;
-};
+/// What was not taken or not decoded the lane decodes by itself (engine/lane_decoders.h).
+using LateDecoder = JobQueue<DecodeJob, DecodeDone>;
 
 /// Outlives every decoder that it has lent. Called from any lane's thread at once.
 class DecoderProvider {

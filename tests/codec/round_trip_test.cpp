@@ -184,7 +184,8 @@ TEST_P(RoundTripTest, KeepsTheContractOfJobsAsADeviceWould) {
   for (const std::size_t depth : {1u, 2u, 8u}) {
     SCOPED_TRACE(depth);
     const testing::Lateness late{.depth = depth, .refused = 0, .not_taken = 0, .failed = 0, .counted = false};
-    auto encoder = testing::LateEncoders(late).lend(choice_, 0);
+    testing::LateEncoders encoders(late);
+    auto encoder = encoders.lend(choice_, 0);
     ASSERT_TRUE(encoder) << encoder.error().message;
     expect_contract(**encoder, choice_.id);
   }

@@ -22,8 +22,8 @@ constexpr std::size_t kPlenty = 4 << 20;
 constexpr CodecChoice kLz4{CodecId::kLz4, 1};
 
 void expect_kept(const LateDecoders& decoders) {
-  EXPECT_EQ(decoders.did.touched, 0U) << "somebody wrote to what a decoder had";
-  EXPECT_EQ(decoders.did.too_many, 0U) << "the lane does not count its jobs";
+  EXPECT_EQ(decoders.seen.touched, 0U) << "somebody wrote to what a decoder had";
+  EXPECT_EQ(decoders.seen.too_many, 0U) << "the lane does not count its jobs";
 }
 
 struct Shape {
@@ -58,9 +58,9 @@ TEST_P(LateDecodersExactness, TheSinkEndsWithTheSourcesBytes) {
   const auto counters = lanes.counters();
   EXPECT_GT(counters.pages_copied, 0U);
   EXPECT_GT(counters.pages_delta, 0U);
-  EXPECT_GE(decoders.did.lent, shape.lanes);
-  EXPECT_GT(decoders.did.decoded, 0U);
-  EXPECT_TRUE(!shape.codec || decoders.did.reordered > 0);
+  EXPECT_GE(decoders.seen.lent, shape.lanes);
+  EXPECT_GT(decoders.seen.done, 0U);
+  EXPECT_TRUE(!shape.codec || decoders.seen.reordered > 0);
   expect_kept(decoders);
 }
 
@@ -104,20 +104,20 @@ class LateDecodersOfALane : public ::testing::Test {
 TEST_F(LateDecodersOfALane, OneThatFailsAgainAndAgainIsGivenUpForAnother) {
   begin({.refused = 0, .not_taken = 0, .failed = 100});
   expect_to_arrive(4);
-  EXPECT_EQ(decoders_.did.decoded, 0U);
+  EXPECT_EQ(decoders_.seen.done, 0U);
   ASSERT_FALSE(notes_.empty());
   EXPECT_EQ(notes_.front(),
             "lane 0: a decoder of lz4 is given up: 8 blocks in a row could not be decoded, its device failed");
   decoders_.lateness = {.refused = 0, .not_taken = 0, .failed = 0};
   expect_to_arrive(8);
-  EXPECT_GT(decoders_.did.decoded, 0U);
+  EXPECT_GT(decoders_.seen.done, 0U);
 }
 
 TEST_F(LateDecodersOfALane, OneThatTakesNothingIsGivenUp) {
   begin({.refused = 0, .not_taken = 100, .another = false});
   expect_to_arrive(4);
-  EXPECT_EQ(decoders_.did.decoded, 0U);
-  EXPECT_EQ(decoders_.did.lent, 1U);
+  EXPECT_EQ(decoders_.seen.done, 0U);
+  EXPECT_EQ(decoders_.seen.lent, 1U);
   ASSERT_EQ(notes_.size(), 1U);
   EXPECT_NE(notes_.front().find("a device's error at submit"), std::string::npos) << notes_.front();
 }
@@ -125,14 +125,14 @@ TEST_F(LateDecodersOfALane, OneThatTakesNothingIsGivenUp) {
 TEST_F(LateDecodersOfALane, OneThatIsBusyAllTheTimeIsAskedAgain) {
   begin({.refused = 100});
   expect_to_arrive(4);
-  EXPECT_EQ(decoders_.did.decoded, 0U);
+  EXPECT_EQ(decoders_.seen.done, 0U);
   EXPECT_TRUE(notes_.empty()) << notes_.front();
 }
 
 TEST_F(LateDecodersOfALane, OneThatDiesLosesNoBlock) {
   begin({.refused = 0, .answered = 10, .another = false, .dies_after = 20});
   expect_to_arrive(10);
-  EXPECT_GT(decoders_.did.decoded, 0U);
+  EXPECT_GT(decoders_.seen.done, 0U);
   ASSERT_EQ(notes_.size(), 1U);
   EXPECT_NE(notes_.front().find("the device is gone"), std::string::npos) << notes_.front();
 }
@@ -189,7 +189,7 @@ TEST_P(LateDecodersMigration, MovesEveryByteOfAWritingGuest) {
   EXPECT_EQ(received.get().outcome, Outcome::kDone);
   EXPECT_TRUE(sink_.runs());
   source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
-  EXPECT_GE(late_.did.lent, GetParam());
+  EXPECT_GE(late_.seen.lent, GetParam());
   expect_kept(late_);
 }
 
@@ -210,7 +210,7 @@ TEST_F(HungDecodersMigration, EndsWhenTheOperatorStopsIt) {
   parts.cancelled = stop.get_token();
   auto received = std::async(std::launch::async, [&] { return run_sink(std::move(parts)); });
   auto sent = std::async(std::launch::async, [this] { return send(steady_); });
-  while (late_.did.lent == 0) std::this_thread::yield();
+  while (late_.seen.lent == 0) std::this_thread::yield();
   stop.request_stop();
   ASSERT_EQ(received.wait_for(std::chrono::seconds(20)), std::future_status::ready);
   EXPECT_EQ(received.get().outcome, Outcome::kSourceRuns);

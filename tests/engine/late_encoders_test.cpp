@@ -42,7 +42,7 @@ TEST_P(LateEncodersExactness, TheSinkEndsWithTheSourcesBytes) {
     ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
   }
   const auto counters = lanes.counters();
-  EXPECT_GE(encoders.lent, count);
+  EXPECT_GE(encoders.seen.lent, count);
   EXPECT_GT(counters.pages_copied, 0U);
   EXPECT_GT(counters.pages_delta, 0U);
   EXPECT_TRUE(!codec || counters.blocks_not_encoded > 0);
@@ -102,7 +102,7 @@ TEST_F(LateEncodersOfALane, OneThatTakesNothingIsGivenUp) {
   expect_to_arrive(4);
   EXPECT_EQ(encoded_blocks(), 0U);
   EXPECT_EQ(lanes_->counters().encoders_given_up, 1U);
-  EXPECT_EQ(encoders_.lent, 1U);
+  EXPECT_EQ(encoders_.seen.lent, 1U);
   ASSERT_EQ(notes_.size(), 1U);
   EXPECT_NE(notes_.front().find("a device's error at submit"), std::string::npos) << notes_.front();
 }
@@ -219,7 +219,7 @@ TEST_P(LateEncodersMigration, MovesEveryByteOfAWritingGuest) {
   EXPECT_EQ(received.get().outcome, Outcome::kDone);
   EXPECT_TRUE(sink_.runs());
   source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
-  EXPECT_GE(late_.lent, GetParam());
+  EXPECT_GE(late_.seen.lent, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(Lanes, LateEncodersMigration, ::testing::Values(1U, 2U, 3U, 8U));

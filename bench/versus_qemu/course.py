@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-from testbed import client, guest, machine
+from testbed import busy, client, guest, machine
 
 # The load settles, and after the move the guest must go on for a while before it counts.
 _SETTLE_SECONDS = 1.5
@@ -55,14 +55,17 @@ class Leg:
     memory_mb: Optional[float] = None
     writer_share: Optional[float] = None  # pages rewritten or keys set, of those asked for, during the migration
     load_average: float = 0.0  # of this machine, before the leg: a busy machine measures nothing
+    others_cpu_s: Optional[float] = None  # what the processes had that keep cores busy, during the leg
 
     as_row = asdict
 
 
 class Course:
-    def __init__(self, cleanup, network, place, hardware_for):
-        """`hardware_for` gives the hardware for a load's name, the same object each time."""
+    def __init__(self, cleanup, network, place, hardware_for, busy_cores):
+        """`hardware_for` gives the hardware for a load's name, the same object each time. As many other processes as
+        `busy_cores` says compute while a guest is moved."""
         self._cleanup, self._network, self._place, self._hardware_for = cleanup, network, place, hardware_for
+        self._busy_cores = busy_cores
         self._vm = None
         self._client = None
 
@@ -83,7 +86,9 @@ class Course:
                                       incoming=True, stopped=contender.destination_stopped)
         _warm_memory(self._vm.hardware.config.memory)
         try:
-            outcome = contender.move(self._vm, destination, timeout)
+            with busy.cores(self._cleanup, self._busy_cores) as others_cpu:
+                outcome = contender.move(self._vm, destination, timeout)
+                leg.others_cpu_s = round(others_cpu(), 2) if self._busy_cores else None
         except RuntimeError as error:
             leg.error = str(error)
             destination.end()

@@ -64,7 +64,8 @@ struct SharedTexts : LogTexts {
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, devices, progress, kernels;
+  Text to, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, devices,
+      progress, kernels;
   bool allow_nested = false;
 };
 
@@ -111,7 +112,9 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--devices", texts.devices, "auto|direct|stream",
       "how device state leaves QEMU [auto: directly if it can]");
   add(*send, "--lanes", texts.lanes, "N",
-      fmt::format("connections and threads, 1 to {} [{}]", wire::kMaxLanes, default_lanes(cpus)));
+      fmt::format("connections, each with a thread, 1 to {} [{}]", wire::kMaxLanes, default_lanes(cpus)));
+  add(*send, "--encoding-threads", texts.encoding_threads, "N",
+      "threads that encode beside them at most, while CPUs are idle [CPUs less lanes]");
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
@@ -178,6 +181,9 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   }
   Goals& goals = options.goals;
   goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
+  if (texts.encoding_threads) {
+    goals.encoding_threads = TRY(encoding_threads_value("--encoding-threads", *texts.encoding_threads));
+  }
   if (texts.codec && *texts.codec != kAutoCodec) goals.codec = TRY_IN("--codec", parse_codec(*texts.codec));
   if (texts.delta_memory) goals.delta_memory = TRY_IN("--delta-memory", parse_size(*texts.delta_memory));
   // Under 1 ms no switchover fits; over 10 minutes stopping the VM first is what is wanted.

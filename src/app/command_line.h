@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <string>
 #include <variant>
 
@@ -69,10 +70,10 @@ struct ShowText {
 
 using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, ShowText>;
 
-/// Lanes when none are asked for: more than four connections gain nothing on the links measured, and a lane without a
-/// CPU of its own only costs memory.
+/// Lanes when none are asked for: a lane without a CPU of its own only costs memory; from four on connections gain less
+/// and less (design notes), and other CPUs are better left to threads that encode.
 constexpr unsigned default_lanes(unsigned cpus) noexcept {
-  return cpus < 1 ? 1 : cpus > 4 ? 4 : cpus;
+  return std::clamp(cpus, 1U, std::clamp(cpus / 2, 4U, 8U));
 }
 
 /// `arguments` as main() gets them; `cpus` that this process may run on. kInvalidArgument: a one-line message that

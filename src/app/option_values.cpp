@@ -6,6 +6,7 @@
 #include <charconv>
 #include <limits>
 
+#include "codec/encoder_pool.h"
 #include "wire/limits.h"
 
 namespace godwit {
@@ -37,6 +38,10 @@ Result<std::uint64_t> whole_number(std::string_view option, std::string_view tex
 
 Result<unsigned> lanes_value(std::string_view option, const std::string& text) {
   return static_cast<unsigned>(TRY(whole_number(option, text, 1, wire::kMaxLanes)));
+}
+
+Result<unsigned> encoding_threads_value(std::string_view option, const std::string& text) {
+  return static_cast<unsigned>(TRY(whole_number(option, text, 0, EncoderPool::kMostThreads)));
 }
 
 Result<pid_t> pid_value(std::string_view option, const std::string& text) {

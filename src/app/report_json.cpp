@@ -80,6 +80,7 @@ std::string report_json(const Report& report) {
             {"codec", report.codec},
             {"codecs", json_of(report.codecs)},
             {"lanes", report.lanes},
+            {"encoding_threads", report.encoding_threads},
             {"kernels", report.kernels},
             {"total_us", microseconds(report.total)},
             {"pause_us", microseconds(report.pause)},

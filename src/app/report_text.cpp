@@ -107,10 +107,15 @@ std::string trouble_row(const Report& report) {
   return counted.empty() ? "" : line("", counted);
 }
 
+std::string count_of(std::uint64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 std::string engine_row(const Report& report) {
-  return line("engine", fmt::format("{} {}, {}, {} kernels, {} {}", report.lanes, report.lanes == 1 ? "lane" : "lanes",
-                                    report.codec, report.kernels, report.harvests,
-                                    report.harvests == 1 ? "harvest" : "harvests")) +
+  std::string threads = count_of(report.lanes, "lane");
+  if (report.encoding_threads > 0) threads += " and " + count_of(report.encoding_threads, "encoding thread");
+  return line("engine", fmt::format("{}, {}, {} kernels, {}", threads, report.codec, report.kernels,
+                                    count_of(report.harvests, "harvest"))) +
          trouble_row(report);
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/result.h"
 #include "codec/job_queue.h"
 
@@ -59,6 +60,7 @@ struct EncodeDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;
   bool failed = false;  ///< nothing is known of the block (a device's error): `size` is 0, and it goes raw, too
+  Duration worked{};    ///< CPU time that it took another thread than the one that submitted it
 };
 
 /// What was not taken or not encoded goes raw (engine/lane_encoders.h).

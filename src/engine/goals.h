@@ -10,8 +10,9 @@
 namespace godwit {
 
 struct Goals {
-  unsigned lanes = 2;
-  std::optional<CodecChoice> codec;  ///< none: chosen block by block
+  unsigned lanes = 2;                        ///< connections, and threads that copy and send; they encode, too
+  std::optional<unsigned> encoding_threads;  ///< beside the lanes, at most; none: by the idle CPUs
+  std::optional<CodecChoice> codec;          ///< none: chosen block by block
   Duration max_downtime = std::chrono::milliseconds(50);
   Duration timeout = std::chrono::hours(1);
   std::optional<BitRate> bandwidth;

@@ -84,6 +84,7 @@ void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
     return give_up(level, "it answered what it was not asked");
   }
   --levels_[level].under_way;
+  block->encoding += done.worked;
   if (done.failed) {
     go_raw(*block);
     add(counters_.blocks_not_encoded, 1);

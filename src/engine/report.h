@@ -49,7 +49,8 @@ struct Report : LaneSums {
   std::string codec;               ///< as asked for; "auto" if not
   std::vector<CodecShare> codecs;  ///< what was used
   unsigned lanes = 0;
-  std::string kernels;  ///< SIMD table used
+  unsigned encoding_threads = 0;  ///< that worked beside the lanes, the most at once
+  std::string kernels;            ///< SIMD table used
 
   Duration total{};         ///< from the command's start to its end
   Duration pause{};         ///< from the source's stop to the destination's run, as the source's clock sees it

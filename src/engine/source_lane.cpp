@@ -162,7 +162,7 @@ void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
   block.choice = levels_.choose(kind_of(block.header), block.input());
   const Duration began = thread_cpu_time();
   encoders_.encode(block, stop);
-  block.encoding = thread_cpu_time() - began;
+  block.encoding += thread_cpu_time() - began;
 }
 
 Status SourceLane::send_oldest(std::stop_token stop) {

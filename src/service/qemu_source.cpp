@@ -4,6 +4,7 @@
 #include "service/recover.h"
 #include "service/wiring.h"
 #include "vmm/qemu/disk_images.h"
+#include "vmm/qemu/vcpu_time.h"
 
 namespace godwit {
 
@@ -18,6 +19,7 @@ class QemuSource final : public OpenedSource {
   DirtyTracker& tracker() noexcept override { return *wired_.tracker; }
   Journal& journal() noexcept override { return *journal_; }
   FreePages* free_pages() noexcept override { return free_pages_.get(); }
+  std::vector<pid_t> vcpu_threads() override { return qemu::vcpu_threads_here(*vm_.qmp, *vm_.process); }
   bool quiesce_harvests() const noexcept override { return wired_.quiesce; }
   bool holes_may_appear() const noexcept override { return vm_.inspection.gives_memory_back; }
 

@@ -1,7 +1,6 @@
 #include "service/send_job.h"
 
 #include "base/migration_id.h"
-#include "codec/encoder_provider.h"
 #include "engine/source.h"
 #include "memory/kernels.h"
 #include "net/connect.h"
@@ -86,7 +85,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   Dialler dialler{std::make_shared<Route>(request_.to), nullptr};
   if (request_.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*request_.goals.bandwidth, clock_);
   const HashKey hash_key = TRY(random_hash_key());
-  SoftwareEncoders encoders;
+  encoding_.emplace(request_.goals.encoding_threads, request_.goals.lanes, source->vcpu_threads(), clock_);
   TRY(journal.name_migration(id_));
   TRY(journal.begin());
   return run_source(SourceParts{
@@ -95,7 +94,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .journal = journal,
       .clock = clock_,
       .kernels = *kernels,
-      .encoders = encoders,
+      .encoders = encoding_->encoders(),
       .hash_key = hash_key,
       .connect = dialler,
       .goals = request_.goals,
@@ -127,6 +126,7 @@ void SendJob::show(const Progress& progress) {
 
 void SendJob::tell_outcome(Report& report) {
   report.id = id_;
+  if (encoding_) report.encoding_threads = encoding_->use().most_at_work;
   if (std::exchange(told_, true)) return;
   log_end(log_, report);
   if (hooks_.on_outcome) hooks_.on_outcome(report);

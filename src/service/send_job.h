@@ -1,10 +1,13 @@
 // One VM moved away, as a job that runs by itself.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/goals.h"
 #include "engine/journal.h"
@@ -12,6 +15,7 @@
 #include "engine/report.h"
 #include "host/host_profile.h"
 #include "net/address.h"
+#include "service/encoding_threads.h"
 #include "service/job.h"
 #include "service/job_log.h"
 #include "service/job_thread.h"
@@ -29,6 +33,7 @@ class OpenedSource {
   virtual DirtyTracker& tracker() noexcept = 0;
   virtual Journal& journal() noexcept = 0;
   virtual FreePages* free_pages() noexcept = 0;        ///< null: what the guest has free is sent like the rest
+  virtual std::vector<pid_t> vcpu_threads() = 0;       ///< none, where they are not known
   virtual bool quiesce_harvests() const noexcept = 0;  ///< as in SourceParts
   virtual bool holes_may_appear() const noexcept = 0;  ///< as in SourceParts
 };
@@ -83,6 +88,7 @@ class SendJob {
   std::string id_;
   ProgressLog progress_log_;
   mutable Mailbox<std::optional<Progress>> progress_;
+  std::optional<EncodingThreads> encoding_;  ///< from the time on when the VM has been opened
   bool told_ = false;
   JobThread<Report> thread_;  ///< last: it works on the others
 };

@@ -80,6 +80,7 @@ TEST(SendCommand, TakesItsDefaults) {
   EXPECT_EQ(send.goals.max_downtime, Duration(50ms));
   EXPECT_EQ(send.goals.timeout, Duration(1h));
   EXPECT_EQ(send.goals.lanes, 4U);
+  EXPECT_FALSE(send.goals.encoding_threads.has_value()) << "by the idle CPUs";
   EXPECT_FALSE(send.goals.codec.has_value()) << "the governor's choice";
   EXPECT_FALSE(send.goals.delta_memory.has_value());
   EXPECT_FALSE(send.goals.bandwidth.has_value());
@@ -91,13 +92,35 @@ TEST(SendCommand, TakesItsDefaults) {
 }
 
 TEST(SendCommand, TakesEveryOption) {
-  const auto send =
-      parsed<SendOptions>({"send",           "--qmp",     "/run/a.qmp",  "--to",         "unix:///run/g.sock",
-                           "--max-downtime", "30ms",      "--bandwidth", "2.5Gbit",      "--codec",
-                           "lz4:16",         "--lanes",   "7",           "--timeout",    "5min",
-                           "--progress",     "json",      "--report",    "/tmp/r.json",  "--pid",
-                           "4711",           "--kernels", "avx2",        "--free-pages", "send",
-                           "--delta-memory", "64MiB"});
+  const auto send = parsed<SendOptions>({"send",
+                                         "--qmp",
+                                         "/run/a.qmp",
+                                         "--to",
+                                         "unix:///run/g.sock",
+                                         "--max-downtime",
+                                         "30ms",
+                                         "--bandwidth",
+                                         "2.5Gbit",
+                                         "--codec",
+                                         "lz4:16",
+                                         "--lanes",
+                                         "7",
+                                         "--timeout",
+                                         "5min",
+                                         "--progress",
+                                         "json",
+                                         "--report",
+                                         "/tmp/r.json",
+                                         "--pid",
+                                         "4711",
+                                         "--kernels",
+                                         "avx2",
+                                         "--free-pages",
+                                         "send",
+                                         "--delta-memory",
+                                         "64MiB",
+                                         "--encoding-threads",
+                                         "0"});
   EXPECT_EQ(send.to.kind, Address::Kind::kUnix);
   EXPECT_EQ(send.to.path, "/run/g.sock");
   EXPECT_EQ(send.goals.max_downtime, Duration(30ms));
@@ -105,6 +128,7 @@ TEST(SendCommand, TakesEveryOption) {
   EXPECT_EQ(send.goals.codec, (CodecChoice{CodecId::kLz4, 16}));
   EXPECT_EQ(send.goals.delta_memory, 64 * kMiB);
   EXPECT_EQ(send.goals.lanes, 7U);
+  EXPECT_EQ(send.goals.encoding_threads, 0U);
   EXPECT_EQ(send.goals.timeout, Duration(5min));
   EXPECT_EQ(send.progress, ProgressMode::kJson);
   EXPECT_EQ(send.report_file, "/tmp/r.json");
@@ -113,11 +137,12 @@ TEST(SendCommand, TakesEveryOption) {
   EXPECT_EQ(send.kernels, "avx2");
 }
 
-TEST(SendCommand, DefaultsToAsManyLanesAsCpusUpToFour) {
+TEST(SendCommand, DefaultsToALaneForEachCpuUpToFourAndFromEightOnForEachSecondOneUpToEight) {
   EXPECT_EQ(default_lanes(0), 1U);
-  for (const unsigned cpus : {1U, 2U, 3U, 4U, 96U}) {
+  for (const auto& [cpus, lanes] :
+       std::map<unsigned, unsigned>{{1, 1}, {2, 2}, {3, 3}, {4, 4}, {8, 4}, {12, 6}, {96, 8}}) {
     const auto send = parsed<SendOptions>({"send", "--qmp=/q", "--to=tcp://b:1"}, cpus);
-    EXPECT_EQ(send.goals.lanes, std::min(cpus, 4U));
+    EXPECT_EQ(send.goals.lanes, lanes) << cpus;
   }
 }
 
@@ -174,6 +199,8 @@ TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
            Case{"--lanes", "0", "1 to 64"},
            Case{"--lanes", "65", "1 to 64"},
            Case{"--lanes", "2.5", "1 to 64"},
+           Case{"--encoding-threads", "257", "0 to 256"},
+           Case{"--encoding-threads", "-1", "0 to 256"},
            Case{"--lanes", "99999999999999999999", "1 to 64"},
            Case{"--bandwidth", "100Mb", "100Mbit"},
            Case{"--bandwidth", "1kbit", "1Mbit to 10Tbit"},

@@ -55,6 +55,7 @@ Report moved() {
   r.bytes_devices_in_pause = 100 * kKiB;
   r.blocks_not_encoded = 114;
   r.encoders_given_up = 115;
+  r.encoding_threads = 3;
   r.harvests = 12;
   r.hypervisor_ram_bytes = 108;
   r.source_cpu = 3200ms;
@@ -79,7 +80,7 @@ TEST(ReportText, SaysWhatTheMoveCost) {
        {"done: the VM runs at the destination", "vm1, QEMU 7.2.22 to 10.0.2", "12.3 s",
         "31.2 ms (asked for at most 50 ms)", "4 GiB: pages 101 sent, 102 zero, 103 never sent",
         "of those 104 again, 105 in the pause; 106 given back", "lanes 912 MiB, control 113 KiB (devices 110 KiB)",
-        "raw 12 MiB, compressed 900 MiB from 1.76 GiB (ratio 2.00)", "2 lanes, auto, avx512 kernels, 12 harvests",
+        "raw 12 MiB, compressed 900 MiB from 1.76 GiB (ratio 2.00)", "2 lanes and 3 encoding threads, auto, avx512 kernels, 12 harvests",
         "blocks not encoded: 114, encoders given up: 115", "source 3.2 s, destination 1.1 s",
         "source 34 MiB, destination 20 MiB", "108 B of RAM that QEMU wrote"}) {
     expect_contains(text, part);
@@ -145,6 +146,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("codecs").at(1),
             (Json{{"codec", "zstd:1"}, {"blocks", 7}, {"bytes_before", 1800 * kMiB}, {"bytes_after", 900 * kMiB}}));
   EXPECT_EQ(json.at("lanes"), 2);
+  EXPECT_EQ(json.at("encoding_threads"), 3);
   EXPECT_EQ(json.at("kernels"), "avx512");
   EXPECT_EQ(json.at("total_us"), 12'345'000);
   EXPECT_EQ(json.at("pause_us"), 31'234);
@@ -180,7 +182,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
-  EXPECT_EQ(json.size(), 38U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 39U + counters_in_reports()) << "a field that this test does not know";
 }
 
 TEST(ReportJson, HasEveryCounterOfTheLanes) {

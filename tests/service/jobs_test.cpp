@@ -30,6 +30,7 @@ class FakeOpenedSource final : public OpenedSource {
   DirtyTracker& tracker() noexcept override { return vm_; }
   Journal& journal() noexcept override { return journal_; }
   FreePages* free_pages() noexcept override { return nullptr; }
+  std::vector<pid_t> vcpu_threads() override { return {}; }
   bool quiesce_harvests() const noexcept override { return false; }
   bool holes_may_appear() const noexcept override { return false; }
 

@@ -1,6 +1,7 @@
 #include "vmm/qemu/vcpu_time.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -15,6 +16,14 @@ Result<std::vector<pid_t>> vcpu_threads(Qmp& qmp) {
   const Json cpus = TRY(query_array(qmp, "query-cpus-fast"));
   for (const Json& cpu : cpus) threads.push_back(static_cast<pid_t>(number_at(cpu, "thread-id")));
   if (threads.empty()) return fail(ErrorKind::kHypervisor, "QEMU names no vCPUs");
+  return threads;
+}
+
+std::vector<pid_t> vcpu_threads_here(Qmp& qmp, const RemoteProcess& process) {
+  auto threads = vcpu_threads(qmp).value_or(std::vector<pid_t>());
+  std::erase_if(threads, [&](pid_t thread) {
+    return ::access(fmt::format("/proc/{}/task/{}", process.pid(), thread).c_str(), F_OK) != 0;
+  });
   return threads;
 }
 

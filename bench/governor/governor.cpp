@@ -1,6 +1,6 @@
 // The governor on simulated links and cores, against every fixed codec and an oracle.
 //
-//   bench_governor            the corpus, and the table: page throughput in Gbit/s
+//   bench_governor            the corpus, and two tables: page throughput in Gbit/s; with idle cores
 //   bench_governor --send NS  the same, if send() took so many nanoseconds a byte: loopback is not a network card
 //   bench_governor --levels   the figures of src/engine/codec_levels.cpp, as measured on this machine
 //
@@ -163,6 +163,21 @@ struct Cell {
   double over_oracle = 0;
 };
 
+/// The governor's throughput and lane time, the means of all seeds.
+simulation::Result governed(Setting setting, std::span<const Block> corpus) {
+  simulation::Result mean;
+  for (const std::uint64_t seed : kSeeds) {
+    setting.seed = seed;
+    simulation::Governed lanes(setting.lanes);
+    const auto result = simulation::Simulation(setting, corpus, lanes).run();
+    mean.page_gbit += result.page_gbit / kSeeds.size();
+    mean.wire_share += result.wire_share / kSeeds.size();
+    mean.lane_ns_per_byte += result.lane_ns_per_byte / kSeeds.size();
+    mean.link_use += result.link_use / kSeeds.size();
+  }
+  return mean;
+}
+
 Cell print_cell(Setting setting, std::span<const Block> corpus) {
   fmt::print("| {} | {} |", setting.link_gbit, setting.cores);
   simulation::Result best;
@@ -172,19 +187,11 @@ Cell print_cell(Setting setting, std::span<const Block> corpus) {
     if (result.page_gbit > best.page_gbit) best = result;
     fmt::print(" {:.3g} |", result.page_gbit);
   }
-  double got = 0;
-  double lane_ns = 0;
-  for (const std::uint64_t seed : kSeeds) {
-    setting.seed = seed;
-    simulation::Governed governed(setting.lanes);
-    const auto result = simulation::Simulation(setting, corpus, governed).run();
-    got += result.page_gbit / kSeeds.size();
-    lane_ns += result.lane_ns_per_byte / kSeeds.size();
-  }
+  const auto got = governed(setting, corpus);
   const double knowing = oracle(setting, corpus);
-  const Cell cell = {got / best.page_gbit, got / knowing};
-  fmt::print(" **{:.3g}** | {:.3g} | {:.3g} | {:.2f} | {:.2f} | {:.2f} / {:.2f} |\n", got, knowing,
-             bound(setting, corpus), cell.over_fixed, cell.over_oracle, lane_ns, best.lane_ns_per_byte);
+  const Cell cell = {got.page_gbit / best.page_gbit, got.page_gbit / knowing};
+  fmt::print(" **{:.3g}** | {:.3g} | {:.3g} | {:.2f} | {:.2f} | {:.2f} / {:.2f} |\n", got.page_gbit, knowing,
+             bound(setting, corpus), cell.over_fixed, cell.over_oracle, got.lane_ns_per_byte, best.lane_ns_per_byte);
   return cell;
 }
 
@@ -205,6 +212,28 @@ void print_table(std::span<const Block> corpus, double send, double copy) {
   }
   fmt::print("\nAt the least {:.3f} of the best fixed codec, and {:.3f} of the oracle.\n", least.over_fixed,
              least.over_oracle);
+}
+
+/// What threads beside the lanes make of cores that the lanes leave idle.
+void print_idle_cores(std::span<const Block> corpus, double send, double copy) {
+  fmt::print(
+      "\n| Gbit/s | cores | lanes | lanes alone | wire share | with threads | wire share | link used | bound | / alone "
+      "| / bound |\n|");
+  for (int column = 0; column < 11; ++column) fmt::print("---|");
+  fmt::print("\n");
+  for (const double link : {2.5, 10.0, 25.0, 100.0}) {
+    for (const auto& [cores, lanes] : {std::pair{8U, 2U}, {16U, 8U}}) {
+      Setting setting{
+          .cores = cores, .lanes = lanes, .link_gbit = link, .read_ns_per_byte = copy, .send_ns_per_byte = send};
+      const auto alone = governed(setting, corpus);
+      setting.encoding_threads = cores - lanes;
+      const auto all = governed(setting, corpus);
+      const double most = bound(setting, corpus);
+      fmt::print("| {} | {} | {} | {:.3g} | {:.2f} | **{:.3g}** | {:.2f} | {:.2f} | {:.3g} | {:.2f} | {:.2f} |\n", link,
+                 cores, lanes, alone.page_gbit, alone.wire_share, all.page_gbit, all.wire_share, all.link_use, most,
+                 all.page_gbit / alone.page_gbit, all.page_gbit / most);
+    }
+  }
 }
 
 int complain(std::string_view text) {
@@ -232,6 +261,7 @@ int main(int argc, char** argv) {
     print_levels(*blocks, *ns_per_block);
   } else {
     print_table(*blocks, *send, copy);
+    print_idle_cores(*blocks, *send, copy);
   }
   return 0;
 }

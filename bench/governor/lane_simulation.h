@@ -2,6 +2,7 @@
 //
 //   lane:  read + encode + send ---> socket buffer ---> link
 //          (cores, shared fairly)    (waits if full)    (shared fairly by the lanes that have something in it)
+//   encoding threads: encode what lanes hand over, if one is free; blocks leave a lane in the order in which they came
 //
 // The real Governor runs in it, on simulated outcomes. Times are doubles in nanoseconds; nothing depends on the real
 // clock, chance comes from a seed.
@@ -12,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <optional>
 #include <random>
@@ -37,6 +39,7 @@ struct Block {
 struct Setting {
   unsigned cores = 1;
   unsigned lanes = 1;
+  unsigned encoding_threads = 0;             ///< beside the lanes
   double link_gbit = 10;                     ///< per second
   std::size_t socket_buffer = 2 << 20;       ///< of each lane, bytes
   double round_trip_ns = 0;                  ///< confirmations come so much later
@@ -109,7 +112,7 @@ class Simulation {
   Result run() {
     for (unsigned i = 0; i < setting_.lanes; ++i) {
       lanes_[i].left = setting_.blocks / setting_.lanes;
-      begin_block(i);
+      go_on(i);
     }
     while (advance()) {
     }
@@ -120,19 +123,27 @@ class Simulation {
   }
 
  private:
-  enum class State { kEncoding, kSending, kWaiting, kDone };
+  static constexpr std::size_t kDepth = 8;  // EncoderPool's
+
+  /// Of a lane. The first two work.
+  enum class State { kPreparing, kSending, kWaiting, kBlocked, kDone };
+  struct OnTheWay {
+    double encoding = 0;  ///< ns left, of an encoding thread; 0: it is ready
+    double sending = 0;   ///< ns
+    BlockOutcome outcome;
+  };
   struct Lane {
     State state = State::kDone;
     std::size_t left = 0;  ///< blocks
     unsigned sweeps = 0;
     SweepOrder order{0, 0, 1};
-    double work = 0;       ///< ns left, of the state
-    double sending = 0;    ///< ns
-    double in_buffer = 0;  ///< bytes
-    double under_way = 0;  ///< bytes that the link has taken and the peer has not confirmed yet
-    double since = 0;      ///< the last outcome
+    double work = 0;                  ///< ns left, of the state
+    std::deque<OnTheWay> on_the_way;  ///< the oldest first; the newest is being prepared in that state
+    double in_buffer = 0;             ///< bytes
+    double under_way = 0;             ///< bytes that the link has taken and the peer has not confirmed yet
+    std::size_t queued = 0;           ///< at the last outcome
+    double since = 0;                 ///< the last outcome
     double waits_since = 0;
-    BlockOutcome outcome;
   };
 
   double noisy(double ns) {
@@ -150,53 +161,69 @@ class Simulation {
     }
   }
 
+  /// What a lane does when it has done something (SourceLane::sweep()).
+  void go_on(unsigned number) {
+    Lane& lane = lanes_[number];
+    if (!lane.on_the_way.empty() && lane.on_the_way.front().encoding <= 0) return begin_to_send(lane);
+    if (lane.left > 0 && lane.on_the_way.size() < kDepth) return begin_block(number);
+    lane.state = lane.on_the_way.empty() ? State::kDone : State::kBlocked;
+  }
+
   void begin_block(unsigned number) {
     Lane& lane = lanes_[number];
-    if (lane.left == 0) {
-      lane.state = State::kDone;
-      return;
-    }
     --lane.left;
     const Block& block = next_block(number);
     const std::size_t level = chooser_.choose(number, block);
     const Tried& tried = block.on.at(level);
     const double encoding = noisy(tried.ns);
     const double sending = noisy(setting_.send_ns_per_byte * static_cast<double>(tried.wire));
-    lane.work = chooser_.ns_per_block() + encoding + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
-    lane.sending = sending;
-    lane.outcome = {.level = level,
-                    .entropy = block.entropy,
-                    .block_bytes = block.bytes,
-                    .wire_bytes = tried.wire,
-                    .encoding = nanoseconds(encoding),
-                    .sending = nanoseconds(sending),
-                    .queued_at_start = unconfirmed(lane),
-                    .round_trip = nanoseconds(setting_.told_round_trip_ns.value_or(setting_.round_trip_ns))};
-    lane.state = State::kEncoding;
+    const bool handed_over = level != 0 && at_pool_ < setting_.encoding_threads;
+    at_pool_ += handed_over;
+    const double preparing = chooser_.ns_per_block() + setting_.read_ns_per_byte * static_cast<double>(block.bytes);
+    lane.work = preparing + (handed_over ? 0 : encoding);
+    lane.on_the_way.push_back(
+        {.encoding = handed_over ? encoding : 0,
+         .sending = sending,
+         .outcome = {.level = level,
+                     .entropy = block.entropy,
+                     .block_bytes = block.bytes,
+                     .wire_bytes = tried.wire,
+                     .encoding = nanoseconds(encoding),
+                     .sending = nanoseconds(sending),
+                     .round_trip = nanoseconds(setting_.told_round_trip_ns.value_or(setting_.round_trip_ns))}});
+    lane.state = State::kPreparing;
     page_bytes_ += block.bytes;
     wire_bytes_ += tried.wire;
-    lane_ns_ += lane.work + lane.sending;
+    lane_ns_ += preparing + encoding + sending;
   }
 
   /// The link takes what is sent while the lane still copies.
   void begin_to_send(Lane& lane) {
-    lane.outcome.queued_before = unconfirmed(lane);
-    lane.in_buffer += static_cast<double>(lane.outcome.wire_bytes);
-    lane.work = lane.sending;
+    OnTheWay& oldest = lane.on_the_way.front();
+    oldest.outcome.queued_at_start = lane.queued;
+    oldest.outcome.queued_before = unconfirmed(lane);
+    lane.in_buffer += static_cast<double>(oldest.outcome.wire_bytes);
+    lane.work = oldest.sending;
     lane.state = State::kSending;
   }
 
   void end_block(unsigned number) {
     Lane& lane = lanes_[number];
-    lane.outcome.waited = nanoseconds(now_ - lane.waits_since);
-    lane.outcome.queued_after = unconfirmed(lane);
-    lane.outcome.elapsed = nanoseconds(now_ - lane.since);
+    BlockOutcome outcome = lane.on_the_way.front().outcome;
+    lane.on_the_way.pop_front();
+    outcome.waited = nanoseconds(now_ - lane.waits_since);
+    outcome.queued_after = lane.queued = unconfirmed(lane);
+    outcome.elapsed = nanoseconds(now_ - lane.since);
     lane.since = now_;
-    chooser_.learn(number, lane.outcome);
-    begin_block(number);
+    chooser_.learn(number, outcome);
+    go_on(number);
   }
 
-  static bool is_working(const Lane& lane) { return lane.state == State::kEncoding || lane.state == State::kSending; }
+  static bool is_working(const Lane& lane) { return lane.state == State::kPreparing || lane.state == State::kSending; }
+  /// A thread of the pool is at work on it; the newest is with its lane while that prepares it.
+  static bool is_at_pool(const Lane& lane, std::size_t i) {
+    return lane.on_the_way[i].encoding > 0 && (lane.state != State::kPreparing || i + 1 < lane.on_the_way.size());
+  }
   static std::size_t unconfirmed(const Lane& lane) { return static_cast<std::size_t>(lane.in_buffer + lane.under_way); }
   /// The link takes `taken` bytes evenly over `step`; what it took earlier fades away with the round trip.
   void take(Lane& lane, double taken, double step) const {
@@ -213,6 +240,7 @@ class Simulation {
     unsigned sending = 0;
     for (const Lane& lane : lanes_) {
       working += is_working(lane);
+      for (std::size_t i = 0; i < lane.on_the_way.size(); ++i) working += is_at_pool(lane, i);
       sending += lane.in_buffer > 0;
     }
     if (working + sending == 0) return false;
@@ -223,6 +251,9 @@ class Simulation {
       if (is_working(lane)) step = std::min(step, lane.work / speed);
       if (lane.state == State::kWaiting) step = std::min(step, excess(lane) / drain);
       if (lane.in_buffer > 0) step = std::min(step, lane.in_buffer / drain);
+      for (std::size_t i = 0; i < lane.on_the_way.size(); ++i) {
+        if (is_at_pool(lane, i)) step = std::min(step, lane.on_the_way[i].encoding / speed);
+      }
     }
     now_ += step;
     if (sending > 0) link_ns_ += step;
@@ -231,9 +262,17 @@ class Simulation {
       const double left = lane.in_buffer - step * drain < 1e-3 ? 0 : lane.in_buffer - step * drain;
       take(lane, lane.in_buffer - left, step);
       lane.in_buffer = left;
-      if (is_working(lane) && (lane.work -= step * speed) < 1e-3) {
-        if (lane.state == State::kEncoding) {
-          begin_to_send(lane);
+      for (std::size_t b = 0; b < lane.on_the_way.size(); ++b) {
+        OnTheWay& block = lane.on_the_way[b];
+        if (!is_at_pool(lane, b) || (block.encoding -= step * speed) >= 1e-3) continue;
+        block.encoding = 0;
+        --at_pool_;
+      }
+      if (lane.state == State::kBlocked && lane.on_the_way.front().encoding <= 0) {
+        go_on(i);
+      } else if (is_working(lane) && (lane.work -= step * speed) < 1e-3) {
+        if (lane.state == State::kPreparing) {
+          go_on(i);
         } else {
           lane.waits_since = now_;
           lane.state = State::kWaiting;
@@ -249,6 +288,7 @@ class Simulation {
   Chooser& chooser_;
   std::mt19937_64 random_;
   std::vector<Lane> lanes_;
+  unsigned at_pool_ = 0;  ///< blocks
   double now_ = 0;
   double link_ns_ = 0;
   double lane_ns_ = 0;

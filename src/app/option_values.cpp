@@ -6,7 +6,7 @@
 #include <charconv>
 #include <limits>
 
-#include "codec/encoder_pool.h"
+#include "engine/goals.h"
 #include "wire/limits.h"
 
 namespace godwit {
@@ -41,7 +41,7 @@ Result<unsigned> lanes_value(std::string_view option, const std::string& text) {
 }
 
 Result<unsigned> encoding_threads_value(std::string_view option, const std::string& text) {
-  return static_cast<unsigned>(TRY(whole_number(option, text, 0, EncoderPool::kMostThreads)));
+  return static_cast<unsigned>(TRY(whole_number(option, text, 0, kMostEncodingThreads)));
 }
 
 Result<pid_t> pid_value(std::string_view option, const std::string& text) {

@@ -48,7 +48,6 @@ class EncoderPool final : public EncoderProvider {
   /// Blocks of one lane that may be encoded at once, by the pool and by the lane: enough for a few lanes to keep many
   /// threads at work while they wait for their connections.
   static constexpr std::size_t kDepth = 8;
-  static constexpr unsigned kMostThreads = 256;
 
  private:
   friend class PooledEncoder;

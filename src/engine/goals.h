@@ -9,6 +9,8 @@
 
 namespace godwit {
 
+inline constexpr unsigned kMostEncodingThreads = 256;
+
 struct Goals {
   unsigned lanes = 2;                        ///< connections, and threads that copy and send; they encode, too
   std::optional<unsigned> encoding_threads;  ///< beside the lanes, at most; none: by the idle CPUs

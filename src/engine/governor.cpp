@@ -27,6 +27,10 @@ constexpr double kFall = 0.02;
 constexpr double kLongWait = 0.3;
 constexpr double kSteeper = 0.75;
 constexpr std::uint32_t kShortRun = 2;
+// The same downwards, of blocks that found the queue nearly empty: a stall has passed.
+constexpr double kNearlyDry = 0.5;
+constexpr std::uint32_t kShortDryRun = 8;
+constexpr double kSteeperFall = 0.25;
 constexpr std::uint32_t kLongestRun = 100;
 // Of random bytes nothing is learned about how much time there is for encoding others.
 constexpr double kWellEncoded = 0.85;
@@ -290,6 +294,7 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
   // 0: half full or more; 1: the link has run dry.
   const double empty = std::clamp(1 - 2 * (before - under_way) / full_, 0.0, 1.0);
 
+  if (was_full) dry_run_ = 0;
   if (was_full && for_link && link_rate_ > 0 && before <= under_way + kDry) {
     // A queue that holds less than a block: lane and link take turns, and each byte costs just its time on the link.
     full_run_ = 0;
@@ -301,7 +306,9 @@ void Governor::learn_price(const BlockOutcome& outcome) noexcept {
     raise_to_charge(outcome, wait);
   } else {
     full_run_ = 0;
-    steady_price_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty);
+    dry_run_ = empty > kNearlyDry ? std::min(dry_run_ + 1, kLongestRun) : 0;
+    const double haste = 1 + kSteeperFall * (dry_run_ - std::min(dry_run_, kShortDryRun));
+    steady_price_ /= 1 + (link_rate_ == 0 ? kFirstFall * empty : kRise * kTargetWait + kFall * empty * haste);
   }
   // More compression would only keep the receiver busier.
   steady_price_ /= 1 + for_receiver / elapsed;

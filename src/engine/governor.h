@@ -118,6 +118,7 @@ class Governor {
   double taken_ns_ = 0;
   double full_;                 ///< the queue's length when send() has to wait, beyond what is under way
   std::uint32_t full_run_ = 0;  ///< blocks in a row that waited long
+  std::uint32_t dry_run_ = 0;   ///< blocks in a row that found the link nearly dry
 };
 
 }  // namespace godwit

@@ -243,6 +243,17 @@ TEST(Governor, ComesDownWhenTheLinkGetsFast) {
   EXPECT_EQ(lane.steps(400, kCode, 0), 0U);
 }
 
+/// Where the destination stood still for once: what takes hundreds of blocks to be forgotten costs a fast link more
+/// than compression ever saves there.
+TEST(Governor, ForgetsAStallWithinSomeBlocksWhereTheLinkIsFast) {
+  Lane lane;
+  lane.steps(300, kCode, 0);
+  const double before = lane.governor.price();
+  lane.steps(6, kCode, 0.97);
+  EXPECT_GT(lane.governor.price(), 20 * before);
+  EXPECT_EQ(lane.steps(50, kCode, 0), 0U);
+}
+
 TEST(Governor, PaysNoMoreForAByteThanAMultipleOfWhatTheLinkCharges) {
   for (const double charge : {0.5, 5.0, 15.0}) {
     LaneOnLink lane{charge};
@@ -571,6 +582,21 @@ TEST(Governor, KeepsUpWhereConfirmationsComeLaterThanExpected) {
                          .blocks = kManyBlocks});
     }
   }
+}
+
+/// Two lanes, and threads beside them on the other six cores.
+TEST(Governor, FillsIdleCoresWhereTheLinkIsFull) {
+  const auto guest = busy_guest();
+  simulation::Setting setting{.cores = 8, .lanes = 2, .link_gbit = 10};
+  simulation::Governed alone(setting.lanes);
+  const auto without = simulation::Simulation(setting, guest, alone).run();
+  setting.encoding_threads = 6;
+  simulation::Governed governed(setting.lanes);
+  const auto with = simulation::Simulation(setting, guest, governed).run();
+  EXPECT_GT(with.page_gbit, 1.2 * without.page_gbit);
+  EXPECT_LT(with.wire_share, without.wire_share);
+  EXPECT_GT(with.link_use, 0.95);
+  expect_to_keep_up(setting);
 }
 
 /// Where raw would leave cores idle and lz4 the link, a mixture by content uses both.

@@ -243,7 +243,7 @@ TEST(Governor, ComesDownWhenTheLinkGetsFast) {
   EXPECT_EQ(lane.steps(400, kCode, 0), 0U);
 }
 
-/// Where the destination stood still for once: what takes hundreds of blocks to be forgotten costs a fast link more
+/// Where the destination took nothing for once: what takes hundreds of blocks to be forgotten costs a fast link more
 /// than compression ever saves there.
 TEST(Governor, ForgetsAStallWithinSomeBlocksWhereTheLinkIsFast) {
   Lane lane;

@@ -20,6 +20,9 @@ constexpr int kLookPart = 5;
 // A page for which it takes longer to be looked into might as well be sent, at 1 GB/s.
 constexpr Duration kWorthLookingInto = std::chrono::microseconds(4);
 constexpr std::uint32_t kChunksAtOnce = 32;
+// A twentieth of the coordinator's time at most.
+constexpr Duration kRehearseEvery = std::chrono::milliseconds(250);
+constexpr int kRehearsalPart = 20;
 }  // namespace
 
 FreePageFilter::FreePageFilter(FreePages* finder, Board& board, SharedPageWords& left_out, const Clock& clock)
@@ -129,11 +132,38 @@ void FreePageFilter::give_up_locating() {
   locator_ = {};
 }
 
-void FreePageFilter::post_taken_into_use() {
-  if (!any_left_out_) return;
+bool FreePageFilter::copy_left_out() {
   bool any = false;
   for (std::uint32_t c = 0; c < words_.size(); ++c) any |= (words_[c] = left_out_.of(ChunkIndex{c})) != 0;
-  if (!any) return;
+  return any;
+}
+
+void FreePageFilter::rehearse() {
+  const Instant begin = clock_.now();
+  if (!any_left_out_ || has_unchecked() || begin < next_rehearsal_) return;
+  if (copy_left_out()) finder_->keep_free(words_);
+  const Duration took = clock_.now() - begin;
+  rehearsals_.add(took);
+  next_rehearsal_ = begin + std::max(kRehearseEvery, kRehearsalPart * took);
+}
+
+Duration FreePageFilter::look_takes() const noexcept {
+  if (!any_left_out_) return {};
+  return rehearsals_.least().value_or(shortest_look_.value_or(Duration{}));
+}
+
+bool FreePageFilter::give_up_if_slow(Duration room) {
+  if (!any_left_out_ || !rehearsals_.full() || look_takes() <= room) return false;
+  find_failed_ = "to look at them again would pause the guest for longer than --max-downtime allows";
+  std::ranges::fill(words_, PageWord{0});
+  post_all_but_words();
+  any_left_out_ = false;
+  board_.announce();
+  return true;
+}
+
+void FreePageFilter::post_taken_into_use() {
+  if (!any_left_out_ || !copy_left_out()) return;
   // Whatever the finder knows by now, even nothing: what it does not call free goes.
   if (has_unchecked()) {
     std::ranges::fill(words_, PageWord{0});

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/least_of_latest.h"
 #include "engine/shared_page_words.h"
 #include "memory/board.h"
 #include "tracking/free_pages.h"
@@ -46,8 +47,15 @@ class FreePageFilter {
   /// Pages have been left out of which it is not sure yet whether they may be: no time for the hand-over. It lasts as
   /// long as it takes to search all data for notes, and to look at every page left out.
   bool has_unchecked() const noexcept;
-  /// What the look at the pause will take at least; the shortest so far, because others were held up.
-  Duration look_takes() const noexcept { return any_left_out_ ? shortest_look_.value_or(Duration{}) : Duration{}; }
+  /// Does what post_taken_into_use() will do, except for posting anything, to learn how long that takes; after a
+  /// harvest, and not more often than is worth it.
+  void rehearse();
+  /// What the look at the pause will take: the shortest of the latest rehearsals, because others were held up; before
+  /// there is one, of the looks so far.
+  Duration look_takes() const noexcept;
+  /// It would take longer than `room`, not only because this thread was held up: all that was left out travels, and
+  /// nothing is left out any more. Whether that was so.
+  bool give_up_if_slow(Duration room);
   /// The guest's stop is near: it is not waited for any longer.
   void give_up_locating();
   /// The guest is paused: posts every page left out that is not free any more. Announces nothing.
@@ -59,6 +67,7 @@ class FreePageFilter {
   std::string finding() const;
 
  private:
+  bool copy_left_out();
   void post_all_but_words();
   bool look_into_some(Duration at_most);
 
@@ -79,6 +88,8 @@ class FreePageFilter {
   Instant next_look_{};
   Duration look_took_{};
   std::optional<Duration> shortest_look_;
+  LeastOfLatest<Duration, 4> rehearsals_;
+  Instant next_rehearsal_{};
   Duration looking_into_took_{};  ///< of all pages looked into
   std::uint64_t looked_into_ = 0;
   std::jthread locator_;

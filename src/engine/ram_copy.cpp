@@ -257,6 +257,9 @@ void RamCopy::note_harvest(const HarvestStats& stats) {
   deferred_ = stats.deferred;
   settled_at_ = at;
   given_back_took_ -= given_back_took_ / 8;  // one look that was held up must not keep the guest here for ever
+  if (!rounds_.first_pass_over || stop_near_since_) return;
+  free_pages_.rehearse();
+  if (free_pages_.give_up_if_slow(context_.parts.goals.max_downtime / 2)) fences_.posted();
 }
 
 /// Pages of disk requests that have ended go now, while the guest runs, rather than in its pause.
@@ -338,7 +341,7 @@ Sample RamCopy::sample() const {
       .deferred = deferred_,
       .wire_bytes_per_second = rounds_.rate > 0 ? std::min(rounds_.rate, busy_rate) : busy_rate,
       .wire_bytes_per_page = wire_bytes_per_page(rounds_.begun_with, totals),
-      .scan = rounds_.last.took,
+      .scan = rounds_.scan.least().value_or(Duration{}),
       .rechecks = given_back_took_ + free_pages_.look_takes(),
       .device_bytes = parts.vm.expected_device_bytes(),
       .ram_pages = parts.vm.memory().layout().bytes() / kPageSize,

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "engine/autopilot.h"
+#include "engine/least_of_latest.h"
 #include "engine/source_lanes.h"
 #include "tracking/dirty_tracker.h"
 
@@ -13,7 +14,8 @@ namespace godwit {
 struct Rounds {
   Round now;
   std::uint64_t harvests = 0;
-  HarvestStats last;  ///< of the last harvest, like the next
+  HarvestStats last;                ///< of the last harvest, like the next
+  LeastOfLatest<Duration, 4> scan;  ///< what looking for written pages took
   Instant harvested_at{};
   Duration interval{};           ///< that it covered
   LaneTotals begun_with;         ///< when it was begun
@@ -23,6 +25,7 @@ struct Rounds {
 
   void harvested(const HarvestStats& stats, Instant at) noexcept {
     last = stats;
+    scan.add(stats.took);
     interval = at - harvested_at;
     harvested_at = at;
     ++harvests;

@@ -39,7 +39,8 @@ class FreePages {
   virtual Status keep_needed(ChunkIndex first, std::span<PageWord> pages) = 0;
 
   /// Of `pages` (by chunk, for all chunks) clears those that are not free now. For the stopped guest, so it is quick:
-  /// looks at nothing else. Clears all of them if the books cannot be trusted any more.
+  /// looks at nothing else. Clears all of them if the books cannot be trusted any more. Asked while the guest runs, it
+  /// shows how long it takes, and its answer means nothing.
   virtual void keep_free(std::span<PageWord> pages) = 0;
 };
 

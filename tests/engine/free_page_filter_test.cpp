@@ -55,6 +55,8 @@ class WrittenPages final : public FreePages {
     return {};
   }
   void keep_free(std::span<PageWord> pages) override {
+    ++keeps;
+    clock_.advance(keep_takes);
     for (std::size_t c = 0; c < pages.size(); ++c) pages[c] &= free[c];
   }
 
@@ -74,8 +76,8 @@ class WrittenPages final : public FreePages {
   PageWord needed = 0;  ///< of each chunk
   std::string find_fails;
   bool look_into_fails = false;
-  Duration look_takes{}, look_into_takes{};
-  unsigned looks = 0, looks_into = 0;
+  Duration look_takes{}, look_into_takes{}, keep_takes{};
+  unsigned looks = 0, looks_into = 0, keeps = 0;
 
  private:
   testing::ManualClock& clock_;
@@ -303,6 +305,59 @@ TEST_F(FreePageFilterTest, InThePauseWhatIsNotFreeAnyMoreTravels) {
   EXPECT_EQ(board_.waiting(), 56U);
   EXPECT_EQ(board_.peek(ChunkIndex{3}), kAll & ~PageWord{0xff});
   EXPECT_EQ(left_out(), kChunks * kPagesPerChunk - 56);
+}
+
+/// One look beside busy lanes may take ten times as long as it will in the pause. Nothing but another tells.
+TEST_F(FreePageFilterTest, OneLookThatWasHeldUpIsForgotten) {
+  finder_.look_takes = 400ms;
+  begin_found();
+  filter_.check_some(1s);
+  ASSERT_FALSE(filter_.has_unchecked());
+  EXPECT_EQ(filter_.look_takes(), Duration(400ms));
+  finder_.keep_takes = 90ms;
+  filter_.rehearse();
+  EXPECT_EQ(filter_.look_takes(), Duration(90ms));
+  finder_.keep_takes = 3ms;
+  filter_.rehearse();
+  EXPECT_EQ(finder_.keeps, 1U) << "not again at once";
+  clock_.advance(2s);
+  filter_.rehearse();
+  EXPECT_EQ(filter_.look_takes(), Duration(3ms));
+  EXPECT_EQ(board_.waiting(), 0U) << "a rehearsal posts nothing";
+  EXPECT_EQ(left_out(), kChunks * kPagesPerChunk);
+  // A guest whose books have grown: the latest count.
+  finder_.keep_takes = 8ms;
+  for (int i = 0; i < 4; ++i) {
+    clock_.advance(2s);
+    filter_.rehearse();
+  }
+  EXPECT_EQ(filter_.look_takes(), Duration(8ms));
+}
+
+TEST_F(FreePageFilterTest, IsNotRehearsedWhileItIsInDoubt) {
+  begin_likely();
+  filter_.rehearse();
+  EXPECT_EQ(finder_.keeps, 0U);
+}
+
+/// Or the guest would never be moved.
+TEST_F(FreePageFilterTest, WhereTheLookWouldBeTooLongAllTravels) {
+  begin_found();
+  filter_.check_some(1s);
+  finder_.keep_takes = 30ms;
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_FALSE(filter_.give_up_if_slow(25ms)) << "after " << i;
+    filter_.rehearse();
+    clock_.advance(2s);
+  }
+  EXPECT_FALSE(filter_.give_up_if_slow(30ms));
+  EXPECT_TRUE(filter_.give_up_if_slow(25ms));
+  EXPECT_EQ(left_out(), 0U);
+  EXPECT_EQ(board_.waiting(), kChunks * kPagesPerChunk);
+  EXPECT_EQ(filter_.look_takes(), Duration{});
+  EXPECT_NE(filter_.finding().find("longer than --max-downtime"), std::string::npos);
+  filter_.withdraw(true);
+  EXPECT_EQ(left_out(), 0U) << "nor is anything left out again";
 }
 
 TEST_F(FreePageFilterTest, InThePauseAllTravelsThatIsStillInDoubt) {

@@ -163,7 +163,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     return {};
   }
   void keep_free(std::span<PageWord> pages) override {
-    EXPECT_FALSE(running_) << "asked while the guest runs";
+    if (running_) std::ranges::fill(pages, PageWord{0});  // whoever makes something of that is found out
     for (std::size_t c = 0; c < pages.size(); ++c) {
       for_each_page(PageWord{pages[c]}, [&](unsigned page) {
         if (!free_.contains({static_cast<std::uint32_t>(c), page})) pages[c] &= ~(PageWord{1} << page);

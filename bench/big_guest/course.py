@@ -151,7 +151,7 @@ class Course:
             if "internal-error" not in leg.error:
                 return
 
-    def start(self):
+    def _start(self):
         """The guest, if there is none; filled."""
         if self._guest:
             return
@@ -165,7 +165,7 @@ class Course:
         """What is wrong, or nothing."""
         there = None
         try:
-            self.start()
+            self._start()
             here = self._guest
             there = self._destination(contender)
             self._warm()
@@ -175,11 +175,12 @@ class Course:
             outcome = contender.move(here.vm, there.vm, timeout)
             if not outcome.moved:
                 raise RuntimeError(f"{outcome.reason} (the guest at the source: {here.state()})")
-            self._fill_in(leg, outcome, here.status()[2] - written)
+            written = here.status()[2] - written
             self._verify(here, there)
+            self._fill_in(leg, outcome, written)
             self._guest, there = there, here
         except RuntimeError as error:
-            return str(error)
+            return " ".join(str(error).split())
         finally:
             if there:
                 there.end()

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 MEBI = 1 << 20
@@ -92,17 +93,19 @@ def side_by_side(work, items, threads):
 
 def pages_that_differ(one, other, begin, threads):
     """Numbers of the pages from `begin` on that are not equal, in order."""
+    own = threading.local()
+
     def differing(piece):
+        if not hasattr(own, "views"):
+            own.views = [(ctypes.c_char * PIECE).from_buffer(mmap.mmap(-1, PIECE)) for _ in range(2)]
         first = max(begin, piece * PIECE)
         length = min((piece + 1) * PIECE, one.length) - first
-        buffers = [mmap.mmap(-1, length) for _ in range(2)]
-        for ram, buffer in zip((one, other), buffers):
-            ram.read_into(buffer, first)
-        views = [(ctypes.c_char * length).from_buffer(buffer) for buffer in buffers]
-        if _libc.memcmp(*map(ctypes.addressof, views), length) == 0:  # other threads run meanwhile
+        for ram, view in zip((one, other), own.views):
+            ram.read_into(memoryview(view).cast("B")[:length], first)
+        if _libc.memcmp(*map(ctypes.addressof, own.views), length) == 0:  # other threads run meanwhile
             return []
-        return [(first + at) // PAGE for at in range(0, length, PAGE)
-                if views[0][at:at + PAGE] != views[1][at:at + PAGE]]
+        here, there = own.views
+        return [(first + at) // PAGE for at in range(0, length, PAGE) if here[at:at + PAGE] != there[at:at + PAGE]]
 
     pieces = sorted(one.pieces_with_data(begin) | other.pieces_with_data(begin))
     return [page for pages in side_by_side(differing, pieces, threads) for page in pages]

@@ -40,7 +40,7 @@ both engines.
 def render(legs, environment):
     out = ["# Moves of a large guest\n", *(f"- {name}: {value}" for name, value in environment.items()), "", _LEGEND]
     for link, lanes in dict.fromkeys((leg["link"], leg["lanes"]) for leg in legs):
-        out += [f"## Link {link}, {lanes} lanes or channels\n",
+        out += [f"## Link {link}, lanes or channels: {lanes}\n",
                 *_table([leg for leg in legs if (leg["link"], leg["lanes"]) == (link, lanes)]), ""]
     return "\n".join(out)
 

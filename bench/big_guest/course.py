@@ -12,7 +12,7 @@ import os
 import struct
 import time
 from dataclasses import asdict, dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import content
 from ram import MEBI, PAGE, GuestRam, pages_that_differ, side_by_side
@@ -71,6 +71,16 @@ class LostGuest(RuntimeError):
     """The guest has ended or does not work any more."""
 
 
+class Status(NamedTuple):
+    """What the guest says of itself and of its one CPU."""
+    state: int = 0
+    heartbeat: int = 0
+    passes: int = 0  # over the hot area
+    written: int = 0  # pages
+    verified: int = 0
+    errors: int = 0
+
+
 class Guest:
     """A QEMU, its RAM, and what its guest says of itself."""
 
@@ -82,13 +92,10 @@ class Guest:
         self.vm.end()
 
     def status(self):
-        """Its state, and of its one CPU the passes over the hot area, pages written, pages verified, errors."""
         page = bytearray(96)
         self.ram.read_into(page, _STATUS_AT)
         magic, _, state = struct.unpack_from("3I", page)
-        if magic != _STATUS_MAGIC:
-            return (0, 0, 0, 0, 0)
-        return (state, *struct.unpack_from("4I", page, 68))
+        return Status(state, *struct.unpack_from("5I", page, 64)) if magic == _STATUS_MAGIC else Status()
 
     def wait_until(self, done, what):
         """Until `done(status)`; raises if the guest makes no progress or QEMU does not run it."""
@@ -159,7 +166,7 @@ class Course:
         self._guest = Guest(vm, self._sizes.memory)
         content.fill(self._guest.ram, _HOT_BEGINS, self._sizes.full, self._files, self._sizes.random, self._threads)
         vm.qmp.command("cont")
-        self._guest.wait_until(lambda status: status[0] == _STATUS_RUNNING and status[1] > 0, "it starts")
+        self._guest.wait_until(lambda status: status.state == _STATUS_RUNNING and status.passes > 0, "it starts")
 
     def _tried(self, leg, contender, timeout):
         """What is wrong, or nothing."""
@@ -171,11 +178,11 @@ class Course:
             self._warm()
             leg.load_average = round(os.getloadavg()[0], 2)
             here.check()
-            written = here.status()[2]
+            written = here.status().written
             outcome = contender.move(here.vm, there.vm, timeout)
             if not outcome.moved:
                 raise RuntimeError(f"{outcome.reason} (the guest at the source: {here.state()})")
-            written = here.status()[2] - written
+            written = here.status().written - written
             self._verify(here, there)
             self._fill_in(leg, outcome, written)
             self._guest, there = there, here
@@ -214,15 +221,15 @@ class Course:
         """Raises if a page was lost."""
         there.check()
         there.vm.qmp.command("stop")
-        paused_at = there.status()[2]
-        written = (paused_at - here.status()[2]) % _COUNTER
+        paused_at = there.status().written
+        written = (paused_at - here.status().written) % _COUNTER
         differing = pages_that_differ(here.ram, there.ram, _HOT_BEGINS, self._threads)
         first = _HOT_BEGINS // PAGE
         if reason := why_lost([page - first for page in differing], self._sizes.hot // PAGE, written):
             raise RuntimeError(reason)
         there.vm.qmp.command("cont")
-        there.wait_until(lambda status: status[2] != paused_at, "it goes on")
-        if errors := there.status()[4]:
+        there.wait_until(lambda status: status.written != paused_at, "it goes on")
+        if errors := there.status().errors:
             raise RuntimeError(f"the guest found {errors} wrong pages")
 
     def _fill_in(self, leg, outcome, pages_written):

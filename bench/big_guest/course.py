@@ -55,7 +55,7 @@ class Leg:
 
 @dataclass
 class Sizes:
-    """Bytes of the guest, and how much of what it does not write is random, of a hundred."""
+    """Bytes of the guest, and how much of what fills it is random, of a hundred."""
     memory: int
     full: int
     hot: int
@@ -186,7 +186,7 @@ class Course:
             self._verify(here, there)
             self._fill_in(leg, outcome, written)
             self._guest, there = there, here
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:  # what is read of a QEMU that has ended is an OSError
             return " ".join(str(error).split())
         finally:
             if there:

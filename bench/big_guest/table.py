@@ -25,6 +25,7 @@ _COLUMNS = (  # heading, the leg's value, digits, whether a ratio to the baselin
     ("destination", lambda leg: leg["qemu_cpu_destination_s"], 2, False),
     ("pages written per s", lambda leg: leg["written_per_s"], 0, False),
     ("MB of data per CPU s", lambda leg: leg["data_mb"] / _cpu(leg), 0, True),
+    ("load average", lambda leg: leg["load_average"], 1, False),
 )
 
 _LEGEND = f"""\
@@ -33,7 +34,7 @@ medians to `{BASELINE}` on the same link, with as many channels as Godwit has la
 was equal at both ends, except what the guest had written since. pause: STOP at the source to RESUME at the destination.
 wire: counted at the link, both ways; lanes: what Godwit's lanes sent. CPU: over the move; QEMU without its vCPUs. pages
 written: by the guest, while it was moved. MB of data per CPU s: what the guest holds, by the CPU time of both QEMUs and
-both engines.
+both engines. load average: of this machine, before the move.
 """
 
 

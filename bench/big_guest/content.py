@@ -1,11 +1,13 @@
 """What fills a guest: bytes of this machine's files, and random bytes.
 
-The files' pages are collected once, each different one once and none that is all zeros. Where the guest is larger than
-that they come again and again, each time moved on by some bytes, so that no page of a copy is one of another copy.
+The files' pages are collected once, each different one once and none that is all zeros. Where the guest is larger
+than that they come again and again, each time moved on by some bytes. Each page begins with its own number, so no two
+are equal, not even those that lie in a long run of one byte.
 """
 
 import hashlib
 import os
+from array import array
 
 from ram import MEBI, PAGE, side_by_side
 
@@ -49,15 +51,15 @@ def fill(ram, begin, length, files, random_percent, threads):
     def of_ring(at):
         at = (at + at // len(ring) * _MOVED_ON) % len(ring)
         first = ring[at:at + _PIECE]
-        return [first] if len(first) == _PIECE else [first, ring[:_PIECE - len(first)]]
+        return bytearray(first) + ring[:_PIECE - len(first)]
 
     def put(number):
         randoms = number * random_percent // 100
         is_random = (number + 1) * random_percent // 100 > randoms
         at = begin + number * _PIECE
-        for part in [os.urandom(_PIECE)] if is_random else of_ring((number - randoms) * _PIECE):
-            part = part[:max(0, begin + length - at)]
-            ram.write(part, at)
-            at += len(part)
+        piece = memoryview(bytearray(os.urandom(_PIECE)) if is_random else of_ring((number - randoms) * _PIECE))
+        numbers = array("Q", range(at // PAGE, (at + _PIECE) // PAGE))
+        piece.cast("Q")[::PAGE // 8] = memoryview(numbers)
+        ram.write(piece[:begin + length - at], at)
 
     side_by_side(put, range(-(-length // _PIECE)), threads)

@@ -40,12 +40,18 @@ class Content(unittest.TestCase):
 
     def test_no_two_pages_are_equal_where_files_are_repeated(self):
         pages = pages_of(self.filled(0, 16 * MEBI))[512:-512]
-        self.assertEqual(len(set(pages)), len(pages))
+        self.assertEqual(len(set(page[8:] for page in pages)), len(pages))
+
+    def test_nor_where_they_hold_long_runs_of_one_byte(self):
+        ram = Ram(8 * MEBI)
+        content.fill(ram, 0, 8 * MEBI, b"x" * MEBI, random_percent=20, threads=2)
+        self.assertEqual(len(set(pages_of(ram))), 2048)
 
     def test_each_copy_has_all_bytes_of_the_files(self):
         ram = self.filled(0, 6 * MEBI)
-        self.assertTrue(ram.bytes[2 * MEBI:5 * MEBI] == self.FILES)
-        self.assertTrue(ram.bytes[5 * MEBI:8 * MEBI] == self.FILES[977:] + self.FILES[:977])
+        for begin, wanted in (2 * MEBI, self.FILES), (5 * MEBI, self.FILES[977:] + self.FILES[:977]):
+            for at in range(0, 3 * MEBI, PAGE):  # a page's first bytes are its number
+                self.assertTrue(ram.bytes[begin + at + 8:begin + at + PAGE] == wanted[at + 8:at + PAGE])
 
     def test_fills_what_it_is_told_to_and_no_more(self):
         ram = self.filled(50, 15 * MEBI + 3 * PAGE)

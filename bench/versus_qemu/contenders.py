@@ -29,16 +29,16 @@ def is_hinted(name):
     return name.split("-")[0] == BASELINE and name.endswith(_HINTED)
 
 
-def make(names, godwit, report_path, max_downtime_ms):
-    """The contenders of these names, in this order."""
-    streams = {"multifd-channels": _STREAMS}
+def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS):
+    """The contenders of these names, in this order. Godwit has `lanes` lanes, and multifd as many channels."""
+    streams = {"multifd-channels": lanes}
 
     def qemu(name, capabilities=(), **parameters):
         parameters = {key.replace("_", "-"): value for key, value in parameters.items()}
         return QemuMigration(name, capabilities, parameters, max_downtime_ms, hints=is_hinted(name))
 
     def own(name, *options):
-        return GodwitMigration(name, godwit, ["--lanes", str(_STREAMS), *options], max_downtime_ms, report_path)
+        return GodwitMigration(name, godwit, ["--lanes", str(lanes), *options], max_downtime_ms, report_path)
 
     every = [
         qemu("qemu"),

@@ -33,6 +33,8 @@ class Outcome:
     wire_bytes: int = 0
     cpu_source: float = 0.0  # QEMU without vCPUs, and the engine
     cpu_destination: float = 0.0
+    engine_cpu_source: float = 0.0  # the engine's share of that
+    engine_cpu_destination: float = 0.0
     peak_memory: int = 0  # anonymous memory added by the migration, the larger side
     engine_report: dict = field(default_factory=dict)
 
@@ -203,8 +205,10 @@ class GodwitMigration:
                         deadline = min(deadline, time.monotonic() + _RECEIVER_SECONDS)
                         outcome.ended = time.time()
                         outcome.cpu_source += cpu
+                        outcome.engine_cpu_source = cpu
                     else:
                         outcome.cpu_destination += cpu
+                        outcome.engine_cpu_destination = cpu
             time.sleep(0.005)
         return " ".join(said)[-500:]
 

@@ -22,12 +22,23 @@ _POUR_BYTES = 1 << 20
 
 
 class Network:
-    def __init__(self, cleanup, rate=None):
-        """`rate` is the migration link's, in tc's words ("1gbit"); None leaves it unshaped."""
+    def __init__(self, cleanup, rate=None, guests=True):
+        """`rate` is the migration link's, in tc's words ("1gbit"); None leaves it unshaped. Without `guests` there is no
+        switch, and guests have no network: a machine that lacks bridges or TAP devices can have that."""
         _remove_stale()
         self._cleanup = cleanup
-        self.switch = self._namespace("switch")
         self.hosts = {name: self._namespace(name) for name in ("a", "b")}
+        if guests:
+            self._make_switch()
+        a, b = self.hosts["a"], self.hosts["b"]
+        _ip(a, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", b)
+        for name, namespace in self.hosts.items():
+            _ip(namespace, "address", "add", f"{MIGRATION_ADDRESSES[name]}/24", "dev", "wire")
+            _ip(namespace, "link", "set", "wire", "up")
+        self.shape(rate)
+
+    def _make_switch(self):
+        self.switch = self._namespace("switch")
         self._bridge(self.switch)
         _ip(self.switch, "address", "add", f"{CLIENT_ADDRESS}/24", "dev", "bridge")
         for name, namespace in self.hosts.items():
@@ -36,12 +47,6 @@ class Network:
             _ip(self.switch, "link", "add", trunk, "type", "veth", "peer", "name", "trunk", "netns", namespace)
             for space, device in ((self.switch, trunk), (namespace, "trunk")):
                 _ip(space, "link", "set", device, "master", "bridge", "up")
-        a, b = self.hosts["a"], self.hosts["b"]
-        _ip(a, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", b)
-        for name, namespace in self.hosts.items():
-            _ip(namespace, "address", "add", f"{MIGRATION_ADDRESSES[name]}/24", "dev", "wire")
-            _ip(namespace, "link", "set", "wire", "up")
-        self.shape(rate)
 
     def shape(self, rate):
         """Limits the migration link, both ways, or lifts the limit (None)."""

@@ -88,6 +88,7 @@ struct Task {
   uint32_t stride;      ///< every so many words of a page carry the pattern
   uint32_t zero_every;  ///< of the pages, one in so many is all zeros in every second generation; 0: none
   bool soft;            ///< the pattern compresses to about a quarter
+  bool spin;            ///< keeps its rate without hlt, which some KVMs that run in a VM do not get out of again
   bool disk;
   bool high;            ///< some area lies above 3 GiB
   uint32_t disk_pause;  ///< disk is served once in so many hot pages

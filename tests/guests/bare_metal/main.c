@@ -4,7 +4,7 @@
 //   hot=START:SIZE      a hot area, up to 8; above 4 GiB too
 //   cold=START:SIZE     an area that is written once, then only verified, up to 8
 //   halt=N              halts for good after N passes over the hot areas (1: when they have been filled)
-//   cpus=N rate=N passes=N stride=N zeros=N soft=1     struct Task says what they are
+//   cpus=N rate=N passes=N stride=N zeros=N soft=1 spin=1     struct Task says what they are
 //   disk=1 pool=SIZE    reads the first virtio-blk disk for ever into a pool of buffers (default 16M)
 #include "guest.h"
 
@@ -66,7 +66,7 @@ static void take_word(const char* word, uint64_t* work, uint64_t* pool) {
   if (is(word, "cold")) return take_area(value_of(word), task.cold, &task.cold_count);
   const bool known = is(word, "work") || is(word, "pool") || is(word, "cpus") || is(word, "rate") ||
                      is(word, "passes") || is(word, "stride") || is(word, "zeros") || is(word, "soft") ||
-                     is(word, "disk") || is(word, "halt");
+                     is(word, "spin") || is(word, "disk") || is(word, "halt");
   if (!known) return;  // the loader puts the image's path in front
   parse_size(value_of(word), &value);
   if (is(word, "work")) *work = value;
@@ -78,6 +78,7 @@ static void take_word(const char* word, uint64_t* work, uint64_t* pool) {
   if (is(word, "stride")) task.stride = (uint32_t)value;
   if (is(word, "zeros")) task.zero_every = (uint32_t)value;
   if (is(word, "soft")) task.soft = value != 0;
+  if (is(word, "spin")) task.spin = value != 0;
   if (is(word, "disk")) task.disk = value != 0;
 }
 

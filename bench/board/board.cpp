@@ -59,7 +59,7 @@ void sweep_empty(benchmark::State& state, bool spread) {
   Board board(kChunksPerTib);
   for (auto _ : state) {
     PageWord found = 0;
-    SweepOrder order(kChunksPerTib, 0, lanes);
+    SweepOrder order(kChunksPerTib, 0, {lanes});
     while (const auto chunk = order.next(spread)) found |= board.claim(*chunk);
     benchmark::DoNotOptimize(found);
   }

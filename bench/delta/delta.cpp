@@ -80,7 +80,7 @@ class Contender {
   Contender(const char* contender_name, const Kernels& kernels, std::uint32_t chunks, std::size_t memory,
             bool old_pages)
       : name(contender_name),
-        sorter_(kernels, {.key = some_key(), .memory = memory, .keep_old_pages = old_pages}, chunks, 1),
+        sorter_(kernels, {.key = some_key(), .memory = memory, .keep_old_pages = old_pages}, chunks, {}),
         encoder_(make_encoder({CodecId::kZstd, 1}).value()),
         decoder_(make_decoder(CodecId::kZstd).value()),
         sent_(chunks),

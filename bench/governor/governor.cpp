@@ -95,7 +95,7 @@ double bound(const Setting& setting, std::span<const Block> corpus) {
 double correlation(std::span<const Block> corpus, std::uint32_t lanes) {
   std::vector<double> off;
   double mean = 0;
-  SweepOrder order(static_cast<std::uint32_t>(corpus.size()), 0, lanes);
+  SweepOrder order(static_cast<std::uint32_t>(corpus.size()), 0, {lanes});
   while (const auto next = order.next(true)) off.push_back(saved(corpus[next->value], judge()));
   for (const double each : off) mean += each / static_cast<double>(off.size());
   for (double& each : off) each -= mean;

@@ -136,7 +136,7 @@ class Simulation {
     State state = State::kDone;
     std::size_t left = 0;  ///< blocks
     unsigned sweeps = 0;
-    SweepOrder order{0, 0, 1};
+    SweepOrder order{0, 0, {}};
     double work = 0;                  ///< ns left, of the state
     std::deque<OnTheWay> on_the_way;  ///< the oldest first; the newest is being prepared in that state
     double in_buffer = 0;             ///< bytes
@@ -157,7 +157,7 @@ class Simulation {
     while (true) {
       if (const auto next = lane.order.next(true)) return corpus_[next->value];
       const unsigned part = (number + lane.sweeps++) % setting_.lanes;
-      lane.order = {static_cast<std::uint32_t>(corpus_.size()), part, setting_.lanes};
+      lane.order = {static_cast<std::uint32_t>(corpus_.size()), part, {setting_.lanes}};
     }
   }
 

@@ -4,11 +4,11 @@
 
 namespace godwit {
 
-DeltaTable::DeltaTable(std::uint32_t chunk_count, unsigned lanes, std::size_t limit)
-    : lanes_(lanes), room_(limit / sizeof(ChunkHashes)), entries_((chunk_count + lanes - 1) / lanes) {}
+DeltaTable::DeltaTable(std::uint32_t chunk_count, const LaneShares& shares, std::size_t limit)
+    : shares_(shares), room_(limit / sizeof(ChunkHashes)), entries_(shares.most(chunk_count)) {}
 
 ChunkHashes* DeltaTable::open(ChunkIndex chunk, bool resent) {
-  Entry& entry = entries_[chunk.value / lanes_];
+  Entry& entry = entries_[shares_.index_of(chunk)];
   entry.resent |= resent;
   if (entry.hashes) return entry.hashes.get();
   if (room_ > 0) {
@@ -24,7 +24,7 @@ ChunkHashes* DeltaTable::open(ChunkIndex chunk, bool resent) {
 }
 
 void DeltaTable::forget(ChunkIndex chunk, PageWord pages) noexcept {
-  if (auto& hashes = entries_[chunk.value / lanes_].hashes) hashes->known &= ~pages;
+  if (auto& hashes = entries_[shares_.index_of(chunk)].hashes) hashes->known &= ~pages;
 }
 
 /// The second chance: a chunk that was sent again since the hand last passed keeps its table this time.

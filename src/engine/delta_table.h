@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/lane_shares.h"
 #include "memory/kernels.h"
 #include "memory/page.h"
 
@@ -20,17 +21,17 @@ struct ChunkHashes {
   std::array<PageHashes, kPagesPerChunk> pages;
 };
 
-/// Owned by one lane: chunks c with c mod lanes = lane only.
+/// Owned by one lane, for its own chunks.
 class DeltaTable {
  public:
   /// `limit` in bytes, for the hashes; what a chunk's pointer takes (16 bytes) comes on top.
-  DeltaTable(std::uint32_t chunk_count, unsigned lanes, std::size_t limit);
+  DeltaTable(std::uint32_t chunk_count, const LaneShares& shares, std::size_t limit);
 
   /// The table of a chunk, which may be new and know nothing; null if there is no room for it. `resent`: pages of it
   /// have been sent before, so it is worth another chunk's place.
   ChunkHashes* open(ChunkIndex chunk, bool resent);
   /// The table of a chunk, if it has one.
-  const ChunkHashes* find(ChunkIndex chunk) const noexcept { return entries_[chunk.value / lanes_].hashes.get(); }
+  const ChunkHashes* find(ChunkIndex chunk) const noexcept { return entries_[shares_.index_of(chunk)].hashes.get(); }
   /// The sink holds something else in these pages now.
   void forget(ChunkIndex chunk, PageWord pages) noexcept;
 
@@ -41,7 +42,7 @@ class DeltaTable {
   };
   std::unique_ptr<ChunkHashes> take_from_another() noexcept;
 
-  unsigned lanes_;
+  LaneShares shares_;
   std::size_t room_;  ///< tables that may still be made
   bool any_ = false;  ///< one was made
   std::vector<Entry> entries_;

@@ -29,8 +29,8 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, SinkLanes
       filled_(chunk_count()),
       placer_(memory_, filled_, context.parts.kernels),
       lanes_(
-          std::move(lanes), placer_, context.parts.kernels, context.parts.decoders,
-          [this](std::uint32_t fence) { return on_passed(fence); },
+          std::move(lanes), LaneShares::agreed(session.hello().lane_chunks), placer_, context.parts.kernels,
+          context.parts.decoders, [this](std::uint32_t fence) { return on_passed(fence); },
           [&context](std::string_view text) { context.note(text); }) {}
 
 Status IncomingRam::apply(const wire::DataMap& map) {

@@ -12,11 +12,6 @@ namespace {
 constexpr std::size_t kHashShare = 6;     // of 8
 constexpr std::size_t kSimilarShare = 1;  // of 16
 
-/// Chunks that a lane has at most: more memory than these fill is not taken, whatever the limit.
-std::size_t chunks_of_lane(std::uint32_t chunk_count, unsigned lanes) noexcept {
-  return chunk_count / lanes + 1;
-}
-
 std::uint64_t first_word(const std::byte* page) noexcept {
   std::uint64_t word = 0;
   std::memcpy(&word, page, sizeof word);
@@ -40,15 +35,17 @@ struct PageSorter::Claim {
   SortedPages sorted;
 };
 
-PageSorter::PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count, unsigned lanes)
+PageSorter::PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count,
+                       const LaneShares& shares)
     : kernels_(kernels), key_(setting.key) {
   if (setting.memory == 0) return;
-  const std::size_t chunks = chunks_of_lane(chunk_count, lanes);
+  // More memory than a lane's chunks fill is not taken, whatever the limit.
+  const std::size_t chunks = shares.most(chunk_count);
   const std::size_t for_similar = std::min(SimilarPages::all(chunks), setting.memory / 16 * kSimilarShare);
   const std::size_t for_hashes =
       std::min(chunks * sizeof(ChunkHashes), (setting.memory - for_similar) / 8 * kHashShare);
   const std::size_t for_old_pages = std::min(OldPages::all(chunks), setting.memory - for_similar - for_hashes);
-  hashes_.emplace(chunk_count, lanes, for_hashes);
+  hashes_.emplace(chunk_count, shares, for_hashes);
   similar_pages_.emplace(for_similar);
   old_pages_.emplace(setting.keep_old_pages ? for_old_pages : 0);
 }

@@ -43,7 +43,7 @@ struct DeltaSetting {
 /// Owned by one lane.
 class PageSorter {
  public:
-  PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count, unsigned lanes);
+  PageSorter(const Kernels& kernels, const DeltaSetting& setting, std::uint32_t chunk_count, const LaneShares& shares);
 
   /// `copy`: the pages, joined, aligned to 64 bytes. `resent`: of them, those that have been sent before. Appends to
   /// `tail` what is sent of pages that are not whole.

@@ -60,14 +60,15 @@ RamCopy::RamCopy(SourceContext& context, SinkSession& session)
                     .kernels = context.parts.kernels,
                     .clock = context.parts.clock,
                     .encoders = context.parts.encoders,
-                    .lanes = context.parts.goals.lanes,
+                    .shares = {context.parts.goals.lanes},
                     .codec = context.parts.goals.codec,
                     .deltas = {.key = context.parts.hash_key, .memory = delta_memory_of_a_lane(context.parts)},
                     .on_note = context.parts.on_note},
       lanes_(lane_setting_) {}
 
 void RamCopy::use(SinkSession::Lanes channels) {
-  context_.parts.goals.lanes = lane_setting_.lanes = static_cast<unsigned>(channels.size());
+  context_.parts.goals.lanes = static_cast<unsigned>(channels.size());
+  lane_setting_.shares = {context_.parts.goals.lanes, session_.chunks_in_a_row()};
   lane_setting_.deltas.memory = delta_memory_of_a_lane(context_.parts);
   for (auto& channel : channels) lanes_.add(std::move(channel));
 }
@@ -368,7 +369,7 @@ void RamCopy::show(Progress& p, const Sample& s) const {
 void RamCopy::account(Report& r) const {
   const auto totals = lanes_.totals();
   r.codec = lane_setting_.codec ? format_codec(*lane_setting_.codec) : "auto";
-  r.lanes = lane_setting_.lanes;
+  r.lanes = lane_setting_.shares.lanes;
   r.kernels = lane_setting_.kernels.name;
   r.ram_bytes = context_.parts.vm.memory().layout().bytes();
   r.LaneSums::operator=(totals);

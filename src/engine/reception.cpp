@@ -26,7 +26,8 @@ Result<Reception::Lanes> Reception::welcome() {
                         .warnings = std::move(warnings),
                         .keeps_paused = true,
                         .direct = hello.direct && context_.vm->way() == DeviceWay::kDirect,
-                        .why_stream = hello.direct ? context_.vm->why_stream() : std::string()};
+                        .why_stream = hello.direct ? context_.vm->why_stream() : std::string(),
+                        .lane_chunks = static_cast<std::uint16_t>(LaneShares::agreed(hello.lane_chunks))};
   const bool open = hello.open_lanes != 0;
   std::vector<GreetedLane> lanes;
   if (open) {

@@ -54,9 +54,9 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
     return fail(ErrorKind::kProtocol,
                 fmt::format("the source sent chunk {} of a guest that has {}", chunk, layout.chunk_count()));
   }
-  if (chunk % setting_.lanes != number_) {
+  if (setting_.shares.lane_of(header.chunk) != number_) {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent chunk {} on lane {} of {}, which does not own it",
-                                                  chunk, number_, setting_.lanes));
+                                                  chunk, number_, setting_.shares.lanes));
   }
   if ((header.named() & ~layout.valid_pages(header.chunk)) != 0) {
     return fail(ErrorKind::kProtocol, fmt::format("the source sent pages past the end of RAM in chunk {}", chunk));
@@ -82,7 +82,7 @@ Status SinkLane::check_references(const wire::FrameHeader& header, const wire::T
   for (std::size_t i = 0; i < page_count(header.copies); ++i) {
     const auto [chunk, page] = tail.copy(i);
     // A chunk of another lane may be at any state now.
-    const bool ours = chunk.value < layout.chunk_count() && chunk.value % setting_.lanes == number_;
+    const bool ours = chunk.value < layout.chunk_count() && setting_.shares.lane_of(chunk) == number_;
     if (ours && ((setting_.placer.received(chunk) >> page) & 1) != 0) continue;
     return fail(ErrorKind::kProtocol, fmt::format("the source sent a copy of page {} of chunk {}, which lane {} never "
                                                   "sent",

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine/lane_decoders.h"
+#include "engine/lane_shares.h"
 #include "engine/page_placer.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
@@ -29,7 +30,7 @@ struct SinkLaneSetting {
   PagePlacer& placer;
   const Kernels& kernels;
   DecoderProvider& decoders;
-  unsigned lanes = 1;
+  LaneShares shares = {};
   std::function<Status(unsigned lane, std::uint32_t fence)> on_fence;  ///< all before it has been applied by this lane
   std::function<void(std::string_view)> on_note = {};  ///< a line for the operator; any lane's thread, may be empty
 };

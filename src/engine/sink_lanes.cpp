@@ -9,14 +9,14 @@
 
 namespace godwit {
 
-SinkLanes::SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, DecoderProvider& decoders,
-                     OnPassed on_passed, std::function<void(std::string_view)> on_note)
+SinkLanes::SinkLanes(Channels channels, std::uint32_t in_a_row, PagePlacer& placer, const Kernels& kernels,
+                     DecoderProvider& decoders, OnPassed on_passed, std::function<void(std::string_view)> on_note)
     : channels_(std::move(channels)),
       on_passed_(std::move(on_passed)),
       setting_{.placer = placer,
                .kernels = kernels,
                .decoders = decoders,
-               .lanes = static_cast<unsigned>(channels_.size()),
+               .shares = {static_cast<std::uint32_t>(channels_.size()), in_a_row},
                .on_fence = [this](unsigned lane, std::uint32_t fence) { return on_fence(lane, fence); },
                .on_note = std::move(on_note)},
       fences_(channels_.size()) {}

@@ -20,9 +20,9 @@ class SinkLanes {
   /// in rising order.
   using OnPassed = std::function<Status(std::uint32_t fence)>;
 
-  /// What is given by reference outlives it. `on_note` is called from the lanes' threads.
-  SinkLanes(Channels channels, PagePlacer& placer, const Kernels& kernels, DecoderProvider& decoders,
-            OnPassed on_passed, std::function<void(std::string_view)> on_note);
+  /// What is given by reference outlives it; `in_a_row` as in LaneShares. `on_note` is called from the lanes' threads.
+  SinkLanes(Channels channels, std::uint32_t in_a_row, PagePlacer& placer, const Kernels& kernels,
+            DecoderProvider& decoders, OnPassed on_passed, std::function<void(std::string_view)> on_note);
   ~SinkLanes() { stop(); }
 
   /// Starts one thread a lane, named after the migration. `on_failed` is called from them.

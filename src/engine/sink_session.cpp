@@ -40,18 +40,24 @@ Result<SinkSession::Lanes> SinkSession::open() {
   auto lanes = TRY(open_lanes(parts.connect, greeting.secret, parts.goals.lanes));
   TRY(context_.check_not_cancelled());
   const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
+  const auto in_a_row = LaneShares::offered(parts.vm.memory().layout().chunk_count(), opened);
   TRY(control_->send(wire::Hello{.fingerprint = parts.vm.fingerprint(),
                                  .lanes = opened,
                                  .program = parts.program,
                                  .open_lanes = opened,
                                  .paused = parts.vm.starts_paused(),
                                  .id = parts.id,
-                                 .direct = parts.vm.way() == DeviceWay::kDirect}));
+                                 .direct = parts.vm.way() == DeviceWay::kDirect,
+                                 .lane_chunks = static_cast<std::uint16_t>(in_a_row)}));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
   welcomed_ = true;
   sink_version_ = welcome.fingerprint.version;
   takes_direct_ = welcome.direct;
+  if (welcome.lane_chunks != 1 && welcome.lane_chunks != in_a_row) {
+    return fail(ErrorKind::kProtocol, "the destination shares the memory out among lanes as nobody offered");
+  }
+  chunks_in_a_row_ = welcome.lane_chunks;
   why_stream_ = welcome.why_stream.empty() ? "godwit is too old" : welcome.why_stream;
   parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);

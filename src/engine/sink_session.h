@@ -49,6 +49,8 @@ class SinkSession {
   /// After open(): devices may go directly.
   bool takes_direct() const noexcept { return takes_direct_; }
   const std::string& why_stream() const noexcept { return why_stream_; }
+  /// After open(): as in LaneShares.
+  std::uint32_t chunks_in_a_row() const noexcept { return chunks_in_a_row_; }
   std::uint64_t bytes_sent() const { return channel_ ? channel_->link().bytes_sent() : 0; }
   std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
 
@@ -69,6 +71,7 @@ class SinkSession {
   std::string sink_version_;
   bool takes_direct_ = false;
   std::string why_stream_;
+  std::uint32_t chunks_in_a_row_ = 1;
   std::optional<Heartbeat> heartbeat_;
   std::jthread reader_;
 };

@@ -37,7 +37,7 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
     : setting_(setting),
       number_(number),
       channel_(channel),
-      sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.lanes),
+      sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.shares),
       levels_(setting.codec),
       encoders_(setting.encoders, levels_for(setting.codec), ring_, counters_, [this](std::string_view text) {
         if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
@@ -70,7 +70,7 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
   bool found = false;
   // Not even a look at each chunk, of which a large guest has millions, and a pause has several sweeps.
   if (setting_.board.waiting() == 0) return found;
-  SweepOrder order(setting_.board.chunk_count(), number_, setting_.lanes);
+  SweepOrder order(setting_.board.chunk_count(), number_, setting_.shares);
   while (const auto chunk = order.next(setting_.spread.load(std::memory_order_relaxed))) {
     if (stop.stop_requested()) break;
     if (setting_.board.peek(*chunk) == 0) continue;

@@ -4,7 +4,7 @@
 //                                                                              ^                       |
 //                                                                              +------ governor <------+
 //
-// Lane i of N owns the chunks c with c mod N = i, and its blocks leave in the order in which they were claimed
+// A lane owns its share of the chunks (lane_shares.h), and its blocks leave in the order in which they were claimed
 // (order_ring.h), so all versions of a page travel in order on one connection.
 #pragma once
 
@@ -18,6 +18,7 @@
 #include "engine/lane_counters.h"
 #include "engine/lane_encoders.h"
 #include "engine/lane_levels.h"
+#include "engine/lane_shares.h"
 #include "engine/page_sorter.h"
 #include "engine/shared_page_words.h"
 #include "memory/board.h"
@@ -36,7 +37,7 @@ struct LaneSetting {
   const Kernels& kernels;
   const Clock& clock;
   EncoderProvider& encoders;
-  unsigned lanes = 1;
+  LaneShares shares;
   std::optional<CodecChoice> codec;  ///< none: the governor chooses
   DeltaSetting deltas;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator; any lane's thread, may be empty

@@ -9,19 +9,19 @@
 #include <cstdint>
 #include <optional>
 
-#include "memory/page.h"
+#include "engine/lane_shares.h"
 
 namespace godwit {
 
-/// One sweep over the chunks c below `chunk_count` with c mod `lanes` = `lane`; `lane` is below `lanes`.
+/// One sweep over a lane's chunks, of `chunk_count`.
 class SweepOrder {
  public:
   static constexpr std::uint32_t kStretches = 16;
 
-  SweepOrder(std::uint32_t chunk_count, std::uint32_t lane, std::uint32_t lanes) noexcept
+  SweepOrder(std::uint32_t chunk_count, std::uint32_t lane, const LaneShares& shares) noexcept
       : lane_(lane),
-        lanes_(lanes),
-        own_(chunk_count > lane ? (chunk_count - lane - 1) / lanes + 1 : 0),
+        shares_(shares),
+        own_(shares.count(chunk_count, lane)),
         length_((own_ + kStretches - 1) / kStretches) {}
 
   /// The next chunk, none after the last: as they lie until `spread` is first true, then all of them from all stretches
@@ -35,14 +35,14 @@ class SweepOrder {
       if (!spread_ || ++begin_ >= length_) return std::nullopt;
       at_ = begin_;
     }
-    const std::uint32_t chunk = lane_ + at_ * lanes_;
+    const ChunkIndex chunk = shares_.chunk_at(lane_, at_);
     at_ += spread_ ? length_ : 1;
-    return ChunkIndex{chunk};
+    return chunk;
   }
 
  private:
   std::uint32_t lane_;
-  std::uint32_t lanes_;
+  LaneShares shares_;
   std::uint32_t own_;     ///< chunks of this lane
   std::uint32_t length_;  ///< of a stretch, in own chunks
   std::uint32_t begin_ = 0;

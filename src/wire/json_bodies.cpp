@@ -50,6 +50,7 @@ std::string encode_json(const Hello& hello) {
   if (hello.paused) object["paused"] = true;
   if (!hello.id.empty()) object["id"] = hello.id;
   if (hello.direct) object["direct"] = true;
+  if (hello.lane_chunks != 1) object["lane_chunks"] = hello.lane_chunks;
   return dump(object);
 }
 
@@ -63,6 +64,7 @@ Result<Hello> decode_hello(Bytes body) {
   hello.paused = TRY(flag_field(object, "paused"));
   if (object.contains("id")) hello.id = TRY(id_in(object));
   hello.direct = TRY(flag_field(object, "direct"));
+  if (object.contains("lane_chunks")) hello.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   return hello;
 }
 
@@ -74,6 +76,7 @@ std::string encode_json(const Welcome& welcome) {
   if (welcome.lanes) body["lanes"] = *welcome.lanes;
   if (welcome.keeps_paused) body["keeps_paused"] = true;
   if (welcome.direct) body["direct"] = true;
+  if (welcome.lane_chunks != 1) body["lane_chunks"] = welcome.lane_chunks;
   if (!welcome.why_stream.empty()) body["why_stream"] = clip(welcome.why_stream, kMaxReasonBytes);
   return dump(body);
 }
@@ -85,6 +88,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
   welcome.keeps_paused = TRY(flag_field(object, "keeps_paused"));
   welcome.direct = TRY(flag_field(object, "direct"));
+  if (object.contains("lane_chunks")) welcome.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   if (object.contains("why_stream")) welcome.why_stream = TRY(text_field(object, "why_stream", kMaxReasonBytes));
   if (object.contains("lanes")) welcome.lanes = TRY(lanes_in(object));
   const json* warnings = TRY(array_field_if(object, "warnings", kMaxWarnings));

@@ -41,6 +41,8 @@ struct Hello {  ///< first after the greeting
   /// The devices could come without QEMU's stream: then all other blocks of the fingerprint's `memory` are moved like
   /// `blocks`, and are numbered behind these in their order, if Welcome agrees.
   bool direct = false;
+  /// So many chunks in a row are one lane's, if Welcome agrees; else 1.
+  std::uint16_t lane_chunks = 1;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -78,9 +80,10 @@ struct Welcome {  ///< the sink fits
   /// Of the lanes that were open at Hello those that have come, in rising order: the first is lane 0 from here on.
   /// Absent: all of them.
   std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
-  bool keeps_paused = false;    ///< knows what Hello's `paused` asks for
-  bool direct = false;          ///< agrees to Hello's `direct`
-  std::string why_stream = {};  ///< why it does not, as a phrase
+  bool keeps_paused = false;      ///< knows what Hello's `paused` asks for
+  bool direct = false;            ///< agrees to Hello's `direct`
+  std::string why_stream = {};    ///< why it does not, as a phrase
+  std::uint16_t lane_chunks = 1;  ///< Hello's, if it agrees to it
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

@@ -43,6 +43,7 @@ TEST_P(LaneExactness, TheSinkEndsWithTheSourcesBytes) {
     LanePair lanes(testing::ram_of_chunks(kChunks), {.codec = GetParam().codec,
                                                      .delta_memory = GetParam().delta_memory,
                                                      .lanes = GetParam().lanes,
+                                                     .in_a_row = GetParam().lanes < kChunks ? 2U : 1U,
                                                      .kernels = *kernels,
                                                      .places_whole_pages = GetParam().places_whole_pages});
     lanes.there.mappable = GetParam().mappable;

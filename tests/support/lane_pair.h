@@ -29,6 +29,7 @@ struct LanePairSetting {
   std::optional<CodecChoice> codec;
   std::size_t delta_memory = 0;  ///< of each lane
   unsigned lanes = 1;
+  std::uint32_t in_a_row = 2;  ///< LaneShares'; eight would leave lanes of a small memory without any
   const Kernels& kernels = best_kernels({});
   EncoderProvider* encoders = nullptr;  ///< null: software
   DecoderProvider* decoders = nullptr;  ///< null: software
@@ -56,7 +57,7 @@ class LanePair {
                  .kernels = with.kernels,
                  .clock = clock_,
                  .encoders = with.encoders != nullptr ? *with.encoders : software_,
-                 .lanes = with.lanes,
+                 .shares = {with.lanes, with.in_a_row},
                  .codec = with.codec,
                  .deltas = {.key = kHashKey, .memory = with.delta_memory},
                  .on_note = note},
@@ -65,7 +66,7 @@ class LanePair {
         sink_setting_{.placer = with.places_whole_pages ? static_cast<PagePlacer&>(whole_pages_) : in_place_,
                       .kernels = with.kernels,
                       .decoders = with.decoders != nullptr ? *with.decoders : no_late_,
-                      .lanes = with.lanes,
+                      .shares = {with.lanes, with.in_a_row},
                       .on_fence =
                           [this](unsigned lane, std::uint32_t fence) {
                             reached_.change([&](std::vector<std::uint32_t>& f) { f[lane] = fence; });

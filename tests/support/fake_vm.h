@@ -127,7 +127,15 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     called("harvest_last");
     return collect(board);
   }
-  Status find_absent(std::span<PageWord>) override { return {}; }  // more than was given back: that is allowed
+  /// More than was given back: that is allowed.
+  Status find_absent(AbsentPages& pages) override {
+    for (const RamBlock& block : memory_.layout().blocks()) {
+      std::vector<PageWord> words((block.size + kChunkSize - 1) / kChunkSize);
+      TRY(pages.ask(block.first_chunk, words));
+      TRY(pages.found(block.first_chunk, words));
+    }
+    return {};
+  }
   Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
   Status stop() override {
     tracking_ = false;

@@ -19,15 +19,6 @@ using testing::Kind;
 using testing::Pages;
 using testing::WritingProcess;
 
-TEST(LastScanThreads, AreAsManyAsMemoryAndCpusAreWorth) {
-  EXPECT_EQ(last_scan_threads(0, 8), 1U);
-  EXPECT_EQ(last_scan_threads(kGiB, 8), 1U);
-  EXPECT_EQ(last_scan_threads(2 * kGiB, 8), 2U);
-  EXPECT_EQ(last_scan_threads(48 * kGiB, 16), 16U);
-  EXPECT_EQ(last_scan_threads(48 * kGiB, 2), 2U);
-  EXPECT_EQ(last_scan_threads(4096 * kGiB, 256), 16U);
-}
-
 class LastScanTest : public ::testing::TestWithParam<std::tuple<Kind, unsigned>> {
  protected:
   // Five slices and a bit.

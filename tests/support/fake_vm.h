@@ -43,6 +43,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     guest_ = {};
   }
 
+  void set_cpus(unsigned cpus) { fingerprint_.cpus = cpus; }
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }
@@ -320,6 +321,7 @@ class FakeSinkVm final : public SinkVm {
   explicit FakeSinkVm(RamLayout layout)
       : memory_(std::move(layout)), fingerprint_(fake_fingerprint(memory_.layout())) {}
 
+  void set_cpus(unsigned cpus) { fingerprint_.cpus = cpus; }
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }

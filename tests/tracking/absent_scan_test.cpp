@@ -14,9 +14,9 @@
 namespace godwit::absent_scan_test {
 namespace {
 
-using testing::SomeHugePages;
 using testing::Kind;
 using testing::Pages;
+using testing::SomeHugePages;
 using testing::WritingProcess;
 
 constexpr std::uint32_t kBoardChunks = 4096;

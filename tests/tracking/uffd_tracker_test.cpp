@@ -18,9 +18,9 @@ namespace {
 constexpr std::uint32_t kAllChunks = ~std::uint32_t{0};
 
 using testing::claim_all;
-using testing::SomeHugePages;
 using testing::Kind;
 using testing::Pages;
+using testing::SomeHugePages;
 using testing::WritingProcess;
 
 constexpr std::uint64_t kHugePage = 2 << 20;

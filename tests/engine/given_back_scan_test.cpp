@@ -162,18 +162,20 @@ TEST_P(GivenBackScan, AsksNothingOfMemoryThatIsAllThere) {
 }
 
 TEST_P(GivenBackScan, ThePauseAllocatesNothing) {
-  ASSERT_TRUE(child_->write(0, pages() / 2));
+  ASSERT_TRUE(child_->write(0, pages() / 6));
   ASSERT_TRUE(tracker_->start(~std::uint32_t{0}));
   all_sent();
   // Much that was written, first writes in gaps, long runs and many short ones that were given back.
   ASSERT_TRUE(child_->write(5, pages() / 8, 2));
-  ASSERT_TRUE(child_->write(pages() / 4 * 3, pages() / 5));
+  // In more chunks of one gap than are posted together.
+  const std::uint32_t late = kind() == Kind::kHuge ? 2048 : 14000;
+  const std::uint32_t count = (pages() - late) / kPagesPerChunk;
+  ASSERT_TRUE(child_->write(late, count, kPagesPerChunk));
   if (kind() == Kind::kHuge) {
     ASSERT_TRUE(child_->give_back(1024, 512));
   } else {
     for (std::uint32_t page = 5000; page < 9000; page += 7) ASSERT_TRUE(child_->give_back(page, 1 + page % 5));
     ASSERT_TRUE(child_->give_back(9728, 4096));
-    ASSERT_TRUE(child_->discard(16000, 700));
   }
   const auto before = testing::allocations.load();
   const auto harvested = tracker_->harvest_last(*board_);
@@ -182,13 +184,14 @@ TEST_P(GivenBackScan, ThePauseAllocatesNothing) {
   const Status status = tracker_->find_absent(look);
   const auto after = testing::allocations.load();
   ASSERT_TRUE(harvested && status);
-  EXPECT_GT(harvested->pages, 0U);
+  const Pages posted = claim_all(*board_);
+  for (std::uint32_t i = 0; i < count; ++i) ASSERT_TRUE(posted.contains(late + i * kPagesPerChunk)) << i;
   EXPECT_EQ(look.posted() > 0, tells());
   EXPECT_EQ(harvest - before, 0U) << "by the last harvest";
   EXPECT_EQ(after - harvest, 0U) << "by the look for pages given back";
   // They are counted at all.
   const auto one = std::make_unique<std::uint64_t>(1);
-  EXPECT_EQ(testing::allocations.load() - after, *one);
+  EXPECT_GE(testing::allocations.load() - after, *one);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, GivenBackScan,

@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "scan_benches.h"
 #include "scanned_process.h"
+#include "tracking/absent_scan.h"
 #include "tracking/last_scan.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
@@ -123,12 +124,13 @@ void last_scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint6
   const TrackedRange range{tracked.child.address(), tracked.bytes, ChunkIndex{0}};
   ArmedStretches all(range.address, range.length);
   all.add(all.missing(all.gaps(), 0));
-  auto scan = LastScan::open(*tracked.process, threads);
-  if (scan) (*scan)->plan({&range, 1}, {&all, 1});
-  if (!done || !scan) {
-    state.SkipWithError(done ? scan.error().message.c_str() : done.error().message.c_str());
+  const auto crew = ScanCrew::open(*tracked.process, threads);
+  if (!done || !crew) {
+    state.SkipWithError(done ? crew.error().message.c_str() : done.error().message.c_str());
     return;
   }
+  LastScan scan(**crew);
+  scan.plan({&range, 1}, {&all, 1});
   if (written != 0) tracked.child.write(written);
   const std::uint64_t pages = tracked.bytes / 4096;
   const std::uint64_t expected = written == 0 ? 0 : (pages + written - 1) / written;
@@ -136,9 +138,50 @@ void last_scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint6
   double total = 0;
   for (auto _ : state) {
     Result<std::uint64_t> found = 0;
-    const double took = seconds_of([&] { found = (*scan)->post(board); });
+    const double took = seconds_of([&] { found = scan.post(board); });
     if (!found || *found != expected) {
       state.SkipWithError(!found ? found.error().message.c_str() : "the scan found other pages than were written");
+      return;
+    }
+    total += took;
+    state.SetIterationTime(took);
+  }
+  report(state, total, gib);
+}
+
+/// As engine/given_back.h asks, but of the page table alone.
+class AboutAllThatIsThere final : public AbsentPages {
+ public:
+  AboutAllThatIsThere(std::uint64_t chunks, std::uint64_t stride) : asked_(chunks) {
+    for (std::uint64_t page = 0; page < chunks * kPagesPerChunk; page += stride) add_pages(asked_, page, 1);
+  }
+  Status ask(ChunkIndex first, std::span<PageWord> pages) override {
+    std::copy_n(asked_.begin() + first.value, pages.size(), pages.begin());
+    return {};
+  }
+  Status found(ChunkIndex, std::span<PageWord>) override { return fail(ErrorKind::kIo, "a page has gone"); }
+
+ private:
+  std::vector<PageWord> asked_;
+};
+
+/// What was given back, looked for among all that was sent: one page in `stride`, which are all there.
+void find_absent(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint64_t stride, unsigned threads) {
+  Tracked tracked(kind, gib, stride);
+  Status done = tracked.protect();
+  const auto crew = ScanCrew::open(*tracked.process, threads);
+  if (!done || !crew) {
+    state.SkipWithError(done ? crew.error().message.c_str() : done.error().message.c_str());
+    return;
+  }
+  const TrackedRange range{tracked.child.address(), tracked.bytes, ChunkIndex{0}};
+  AboutAllThatIsThere questions(range.chunks(), stride);
+  AbsentScan scan(**crew, {&range, 1});
+  double total = 0;
+  for (auto _ : state) {
+    const double took = seconds_of([&] { done = scan.look(questions); });
+    if (!done) {
+      state.SkipWithError(done.error().message.c_str());
       return;
     }
     total += took;
@@ -177,6 +220,15 @@ void register_all() {
           dense + "/clean", [=, kind = kind](auto& state) { last_scan(state, kind, 4, 1, 0, threads); }, 20);
       add(
           dense + "/1_in_64", [=, kind = kind](auto& state) { last_scan(state, kind, 4, 1, 64, threads); }, 20);
+    }
+    const std::string absent_by = "/find_absent_by_" + std::to_string(threads);
+    for (const auto& [kind, name] : {std::pair{Kind::kMemfd, "memfd"}, std::pair{Kind::kPrivate, "private"}}) {
+      add(
+          std::string("dense_4GiB/") + name + absent_by,
+          [=, kind = kind](auto& state) { find_absent(state, kind, 4, 1, threads); }, 20);
+      add(
+          std::string("sparse_1024GiB/") + name + absent_by,
+          [=, kind = kind](auto& state) { find_absent(state, kind, 1024, kPagesPerGib, threads); }, 5);
     }
     add(
         "sparse_1024GiB/memfd" + by,

@@ -6,6 +6,7 @@
 
 #include "engine/delta_memory.h"
 #include "engine/fence.h"
+#include "engine/given_back.h"
 
 namespace godwit {
 
@@ -272,24 +273,12 @@ Status RamCopy::settle() {
   return {};
 }
 
-/// Pages that the sink holds with content and that the guest has given back since: they go as zeros. A page that is in
-/// the hypervisor's page table has not been given back; only of the others the file is asked, which takes longer.
 Result<std::uint64_t> RamCopy::post_given_back() {
-  absent_.resize(board_.chunk_count());
-  for (std::uint32_t c = 0; c < board_.chunk_count(); ++c) absent_[c] = sent_.of(ChunkIndex{c});
-  TRY(context_.parts.tracker.find_absent(absent_));
-  const auto first = std::ranges::find_if(absent_, [](PageWord suspects) { return suspects != 0; });
-  if (first == absent_.end()) return std::uint64_t{0};
-  const auto begin = static_cast<std::uint32_t>(first - absent_.begin());
-  TRY(context_.parts.vm.memory().keep_holes(ChunkIndex{begin}, std::span(first, absent_.end())));
-  std::uint64_t posted = 0;
-  for (std::uint32_t c = begin; c < board_.chunk_count(); ++c) {
-    const PageWord given_back = absent_[c];
-    if (given_back == 0) continue;
-    fences_.posted();
-    board_.post(ChunkIndex{c}, given_back);
-    posted += page_count(given_back);
-  }
+  GivenBack given_back(context_.parts.vm.memory(), sent_, board_);
+  TRY(context_.parts.tracker.find_absent(given_back));
+  const auto posted = given_back.posted();
+  if (posted == 0) return posted;
+  fences_.posted();
   pages_given_back_ += posted;
   board_.announce();
   return posted;

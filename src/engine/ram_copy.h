@@ -78,8 +78,7 @@ class RamCopy final : public Load {
   std::optional<Instant> stop_near_since_;
   std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write
   Instant settled_at_{};
-  Duration given_back_took_{};    ///< to look for pages that were given back, when that was last done; less with time
-  std::vector<PageWord> absent_;  ///< kept so that the pause allocates nothing
+  Duration given_back_took_{};  ///< to look for pages that were given back, when that was last done; less with time
   RateMeter wire_rate_;
 
   std::uint64_t pages_skipped_ = 0;

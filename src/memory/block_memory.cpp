@@ -62,6 +62,10 @@ class JoinedMemory final : public GuestMemory {
     return block_by_block(first, pages, &BlockAccess::keep_holes);
   }
 
+  Status keep_where_holes_may_be(ChunkIndex first, std::span<PageWord> pages) const override {
+    return block_by_block(first, pages, &BlockAccess::keep_where_holes_may_be);
+  }
+
  private:
   using Look = Status (BlockAccess::*)(std::uint64_t offset, std::span<PageWord> words) const;
   Status block_by_block(ChunkIndex first, std::span<PageWord> words, Look look) const {

@@ -34,6 +34,7 @@ class BlockAccess {
   /// `out` comes in all 0 and covers chunks from `offset` on, the last of them perhaps cut by the block's end.
   virtual Status find_data(std::uint64_t offset, std::span<PageWord> out) const = 0;
   virtual Status keep_holes(std::uint64_t offset, std::span<PageWord> pages) const = 0;
+  virtual Status keep_where_holes_may_be(std::uint64_t offset, std::span<PageWord> pages) const = 0;
 };
 
 /// RAM that lies in a file from `file_offset` on, in backing pages of `page_size` bytes (4096, or a huge page's size).

@@ -15,12 +15,6 @@ namespace {
 // Below this many pages a further question costs more than it saves.
 constexpr std::uint64_t kNotHalved = 16;
 
-/// A disk's file has cached pages for its holes too, once they have been read.
-bool lives_in_memory(int fd) noexcept {
-  struct statfs status {};
-  return ::fstatfs(fd, &status) == 0 && status.f_type == TMPFS_MAGIC;
-}
-
 class CacheQuestions {
  public:
   CacheQuestions(int fd, std::uint64_t offset, std::span<PageWord> pages) : fd_(fd), offset_(offset), pages_(pages) {}
@@ -52,12 +46,15 @@ class CacheQuestions {
 
 }  // namespace
 
+bool lives_in_memory(int fd) noexcept {
+  struct statfs status {};
+  return ::fstatfs(fd, &status) == 0 && status.f_type == TMPFS_MAGIC;
+}
+
 Result<bool> clear_cached_pages(int fd, std::uint64_t offset, std::span<PageWord> pages) {
-  if (!lives_in_memory(fd)) return false;
   CacheQuestions questions(fd, offset, pages);
-  // The runs first: answers change the words.
-  for (const PageRun& run : runs_of(pages)) {
-    const bool known = TRY(questions.clear(run.first, run.count));
+  for (PageRuns runs(pages); const auto run = runs.next();) {
+    const bool known = TRY(questions.clear(run->first, run->count));
     if (!known) return false;
   }
   return true;

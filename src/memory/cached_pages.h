@@ -12,9 +12,12 @@
 
 namespace godwit {
 
-/// Of `pages` (a word per chunk; the first page lies at `offset` in the file, in bytes) clears runs that are in the
-/// page cache. What is left may still be there: swapped out, or too short a run to be asked about alone. False, and
-/// nothing of use done, where kernel or file system do not tell (hugetlbfs, a disk).
+/// tmpfs or memfd. A disk's file has cached pages for its holes too, once they have been read.
+bool lives_in_memory(int fd) noexcept;
+
+/// For a file in memory. Of `pages` (a word per chunk; the first page lies at `offset` in the file, in bytes) clears
+/// runs that are in the page cache. What is left may still be there: swapped out, or too short a run to be asked about
+/// alone. False, and nothing of use done, where the kernel does not tell.
 Result<bool> clear_cached_pages(int fd, std::uint64_t offset, std::span<PageWord> pages);
 
 }  // namespace godwit

@@ -38,6 +38,11 @@ Status over_runs(std::uint64_t offset, PageWord pages, Step&& step) {
   return status;
 }
 
+bool is_all_allocated(const struct stat& file) noexcept {
+  constexpr std::uint64_t kStatBlock = 512;
+  return static_cast<std::uint64_t>(file.st_blocks) * kStatBlock >= static_cast<std::uint64_t>(file.st_size);
+}
+
 class FileBlock final : public BlockAccess {
  public:
   FileBlock(UniqueFd fd, std::uint64_t file_offset, std::uint64_t size, std::uint64_t page_size, bool preallocated,
@@ -47,6 +52,7 @@ class FileBlock final : public BlockAccess {
         size_(size),
         page_size_(page_size),
         preallocated_(preallocated),
+        in_memory_(lives_in_memory(fd_.get())),
         payer_(payer) {}
   ~FileBlock() override {
     if (base_ != nullptr) ::munmap(base_, mapped_size());
@@ -104,6 +110,7 @@ class FileBlock final : public BlockAccess {
 
   Status find_data(std::uint64_t offset, std::span<PageWord> out) const override;
   Status keep_holes(std::uint64_t offset, std::span<PageWord> pages) const override;
+  Status keep_where_holes_may_be(std::uint64_t offset, std::span<PageWord> pages) const override;
 
  private:
   /// Huge pages are mapped and unmapped as wholes.
@@ -113,7 +120,8 @@ class FileBlock final : public BlockAccess {
   Status discard_run(std::uint64_t start, std::size_t length);
   Status zero_run(std::uint64_t start, std::size_t length);
   Status zero_allocated_run(std::uint64_t start, std::size_t length);
-  Status drop_data(std::uint64_t offset, std::span<PageWord> pages) const;
+  std::uint64_t next_data(std::uint64_t at) const noexcept;
+  std::uint64_t next_hole(std::uint64_t at) const noexcept;
   Status fill_run(std::byte* base, std::uint64_t start, Bytes in);
   Status populate_run(std::byte* base, std::uint64_t start, std::size_t length);
   Result<std::byte*> base_address();
@@ -123,6 +131,7 @@ class FileBlock final : public BlockAccess {
   std::uint64_t size_;
   std::uint64_t page_size_;
   bool preallocated_;  ///< somebody has paid for all of it before the guest came: prealloc=on, locked memory
+  bool in_memory_;
   std::optional<PayingProcess> payer_;
 
   std::once_flag mapped_;
@@ -267,42 +276,47 @@ Status FileBlock::find_data(std::uint64_t offset, std::span<PageWord> out) const
   return {};
 }
 
-Status FileBlock::keep_holes(std::uint64_t offset, std::span<PageWord> pages) const {
-  // In memory the page cache clears nearly all suspects for little; the file says of the rest, swapped pages too.
-  const bool in_memory = TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages));
-  if (in_memory) return drop_data(offset, pages);
-  std::vector<PageWord> data(pages.size());
-  {
-    const std::lock_guard lock(sweep_mutex_);
-    sweep_ = {};
-  }
-  TRY(find_data(offset, data));
-  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~data[i];
+/// KERNEL: what a file in memory has allocated is counted by the page, swapped out or not; on disks tables count, too.
+/// hugetlbfs does not say where its holes are.
+Status FileBlock::keep_where_holes_may_be(std::uint64_t, std::span<PageWord> pages) const {
+  bool none = page_size_ != kPageSize;
+  struct stat status {};
+  if (!none && in_memory_) none = ::fstat(fd_.get(), &status) == 0 && is_all_allocated(status);
+  if (none) std::ranges::fill(pages, PageWord{0});
   return {};
 }
 
-/// A stretch of data is walked once, however many runs lie in it.
-Status FileBlock::drop_data(std::uint64_t offset, std::span<PageWord> pages) const {
+/// In memory the page cache clears nearly all suspects for little; the file says of the rest, swapped pages too.
+Status FileBlock::keep_holes(std::uint64_t offset, std::span<PageWord> pages) const {
+  const bool cache_told = in_memory_ && TRY(clear_cached_pages(fd_.get(), file_offset_ + offset, pages));
   std::uint64_t data_end = 0;  // what lies before it, from the last look on, is data
-  for (const PageRun& run : runs_of(pages)) {
-    const std::uint64_t end = offset + (run.first + run.count) * kPageSize;
-    for (std::uint64_t at = offset + run.first * kPageSize; at < end;) {
+  for (PageRuns runs(pages); const auto run = runs.next();) {
+    const std::uint64_t end = offset + (run->first + run->count) * kPageSize;
+    for (std::uint64_t at = offset + run->first * kPageSize; at < end;) {
       if (at >= data_end) {
-        const off_t data = ::lseek(fd_.get(), in_file(at), SEEK_DATA);
-        if (data < 0 && errno == ENXIO) return {};  // a hole up to the file's end
-        if (data < 0) return fail_os("look for data in the RAM's file");
-        at = static_cast<std::uint64_t>(data) - file_offset_;
+        at = std::max(at, next_data(at) / kPageSize * kPageSize);
         if (at >= end) break;
-        const off_t hole = ::lseek(fd_.get(), data, SEEK_HOLE);
-        if (hole < 0) return fail_os("look for holes in the RAM's file");
-        data_end = static_cast<std::uint64_t>(hole) - file_offset_;
+        // To find where the data ends the kernel looks at all of it, which in memory may be all that follows.
+        data_end = cache_told ? at + kPageSize : next_hole(at);
       }
-      const std::uint64_t till = std::min(data_end, end);
+      const std::uint64_t till = std::min((data_end + kPageSize - 1) / kPageSize * kPageSize, end);
       drop_pages(pages, (at - offset) / kPageSize, (till - at) / kPageSize);
       at = till;
     }
   }
   return {};
+}
+
+/// The first byte of data from `at` on. A file system that cannot say where its holes are: everything is data.
+std::uint64_t FileBlock::next_data(std::uint64_t at) const noexcept {
+  const off_t found = ::lseek(fd_.get(), in_file(at), SEEK_DATA);
+  if (found >= 0) return static_cast<std::uint64_t>(found) - file_offset_;
+  return errno == ENXIO ? size_ : at;  // a hole up to the file's end
+}
+
+std::uint64_t FileBlock::next_hole(std::uint64_t at) const noexcept {
+  const off_t found = ::lseek(fd_.get(), in_file(at), SEEK_HOLE);
+  return found < 0 ? size_ : static_cast<std::uint64_t>(found) - file_offset_;
 }
 
 }  // namespace
@@ -321,8 +335,7 @@ Result<std::unique_ptr<BlockAccess>> open_file_block(UniqueFd fd, std::uint64_t 
     return fail(ErrorKind::kInvalidArgument,
                 fmt::format("the RAM's file has {} bytes, too few for {} at {}", length, size, file_offset));
   }
-  constexpr std::uint64_t kStatBlock = 512;
-  const bool preallocated = static_cast<std::uint64_t>(status.st_blocks) * kStatBlock >= length;
+  const bool preallocated = is_all_allocated(status);
   return std::make_unique<FileBlock>(std::move(fd), file_offset, size, page_size, preallocated, payer);
 }
 

@@ -42,6 +42,10 @@ class FirstBlocks final : public GuestMemory {
     TRY(check_all(first, pages.size()));
     return whole_.keep_holes(first, pages);
   }
+  Status keep_where_holes_may_be(ChunkIndex first, std::span<PageWord> pages) const override {
+    TRY(check_all(first, pages.size()));
+    return whole_.keep_where_holes_may_be(first, pages);
+  }
 
  private:
   Status check_all(ChunkIndex first, std::size_t count) const {

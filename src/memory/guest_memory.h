@@ -49,6 +49,10 @@ class GuestMemory {
   /// questions about much memory that is mostly there, such as what the guest has given back: find_data() would walk
   /// over all of it.
   virtual Status keep_holes(ChunkIndex first, std::span<PageWord> pages) const = 0;
+
+  /// Of the pages named clears all those of blocks of which keep_holes() would clear every page now: without a hole, or
+  /// unable to tell of one. A question a block.
+  virtual Status keep_where_holes_may_be(ChunkIndex, std::span<PageWord>) const { return {}; }
 };
 
 }  // namespace godwit

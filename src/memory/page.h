@@ -8,8 +8,8 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <vector>
 
 namespace godwit {
 
@@ -55,21 +55,33 @@ struct PageRun {
   std::uint64_t count = 0;
 };
 
-/// The runs of a sequence of page words, in order; they go on from word to word.
-inline std::vector<PageRun> runs_of(std::span<const PageWord> words) {
-  std::vector<PageRun> runs;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    for_each_run(PageWord{words[i]}, [&](unsigned start, unsigned length) {
-      const std::uint64_t first = i * kPagesPerChunk + start;
-      if (!runs.empty() && runs.back().first + runs.back().count == first) {
-        runs.back().count += length;
-      } else {
-        runs.push_back({first, length});
-      }
-    });
+/// Gives the runs of a sequence of page words, one after the other; they go on from word to word. Pages of runs that it
+/// has given may be changed meanwhile.
+class PageRuns {
+ public:
+  explicit PageRuns(std::span<const PageWord> words) noexcept : words_(words) {}
+
+  std::optional<PageRun> next() noexcept {
+    const std::uint64_t first = seek(at_, 0);
+    if (first == words_.size() * kPagesPerChunk) return std::nullopt;
+    at_ = seek(first, kAllPages);
+    return PageRun{first, at_ - first};
   }
-  return runs;
-}
+
+ private:
+  /// The first page from `at` on that is in its word; with all pages to be flipped, that is not.
+  std::uint64_t seek(std::uint64_t at, PageWord flipped) const noexcept {
+    while (at < words_.size() * kPagesPerChunk) {
+      const PageWord rest = (words_[at / kPagesPerChunk] ^ flipped) >> at % kPagesPerChunk;
+      if (rest != 0) return at + static_cast<unsigned>(std::countr_zero(rest));
+      at = (at / kPagesPerChunk + 1) * kPagesPerChunk;
+    }
+    return at;
+  }
+
+  std::span<const PageWord> words_;
+  std::uint64_t at_ = 0;
+};
 
 /// Takes the pages [first, first + count), counted from the first word, out of a sequence of page words.
 inline void drop_pages(std::span<PageWord> words, std::uint64_t first, std::uint64_t count) noexcept {

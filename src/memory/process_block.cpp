@@ -27,6 +27,9 @@ namespace {
 constexpr std::size_t kMaxRuns = kPagesPerChunk / 2;
 static_assert(kMaxRuns <= IOV_MAX);
 
+// Chunks whose data is looked for at once: a call to the kernel costs about what a scan of so many costs.
+constexpr std::size_t kAskedAtOnce = 16;
+
 alignas(64) constexpr std::array<std::byte, kPageSize> kZeros{};
 
 class ProcessBlock final : public BlockAccess {
@@ -72,9 +75,23 @@ class ProcessBlock final : public BlockAccess {
   }
 
   Status keep_holes(std::uint64_t offset, std::span<PageWord> pages) const override {
-    std::vector<PageWord> data(pages.size());
-    TRY(find_data(offset, data));
-    for (std::size_t i = 0; i < pages.size(); ++i) pages[i] &= ~data[i];
+    for (std::size_t first = 0; first < pages.size();) {
+      if (pages[first] == 0) {
+        ++first;
+        continue;
+      }
+      std::size_t count = std::min(kAskedAtOnce, pages.size() - first);
+      while (pages[first + count - 1] == 0) --count;
+      std::array<PageWord, kAskedAtOnce> data{};
+      TRY(find_data(offset + first * kChunkSize, std::span(data).first(count)));
+      for (std::size_t i = 0; i < count; ++i) pages[first + i] &= ~data[i];
+      first += count;
+    }
+    return {};
+  }
+
+  Status keep_where_holes_may_be(std::uint64_t, std::span<PageWord> pages) const override {
+    if (!anonymous_) std::ranges::fill(pages, PageWord{0});
     return {};
   }
 

@@ -9,12 +9,13 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/limits.h"
+
 namespace godwit {
 
 namespace {
-// With one chunk less than 2^32 the number of chunks itself fits in 32 bits too.
-constexpr std::uint64_t kMaxChunks = std::numeric_limits<std::uint32_t>::max();
-constexpr std::uint64_t kMaxBytes = kMaxChunks * kChunkSize;
+constexpr std::uint64_t kMaxChunks = most::kRam / kChunkSize;
+static_assert(kMaxChunks == std::numeric_limits<std::uint32_t>::max());
 
 constexpr std::uint64_t chunks_in(std::uint64_t bytes) noexcept {
   return bytes / kChunkSize + (bytes % kChunkSize != 0 ? 1 : 0);
@@ -48,7 +49,7 @@ Result<RamLayout> RamLayout::make(std::vector<RamBlock> blocks) {
       return fail(ErrorKind::kInvalidArgument, fmt::format("two RAM blocks are called \"{}\"", block.name));
     }
     // Checked before they are added, so that no sum can wrap.
-    if (block.size > kMaxBytes || chunks_in(block.size) > kMaxChunks - chunks) {
+    if (block.size > most::kRam || chunks_in(block.size) > kMaxChunks - chunks) {
       return fail(ErrorKind::kInvalidArgument, "RAM blocks of 1 PiB or more in all");
     }
     block.first_chunk = ChunkIndex{static_cast<std::uint32_t>(chunks)};

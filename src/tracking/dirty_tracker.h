@@ -18,6 +18,17 @@ struct HarvestStats {
   Duration took{};
 };
 
+/// Asks about pages, and is told which may be absent, stretch by stretch of chunks that lie in one RAM block. From any
+/// thread, several at once, each about other chunks. An error ends the look, which gives it.
+class AbsentPages {
+ public:
+  virtual ~AbsentPages() = default;
+  /// Adds the pages asked about to words (by chunk, from `first` on) that are 0.
+  virtual Status ask(ChunkIndex first, std::span<PageWord> pages) = 0;
+  /// Those of them that may be absent; not called where none is.
+  virtual Status found(ChunkIndex first, std::span<PageWord> pages) = 0;
+};
+
 /// May report too much, must never report too little: a page written after start() is posted by the next harvest at
 /// the latest, once the write is visible to a reader. Called from the coordinator's thread only.
 class DirtyTracker {
@@ -41,11 +52,12 @@ class DirtyTracker {
   /// Posts those deferred pages whose disk requests have ended by now, without a scan, and gives how many are still
   /// deferred. Fewer of them are then left for the pause.
   virtual Result<std::uint64_t> settle(Board& board) = 0;
-  /// Of `pages` (by chunk, for all chunks) leaves those that the hypervisor's page tables do not hold, so that they may
-  /// have been given back. May leave pages that hold data (swapped out, or never touched by the hypervisor since its
-  /// RAM was filled from outside); never clears one that was given back. Costs at most what a harvest costs, also where
-  /// a file's own list of holes is long, and less the less is asked about.
-  virtual Status find_absent(std::span<PageWord> pages) = 0;
+  /// Which of the pages asked about the hypervisor's page tables do not hold, so that they may have been given back.
+  /// May tell pages that hold data (swapped out, or never touched by the hypervisor since its RAM was filled from
+  /// outside); never leaves out one that was given back. Costs at most what a harvest costs, also where a file's own
+  /// list of holes is long, and less the less is asked about; where harvest_last() is shared out among threads, this
+  /// is, too.
+  virtual Status find_absent(AbsentPages& pages) = 0;
   /// Undoes everything. Also done by the destructor, and by the kernel if this process dies.
   virtual Status stop() = 0;
 };

@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "attach/proc_files.h"
+#include "base/limits.h"
 #include "base/units.h"
 
 namespace godwit {
@@ -31,8 +32,7 @@ constexpr std::int64_t kNothingTakesNs = 100'000;
 constexpr std::uint64_t kLargestHugePage = kGiB;
 // Between two pieces: page faults that have waited are through, and the next are let in.
 constexpr timespec kPause{0, 200'000};
-// RAM blocks number dozens.
-constexpr std::size_t kMaxStretches = 1024;
+constexpr std::size_t kMaxStretches = most::kRamBlocks;
 // 100 TiB of memory; whatever holds us up longer, the kernel then undoes the rest at once.
 constexpr unsigned kMaxSeconds = 1800;
 constexpr int kOurSocket = 3;

@@ -6,6 +6,8 @@
 #include <bit>
 #include <optional>
 
+#include "base/limits.h"
+
 namespace godwit {
 namespace {
 
@@ -14,7 +16,7 @@ static_assert(std::endian::native == std::endian::little);
 static_assert(sizeof(Descriptor) == 16);
 constexpr std::uint64_t kIndexAt = 2;
 constexpr std::uint64_t kRingAt = 4;
-constexpr unsigned kLargestQueue = 32768;
+constexpr unsigned kLargestQueue = most::kQueueEntries;
 // Processors have at most 57 bits of physical address; so no sum of one and an offset wraps.
 constexpr std::uint64_t kEndOfAddresses = std::uint64_t{1} << 57;
 

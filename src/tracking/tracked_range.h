@@ -24,6 +24,9 @@ struct TrackedRange {
   Populated populated = Populated::kUnknown;
   std::shared_ptr<const UniqueFd> file = {};  ///< for kInFile
   std::uint64_t file_offset = 0;              ///< of the range's first byte
+
+  /// The last of them may be cut.
+  std::uint64_t chunks() const noexcept { return (length + kChunkSize - 1) / kChunkSize; }
 };
 
 }  // namespace godwit

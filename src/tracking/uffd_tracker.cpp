@@ -35,6 +35,7 @@
 
 #include "base/units.h"
 #include "memory/page_list.h"
+#include "tracking/absent_scan.h"
 #include "tracking/armed_stretches.h"
 #include "tracking/data_look.h"
 #include "tracking/last_scan.h"
@@ -43,9 +44,6 @@
 
 namespace godwit {
 namespace {
-
-// A call to the kernel costs about what a scan of so many chunks costs.
-constexpr std::size_t kGapWorthSkipping = 16;
 
 // Some milliseconds of scanning, and a multiple of every huge page's size.
 constexpr std::uint64_t kSlice = std::uint64_t{1} << 30;
@@ -84,8 +82,8 @@ class UffdTracker final : public DirtyTracker {
     deferred_.clear();
     if (disk_writes_) deferred_ = TRY_IN("disk requests in flight", disk_writes_->in_flight());
     normalise(deferred_);
-    last_scan_ = TRY(LastScan::open(process_, scan_threads()));
-    last_scan_->plan(ranges_, armed_);
+    looks_ = std::make_unique<Looks>(TRY(ScanCrew::open(process_, threads())), ranges_);
+    looks_->written.plan(ranges_, armed_);
     protection_.emplace(std::move(protection));
     scanner_.emplace(std::move(scanner));
     broken_ = false;
@@ -99,12 +97,12 @@ class UffdTracker final : public DirtyTracker {
     TRY(check_works());
     broken_ = true;
     for (std::size_t i = 0; i < ranges_.size(); ++i) {
-      const std::uint64_t end = ranges_[i].first_chunk.value + (ranges_[i].length + kChunkSize - 1) / kChunkSize;
+      const std::uint64_t end = ranges_[i].first_chunk.value + ranges_[i].chunks();
       if (end > pages.size()) return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks named", pages.size()));
       collect_data(ranges_[i], pages);
       TRY(arm_more(ranges_[i], armed_[i], {}, owed_));
     }
-    last_scan_->plan(ranges_, armed_);
+    looks_->written.plan(ranges_, armed_);
     broken_ = false;
     return {};
   }
@@ -136,7 +134,7 @@ class UffdTracker final : public DirtyTracker {
     const Instant begin = clock_.now();
     broken_ = true;  // until it has gone well
     HarvestStats stats;
-    stats.pages = TRY(last_scan_->post(board));
+    stats.pages = TRY(looks_->written.post(board));
     TRY(check_alive());
     TRY(post(board, owed_));
     stats.in_flight = count_pages(deferred_);
@@ -161,31 +159,31 @@ class UffdTracker final : public DirtyTracker {
     return count_pages(deferred_);
   }
 
-  Status find_absent(std::span<PageWord> pages) override {
-    if (!scanner_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
-    absent_.assign(pages.size(), PageWord{0});
-    for (const TrackedRange& range : ranges_) {
-      const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
-      if (range.first_chunk.value + chunks > pages.size()) {
-        return fail(ErrorKind::kInvalidArgument, fmt::format("{} chunks asked about", pages.size()));
-      }
-      TRY(find_absent_in(range, pages.subspan(range.first_chunk.value, chunks),
-                         std::span(absent_).subspan(range.first_chunk.value, chunks)));
-    }
-    for (std::size_t c = 0; c < pages.size(); ++c) pages[c] &= absent_[c];
-    return {};
+  Status find_absent(AbsentPages& pages) override {
+    if (!looks_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
+    TRY(looks_->absent.look(pages));
+    return check_alive();
   }
 
   Status stop() override {
     protection_.reset();
     if (helpers_.releaser != nullptr) helpers_.releaser->forget();
     scanner_.reset();
-    last_scan_.reset();
+    looks_.reset();
     deferred_.clear();
     return {};
   }
 
  private:
+  /// Into a paused guest's memory.
+  struct Looks {
+    Looks(std::unique_ptr<ScanCrew> opened, std::span<const TrackedRange> ranges)
+        : crew(std::move(opened)), written(*crew), absent(*crew, ranges) {}
+    std::unique_ptr<ScanCrew> crew;
+    LastScan written;
+    AbsentScan absent;
+  };
+
   Status check_works() const {
     if (!protection_) return fail(ErrorKind::kInvalidArgument, "the tracker does not run");
     if (broken_) return fail(ErrorKind::kIo, "the tracker has failed before and may have lost pages");
@@ -224,25 +222,6 @@ class UffdTracker final : public DirtyTracker {
     return stats;
   }
 
-  /// Scans the stretches in which something is asked about.
-  Status find_absent_in(const TrackedRange& range, std::span<const PageWord> asked, std::span<PageWord> absent) {
-    for (std::size_t first = 0; first < asked.size(); ++first) {
-      if (asked[first] == 0) continue;
-      std::size_t end = first + 1;
-      for (std::size_t c = end; c < asked.size() && c < end + kGapWorthSkipping; ++c) {
-        if (asked[c] != 0) end = c + 1;
-      }
-      const std::uint64_t begin_at = first * kChunkSize;
-      const std::uint64_t end_at = std::min(range.length, end * kChunkSize);
-      TRY(scanner_->find_absent(range.address + begin_at, end_at - begin_at,
-                                [&](std::uint64_t start, std::uint64_t stop) {
-                                  add_pages(absent, (start - range.address) / kPageSize, (stop - start) / kPageSize);
-                                }));
-      first = end;
-    }
-    return {};
-  }
-
   static Status arm_what_is_there(PageScanner& scanner, const TrackedRange& range, ArmedStretches& armed) {
     std::vector<Stretch> data;
     TRY(look_for_data(scanner, range, {0, range.length}, [&](const Stretch& each) { data.push_back(each); }));
@@ -272,7 +251,7 @@ class UffdTracker final : public DirtyTracker {
     }
     if (more_armed) {
       normalise(found_);
-      last_scan_->plan(ranges_, armed_);
+      looks_->written.plan(ranges_, armed_);
     }
     return check_alive();
   }
@@ -320,8 +299,7 @@ class UffdTracker final : public DirtyTracker {
   /// What a stretch of chunks names, as stretches of the range.
   void collect_data(const TrackedRange& range, std::span<const PageWord> pages) {
     data_.clear();
-    const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
-    for (std::uint64_t c = 0; c < chunks; ++c) {
+    for (std::uint64_t c = 0; c < range.chunks(); ++c) {
       if (pages[range.first_chunk.value + c] == 0) continue;
       data_.push_back({c * kChunkSize, std::min((c + 1) * kChunkSize, range.length)});
     }
@@ -333,11 +311,11 @@ class UffdTracker final : public DirtyTracker {
     return fail(ErrorKind::kPeerLost, fmt::format("process {} has ended", process_.pid()));
   }
 
-  unsigned scan_threads() const {
+  unsigned threads() const {
     if (helpers_.scan_threads > 0) return helpers_.scan_threads;
     std::uint64_t bytes = 0;
     for (const TrackedRange& range : ranges_) bytes += range.length;
-    return last_scan_threads(bytes, std::max(std::thread::hardware_concurrency(), 1U));
+    return scan_threads(bytes, std::max(std::thread::hardware_concurrency(), 1U));
   }
 
   static Status post(Board& board, const std::vector<PagesOfChunk>& list) {
@@ -373,12 +351,11 @@ class UffdTracker final : public DirtyTracker {
   const TrackerHelpers helpers_;
   std::vector<ArmedStretches> armed_;  ///< of each range
   std::optional<PageScanner> scanner_;
-  std::unique_ptr<LastScan> last_scan_;
+  std::unique_ptr<Looks> looks_;
   std::optional<WriteProtection> protection_;
   std::vector<PagesOfChunk> found_;     ///< of the harvest at hand; kept for its capacity
   std::vector<Stretch> data_;           ///< likewise, in gaps
   std::vector<PagesOfChunk> owed_;      ///< to the next harvest
-  std::vector<PageWord> absent_;        ///< kept, so that the pause allocates nothing
   std::vector<PagesOfChunk> deferred_;  ///< the last look: goes with the next harvest
   bool broken_ = false;
 };

@@ -20,7 +20,7 @@ struct TrackerHelpers {
   DescriptorLender* lender = nullptr;  ///< where the process may not call userfaultfd itself
   Releaser* releaser = nullptr;        ///< lets go slowly if this process dies
   std::stop_token cancelled = {};      ///< ends start()'s waiting for a dead engine's releaser
-  unsigned scan_threads = 0;           ///< of the last harvest; 0: as many as its memory is worth
+  unsigned scan_threads = 0;           ///< for the looks of the pause; 0: as many as its memory is worth
 };
 
 /// `process` outlives the tracker. `disk_writes` may be null: no disk can write past the page tables. kUnsupported

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/limits.h"
 #include "memory/guest_physical.h"
 #include "memory/page_list.h"
 #include "tracking/split_ring.h"
@@ -20,8 +21,6 @@
 namespace godwit {
 namespace {
 
-// A VM with 1024 disk queues is a large one; this is not reached by honest ones.
-constexpr std::size_t kMaxQueues = 16384;
 // The most descriptors that QEMU takes in one request; it refuses longer chains and marks the device broken.
 constexpr std::size_t kMaxChain = 1024;
 // Descriptors read in one look at all queues: 256 MiB, some 100 ms of work. 64 queues of 256 requests of 128 pages each
@@ -99,7 +98,7 @@ class VirtqueueReader final : public DiskWrites {
 
   Result<std::vector<PagesOfChunk>> in_flight() override {
     const auto queues = TRY(list_queues_());
-    if (queues.size() > kMaxQueues) {
+    if (queues.size() > most::kQueues) {
       return fail(ErrorKind::kHypervisor, fmt::format("{} virtqueues are too many", queues.size()));
     }
     Buffers buffers(memory_);

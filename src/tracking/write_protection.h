@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <stop_token>
+#include <vector>
 
 #include "attach/remote_process.h"
 #include "attach/remote_userfaultfd.h"

@@ -1,7 +1,10 @@
-// The limits of the wire format, as spec.md states them. Whatever a peer sends is checked against these first.
+// The limits of the wire format, as spec.md states them. Whatever a peer sends is checked against these first. Those
+// that are about the VM are the largest VM's (base/limits.h).
 #pragma once
 
 #include <cstddef>
+
+#include "base/limits.h"
 
 namespace godwit::wire {
 
@@ -13,17 +16,15 @@ inline constexpr std::size_t kMaxDeviceBytes = 1024 * 1024;
 inline constexpr std::size_t kMaxPackedDevices = 256 * 1024;
 inline constexpr std::size_t kPackedHeader = 8;
 
-/// Names in a fingerprint: QEMU's own limit for a RAM block's name.
-inline constexpr std::size_t kMaxNameBytes = 255;
+inline constexpr std::size_t kMaxNameBytes = most::kName;
 /// QEMU has about 50 feature words.
 inline constexpr std::size_t kMaxCpuFeatures = 256;
-/// QEMU has at most 256 memory slots; ROMs and video memory come on top.
-inline constexpr std::size_t kMaxBlocks = 1024;
-/// A machine's devices, and a device's properties: QEMU's have some sixty.
-inline constexpr std::size_t kMaxDevices = 1024;
+inline constexpr std::size_t kMaxBlocks = most::kRamBlocks;
+inline constexpr std::size_t kMaxDevices = most::kDevices;
+/// Of a device: QEMU's have some sixty.
 inline constexpr std::size_t kMaxProperties = 256;
-inline constexpr std::size_t kMaxCpuPlaces = 4096;
-inline constexpr std::size_t kMaxDisks = 256;
+inline constexpr std::size_t kMaxCpuPlaces = most::kCpus;
+inline constexpr std::size_t kMaxDisks = most::kDisks;
 /// A disk's file name or address, longer ones are cut by the sender.
 inline constexpr std::size_t kMaxFileBytes = 512;
 inline constexpr std::size_t kMaxSamples = 64;

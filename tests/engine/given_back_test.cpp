@@ -6,6 +6,7 @@
 
 #include "engine/alarm.h"
 #include "engine/fence.h"
+#include "engine/given_back.h"
 #include "engine/in_place_placer.h"
 #include "engine/sink_lane.h"
 #include "engine/source_lane.h"
@@ -33,11 +34,13 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
     board_.post(kChunk, pages);
     board_.announce();
   }
-  /// What SourceMigration::post_given_back() does, with a hypervisor that holds none of the pages.
+  /// With a hypervisor that holds none of the pages.
   void look_for_given_back() {
-    PageWord suspects = sent_.of(kChunk);
-    ASSERT_TRUE(memory_.keep_holes(kChunk, {&suspects, 1}));
-    post(suspects);
+    ::godwit::GivenBack look(memory_, sent_, board_);
+    PageWord suspects = 0;
+    ASSERT_TRUE(look.ask(kChunk, {&suspects, 1}));
+    ASSERT_TRUE(look.found(kChunk, {&suspects, 1}));
+    board_.announce();
   }
   /// Runs both lanes until all that was posted, and the last fence after it, has been applied.
   void copy() {

@@ -82,6 +82,28 @@ TEST_F(Migration, MovesEveryByteOfAWritingGuest) {
   }
 }
 
+/// 288 vCPUs, 300 RAM blocks, each a chunk that is cut.
+TEST_F(Migration, MovesAGuestOfManyCpusAndRamBlocks) {
+  std::vector<RamBlock> blocks;
+  for (int i = 0; i < 300; ++i) {
+    blocks.push_back({.name = "dimm" + std::to_string(i), .size = 3 * kPageSize, .first_chunk = {}});
+  }
+  const RamLayout layout = RamLayout::make(std::move(blocks)).value();
+  FakeSourceVm source(layout, 20);
+  FakeSinkVm sink(layout);
+  source.set_cpus(288);
+  sink.set_cpus(288);
+  goals_.lanes = 3;
+  auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
+  auto journal = begun_journal();
+  auto parts = source_parts(source, source, journal, steady_);
+  parts.holes_may_appear = true;
+  const auto report = run_source(std::move(parts));
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  source.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink.plain().bytes()); });
+}
+
 /// At any moment before the commit; nothing that a peer says can be told from it afterwards.
 TEST_F(Migration, AGuestThatEndsIsNotMovedNorLetRun) {
   for (const Milestone milestone :

@@ -34,7 +34,7 @@ class Writes final : public DirtyTracker {
   }
   Result<HarvestStats> harvest_near_stop(Board& board, const std::function<bool()>&) override { return harvest(board); }
   Result<HarvestStats> harvest_last(Board& board) override { return harvest(board); }
-  Status find_absent(std::span<PageWord>) override { return {}; }
+  Status find_absent(AbsentPages&) override { return {}; }
   Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
   Status stop() override { return {}; }
 

@@ -250,9 +250,50 @@ TEST_P(GuestMemoryTest, KeepsAllHolesAmongSuspects) {
   }
 }
 
+TEST_P(GuestMemoryTest, KeepsTheHolesOfAnyPattern) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 60; ++round) {
+    const auto chunk = static_cast<std::uint32_t>(random() % chunks());
+    for (int i = 0; i < 20; ++i) {
+      const auto page = static_cast<unsigned>(random() % 64);
+      if ((valid({chunk}) >> page & 1) != 0) poke({chunk}, page, random());
+    }
+    const PageWord gone = round % 3 == 0 ? valid({chunk}) & random() & random() : 0;
+    ASSERT_TRUE(memory().discard({chunk}, gone));
+    std::vector<PageWord> asked(chunks());
+    for (std::uint32_t c = 0; c < chunks(); ++c) {
+      asked[c] = valid({c}) & (round % 2 == 0 ? random() : kAllPages << random() % 64);
+    }
+    std::vector<PageWord> kept = asked;
+    ASSERT_TRUE(memory().keep_holes({0}, kept));
+    const auto data = find(0, chunks());
+    for (std::uint32_t c = 0; c < chunks(); ++c) {
+      EXPECT_EQ(kept[c], asked[c] & ~data[c]) << "round " << round << ", chunk " << c;
+    }
+  }
+}
+
+TEST_P(GuestMemoryTest, KeepsWhereHolesMayBe) {
+  const auto kept = [this] {
+    std::vector<PageWord> words(chunks(), 0b101);
+    EXPECT_TRUE(memory().keep_where_holes_may_be({0}, words));
+    for (std::uint32_t c = 0; c < chunks(); ++c) EXPECT_TRUE(words[c] == 0b101 || words[c] == 0) << c;
+    return words.front() != 0 && words.back() != 0;
+  };
+  const std::string backing = GetParam();
+  EXPECT_EQ(kept(), backing != "hugetlbfs");
+  std::vector<std::byte> all(testing::kWholeSize, std::byte{7});
+  backing_->poke(0, all);
+  EXPECT_EQ(kept(), backing == "disk" || backing == "process") << "it is not known there";
+  if (!backing_->traits.frees) return;
+  ASSERT_TRUE(memory().discard({2}, 1));
+  EXPECT_TRUE(kept());
+}
+
 TEST_P(GuestMemoryTest, NoPagesIsNoWork) {
   EXPECT_TRUE(memory().fill({0}, 0, {}));
   EXPECT_TRUE(memory().keep_holes({chunks()}, {}));
+  EXPECT_TRUE(memory().keep_where_holes_may_be({chunks()}, {}));
   EXPECT_TRUE(memory().read({0}, 0, {}));
   EXPECT_TRUE(memory().write({0}, 0, {}));
   EXPECT_TRUE(memory().discard({0}, 0));
@@ -280,6 +321,7 @@ TEST_P(GuestMemoryTest, RefusesPagesThatDoNotExist) {
   std::vector<PageWord> words(chunks());
   EXPECT_TRUE(refused(memory().find_data({1}, words)));
   EXPECT_TRUE(refused(memory().keep_holes({1}, words)));
+  EXPECT_TRUE(refused(memory().keep_where_holes_may_be({1}, words)));
   EXPECT_TRUE(refused(memory().find_data({0xffffffff}, words)));
 }
 

@@ -9,7 +9,7 @@
 namespace godwit::page_test {
 namespace {
 
-using Runs = std::vector<std::pair<unsigned, unsigned>>;
+using Runs = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
 
 Runs runs_of(PageWord word) {
   Runs runs;
@@ -39,6 +39,31 @@ TEST(PageWord, RunsAndPagesNameTheSamePages) {
     ASSERT_EQ(from_runs, word);
     ASSERT_EQ(from_pages, word);
   }
+}
+
+Runs runs_of_words(std::span<const PageWord> words) {
+  Runs runs;
+  for (PageRuns each(words); const auto run = each.next();) runs.emplace_back(run->first, run->count);
+  return runs;
+}
+
+TEST(PageRuns, GoOnFromWordToWord) {
+  EXPECT_EQ(runs_of_words({}), Runs{});
+  EXPECT_EQ(runs_of_words(std::array<PageWord, 2>{}), Runs{});
+  EXPECT_EQ(runs_of_words(std::array<PageWord, 3>{kAllPages, kAllPages, kAllPages}), (Runs{{0, 192}}));
+  EXPECT_EQ(runs_of_words(std::array<PageWord, 3>{PageWord{1} << 63, kAllPages, 0b101}), (Runs{{63, 66}, {130, 1}}));
+  EXPECT_EQ(runs_of_words(std::array<PageWord, 3>{0b110, 0, PageWord{1} << 63}), (Runs{{1, 2}, {191, 1}}));
+}
+
+TEST(PageRuns, MayBeTakenOutWhenTheyHaveBeenGiven) {
+  std::array<PageWord, 3> words = {0b110, PageWord{3} << 62, 0b1011};
+  std::vector<std::uint64_t> counts;
+  for (PageRuns runs(words); const auto run = runs.next();) {
+    counts.push_back(run->count);
+    drop_pages(words, run->first, run->count);
+  }
+  EXPECT_EQ(counts, (std::vector<std::uint64_t>{2, 4, 1}));
+  EXPECT_EQ(words, (std::array<PageWord, 3>{}));
 }
 
 }  // namespace

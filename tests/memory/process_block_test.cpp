@@ -59,6 +59,29 @@ TEST(ProcessBlock, AnEndedProcessIsLost) {
   EXPECT_EQ(again.error().kind, ErrorKind::kPeerLost);
 }
 
+/// More than is looked at by one call.
+TEST(ProcessBlock, KeepsTheHolesOfALongStretch) {
+  constexpr std::size_t kChunks = 70;
+  std::byte* const memory = map_private(kChunks * kChunkSize);
+  std::vector<PageWord> asked(kChunks, kAllPages), expected(kChunks);
+  asked[3] = asked[40] = 0;
+  for (std::size_t page = 0; page < kChunks * kPagesPerChunk; ++page) {
+    const PageWord bit = PageWord{1} << page % kPagesPerChunk;
+    if (page % 7 == 3) {
+      expected[page / kPagesPerChunk] |= bit & asked[page / kPagesPerChunk];
+    } else {
+      memory[page * kPageSize] = std::byte{1};
+    }
+  }
+  const UniqueFd pagemap{::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
+  const auto block =
+      open_process_block(::getpid(), number(memory), kChunks * kChunkSize, UniqueFd(::dup(pagemap.get())));
+  ASSERT_TRUE(block) << block.error().message;
+  ASSERT_TRUE((*block)->keep_holes(0, asked));
+  EXPECT_EQ(asked, expected);
+  ::munmap(memory, kChunks * kChunkSize);
+}
+
 TEST(ProcessBlock, WhatIsNotMappedIsNotFound) {
   Own own;
   const auto open = [&](std::uint64_t address, std::uint64_t size) {

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
+#include "base/units.h"
+#include "memory/board.h"
+
 namespace godwit::ram_layout_test {
 namespace {
 
@@ -74,6 +78,33 @@ TEST(RamLayout, TakesAllButOnePebibyte) {
   ASSERT_TRUE(layout);
   EXPECT_EQ(layout->chunk_count(), 0xffffffffu);
   EXPECT_EQ(layout->locate({0xfffffffe}).offset, (std::uint64_t{1} << 50) - 2 * kChunkSize);
+}
+
+/// 4 TiB in 256 DIMMs, each with a page too many, and as many blocks as there may be.
+TEST(RamLayout, OfTheLargestVms) {
+  for (const auto& [count, size] : {std::pair{std::size_t{256}, 16 * kGiB + kPageSize}, {most::kRamBlocks, 4 * kGiB}}) {
+    std::vector<RamBlock> blocks;
+    for (std::size_t i = 0; i < count; ++i) blocks.push_back(block("dimm" + std::to_string(i), size));
+    const auto layout = RamLayout::make(std::move(blocks));
+    ASSERT_TRUE(layout) << layout.error().message;
+    EXPECT_EQ(layout->bytes(), count * size);
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const std::uint64_t offset : {std::uint64_t{0}, kGiB + kChunkSize, size - kPageSize}) {
+        const auto place = layout->locate(layout->chunk_at(i, offset));
+        ASSERT_EQ(place.block, i);
+        ASSERT_EQ(place.offset, offset / kChunkSize * kChunkSize);
+      }
+    }
+    const ChunkIndex last{layout->chunk_count() - 1};
+    EXPECT_EQ(layout->valid_pages(last), size % kChunkSize == 0 ? kAllPages : 1u);
+    Board board(layout->chunk_count());
+    board.post(last, 1);
+    EXPECT_EQ(board.waiting(), 1u);
+    EXPECT_EQ(board.claim(last), 1u);
+  }
+  const auto largest = RamLayout::make({block("a", most::kRam)});
+  ASSERT_TRUE(largest) << largest.error().message;
+  EXPECT_EQ(largest->chunk_count(), ~std::uint32_t{0});
 }
 
 }  // namespace

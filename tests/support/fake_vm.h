@@ -43,6 +43,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     guest_ = {};
   }
 
+  void set_cpus(unsigned cpus) { fingerprint_.cpus = cpus; }
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }
@@ -127,7 +128,15 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     called("harvest_last");
     return collect(board);
   }
-  Status find_absent(std::span<PageWord>) override { return {}; }  // more than was given back: that is allowed
+  /// More than was given back: that is allowed.
+  Status find_absent(AbsentPages& pages) override {
+    for (const RamBlock& block : memory_.layout().blocks()) {
+      std::vector<PageWord> words((block.size + kChunkSize - 1) / kChunkSize);
+      TRY(pages.ask(block.first_chunk, words));
+      TRY(pages.found(block.first_chunk, words));
+    }
+    return {};
+  }
   Result<std::uint64_t> settle(Board&) override { return std::uint64_t{0}; }
   Status stop() override {
     tracking_ = false;
@@ -312,6 +321,7 @@ class FakeSinkVm final : public SinkVm {
   explicit FakeSinkVm(RamLayout layout)
       : memory_(std::move(layout)), fingerprint_(fake_fingerprint(memory_.layout())) {}
 
+  void set_cpus(unsigned cpus) { fingerprint_.cpus = cpus; }
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }

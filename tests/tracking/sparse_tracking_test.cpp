@@ -192,6 +192,41 @@ TEST_P(SparseTracking, SeesAFirstWriteThatLeftThePageTable) {
   EXPECT_TRUE(claim_all(*board_).contains(kPage + 5 * kPagesPerUnit));
 }
 
+/// 4 TiB in 256 RAM blocks, of which next to nothing is there.
+TEST_P(SparseTracking, OfTheLargestVmsIsQuick) {
+  constexpr std::uint64_t kBlock = 16 * kGiB;
+  constexpr std::uint64_t kBlocks = 256;
+  ASSERT_NO_FATAL_FAILURE(begin(kBlocks * kBlock));
+  std::vector<TrackedRange> ranges;
+  for (std::uint64_t i = 0; i < kBlocks; ++i) {
+    TrackedRange range{child_->address() + i * kBlock, kBlock,
+                       ChunkIndex{static_cast<std::uint32_t>(i * kBlock / kChunkSize)}};
+    range.populated = kind() == Kind::kPrivate ? Populated::kInPageTable : Populated::kInFile;
+    if (kind() != Kind::kPrivate) range.file = std::make_shared<const UniqueFd>(file());
+    range.file_offset = i * kBlock;
+    ranges.push_back(std::move(range));
+  }
+  tracker_ = make_uffd_tracker(*process_, std::move(ranges), nullptr, clock_, {.scan_threads = std::get<1>(GetParam())})
+                 .value();
+  const auto page_of = [](std::uint64_t byte) { return static_cast<std::uint32_t>(byte / kPageSize); };
+  const std::uint32_t there = page_of(2 * kBlock - kPageSize);
+  const std::uint32_t far = page_of(kBlocks * kBlock - kPageSize);
+  ASSERT_TRUE(child_->write(there));
+  const auto before = page_tables_kib();
+  ASSERT_TRUE(tracker_->start(kAllChunks));
+  EXPECT_EQ(harvest(), Pages{});
+  ASSERT_TRUE(child_->write(there));
+  ASSERT_TRUE(child_->write(page_of(100 * kBlock)));
+  const auto found = harvest();
+  expect_all(found, there, 1);
+  expect_all(found, page_of(100 * kBlock), 1);
+  EXPECT_LE(found.size(), 2 * kPagesPerUnit);
+  ASSERT_TRUE(child_->write(far));
+  ASSERT_TRUE(tracker_->harvest_last(*board_));
+  expect_all(claim_all(*board_), far, 1);
+  EXPECT_LT(page_tables_kib() - before, 1024U) << "4 TiB of entries are 8 GiB";
+}
+
 /// Many first writes between two scans.
 TEST_P(SparseTracking, FindsManyAtOnce) {
   ASSERT_NO_FATAL_FAILURE(begin(4 * kGiB));
@@ -254,7 +289,7 @@ TEST_P(SparseTracking, LosesNothingToWhoeverWritesFirst) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, SparseTracking,
                          ::testing::Combine(::testing::Values(Kind::kMemfd, Kind::kTmpfs, Kind::kPrivate),
-                                            ::testing::Values(1U, 3U)),
+                                            ::testing::Values(1U, 2U, 5U, 16U)),
                          [](const auto& each) {
                            return testing::name_of(std::get<0>(each.param)) + "_" +
                                   std::to_string(std::get<1>(each.param));

@@ -4,13 +4,10 @@
 
 #include <gtest/gtest.h>
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <fstream>
 
-#include "tests/support/setting_lock.h"
 #include "tests/tracking/claimed_pages.h"
+#include "tests/tracking/huge_pages.h"
 #include "tests/tracking/writing_process.h"
 #include "tracking/page_scanner.h"
 #include "tracking/write_protection.h"
@@ -23,26 +20,10 @@ constexpr std::uint32_t kAllChunks = ~std::uint32_t{0};
 using testing::claim_all;
 using testing::Kind;
 using testing::Pages;
+using testing::SomeHugePages;
 using testing::WritingProcess;
 
 constexpr std::uint64_t kHugePage = 2 << 20;
-
-/// Two huge pages of 2 MiB for the length of a test, where root can have them.
-class HugePages {
- public:
-  HugePages() {
-    std::ifstream(kSetting) >> before_;
-    std::ofstream(kSetting) << before_ + 8;
-    std::ifstream(kSetting) >> now_;
-  }
-  ~HugePages() { std::ofstream(kSetting) << before_; }
-  bool ok() const { return now_ >= before_ + 8; }
-
- private:
-  static constexpr const char* kSetting = "/proc/sys/vm/nr_hugepages";
-  UniqueFd lock_ = testing::lock_setting(kSetting);
-  int before_ = 0, now_ = 0;
-};
 
 #define SKIP_WITHOUT_KERNEL_SUPPORT() \
   if (const auto can = check_write_protection(); !can) GTEST_SKIP() << can.error().message
@@ -51,7 +32,7 @@ class HugePages {
 /// of one is asked for, which is the same to the kernel.
 TEST(TrackingTrial, SaysWhatCannotBeArmed) {
   SKIP_WITHOUT_KERNEL_SUPPORT();
-  HugePages huge_pages;
+  SomeHugePages huge_pages(8);
   if (!huge_pages.ok()) GTEST_SKIP() << "no huge pages can be had here (vm.nr_hugepages)";
   WritingProcess child(Kind::kHuge, 4 * kHugePage);
   ASSERT_TRUE(child.ok() && child.write(0));  // of a page that is not there the kernel arms any part
@@ -77,7 +58,7 @@ class UffdTracker : public ::testing::TestWithParam<Kind> {
   void SetUp() override {
     SKIP_WITHOUT_KERNEL_SUPPORT();
     if (GetParam() == Kind::kHuge) {
-      huge_pages_.emplace();
+      huge_pages_.emplace(8);
       if (!huge_pages_->ok()) GTEST_SKIP() << "no huge pages can be had here (vm.nr_hugepages)";
     }
     // The last chunk of small pages is cut short.
@@ -111,7 +92,7 @@ class UffdTracker : public ::testing::TestWithParam<Kind> {
   }
 
   std::uint64_t bytes_ = 0;
-  std::optional<HugePages> huge_pages_;
+  std::optional<SomeHugePages> huge_pages_;
   std::optional<WritingProcess> child_;
   std::optional<RemoteProcess> process_;
   SteadyClock clock_;
@@ -425,28 +406,6 @@ TEST_F(UffdTrackerDisks, AHarvestThatMeetsTheStopLeavesTheRestForTheLast) {
   EXPECT_EQ(claim_all(board_), Pages{});
   ASSERT_TRUE(tracker_->harvest_last(board_));
   EXPECT_EQ(claim_all(board_), (Pages{3}));
-}
-
-TEST_F(UffdTrackerDisks, FindsPagesThatWereGivenBack) {
-  for (std::uint32_t page = 0; page < 2 * kPagesPerChunk; ++page) ASSERT_TRUE(child_.write(page));
-  ASSERT_TRUE(tracker_->start(kAllChunks));
-  std::vector<PageWord> absent(2, kAllPages);
-  ASSERT_TRUE(tracker_->find_absent(absent));
-  EXPECT_EQ(absent, (std::vector<PageWord>{0, 0}));
-  const auto mappings = process_->mappings().value();
-  const auto mapping = std::ranges::find_if(mappings, [&](const Mapping& m) { return m.start == child_.address(); });
-  ASSERT_NE(mapping, mappings.end());
-  const auto file = process_->open_backing_file(*mapping);
-  ASSERT_TRUE(file);
-  ASSERT_EQ(::fallocate(file->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                        static_cast<off_t>(mapping->offset + 65 * kPageSize), 2 * kPageSize),
-            0);
-  absent = {kAllPages, kAllPages};
-  ASSERT_TRUE(tracker_->find_absent(absent));
-  EXPECT_EQ(absent, (std::vector<PageWord>{0, 0b110}));
-  absent = {0, 0b1010};
-  ASSERT_TRUE(tracker_->find_absent(absent));
-  EXPECT_EQ(absent, (std::vector<PageWord>{0, 0b10})) << "more than was asked about";
 }
 
 TEST_F(UffdTrackerDisks, ForgetsNothingWhenALookFails) {

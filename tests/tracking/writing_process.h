@@ -45,14 +45,22 @@ class WritingProcess {
   bool register_page(std::uint32_t page) { return tell(Order::kRegister, page, 1) && state_->registered; }
   bool write_registered(std::uint32_t page) { return tell(Order::kWriteRegistered, page, 1); }
   bool discard(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kDiscard, first, count); }
+  /// As QEMU does for a balloon: the pages are holes from then on. Huge pages as wholes.
+  bool give_back(std::uint32_t first, std::uint32_t count = 1) { return tell(Order::kGiveBack, first, count); }
+  /// Gives `count` pages back, one by one, each `stride` after the one before it, and writes each page behind one; no
+  /// more than it may. Returns at once; given_back() says how many are holes.
+  void begin_to_give_back(std::uint32_t first, std::uint32_t count, std::uint32_t stride) {
+    state_->given_back = 0;
+    state_->limit = 0;
+    begin(Order::kGiveBackOneByOne, first, count, stride);
+  }
+  void may_give_back(std::uint32_t pages) { state_->limit = pages; }
+  std::uint32_t given_back() const { return state_->given_back; }
   /// Until stop_wandering(): writes in its first `pages` pages, as fast as it can, here and there and ever further on,
   /// so that there are first writes all the time, and some that are the last. Goes no further than it may.
   void begin_to_wander(std::uint32_t pages, std::uint32_t seed) {
     state_->wanders = true;
-    state_->order = Order::kWander;
-    state_->first = seed;
-    state_->count = pages;
-    ++state_->told;
+    begin(Order::kWander, seed, pages, 1);
   }
   void may_wander_to(std::uint64_t page) { state_->limit = page; }
   bool stop_wandering() {
@@ -61,7 +69,17 @@ class WritingProcess {
   }
 
  private:
-  enum class Order { kWrite, kRead, kWriteByKernel, kRegister, kWriteRegistered, kDiscard, kWander };
+  enum class Order {
+    kWrite,
+    kRead,
+    kWriteByKernel,
+    kRegister,
+    kWriteRegistered,
+    kDiscard,
+    kGiveBack,
+    kGiveBackOneByOne,
+    kWander
+  };
   struct State {
     std::atomic<int> ready{0};
     std::atomic<std::uint64_t> address{0};
@@ -69,16 +87,20 @@ class WritingProcess {
     std::atomic<bool> registered{false};
     std::atomic<bool> wanders{false};
     std::atomic<std::uint64_t> limit{0};
+    std::atomic<std::uint32_t> given_back{0};
     Order order{};
     std::uint32_t first = 0, count = 0, stride = 1;
   };
 
-  bool tell(Order order, std::uint32_t first, std::uint32_t count, std::uint32_t stride = 1) {
+  unsigned begin(Order order, std::uint32_t first, std::uint32_t count, std::uint32_t stride) {
     state_->order = order;
     state_->first = first;
     state_->count = count;
     state_->stride = stride;
-    const unsigned number = ++state_->told;
+    return ++state_->told;
+  }
+  bool tell(Order order, std::uint32_t first, std::uint32_t count, std::uint32_t stride = 1) {
+    const unsigned number = begin(order, first, count, stride);
     return eventually([&] { return state_->done == number; });
   }
 
@@ -110,9 +132,21 @@ class WritingProcess {
     const int zeros = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
     while (true) {
       while (state_->done == state_->told) ::usleep(50);
+      const int gives_back = kind == Kind::kPrivate ? MADV_DONTNEED : MADV_REMOVE;
       if (state_->order == Order::kWander) wander(pages);
-      for (std::uint64_t i = 0; i < state_->count && state_->order != Order::kWander; ++i) {
+      if (state_->order == Order::kGiveBack) {
+        // At once, so that page tables may go with it.
+        ::madvise(const_cast<char*>(pages) + state_->first * 4096UL, state_->count * 4096UL, gives_back);
+      }
+      const bool page_by_page = state_->order != Order::kWander && state_->order != Order::kGiveBack;
+      for (std::uint64_t i = 0; i < state_->count && page_by_page; ++i) {
         volatile char* at = pages + (state_->first + i * state_->stride) * 4096;
+        if (state_->order == Order::kGiveBackOneByOne) {
+          while (i >= state_->limit) ::usleep(20);
+          ::madvise(const_cast<char*>(at), 4096, gives_back);
+          ++state_->given_back;
+          at[4096] = static_cast<char>(at[4096] + 1);
+        }
         if (state_->order == Order::kWrite) *at = static_cast<char>(*at + 1);
         if (state_->order == Order::kRead) static_cast<void>(*at);
         if (state_->order == Order::kWriteByKernel && ::read(zeros, const_cast<char*>(at), 8) != 8) ::_exit(94);

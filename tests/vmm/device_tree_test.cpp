@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
+
 namespace godwit::qemu::device_tree_test {
 namespace {
 
@@ -63,6 +65,18 @@ constexpr std::string_view kTree =
 const Device* find(const std::vector<Device>& devices, const std::string& place) {
   const auto found = std::find_if(devices.begin(), devices.end(), [&](const Device& d) { return d.place == place; });
   return found == devices.end() ? nullptr : &*found;
+}
+
+/// One more than there may be, so that it is refused rather than compared in part.
+TEST(DeviceTree, OfTooManyDevicesHasOneTooMany) {
+  const auto listed = [](std::size_t count) {
+    std::string text = "bus: main-system-bus\r\n  type System\r\n";
+    for (std::size_t i = 0; i < count; ++i) text += "  dev: hpet, id \"h" + std::to_string(i) + "\"\r\n";
+    return comparable_devices(parse_device_tree(text)).size();
+  };
+  EXPECT_EQ(listed(most::kDevices), most::kDevices);
+  EXPECT_EQ(listed(most::kDevices + 1), most::kDevices + 1);
+  EXPECT_EQ(listed(10 * most::kDevices), most::kDevices + 1);
 }
 
 TEST(DeviceTree, PlacesAreThoseThatTheGuestSees) {
@@ -148,7 +162,7 @@ TEST(DeviceTree, AnythingIsSurvived) {
   for (std::size_t i = 0; i < kTree.size(); ++i) (void)comparable_devices(parse_device_tree(kTree.substr(i)));
   std::string many;
   for (int i = 0; i < 5000; ++i) many += "dev: x, id \"\"\n";
-  EXPECT_EQ(parse_device_tree(many).size(), 1024u);
+  EXPECT_EQ(parse_device_tree(many).size(), most::kDevices + 1);
 }
 
 }  // namespace

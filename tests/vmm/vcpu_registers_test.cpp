@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
 #include "tests/vmm/scripted_qmp.h"
 
 namespace godwit::qemu::vcpu_registers_test {
@@ -37,6 +38,15 @@ TEST(PageTableRoots, AreNoneInFirmware) {
   const auto roots = parse_page_table_roots(cpu(0, kNoPaging));
   ASSERT_TRUE(roots) << roots.error().message;
   EXPECT_THAT(*roots, ElementsAre());
+}
+
+TEST(PageTableRoots, OfTheLargestVm) {
+  std::string text;
+  for (unsigned i = 0; i < most::kCpus; ++i) text += cpu(i, kPaging);
+  const auto roots = parse_page_table_roots(text);
+  ASSERT_TRUE(roots) << roots.error().message;
+  EXPECT_EQ(roots->size(), most::kCpus);
+  EXPECT_FALSE(parse_page_table_roots(text + cpu(most::kCpus, kPaging)));
 }
 
 TEST(PageTableRoots, LeaveNoVcpuOut) {

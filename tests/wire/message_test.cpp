@@ -267,6 +267,46 @@ TEST(FingerprintJson, KeepsItsLimits) {
   EXPECT_FALSE(is_read(fingerprint));
 }
 
+/// As long as QEMU's are, not as long as they may be: names at their longest would be refused by their sum.
+TEST(Hello, OfTheLargestVmFitsItsMessage) {
+  Hello hello{sample_fingerprint(), 1, "godwit"};
+  Fingerprint& vm = hello.fingerprint;
+  vm.cpus = most::kCpus;
+  vm.cpu_places.clear();
+  for (std::size_t i = 0; i < most::kCpus; ++i) {
+    vm.cpu_places.push_back("socket-id " + std::to_string(i / 64) + " core-id " + std::to_string(i % 64) +
+                            " thread-id 1");
+  }
+  vm.blocks.clear();
+  vm.memory.clear();
+  for (std::size_t i = 0; i < most::kRamBlocks; ++i) {
+    const std::string name = "/objects/a-memory-backend-of-a-dimm-" + std::to_string(i);
+    vm.blocks.push_back({name, most::kRam / most::kRamBlocks, 4096});
+    vm.memory.push_back({name, most::kRam / most::kRamBlocks, most::kRam / most::kRamBlocks});
+  }
+  vm.devices.clear();
+  for (std::size_t i = 0; i < most::kDevices; ++i) {
+    // 256 KiB of properties of all devices, no more.
+    vm.devices.push_back({"PCI 0e.0 / PCI 01.0 / SCSI 0:0:" + std::to_string(i),
+                          "virtio-net-pci-non-transitional",
+                          "device" + std::to_string(i),
+                          {{"a-property-of-the-device", std::string(200, 'v')}}});
+  }
+  vm.disks.assign(most::kDisks, {});
+  for (std::size_t i = 0; i < most::kDisks; ++i) {
+    Disk& disk = vm.disks[i];
+    disk.place = vm.devices[i].place;
+    disk.name = disk.node = "libvirt-" + std::to_string(i) + "-format";
+    disk.format = "qcow2";
+    disk.file = "/var/lib/libvirt/images/a-customer/a-virtual-machine/disk-" + std::to_string(i) + ".qcow2";
+  }
+  const Encoded encoded = encode(hello);
+  EXPECT_LT(encoded.body.size(), kMaxHelloBody * 3 / 4);
+  const auto decoded = decode(encoded.type, encoded.body);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(std::get<Hello>(*decoded), hello);
+}
+
 TEST(FingerprintJson, KeepsTheLimitsOfTheMachine) {
   const auto is_read = [](const auto& change) {
     Fingerprint fingerprint = sample_fingerprint();

@@ -6,14 +6,15 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/limits.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
 namespace {
 
-// A VM has dozens of devices; the limit bounds what a strange answer can make us do, and what is told to the peer.
-constexpr std::size_t kMaxDevices = 1024;
-constexpr std::size_t kMaxText = 255;
+// Bounds what a strange answer can make us do. One more than there may be is enough to be refused (vmm/vm_size.h).
+constexpr std::size_t kEnoughDevices = most::kDevices + 1;
+constexpr std::size_t kMaxText = most::kName;
 // All properties of all devices: some 2 KiB each at most, and room in one message for the usual hundred of them.
 constexpr std::size_t kMaxPropertyBytes = 256 * 1024;
 
@@ -65,7 +66,7 @@ class Parser {
 
   /// virtio-blk-pci, id "vb"
   void open_device(std::size_t indent, std::string_view text) {
-    if (devices_.size() == kMaxDevices) return;
+    if (devices_.size() == kEnoughDevices) return;
     const auto comma = text.find(", id \"");
     TreeDevice device;
     device.type = shortened(text.substr(0, comma));
@@ -246,7 +247,7 @@ Result<std::vector<Device>> devices_without_bus(Qmp& qmp, const std::vector<Tree
       type = shortened(std::string_view(type).substr(6, type.size() - 7));
       const bool listed = std::any_of(tree.begin(), tree.end(), [&](const TreeDevice& d) { return d.type == type; });
       // CPUs are told of by the places that they fill.
-      if (listed || type.ends_with("-cpu") || devices.size() == kMaxDevices) continue;
+      if (listed || type.ends_with("-cpu") || devices.size() == kEnoughDevices) continue;
       const auto before =
           std::count_if(devices.begin(), devices.end(), [&](const Device& d) { return d.type == type; });
       const std::string id = folder == "/machine/peripheral" ? shortened(text_at(child, "name")) : std::string();

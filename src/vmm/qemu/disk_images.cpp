@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "base/limits.h"
 #include "base/random.h"
 #include "vmm/qemu/device_tree.h"
 #include "vmm/qemu/image_file.h"
@@ -15,8 +16,7 @@
 namespace godwit::qemu {
 namespace {
 
-constexpr std::size_t kMaxDisks = 256;
-constexpr std::size_t kMaxName = 255;
+constexpr std::size_t kMaxName = most::kName;
 constexpr std::size_t kMaxFile = 512;
 // Enough to tell an empty disk, another VM's or an old state from this one; and so few that the sink has read them,
 // from slow disks too, before the source takes it for dead.
@@ -195,7 +195,7 @@ Result<std::vector<Disk>> list_disks(Qmp& qmp, const RemoteProcess& process) {
   std::size_t room = kMostLayers;
   for (const Json& block : blocks) {
     const TreeDevice* device = find_device(tree, block);
-    if ((device == nullptr && text_at(block, "qdev").empty()) || disks.size() == kMaxDisks) continue;
+    if ((device == nullptr && text_at(block, "qdev").empty()) || disks.size() > most::kDisks) continue;
     disks.push_back(describe(block, device, id_of(tree, device), room));
   }
   Questions questions(qmp, process);

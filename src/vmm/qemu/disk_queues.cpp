@@ -5,15 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/limits.h"
 #include "vmm/qemu/disks.h"
 #include "vmm/qemu/json_access.h"
 
 namespace godwit::qemu {
 namespace {
 
-// Virtio's own limits: 1024 queues a device in QEMU, 32768 entries a split ring.
-constexpr std::uint64_t kMaxQueues = 1024;
-constexpr std::uint64_t kMaxEntries = 32768;
 // virtio-scsi's queues 0 (control) and 1 (events) carry no reads, and QEMU itself writes their answers.
 constexpr std::uint64_t kFirstScsiRequestQueue = 2;
 
@@ -25,7 +23,8 @@ Status list_queues(Qmp& qmp, const DirectDisk& disk, std::vector<VirtqueueAddres
                             disk.device));
   }
   const std::uint64_t count = number_at(status, "num-vqs");
-  if (count > kMaxQueues) return fail(ErrorKind::kProtocol, fmt::format("a virtio device with {} queues", count));
+  if (count > most::kQueuesOfADevice)
+    return fail(ErrorKind::kProtocol, fmt::format("a virtio device with {} queues", count));
   const std::uint64_t first = text_at(status, "name") == "virtio-scsi" ? kFirstScsiRequestQueue : 0;
   for (std::uint64_t queue = first; queue < count; ++queue) {
     const Json ring =
@@ -36,7 +35,7 @@ Status list_queues(Qmp& qmp, const DirectDisk& disk, std::vector<VirtqueueAddres
     addresses.used = number_at(ring, "vring-used");
     const std::uint64_t size = number_at(ring, "vring-num");
     if (addresses.descriptors == 0 || size == 0) continue;  // not set up by a driver
-    if (size > kMaxEntries) return fail(ErrorKind::kProtocol, fmt::format("a virtqueue of {} entries", size));
+    if (size > most::kQueueEntries) return fail(ErrorKind::kProtocol, fmt::format("a virtqueue of {} entries", size));
     addresses.size = static_cast<std::uint16_t>(size);
     out.push_back(addresses);
   }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/limits.h"
 #include "base/units.h"
 
 namespace godwit::qemu {
@@ -27,7 +28,7 @@ constexpr std::uint64_t kNodeLength = 352;
 // A QEMU with many devices has a heap of tens of MiB.
 constexpr std::uint64_t kLargestHeap = 1 * kGiB;
 constexpr std::uint64_t kHeapPiece = 1 * kMiB;
-constexpr std::size_t kMostBlocks = 4096;
+constexpr std::size_t kMostBlocks = 4 * most::kRamBlocks;
 
 std::uint64_t word_at(Bytes bytes, std::uint64_t at) {
   std::uint64_t value = 0;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "attach/remote_memory.h"
+#include "base/limits.h"
 #include "base/units.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/ram_block_list.h"
@@ -17,7 +18,7 @@ namespace {
 // A guest in its firmware moves windows about while it is asked; it stops at once.
 constexpr int kAttempts = 5;
 // Backends and their pieces number dozens; the limits bound what a strange answer can make us do.
-constexpr std::size_t kMostBackends = 4096;
+constexpr std::size_t kMostBackends = 4 * most::kRamBlocks;
 constexpr std::size_t kMaxStretches = 65536;
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/limits.h"
 #include "vmm/qemu/device_tree.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/ram_blocks.h"
@@ -17,10 +18,6 @@ namespace {
 // one.
 constexpr std::array kMachineProperties = {
     "max-ram-below-4g", "vmport", "hpet", "i8042", "smm", "acpi", "pit", "pic", "sata", "smbus", "nvdimm"};
-// Enough for any machine; bounds what is told to the peer.
-constexpr std::size_t kMaxCpuPlaces = 4096;
-constexpr std::size_t kMaxMemory = 1024;
-
 Result<Json> property(Qmp& qmp, const std::string& path, const std::string& name) {
   return if_known(qmp.execute("qom-get", Json{{"path", path}, {"property", name}}));
 }
@@ -40,7 +37,7 @@ Status read_topology(Qmp& qmp, const std::string& cpu, Fingerprint& vm) {
   const Json slots = TRY(if_known(qmp.execute("query-hotpluggable-cpus")));
   if (!slots.is_array()) return {};
   for (const Json& slot : slots) {
-    if (text_at(slot, "qom-path").empty() || vm.cpu_places.size() == kMaxCpuPlaces) continue;
+    if (text_at(slot, "qom-path").empty() || vm.cpu_places.size() > most::kCpus) continue;
     std::string place;
     const Json& properties = member(slot, "props");
     for (const char* part : {"socket-id", "die-id", "module-id", "core-id", "thread-id"}) {
@@ -79,7 +76,7 @@ Status read_properties(Qmp& qmp, Fingerprint& vm) {
 
 Status read_memory(Qmp& qmp, Fingerprint& vm) {
   for (const auto& line : parse_ram_blocks(TRY(qmp.human("info ramblock")))) {
-    if (vm.memory.size() < kMaxMemory) vm.memory.push_back({line.name, line.size, line.most});
+    if (vm.memory.size() <= most::kRamBlocks) vm.memory.push_back({line.name, line.size, line.most});
   }
   return {};
 }

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/limits.h"
 #include "vmm/qemu/stream_format.h"
 
 namespace godwit::qemu {
@@ -22,10 +23,10 @@ namespace {
 
 // A VM has one block for each backend, ROM and video memory: dozens. The limit bounds what a broken stream can
 // allocate.
-constexpr std::size_t kMostStreamBlocks = 4096;
+constexpr std::size_t kMostStreamBlocks = 4 * most::kRamBlocks;
 // Blocks that the lanes leave to QEMU are ROMs and video memory. The limit bounds the bits that say which of their
 // pages have been sent: 2 MiB of them.
-constexpr std::uint64_t kMaxPassed = std::uint64_t{64} << 30;
+constexpr std::uint64_t kMaxPassed = most::kRamOfTheStream;
 constexpr std::size_t kHeaderLength = 8;  // magic and version
 // A machine type's name; QEMU's longest has 21 letters.
 constexpr std::uint32_t kMaxConfiguration = 4096;

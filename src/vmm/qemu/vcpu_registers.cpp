@@ -5,12 +5,13 @@
 #include <charconv>
 #include <optional>
 
+#include "base/limits.h"
+
 namespace godwit::qemu {
 namespace {
 
 constexpr std::uint64_t kPaging = std::uint64_t{1} << 31;                    // CR0.PG
 constexpr std::uint64_t kVirtualMachineExtensions = std::uint64_t{1} << 13;  // CR4.VMXE
-constexpr std::size_t kMaxCpus = 4096;                                       // more than QEMU has
 
 /// The value of " NAME=hex" or "NAME=hex" at a line's start, up to the next white space.
 std::optional<std::uint64_t> value_of(std::string_view line, std::string_view name) {
@@ -47,7 +48,7 @@ Result<std::vector<ControlRegisters>> parse_control_registers(std::string_view t
     if (!cr0 || !cr3) return fail(ErrorKind::kHypervisor, "QEMU's control registers are not understood");
     all.push_back({*cr0, *cr3, value_of(line, "CR4")});
   }
-  if (cpus == 0 || cpus != all.size() || cpus > kMaxCpus) {
+  if (cpus == 0 || cpus != all.size() || cpus > most::kCpus) {
     return fail(ErrorKind::kHypervisor,
                 fmt::format("QEMU names {} vCPUs and the control registers of {}", cpus, all.size()));
   }

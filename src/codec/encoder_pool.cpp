@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include "base/cpu_account.h"
@@ -65,10 +66,7 @@ class PooledEncoder final : public Encoder {
       ++at_pool_;
       return std::size_t{1};
     }
-    if (TRY(own_->submit(jobs.first(1))) == 0) return std::size_t{0};
-    std::array<EncodeDone, 1> done;
-    if (TRY(own_->collect(done, {})) == 0) return fail(ErrorKind::kIo, "an encoder gave no answer");
-    here_.push_back(done[0]);
+    TRY(encode_here(jobs.front()));
     return std::size_t{1};
   }
 
@@ -83,10 +81,23 @@ class PooledEncoder final : public Encoder {
     if (stop.stop_requested() || done.empty()) return std::size_t{0};
     const std::size_t there = TRY(poll(done));
     if (there > 0 || at_pool_ == 0) return there;
+    // Rather than wait for a thread that has not even begun.
+    if (const auto job = pool_.take_back(answers_)) {
+      --at_pool_;
+      if (!encode_here(*job)) here_.push_back({.ticket = job->ticket, .failed = true});
+      return poll(done);
+    }
     return heard(answers_.await(done, stop));
   }
 
  private:
+  Status encode_here(const EncodeJob& job) {
+    std::array<EncodeDone, 1> done;
+    const bool taken = TRY(own_->submit({&job, 1})) == 1;
+    if (!taken || TRY(own_->collect(done, {})) == 0) return fail(ErrorKind::kIo, "an encoder gave no answer");
+    here_.push_back(done[0]);
+    return {};
+  }
   std::size_t heard(std::size_t count) noexcept {
     at_pool_ -= count;
     return count;
@@ -114,11 +125,16 @@ Result<std::unique_ptr<Encoder>> EncoderPool::lend(const CodecChoice& choice, un
 }
 
 void EncoderPool::allow(unsigned threads) {
-  const std::lock_guard lock(mutex_);
-  allowed_ = std::min(threads, most_);
-  while (threads_.size() < allowed_) {
-    threads_.push_back(job_thread([this](const std::stop_token& stop) { run(stop); }));
+  threads = std::min(threads, most_);
+  while (threads_.size() < threads && !no_more_) {
+    try {
+      threads_.push_back(job_thread([this](const std::stop_token& stop) { run(stop); }));
+    } catch (const std::system_error&) {
+      no_more_ = true;  // a limit of processes or memory: it goes on with those that there are
+    }
   }
+  const std::lock_guard lock(mutex_);
+  allowed_ = std::min(threads, static_cast<unsigned>(threads_.size()));
 }
 
 EncoderPool::Use EncoderPool::use() const {
@@ -144,6 +160,17 @@ std::size_t EncoderPool::forget(const Mailbox& answers) {
   const std::size_t gone = std::erase_if(waiting_, [&](const Job& job) { return job.answers == &answers; });
   at_work_ -= static_cast<unsigned>(gone);
   return gone;
+}
+
+/// The oldest job of an encoder that no thread has begun.
+std::optional<EncodeJob> EncoderPool::take_back(const Mailbox& answers) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(waiting_, &answers, &Job::answers);
+  if (found == waiting_.end()) return std::nullopt;
+  const EncodeJob job = found->job;
+  waiting_.erase(found);
+  --at_work_;
+  return job;
 }
 
 void EncoderPool::run(const std::stop_token& stop) {

@@ -12,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -32,8 +33,11 @@ class EncoderPool final : public EncoderProvider {
   /// it is.
   Result<std::unique_ptr<Encoder>> lend(const CodecChoice& choice, unsigned given_up) override;
 
-  /// From now on up to so many threads take new jobs, `most` at most. Threads are started when they are first allowed.
+  /// From now on up to so many threads take new jobs, `most` at most. Threads are started when they are first allowed;
+  /// where none can be, it is fewer. One thread at a time.
   void allow(unsigned threads);
+  /// No more threads are started, for what is left of this migration. Any thread.
+  void start_no_more() noexcept { no_more_ = true; }
   unsigned most() const noexcept { return most_; }
 
   /// What the pool has done.
@@ -59,6 +63,7 @@ class EncoderPool final : public EncoderProvider {
   };
   bool take(const Job& job);
   std::size_t forget(const Mailbox& answers);
+  std::optional<EncodeJob> take_back(const Mailbox& answers);
   void run(const std::stop_token& stop);
   EncodeDone encode(std::unique_ptr<Encoder>& encoder, const Job& job);
 
@@ -72,7 +77,8 @@ class EncoderPool final : public EncoderProvider {
   unsigned at_work_ = 0;  ///< jobs that were taken and are not answered
   unsigned most_at_work_ = 0;
   std::uint64_t blocks_ = 0;
-  std::vector<std::jthread> threads_;
+  std::atomic<bool> no_more_{false};
+  std::vector<std::jthread> threads_;  ///< of whoever calls allow()
 };
 
 }  // namespace godwit

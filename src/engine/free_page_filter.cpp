@@ -141,7 +141,8 @@ bool FreePageFilter::copy_left_out() {
 void FreePageFilter::rehearse() {
   const Instant begin = clock_.now();
   if (!any_left_out_ || has_unchecked() || begin < next_rehearsal_) return;
-  if (copy_left_out()) finder_->keep_free(words_);
+  if (!copy_left_out()) return;
+  finder_->keep_free(words_);
   const Duration took = clock_.now() - begin;
   rehearsals_.add(took);
   next_rehearsal_ = begin + std::max(kRehearseEvery, kRehearsalPart * took);

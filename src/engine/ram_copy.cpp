@@ -127,6 +127,7 @@ void RamCopy::post_all(const std::vector<PageWord>& data) {
 }
 
 Status RamCopy::step() {
+  if (rounds_.applied && !stop_near_since_) rehearse_look();
   if (!stop_near_since_ && free_pages_.check_some(rounds_.applied ? kLookIntoInPeace : kLookInto)) {
     fences_.posted();
     rounds_.now.posted_again = true;
@@ -142,6 +143,16 @@ Status RamCopy::step() {
   const Step before = std::exchange(next_, next_step(verdict, rounds_.now, now_is));
   if (next_ != before) log_verdict(now_is);
   return take(next_);
+}
+
+/// Where all has been applied, so that no round's time has it in it.
+void RamCopy::rehearse_look() {
+  free_pages_.rehearse();
+  const Duration longest = context_.parts.goals.max_downtime;
+  const Duration others = rounds_.scan.least().value_or(Duration{}) + given_back_took_;
+  if (!free_pages_.give_up_if_slow(std::clamp(longest - others, Duration{}, longest / 2))) return;
+  fences_.posted();
+  rounds_.now.posted_again = true;
 }
 
 /// What the next harvest or the hand-over was decided by.
@@ -259,9 +270,6 @@ void RamCopy::note_harvest(const HarvestStats& stats) {
   deferred_ = stats.deferred;
   settled_at_ = at;
   given_back_took_ -= given_back_took_ / 8;  // one look that was held up must not keep the guest here for ever
-  if (!rounds_.first_pass_over || stop_near_since_) return;
-  free_pages_.rehearse();
-  if (free_pages_.give_up_if_slow(context_.parts.goals.max_downtime / 2)) fences_.posted();
 }
 
 /// Pages of disk requests that have ended go now, while the guest runs, rather than in its pause.

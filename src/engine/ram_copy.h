@@ -57,6 +57,7 @@ class RamCopy final : public Load {
   Status harvest();
   Status harvest_near_stop();
   void note_harvest(const HarvestStats& stats);
+  void rehearse_look();
   Status settle();
   Status stop_for_a_moment();
   Status go_on();

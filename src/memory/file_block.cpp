@@ -20,6 +20,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/units.h"
 #include "memory/block_memory.h"
 #include "memory/cached_pages.h"
 #include "memory/hole_filler.h"
@@ -38,9 +39,21 @@ Status over_runs(std::uint64_t offset, PageWord pages, Step&& step) {
   return status;
 }
 
-bool is_all_allocated(const struct stat& file) noexcept {
+std::uint64_t allocated_bytes(const struct stat& file) noexcept {
   constexpr std::uint64_t kStatBlock = 512;
-  return static_cast<std::uint64_t>(file.st_blocks) * kStatBlock >= static_cast<std::uint64_t>(file.st_size);
+  return static_cast<std::uint64_t>(file.st_blocks) * kStatBlock;
+}
+
+bool is_all_allocated(const struct stat& file) noexcept {
+  return allocated_bytes(file) >= static_cast<std::uint64_t>(file.st_size);
+}
+
+/// KERNEL: of a file in memory that is counted by the page, swapped out or not. What lies beyond the file's end is
+/// counted too (the last huge page's rest, FALLOC_FL_KEEP_SIZE) and could hide as much of a hole.
+bool is_without_holes(const struct stat& file) noexcept {
+  constexpr std::uint64_t kHugePage = 2 * kMiB;
+  const auto size = static_cast<std::uint64_t>(file.st_size);
+  return size % kHugePage == 0 && allocated_bytes(file) == size;
 }
 
 class FileBlock final : public BlockAccess {
@@ -276,12 +289,11 @@ Status FileBlock::find_data(std::uint64_t offset, std::span<PageWord> out) const
   return {};
 }
 
-/// KERNEL: what a file in memory has allocated is counted by the page, swapped out or not; on disks tables count, too.
-/// hugetlbfs does not say where its holes are.
+/// On disks tables are counted, too. hugetlbfs does not say where its holes are.
 Status FileBlock::keep_where_holes_may_be(std::uint64_t, std::span<PageWord> pages) const {
   bool none = page_size_ != kPageSize;
   struct stat status {};
-  if (!none && in_memory_) none = ::fstat(fd_.get(), &status) == 0 && is_all_allocated(status);
+  if (!none && in_memory_) none = ::fstat(fd_.get(), &status) == 0 && is_without_holes(status);
   if (none) std::ranges::fill(pages, PageWord{0});
   return {};
 }
@@ -294,10 +306,13 @@ Status FileBlock::keep_holes(std::uint64_t offset, std::span<PageWord> pages) co
     const std::uint64_t end = offset + (run->first + run->count) * kPageSize;
     for (std::uint64_t at = offset + run->first * kPageSize; at < end;) {
       if (at >= data_end) {
-        at = std::max(at, next_data(at) / kPageSize * kPageSize);
+        const std::uint64_t data = next_data(at);
+        at = std::max(at, data / kPageSize * kPageSize);
         if (at >= end) break;
-        // To find where the data ends the kernel looks at all of it, which in memory may be all that follows.
-        data_end = cache_told ? at + kPageSize : next_hole(at);
+        // To find where the data ends the kernel looks at all of it, which in memory may be all that follows. On a disk
+        // with blocks smaller than a page, a page may begin with a hole: it holds data all the same.
+        data_end = cache_told ? 0 : next_hole(std::max(at, data));
+        data_end = std::max(data_end, at + kPageSize);
       }
       const std::uint64_t till = std::min((data_end + kPageSize - 1) / kPageSize * kPageSize, end);
       drop_pages(pages, (at - offset) / kPageSize, (till - at) / kPageSize);

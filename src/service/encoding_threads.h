@@ -29,6 +29,8 @@ class EncodingThreads {
 
   EncoderProvider& encoders() noexcept { return pool_; }
   EncoderPool::Use use() const { return pool_.use(); }
+  /// The guest will be paused soon: nothing is started any more that could be late or fail.
+  void settle() noexcept { pool_.start_no_more(); }
 
  private:
   void run(const std::stop_token& stop);

@@ -88,7 +88,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   encoding_.emplace(request_.goals.encoding_threads, request_.goals.lanes, source->vcpu_threads(), clock_);
   TRY(journal.name_migration(id_));
   TRY(journal.begin());
-  return run_source(SourceParts{
+  Report moved = run_source(SourceParts{
       .vm = source->vm(),
       .tracker = source->tracker(),
       .journal = journal,
@@ -106,7 +106,11 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
             if (limit) limit->lift();
           },
       .on_progress = [this](const Progress& progress) { show(progress); },
-      .on_milestone = context.on_milestone,
+      .on_milestone =
+          [this, told = context.on_milestone](Milestone milestone) {
+            if (milestone == Milestone::kHandingOver) encoding_->settle();
+            if (told) told(milestone);
+          },
       .on_note = context.on_note,
       .on_moved = [this](Report report) { tell_outcome(report); },
       .cancelled = std::move(cancelled),
@@ -114,6 +118,9 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .id = id_,
       .log = log_,
   });
+  encoding_threads_ = encoding_->use().most_at_work;
+  encoding_.reset();
+  return moved;
 }
 
 void SendJob::show(const Progress& progress) {
@@ -126,7 +133,7 @@ void SendJob::show(const Progress& progress) {
 
 void SendJob::tell_outcome(Report& report) {
   report.id = id_;
-  if (encoding_) report.encoding_threads = encoding_->use().most_at_work;
+  report.encoding_threads = encoding_ ? encoding_->use().most_at_work : encoding_threads_;
   if (std::exchange(told_, true)) return;
   log_end(log_, report);
   if (hooks_.on_outcome) hooks_.on_outcome(report);

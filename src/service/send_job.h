@@ -88,7 +88,8 @@ class SendJob {
   std::string id_;
   ProgressLog progress_log_;
   mutable Mailbox<std::optional<Progress>> progress_;
-  std::optional<EncodingThreads> encoding_;  ///< from the time on when the VM has been opened
+  std::optional<EncodingThreads> encoding_;  ///< while memory is moved
+  unsigned encoding_threads_ = 0;            ///< the most that were at work, once it has been
   bool told_ = false;
   JobThread<Report> thread_;  ///< last: it works on the others
 };

@@ -18,6 +18,7 @@
 #include "vmm/qemu/run_state.h"
 #include "vmm/qemu/unseen_writers.h"
 #include "vmm/qemu/vcpu_registers.h"
+#include "vmm/vm_size.h"
 
 namespace godwit {
 
@@ -156,6 +157,7 @@ Status check_source_vm(const qemu::Inspection& inspection) {
     return fail(ErrorKind::kRefused, fmt::format("this VM cannot be moved as it is: {} ('{}')",
                                                  halt ? halt->what : "QEMU is busy with it", inspection.status));
   }
+  TRY(check_size(inspection.fingerprint));
   if (inspection.obstacles.empty()) return {};
   std::vector<std::string> reasons;
   for (const auto& obstacle : inspection.obstacles) reasons.push_back(obstacle.what + ": " + obstacle.why);
@@ -163,7 +165,7 @@ Status check_source_vm(const qemu::Inspection& inspection) {
 }
 
 Status check_sink_vm(const qemu::Inspection& inspection) {
-  if (inspection.status == "inmigrate") return {};
+  if (inspection.status == "inmigrate") return check_size(inspection.fingerprint);
   return fail(
       ErrorKind::kRefused,
       fmt::format("this QEMU does not wait for a VM: it is '{}'. Start it with -S -incoming defer", inspection.status));

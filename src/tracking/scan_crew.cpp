@@ -72,10 +72,7 @@ Status ScanCrew::share(std::size_t parts, const Work& work) {
   std::unique_lock lock(mutex_);
   open_ = false;
   // All parts are done or being done.
-  if (!changed_.wait_for(lock, kLate, [this] { return at_work_ == 0; })) {
-    let_go_elsewhere();
-    changed_.wait(lock, [this] { return at_work_ == 0; });
-  }
+  while (!changed_.wait_for(lock, kLate, [this] { return at_work_ == 0; })) let_go_elsewhere();
   for (auto& member : members_) TRY(std::move(member->status));
   return {};
 }
@@ -89,12 +86,12 @@ void ScanCrew::run(const std::stop_token& stop, std::size_t number) {
     done = round_;
     if (!open_) continue;  // it has come too late
     ++at_work_;
-    const bool astray = std::exchange(member.astray, false);
     lock.unlock();
-    if (astray) stay_on_one_cpu(cpus_, number - 1);
     do_parts(number);
     lock.lock();
     if (--at_work_ == 0) changed_.notify_all();
+    // Not at the beginning of the next round: nobody might let it go again.
+    if (std::exchange(member.astray, false)) stay_on_one_cpu(cpus_, number - 1);
   }
 }
 

@@ -214,11 +214,9 @@ TEST_F(EncoderPoolTest, WaitingEndsWhenItIsToStop) {
   pool.allow(1);
   const auto encoder = lend(pool);
   ASSERT_TRUE(submit(*encoder, job(0)));
+  ASSERT_TRUE(encoders_.gate.await_inside(1)) << "else whoever waits encodes it";
   std::stop_source stop;
-  std::jthread later([&] {
-    EXPECT_TRUE(encoders_.gate.await_inside(1));
-    stop.request_stop();
-  });
+  std::jthread later([&] { stop.request_stop(); });
   std::array<EncodeDone, 1> done;
   EXPECT_EQ(encoder->collect(done, stop.get_token()).value(), 0U);
   encoders_.gate.let_pass();
@@ -231,6 +229,31 @@ TEST_F(EncoderPoolTest, LendsAsItIsWhatNeedsNoPool) {
   EXPECT_EQ(pool.lend({CodecId::kRaw, 1}, 0).value(), nullptr);
   EXPECT_EQ(lend(pool)->depth(), EncoderPool::kDepth);
   EXPECT_EQ(lend(pool)->id(), kChoice.id);
+}
+
+TEST_F(EncoderPoolTest, WhoeverWaitsEncodesWhatNoThreadHasBegun) {
+  std::mutex cpu;  // that the thread needs, and does not get
+  std::unique_lock taken(cpu);
+  EncoderPool pool(encoders_, 1, [&] { const std::lock_guard lock(cpu); });
+  pool.allow(1);
+  {
+    const auto encoder = lend(pool);
+    ASSERT_TRUE(submit(*encoder, job(0)));
+    EXPECT_EQ(pool.use().at_work, 1U);
+    const auto answer = answers(*encoder, 1).front();
+    EXPECT_EQ(answer.size, 1U);
+    EXPECT_EQ(encoders_.gate.threads, std::set{std::this_thread::get_id()});
+    EXPECT_EQ(pool.use().at_work, 0U);
+  }
+  taken.unlock();
+}
+
+TEST_F(EncoderPoolTest, StartsNoThreadOnceItIsNotTo) {
+  EncoderPool pool(encoders_, 4);
+  pool.allow(1);
+  pool.start_no_more();
+  pool.allow(4);
+  EXPECT_EQ(pool.use().allowed, 1U);
 }
 
 TEST_F(EncoderPoolTest, EachThreadCallsWhatItIsToCallFirst) {

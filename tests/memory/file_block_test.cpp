@@ -2,8 +2,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include <array>
+#include <sys/mount.h>
 
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/units.h"
 #include "tests/memory/backings.h"
 
 namespace godwit::file_block_test {
@@ -68,6 +73,50 @@ TEST(FileBlock, AFileCutShortIsAnError) {
   const auto read = block->read(0, 2, page);
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().kind, ErrorKind::kIo);
+}
+
+/// A file on an ext4 with blocks of 1 KiB: a page of it may begin with a hole. Or a reason.
+Result<UniqueFd> file_with_small_blocks() {
+  std::string folder = "/tmp/godwit-test-XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr) return fail_os("make a folder in /tmp");
+  const std::string made = "truncate -s 16M " + folder + "/image && mkfs.ext4 -q -F -b 1024 " + folder +
+                           "/image && mkdir " + folder + "/on && mount -o loop " + folder + "/image " + folder + "/on";
+  UniqueFd fd;
+  if (std::system(("PATH=$PATH:/usr/sbin:/sbin; (" + made + ") >/dev/null 2>&1").c_str()) == 0) {
+    fd.reset(::open((folder + "/on/ram").c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    ::umount2((folder + "/on").c_str(), MNT_DETACH);
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+  if (!fd) return fail(ErrorKind::kUnsupported, "cannot mount an ext4 in a file here");
+  return fd;
+}
+
+TEST(FileBlock, APageThatBeginsWithAHoleHoldsData) {
+  auto fd = file_with_small_blocks();
+  if (!fd) GTEST_SKIP() << fd.error().message;
+  ASSERT_EQ(::ftruncate(fd->get(), kChunkSize), 0);
+  ASSERT_EQ(::pwrite(fd->get(), "bird", 4, kPageSize + 1024), 4);
+  ASSERT_EQ(::pwrite(fd->get(), "bird", 4, 3 * kPageSize + 3072), 4);
+  const auto block = block_of(*fd, kChunkSize);
+  for (const PageWord asked : {PageWord{0b11111}, PageWord{0b10}, PageWord{0b1000}, kAllPages}) {
+    PageWord kept = asked;
+    ASSERT_TRUE(block->keep_holes(0, {&kept, 1}));
+    EXPECT_EQ(kept, asked & ~PageWord{0b1010});
+  }
+}
+
+/// What is allocated there could hide as much of a hole.
+TEST(FileBlock, WhatLiesBeyondTheEndIsNoProofThatThereAreNoHoles) {
+  const UniqueFd odd = memfd_of(kChunkSize);
+  const UniqueFd longer = memfd_of(2 * kMiB);
+  ASSERT_EQ(::fallocate(longer.get(), FALLOC_FL_KEEP_SIZE, 0, 4 * kMiB), 0);
+  for (const UniqueFd* fd : {&odd, &longer}) {
+    ASSERT_EQ(::fallocate(fd->get(), 0, 0, kChunkSize), 0);
+    PageWord asked = 0b101;
+    ASSERT_TRUE(block_of(*fd, kChunkSize)->keep_where_holes_may_be(0, {&asked, 1}));
+    EXPECT_EQ(asked, 0b101U);
+  }
 }
 
 TEST(FileBlock, AFullFileSystemIsAnErrorAndNoSignal) {

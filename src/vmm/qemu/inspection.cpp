@@ -14,7 +14,6 @@
 #include "vmm/qemu/obstacles.h"
 #include "vmm/qemu/ram_blocks.h"
 #include "vmm/qemu/read_fingerprint.h"
-#include "vmm/vm_size.h"
 
 namespace godwit::qemu {
 namespace {
@@ -67,7 +66,6 @@ Result<Inspection> inspect(Qmp& qmp, const RemoteProcess& process) {
     found.fingerprint.blocks.push_back({block.name, block.size, block.page_size});
   }
   found.other = TRY(find_other_blocks(qmp, process, ram));
-  TRY(check_size(found.fingerprint));
   found.blocks = std::move(ram.blocks);
   found.physical = std::move(ram.physical);
   return found;

@@ -60,7 +60,8 @@ struct LogTexts {
 };
 
 struct SharedTexts : LogTexts {
-  Text qmp, pid, report;
+  Text qmp, pid, report, tls_dir, tls_psk, tls_hostname;
+  bool insecure_plain = false;
 };
 
 struct SendTexts : SharedTexts {
@@ -92,6 +93,16 @@ void add_log(CLI::App& app, LogTexts& texts) {
   add(app, "--log-level", texts.log_level, "LEVEL", "error, warning, info or debug [info]");
 }
 
+void add_tls(CLI::App& app, SharedTexts& texts, const char* default_name) {
+  add(app, "--tls-dir", texts.tls_dir, "DIR",
+      "certificates, named as QEMU's [/etc/pki/godwit, /etc/pki/qemu, libvirt's]");
+  add(app, "--tls-psk", texts.tls_psk, "FILE", "instead: a key that both sides have, from `godwit keygen`");
+  add(app, "--tls-hostname", texts.tls_hostname, "NAME",
+      fmt::format("what the other side's certificate must be for [{}]", default_name));
+  app.add_flag("--insecure-plain", texts.insecure_plain,
+               "no TLS: whoever can reach the network reads the guest's memory");
+}
+
 void add_shared(CLI::App& app, SharedTexts& texts) {
   add(app, "--report", texts.report, "FILE", "write the report there as JSON");
   add_log(app, texts);
@@ -119,6 +130,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");
+  add_tls(*send, texts, "the host of --to");
   add_shared(*send, texts);
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
@@ -135,6 +147,7 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
       "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
+  add_tls(*receive, texts, "any that the CA has signed");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
   return receive;
@@ -160,12 +173,29 @@ Status read_log(const LogTexts& texts, LogOptions& log) {
   return {};
 }
 
+Status read_tls(const SharedTexts& texts, TlsOptions& tls) {
+  if (texts.tls_dir) tls.folder = TRY(file_value("--tls-dir", *texts.tls_dir));
+  if (texts.tls_psk) tls.key_file = TRY(file_value("--tls-psk", *texts.tls_psk));
+  if (texts.tls_hostname) tls.hostname = TRY(hostname_value("--tls-hostname", *texts.tls_hostname));
+  tls.insecure_plain = texts.insecure_plain;
+  const int ways = (texts.tls_dir ? 1 : 0) + (texts.tls_psk ? 1 : 0) + (texts.insecure_plain ? 1 : 0);
+  if (ways > 1) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--tls-dir, --tls-psk and --insecure-plain: give one of them; both sides must use the same way");
+  }
+  if (texts.tls_hostname && (texts.tls_psk || texts.insecure_plain)) {
+    return fail(ErrorKind::kInvalidArgument, "--tls-hostname: is for certificates; leave it out, or give --tls-dir");
+  }
+  return {};
+}
+
 /// Fills what send and receive have in common.
 template <typename Options>
 Status read_shared(const SharedTexts& texts, Options& options) {
   options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
   if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
+  TRY(read_tls(texts, options.tls));
   return read_log(texts, options.log);
 }
 

@@ -30,6 +30,14 @@ struct LogOptions {
   LogLevel level = LogLevel::kInfo;
 };
 
+/// How the other side is trusted; nothing said: by the certificates in the usual folders, on this host in the clear.
+struct TlsOptions {
+  std::string folder;    ///< of certificates
+  std::string key_file;  ///< of a shared key
+  std::string hostname;  ///< what the peer's certificate must be for; empty: send: the host of --to, receive: any
+  bool insecure_plain = false;
+};
+
 struct SendOptions {
   std::string qmp;  ///< path of QEMU's monitor socket
   Address to;
@@ -41,6 +49,7 @@ struct SendOptions {
   std::optional<DeviceWay> devices;  ///< none: directly if they can
   bool allow_nested = false;         ///< the operator says that no VM runs inside the guest until the move is over
   std::string kernels;               ///< SIMD table by name; empty: the fastest
+  TlsOptions tls;
   LogOptions log;
 };
 
@@ -53,6 +62,7 @@ struct ReceiveOptions {
   /// After the commit: how long to go on asking a QEMU that refuses to let the guest run.
   Duration start_timeout = std::chrono::seconds(60);
   Lenience lenience;
+  TlsOptions tls;
   LogOptions log;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -15,6 +16,9 @@ namespace {
 
 // The kernel's limit for a Unix socket's path, less its closing zero.
 constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
+
+// Of the domain name system.
+constexpr std::size_t kLongestHostName = 253;
 
 // Below this the device state alone would take minutes; above, no link exists.
 constexpr BitRate kLeastBandwidth{1'000'000};
@@ -99,6 +103,15 @@ Result<std::string> socket_path_value(std::string_view option, const std::string
 Result<std::string> file_value(std::string_view option, const std::string& text) {
   if (text.empty()) return refuse(option, text, "write a file's path, e.g. /tmp/report.json");
   return text;
+}
+
+Result<std::string> hostname_value(std::string_view option, const std::string& text) {
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == ':';
+  };
+  if (!text.empty() && text.size() <= kLongestHostName && std::ranges::all_of(text, fits)) return text;
+  return refuse(option, text, "write a host name or an IP address");
 }
 
 }  // namespace godwit

@@ -25,6 +25,8 @@ Result<std::optional<DeviceWay>> devices_value(std::string_view option, const st
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
 Result<LogLevel> log_level_value(std::string_view option, const std::string& text);
+/// A host name or an IP address.
+Result<std::string> hostname_value(std::string_view option, const std::string& text);
 Result<std::string> file_value(std::string_view option, const std::string& text);
 
 }  // namespace godwit

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
@@ -21,9 +22,10 @@ namespace godwit {
 
 namespace {
 
-ReceiveRequest request_of(const ReceiveOptions& options) {
+ReceiveRequest request_of(const ReceiveOptions& options, std::shared_ptr<TlsContext> tls) {
   return {.open = open_qemu_sink(options.qmp, options.pid),
           .listen = options.listen,
+          .tls = std::move(tls),
           .lenience = options.lenience,
           .timeout = options.timeout,
           .start_timeout = options.start_timeout,
@@ -41,9 +43,11 @@ int run_receive(const ReceiveOptions& options) {
     return to_int(ExitCode::kUsage);
   }
   SinkReport report;
-  if (auto milestone = failpoint_from_environment()) {
+  auto milestone = failpoint_from_environment();
+  auto tls = make_tls(options.tls, TlsSide::kServer, options.listen);
+  if (milestone && tls) {
     ReceiveJob job(
-        request_of(options),
+        request_of(options, std::move(*tls)),
         {.on_listening = [](const Address& at) { say(stderr, fmt::format("listening on {}\n", format_address(at))); },
          .on_milestone = std::move(*milestone),
          .on_note = say_note},
@@ -51,7 +55,7 @@ int run_receive(const ReceiveOptions& options) {
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     report = job.wait();
   } else {
-    report.error = std::move(milestone).error();
+    report.error = milestone ? std::move(tls).error() : std::move(milestone).error();
   }
   if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
   if (report.outcome == Outcome::kDone) say(stderr, render_report(report));

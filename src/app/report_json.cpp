@@ -26,6 +26,10 @@ Json id_json(const std::string& id) {
   return id.empty() ? Json(nullptr) : Json(id);
 }
 
+Json security_json(const std::string& security) {
+  return security.empty() ? Json(nullptr) : Json(security);
+}
+
 Json json_of(const std::vector<LedgerEntry>& ledger) {
   Json list = Json::array();
   for (const LedgerEntry& entry : ledger) {
@@ -77,6 +81,7 @@ std::string report_json(const Report& report) {
             {"vm_name", report.vm_name},
             {"source_version", report.source_version},
             {"sink_version", report.sink_version},
+            {"security", security_json(report.security)},
             {"codec", report.codec},
             {"codecs", json_of(report.codecs)},
             {"lanes", report.lanes},
@@ -122,6 +127,7 @@ std::string report_json(const SinkReport& report) {
                      {"error", json_of(report.error)},
                      {"vm_name", report.vm_name},
                      {"source_version", report.source_version},
+                     {"security", security_json(report.security)},
                      {"total_us", microseconds(report.total)},
                      {"paused", report.paused},
                      {"bytes_received", report.bytes_received},

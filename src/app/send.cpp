@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
@@ -24,7 +25,8 @@ namespace godwit {
 
 namespace {
 
-SendRequest request_of(const SendOptions& options, const HostProfile& host, Releaser* releaser) {
+SendRequest request_of(const SendOptions& options, std::shared_ptr<TlsContext> tls, const HostProfile& host,
+                       Releaser* releaser) {
   return {.open = open_qemu_source({.qmp = options.qmp,
                                     .pid = options.pid,
                                     .skip_free_pages = options.skip_free_pages,
@@ -34,6 +36,7 @@ SendRequest request_of(const SendOptions& options, const HostProfile& host, Rele
                                    host),
           .to = options.to,
           .goals = options.goals,
+          .tls = std::move(tls),
           .kernels = options.kernels,
           .program = std::string(kProgram)};
 }
@@ -65,9 +68,11 @@ int run_send(const SendOptions& options) {
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
   Report report;
-  if (auto milestone = failpoint_from_environment()) {
+  auto milestone = failpoint_from_environment();
+  auto tls = make_tls(options.tls, TlsSide::kClient, options.to);
+  if (milestone && tls) {
     const HostProfile host = probe_host();
-    SendJob job(request_of(options, host, releaser ? releaser->get() : nullptr),
+    SendJob job(request_of(options, std::move(*tls), host, releaser ? releaser->get() : nullptr),
                 {.on_progress =
                      [&](const Progress& progress) {
                        if (printer) printer->post(progress);
@@ -79,7 +84,7 @@ int run_send(const SendOptions& options) {
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     report = job.wait();
   } else {
-    report.error = std::move(milestone).error();
+    report.error = milestone ? std::move(tls).error() : std::move(milestone).error();
     show(report);
   }
   const int code = to_int(exit_code_of(report.outcome));

@@ -66,6 +66,7 @@ struct SinkReport {
   std::string id;  ///< the source's name for the migration; empty if none came, or from a source that gave none
   std::string vm_name;
   std::string source_version;
+  std::string security;              ///< as in Report
   bool paused = false;               ///< the guest was paused there, and is paused here
   Duration total{};                  ///< from the source's connection on
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections

@@ -7,6 +7,7 @@
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "service/job_log.h"
+#include "tls/tls_channel.h"
 
 namespace godwit {
 
@@ -80,6 +81,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
             if (!id.empty()) (void)journal.name_migration(id);  // a name only: the move does not fail for it
           },
       .log = log_,
+      .wrap = request_.tls ? tls_accepted(request_.tls) : Wrap{},
   });
   note_slow_start(context, report);
   // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.

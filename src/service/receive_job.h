@@ -9,6 +9,7 @@
 #include "net/address.h"
 #include "service/job.h"
 #include "service/job_thread.h"
+#include "tls/tls_context.h"
 
 namespace godwit {
 
@@ -29,6 +30,7 @@ using OpenSink = std::function<Result<std::unique_ptr<OpenedSink>>(const JobCont
 struct ReceiveRequest {
   OpenSink open;
   Address listen;
+  std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   Lenience lenience;
   Duration timeout{};        ///< how long to wait for a source; zero: for ever
   Duration start_timeout{};  ///< after the commit: how long to ask a hypervisor that refuses to let the guest run

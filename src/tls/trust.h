@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -38,8 +39,12 @@ Result<CertificateFiles> certificates_in(const std::string& folder, TlsSide side
 /// Where certificates are looked for without --tls-dir.
 const std::vector<std::string>& usual_certificate_folders();
 
-/// A file as QEMU and GnuTLS have it, one key to a line: IDENTITY:HEX. The first line counts. kNoPermission where others
-/// can read it; kInvalidArgument if it holds no key, or one of under 16 or over 64 bytes.
+/// The first line of `text`, which says IDENTITY:HEX. kInvalidArgument, naming `where` it comes from, if it holds no
+/// key, or one of under 16 or over 64 bytes.
+Result<SharedKey> parse_shared_key(std::string_view text, std::string_view where);
+
+/// A file as QEMU and GnuTLS have it, one key to a line: IDENTITY:HEX. The first line counts. kNoPermission where
+/// every user of this host can read it.
 Result<SharedKey> read_shared_key(const std::string& file);
 
 }  // namespace godwit

@@ -262,9 +262,9 @@ Result<Issued> Issuer::issue(std::span<const std::string> names, CertificateUse 
 }
 
 Result<std::string> Issuer::revocation_list(std::span<const std::string> certificates, ValidFor valid,
-                                            const std::string& former) const {
+                                            const std::optional<std::string>& former) const {
   const OwnedRevocations made = TRY(begin_list(certificate_.get(), valid));
-  const OwnedRevocations before = former.empty() ? nullptr : TRY(revocations_of(former));
+  const OwnedRevocations before = former ? TRY(revocations_of(*former)) : nullptr;
   if (before) {
     if (X509_CRL_verify(before.get(), key_.get()) != 1) {
       return fail_openssl("the revocation list is not one of this CA", ErrorKind::kInvalidArgument);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <ctime>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -39,11 +40,11 @@ class Issuer {
   /// They are taken as they are (host_name.h has a check).
   Result<Issued> issue(std::span<const std::string> names, CertificateUse use, ValidFor valid) const;
 
-  /// A CRL of these certificates, which this CA has issued, and of all that are in `former`, a CRL of this CA (empty:
-  /// none). The certificates count as revoked from `valid.from` on; whoever checks them refuses all certificates once
-  /// the list is out of date.
+  /// A CRL of these certificates, which this CA has issued, and of all that are in `former`, a CRL of this CA. The
+  /// certificates count as revoked from `valid.from` on; whoever checks them refuses all certificates once the list is
+  /// out of date.
   Result<std::string> revocation_list(std::span<const std::string> certificates, ValidFor valid,
-                                      const std::string& former = {}) const;
+                                      const std::optional<std::string>& former = {}) const;
 
   const std::string& certificate() const noexcept { return certificate_pem_; }
   const std::string& key() const noexcept { return key_pem_; }

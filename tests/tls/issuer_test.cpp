@@ -294,6 +294,7 @@ TEST(RevocationList, RefusesCertificatesAndListsOfOtherCas) {
   EXPECT_THAT(list.error().message, HasSubstr("the revocation list is not one of this CA"));
   EXPECT_FALSE(ca.revocation_list(std::array{std::string("no PEM")}, kYear).has_value());
   EXPECT_FALSE(ca.revocation_list({}, kYear, "no PEM").has_value());
+  EXPECT_FALSE(ca.revocation_list({}, kYear, "").has_value()) << "whatever was in it would be forgotten";
 }
 
 }  // namespace

@@ -258,7 +258,10 @@ Result<Issued> Issuer::issue(std::span<const std::string> names, CertificateUse 
   TRY(extend(host, ca, NID_subject_key_identifier, "hash"));
   if (has_key_identifier(ca)) TRY(extend(host, ca, NID_authority_key_identifier, "keyid"));
   TRY(sign(host, key_.get()));
-  return Issued{TRY(pem_of(host)), TRY(pem_of(key.get()))};
+  Issued issued;
+  issued.certificate = TRY(pem_of(host));
+  issued.key = TRY(pem_of(key.get()));
+  return issued;
 }
 
 Result<std::string> Issuer::revocation_list(std::span<const std::string> certificates, ValidFor valid,

@@ -177,8 +177,10 @@ Status CaFolder::revoke(const std::string& host, std::time_t now) {
   // The list is valid as long as the CA: one that ran out would make every host refuse every other.
   const ValidFor valid = TRY(valid_from(now, std::numeric_limits<std::time_t>::max()));
   const auto former = TRY(revocation_list());
-  const std::array certificates = {TRY(read_pem(folder_ + "/" + host + "/" + kServerCertificate)),
-                                   TRY(read_pem(folder_ + "/" + host + "/" + kClientCertificate))};
+  // One by one: to return from the middle of an initializer forgets what was made before.
+  std::array<std::string, 2> certificates;
+  certificates[0] = TRY(read_pem(folder_ + "/" + host + "/" + kServerCertificate));
+  certificates[1] = TRY(read_pem(folder_ + "/" + host + "/" + kClientCertificate));
   const std::string list = TRY_IN("revoke " + host, ca_.revocation_list(certificates, valid, former));
   return replace_file(folder_ + "/" + kCaRevocations, list, kForAll);
 }

@@ -24,7 +24,8 @@ using namespace std::chrono_literals;
 constexpr const char* kDescription =
     "godwit moves a running QEMU virtual machine to another host.\n"
     "`receive` waits on the destination, beside a QEMU started with -S -incoming defer;\n"
-    "`send` moves the VM there; `probe` says what a host and a VM can do.";
+    "`send` moves the VM there; `probe` says what a host and a VM can do;\n"
+    "`keygen` makes what two hosts need to know each other.";
 
 constexpr const char* kExamples =
     "Example:\n"
@@ -48,6 +49,15 @@ constexpr const char* kProbeExamples =
     "  godwit probe --qmp /run/vm1.qmp --json\n"
     "\n"
     "With --qmp the exit code is 0 if the VM can be moved and 1 if it cannot.\n";
+
+constexpr const char* kKeygenExamples =
+    "Examples:\n"
+    "  godwit keygen --dir /root/godwit-ca --host host-a,10.0.0.1 --host host-b,10.0.0.2\n"
+    "  godwit keygen --dir /root/godwit-ca --revoke host-a\n"
+    "  godwit keygen --psk /etc/godwit/key.psk\n"
+    "\n"
+    "DIR/HOST then has the files of HOST by the names that QEMU has in /etc/pki/qemu. No file is overwritten\n"
+    "except DIR/ca-crl.pem; a CA that is in DIR already is used again.\n";
 
 constexpr std::string_view kAutoCodec = "auto";
 constexpr std::string_view kValueMissing = "missing value";
@@ -80,11 +90,17 @@ struct ProbeTexts : LogTexts {
   bool json = false;
 };
 
-void add(CLI::App& app, const char* name, Text& text, const char* type, const std::string& help) {
+struct KeygenTexts {
+  Text psk, dir, days, revoke;
+  std::vector<std::string> hosts;
+};
+
+std::string is_value(const std::string& word) {
   // CLI11 takes the next word whatever it looks like, also when it is the next option.
-  const auto is_value = [](const std::string& word) {
-    return word.starts_with("--") ? std::string(kValueMissing) : std::string();
-  };
+  return word.starts_with("--") ? std::string(kValueMissing) : std::string();
+}
+
+void add(CLI::App& app, const char* name, Text& text, const char* type, const std::string& help) {
   app.add_option(name, text, help)->type_name(type)->check(is_value, "");
 }
 
@@ -163,8 +179,27 @@ CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
   return probe;
 }
 
+CLI::App* add_keygen(CLI::App& app, KeygenTexts& texts) {
+  CLI::App* keygen = app.add_subcommand("keygen", "Make certificates, or a shared key, for moves between your hosts");
+  add(*keygen, "--dir", texts.dir, "DIR", "folder of a CA and of its hosts' files; both are made if missing");
+  keygen->add_option("--host", texts.hosts, "make certificates for a host with these names and addresses; repeatable")
+      ->type_name("NAME[,NAME...]")
+      ->check(is_value, "")
+      ->allow_extra_args(false);
+  add(*keygen, "--days", texts.days, "N", "how long they are valid, 1 to 3650 [730]; the CA is for 10 years");
+  add(*keygen, "--revoke", texts.revoke, "HOST", "add the certificates in DIR/HOST to DIR/ca-crl.pem");
+  add(*keygen, "--psk", texts.psk, "FILE", "make a key there that both sides share, in place of certificates");
+  keygen->footer(std::string(kKeygenExamples) + "\n" + std::string(kExitCodeHelp));
+  return keygen;
+}
+
+tl::unexpected<Error> missing(std::string_view command, std::string_view options, std::string_view option,
+                              std::string_view example) {
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{} needs {}, e.g. {} {}", command, options, option, example));
+}
+
 tl::unexpected<Error> missing(std::string_view command, std::string_view option, std::string_view example) {
-  return fail(ErrorKind::kInvalidArgument, fmt::format("{} needs {}, e.g. {} {}", command, option, option, example));
+  return missing(command, option, option, example);
 }
 
 Status read_log(const LogTexts& texts, LogOptions& log) {
@@ -176,7 +211,7 @@ Status read_log(const LogTexts& texts, LogOptions& log) {
 Status read_tls(const SharedTexts& texts, TlsOptions& tls) {
   if (texts.tls_dir) tls.folder = TRY(file_value("--tls-dir", *texts.tls_dir));
   if (texts.tls_psk) tls.key_file = TRY(file_value("--tls-psk", *texts.tls_psk));
-  if (texts.tls_hostname) tls.hostname = TRY(hostname_value("--tls-hostname", *texts.tls_hostname));
+  if (texts.tls_hostname) tls.hostname = TRY(host_value("--tls-hostname", *texts.tls_hostname));
   tls.insecure_plain = texts.insecure_plain;
   const int ways = (texts.tls_dir ? 1 : 0) + (texts.tls_psk ? 1 : 0) + (texts.insecure_plain ? 1 : 0);
   if (ways > 1) {
@@ -256,6 +291,48 @@ Result<Command> read_probe(const ProbeTexts& texts) {
   return options;
 }
 
+Result<Command> read_keygen_psk(const KeygenTexts& texts) {
+  if (texts.dir || texts.days || texts.revoke || !texts.hosts.empty()) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--psk: makes a key in place of certificates; give it without --dir, --host, --days and --revoke");
+  }
+  KeygenOptions options;
+  options.psk_file = TRY(file_value("--psk", *texts.psk));
+  return options;
+}
+
+Result<Command> read_keygen_revoke(const KeygenTexts& texts) {
+  if (texts.days || !texts.hosts.empty()) {
+    return fail(ErrorKind::kInvalidArgument, "--revoke: makes no certificates; give it without --host and --days");
+  }
+  KeygenOptions options;
+  options.folder = TRY(file_value("--dir", *texts.dir));
+  options.revoked_host = TRY(host_value("--revoke", *texts.revoke));
+  return options;
+}
+
+Result<Command> read_keygen(const KeygenTexts& texts) {
+  if (texts.psk) return read_keygen_psk(texts);
+  if (!texts.dir) {
+    const bool for_hosts = texts.revoke || texts.days || !texts.hosts.empty();
+    return missing("keygen", for_hosts ? "--dir" : "--dir or --psk", "--dir", "/root/godwit-ca");
+  }
+  if (texts.revoke) return read_keygen_revoke(texts);
+  if (texts.hosts.empty()) return missing("keygen --dir", "--host or --revoke", "--host", "host-a");
+  KeygenOptions options;
+  options.folder = TRY(file_value("--dir", *texts.dir));
+  for (const std::string& text : texts.hosts) {
+    auto names = TRY(host_names_value("--host", text));
+    const auto is_same = [&](const auto& other) { return other.front() == names.front(); };
+    if (std::any_of(options.hosts.begin(), options.hosts.end(), is_same)) {
+      return fail(ErrorKind::kInvalidArgument, fmt::format("--host: '{}' given more than once", names.front()));
+    }
+    options.hosts.push_back(std::move(names));
+  }
+  if (texts.days) options.days = TRY(days_value("--days", *texts.days));
+  return options;
+}
+
 /// How many letters must change to make one word of the other.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -316,14 +393,16 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   CLI::App app(kDescription, "godwit");
   app.set_version_flag("--version", std::string(kProgram));
   app.footer(std::string(kExamples) + "\n" + std::string(kExitCodeHelp) +
-             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help");
+             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help, godwit keygen --help");
   app.require_subcommand(0, 1);
   SendTexts send_texts;
   ReceiveTexts receive_texts;
   ProbeTexts probe_texts;
+  KeygenTexts keygen_texts;
   const CLI::App* send = add_send(app, send_texts, cpus);
   const CLI::App* receive = add_receive(app, receive_texts);
   const CLI::App* probe = add_probe(app, probe_texts);
+  const CLI::App* keygen = add_keygen(app, keygen_texts);
   try {
     app.parse(count, arguments);
   } catch (const CLI::CallForHelp&) {
@@ -338,7 +417,9 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   if (send->parsed()) return read_send(send_texts, cpus);
   if (receive->parsed()) return read_receive(receive_texts);
   if (probe->parsed()) return read_probe(probe_texts);
-  return fail(ErrorKind::kInvalidArgument, "godwit: a command is missing: send, receive or probe; see godwit --help");
+  if (keygen->parsed()) return read_keygen(keygen_texts);
+  return fail(ErrorKind::kInvalidArgument,
+              "godwit: a command is missing: send, receive, probe or keygen; see godwit --help");
 }
 
 }  // namespace godwit

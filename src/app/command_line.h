@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -73,12 +74,21 @@ struct ProbeOptions {
   LogOptions log;
 };
 
+/// Either `psk_file` alone, or `folder` with `hosts` or `revoked_host`.
+struct KeygenOptions {
+  std::string psk_file;                         ///< where a new shared key goes
+  std::string folder;                           ///< of the CA
+  std::vector<std::vector<std::string>> hosts;  ///< the names of each; they differ in the first, which names its folder
+  unsigned days = 730;                          ///< how long hosts' certificates are valid
+  std::string revoked_host;                     ///< the first of its names
+};
+
 /// --help or --version: print this on stdout and exit with 0.
 struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, ShowText>;
+using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, KeygenOptions, ShowText>;
 
 /// Lanes when none are asked for: a lane without a CPU of its own only costs memory; from four on connections gain less
 /// and less (design notes), and other CPUs are better left to threads that encode.

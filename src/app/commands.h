@@ -8,5 +8,6 @@ namespace godwit {
 int run_send(const SendOptions& options);
 int run_receive(const ReceiveOptions& options);
 int run_probe(const ProbeOptions& options);
+int run_keygen(const KeygenOptions& options);
 
 }  // namespace godwit

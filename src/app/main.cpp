@@ -23,6 +23,9 @@ int run(const ReceiveOptions& options) {
 int run(const ProbeOptions& options) {
   return run_probe(options);
 }
+int run(const KeygenOptions& options) {
+  return run_keygen(options);
+}
 int run(const ShowText& show) {
   say(stdout, show.text);
   return to_int(ExitCode::kDone);

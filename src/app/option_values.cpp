@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "engine/goals.h"
+#include "tls/host_name.h"
 #include "wire/limits.h"
 
 namespace godwit {
@@ -17,12 +18,12 @@ namespace {
 // The kernel's limit for a Unix socket's path, less its closing zero.
 constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
-// Of the domain name system.
-constexpr std::size_t kLongestHostName = 253;
-
 // Below this the device state alone would take minutes; above, no link exists.
 constexpr BitRate kLeastBandwidth{1'000'000};
 constexpr BitRate kMostBandwidth{10'000'000'000'000};
+
+// As long as a CA of `godwit keygen` is valid.
+constexpr std::uint64_t kMostDays = 3650;
 
 tl::unexpected<Error> refuse(std::string_view option, std::string_view text, std::string_view what_is_valid) {
   return fail(ErrorKind::kInvalidArgument, fmt::format("{}: invalid value '{}'; {}", option, text, what_is_valid));
@@ -100,18 +101,28 @@ Result<std::string> socket_path_value(std::string_view option, const std::string
   return text;
 }
 
-Result<std::string> file_value(std::string_view option, const std::string& text) {
-  if (text.empty()) return refuse(option, text, "write a file's path, e.g. /tmp/report.json");
+Result<std::string> host_value(std::string_view option, const std::string& text) {
+  TRY_IN(option, check_host_name(text));
   return text;
 }
 
-Result<std::string> hostname_value(std::string_view option, const std::string& text) {
-  const auto fits = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           c == ':';
-  };
-  if (!text.empty() && text.size() <= kLongestHostName && std::ranges::all_of(text, fits)) return text;
-  return refuse(option, text, "write a host name or an IP address");
+Result<std::vector<std::string>> host_names_value(std::string_view option, const std::string& text) {
+  std::vector<std::string> names;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    names.push_back(TRY(host_value(option, text.substr(begin, end - begin))));
+    begin = end + 1;
+  }
+  return names;
+}
+
+Result<unsigned> days_value(std::string_view option, const std::string& text) {
+  return static_cast<unsigned>(TRY(whole_number(option, text, 1, kMostDays)));
+}
+
+Result<std::string> file_value(std::string_view option, const std::string& text) {
+  if (text.empty()) return refuse(option, text, "write a file's path, e.g. /tmp/report.json");
+  return text;
 }
 
 }  // namespace godwit

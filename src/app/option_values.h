@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "app/command_line.h"
 #include "base/result.h"
@@ -25,8 +26,12 @@ Result<std::optional<DeviceWay>> devices_value(std::string_view option, const st
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
 Result<LogLevel> log_level_value(std::string_view option, const std::string& text);
-/// A host name or an IP address.
-Result<std::string> hostname_value(std::string_view option, const std::string& text);
+/// A host's name or address.
+Result<std::string> host_value(std::string_view option, const std::string& text);
+/// Several of one host, with commas between them.
+Result<std::vector<std::string>> host_names_value(std::string_view option, const std::string& text);
+/// How many days a certificate is valid.
+Result<unsigned> days_value(std::string_view option, const std::string& text);
 Result<std::string> file_value(std::string_view option, const std::string& text);
 
 }  // namespace godwit

@@ -184,6 +184,67 @@ TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(full.pid, 3);
 }
 
+TEST(KeygenCommand, TakesHosts) {
+  const auto plain = parsed<KeygenOptions>({"keygen", "--dir", "/ca", "--host", "host-a"});
+  EXPECT_EQ(plain.folder, "/ca");
+  EXPECT_EQ(plain.hosts, (std::vector<std::vector<std::string>>{{"host-a"}}));
+  EXPECT_EQ(plain.days, 730U);
+  EXPECT_EQ(plain.psk_file, "");
+  EXPECT_EQ(plain.revoked_host, "");
+  const auto two = parsed<KeygenOptions>(
+      {"keygen", "--host", "host-a,10.0.0.1,fd00::1", "--dir", "/ca", "--days", "30", "--host=host-b.example,host-b"});
+  EXPECT_EQ(two.hosts,
+            (std::vector<std::vector<std::string>>{{"host-a", "10.0.0.1", "fd00::1"}, {"host-b.example", "host-b"}}));
+  EXPECT_EQ(two.days, 30U);
+}
+
+TEST(KeygenCommand, TakesAHostToRevokeOrAFileForASharedKey) {
+  const auto revoke = parsed<KeygenOptions>({"keygen", "--dir", "/ca", "--revoke", "host-a"});
+  EXPECT_EQ(revoke.folder, "/ca");
+  EXPECT_EQ(revoke.revoked_host, "host-a");
+  EXPECT_TRUE(revoke.hosts.empty());
+  const auto shared = parsed<KeygenOptions>({"keygen", "--psk", "/etc/key.psk"});
+  EXPECT_EQ(shared.psk_file, "/etc/key.psk");
+  EXPECT_EQ(shared.folder, "");
+}
+
+TEST(KeygenCommand, SaysWhatIsMissingOrTooMuch) {
+  expect_contains(message({"keygen"}), "keygen needs --dir or --psk, e.g. --dir /root/godwit-ca");
+  expect_contains(message({"keygen", "--host", "host-a"}), "keygen needs --dir, e.g.");
+  expect_contains(message({"keygen", "--revoke", "host-a"}), "keygen needs --dir, e.g.");
+  expect_contains(message({"keygen", "--dir", "/ca"}), "keygen --dir needs --host or --revoke, e.g. --host host-a");
+  expect_contains(message({"keygen", "--dir", "/ca", "--days", "3"}), "needs --host or --revoke");
+  const std::string alone = "--psk: makes a key in place of certificates";
+  expect_contains(message({"keygen", "--psk", "/k", "--dir", "/ca"}), alone);
+  expect_contains(message({"keygen", "--psk", "/k", "--host", "host-a"}), alone);
+  expect_contains(message({"keygen", "--psk", "/k", "--days", "3"}), alone);
+  expect_contains(message({"keygen", "--psk", "/k", "--revoke", "host-a"}), alone);
+  expect_contains(message({"keygen", "--dir", "/ca", "--revoke", "a", "--host", "b"}), "--revoke: makes no");
+  expect_contains(message({"keygen", "--dir", "/ca", "--revoke", "a", "--days", "3"}), "--revoke: makes no");
+  expect_contains(message({"keygen", "--dir", "/ca", "--host", "a,b", "--host", "a,c"}),
+                  "--host: 'a' given more than once");
+  expect_contains(message({"keygen", "--dir", "/ca", "--host"}), "--host: missing value");
+  expect_contains(message({"keygen", "--host", "--dir", "/ca"}), "--host: missing value");
+  expect_contains(message({"keygen", "--dir", "/ca", "--host", "a", "b"}), "unknown argument 'b'");
+  expect_contains(message({"keygen", "--dri", "/ca"}), "did you mean --dir?");
+  expect_contains(message({"keygn"}), "did you mean keygen?");
+}
+
+TEST(KeygenCommand, RefusesValuesThatAreNotValid) {
+  const auto with = [](const char* option, const char* text) {
+    return message({"keygen", "--dir", "/ca", "--host", "host-a", option, text});
+  };
+  for (const char* text : {"", "a,", ",a", "a,,b", "a b", "../a", "300.1.1.1", "a:1"}) {
+    EXPECT_TRUE(with("--host", text).starts_with("--host: invalid host name '")) << text;
+  }
+  expect_contains(with("--host", "b,10.0.0.256"), "'10.0.0.256'");
+  for (const char* text : {"0", "3651", "2y", ""}) expect_contains(with("--days", text), "1 to 3650");
+  expect_contains(message({"keygen", "--dir", "/ca", "--revoke", "../a"}), "--revoke: invalid host name '../a'");
+  expect_contains(message({"keygen", "--dir", "", "--host", "a"}), "--dir: invalid value ''");
+  expect_contains(message({"keygen", "--psk", ""}), "--psk: invalid value ''");
+  expect_contains(message({"keygen", "--psk", "/k", "--psk", "/l"}), "--psk: given more than once");
+}
+
 TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
   struct Case {
     const char* option;
@@ -232,7 +293,7 @@ TEST(CommandLine, RefusesASocketPathThatNoKernelTakes) {
 }
 
 TEST(CommandLine, SaysWhatIsMissing) {
-  expect_contains(message({}), "send, receive or probe");
+  expect_contains(message({}), "send, receive, probe or keygen");
   expect_contains(message({"send"}), "send needs --qmp");
   expect_contains(message({"send", "--qmp", "/q"}), "send needs --to");
   expect_contains(message({"receive", "--qmp", "/q"}), "receive needs --listen");
@@ -253,8 +314,11 @@ TEST(CommandLine, SaysWhatIsNotKnownAndWhatWasMeant) {
 }
 
 TEST(Help, IsCompleteAndFitsATerminal) {
-  for (const std::vector<const char*>& words :
-       {std::vector<const char*>{"--help"}, {"send", "--help"}, {"receive", "--help"}, {"probe", "-h"}}) {
+  for (const std::vector<const char*>& words : {std::vector<const char*>{"--help"},
+                                                {"send", "--help"},
+                                                {"receive", "--help"},
+                                                {"probe", "-h"},
+                                                {"keygen", "-h"}}) {
     const std::string text = shown(words);
     expect_contains(text, kExitCodeHelp);
     expect_contains(text, "Example");

@@ -33,7 +33,7 @@ constexpr Naming kLibvirtNaming{"CA/cacert.pem",
                                 {"libvirt/private/serverkey.pem", "libvirt/private/clientkey.pem"}};
 
 /// Not whether it can be read: whoever reads it says why not.
-bool is_there(const std::string& path) {
+bool has_file(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 || errno != ENOENT;
 }
@@ -63,19 +63,19 @@ std::vector<unsigned char> bytes_of_hex(std::string_view text) {
 }  // namespace
 
 Result<CertificateFiles> certificates_in(const std::string& folder, TlsSide side) {
-  const bool qemu = is_there(path_in(folder, kQemuNaming.ca));
-  const Naming& names = !qemu && is_there(path_in(folder, kLibvirtNaming.ca)) ? kLibvirtNaming : kQemuNaming;
+  const bool qemu = has_file(path_in(folder, kQemuNaming.ca));
+  const Naming& names = !qemu && has_file(path_in(folder, kLibvirtNaming.ca)) ? kLibvirtNaming : kQemuNaming;
   CertificateFiles files{.ca = path_in(folder, names.ca), .crl = {}, .certificate = {}, .key = {}};
-  if (!is_there(files.ca)) {
+  if (!has_file(files.ca)) {
     return fail(ErrorKind::kNotFound,
                 fmt::format("{} has no {}: `godwit keygen` makes certificates", folder, names.ca));
   }
-  if (const auto crl = path_in(folder, names.crl); is_there(crl)) files.crl = crl;
+  if (const auto crl = path_in(folder, names.crl); has_file(crl)) files.crl = crl;
   const std::size_t own = side == TlsSide::kServer ? 0 : 1;
   for (const std::size_t which : {own, 1 - own}) {
     files.certificate = path_in(folder, names.certificate[which]);
     files.key = path_in(folder, names.key[which]);
-    if (is_there(files.certificate) && is_there(files.key)) return files;
+    if (has_file(files.certificate) && has_file(files.key)) return files;
   }
   return fail(ErrorKind::kNotFound,
               fmt::format("{} has neither {} with {} nor {} with {}", folder, names.certificate[own], names.key[own],

@@ -25,6 +25,7 @@ Report moved() {
   r.vm_name = "vm1";
   r.source_version = "7.2.22";
   r.sink_version = "10.0.2";
+  r.security = "TLS 1.3, AES-256-GCM, shared key 'tests'";
   r.codec = "auto";
   r.codecs = {{"raw", 3, 12 * kMiB, 12 * kMiB}, {"zstd:1", 7, 1800 * kMiB, 900 * kMiB}};
   r.lanes = 2;
@@ -141,6 +142,8 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("vm_name"), "vm1");
   EXPECT_EQ(json.at("source_version"), "7.2.22");
   EXPECT_EQ(json.at("sink_version"), "10.0.2");
+  EXPECT_EQ(json.at("security"), "TLS 1.3, AES-256-GCM, shared key 'tests'");
+  EXPECT_TRUE(Json::parse(report_json(Report{})).at("security").is_null()) << "nothing protected it";
   EXPECT_EQ(json.at("codec"), "auto");
   ASSERT_EQ(json.at("codecs").size(), 2U);
   EXPECT_EQ(json.at("codecs").at(1),
@@ -182,7 +185,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
-  EXPECT_EQ(json.size(), 39U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 40U + counters_in_reports()) << "a field that this test does not know";
 }
 
 TEST(ReportJson, HasEveryCounterOfTheLanes) {

@@ -92,6 +92,13 @@ class ChannelConformance : public ::testing::TestWithParam<ChannelKind> {
     while (received(channel) == 0) std::this_thread::yield();
   }
 
+  static void await_confirmed(Channel& channel) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (channel.link().send_queue().bytes != 0 && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::yield();
+    EXPECT_EQ(channel.link().send_queue().bytes, 0U);
+  }
+
   std::unique_ptr<Channel> near_;
   std::unique_ptr<Channel> far_;
   std::map<const Channel*, Counts> handshakes_;
@@ -243,17 +250,14 @@ TEST_P(ChannelConformance, CountsTheTimeInWhichItsBytesWereNotTaken) {
 }
 
 TEST_P(ChannelConformance, TellsWhatThePeerHasNotConfirmed) {
-  EXPECT_EQ(near_->link().send_queue().bytes, 0U);
+  await_confirmed(*near_);  // a handshake's last word
   const auto piece = random_bytes(16 << 10, 15);
   std::size_t sent = 0;
   // A peer that reads nothing confirms nothing any more at some time, and before send() blocks.
   for (; near_->link().send_queue().bytes == 0; sent += piece.size()) ASSERT_TRUE(send_bytes(*near_, piece));
   std::vector<std::byte> arrived(sent);
   ASSERT_TRUE(receive_bytes(*far_, arrived));
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (near_->link().send_queue().bytes != 0 && std::chrono::steady_clock::now() < deadline)
-    std::this_thread::yield();
-  EXPECT_EQ(near_->link().send_queue().bytes, 0U);
+  await_confirmed(*near_);
   EXPECT_EQ(near_->link().send_queue().round_trip > Duration::zero(), GetParam().is_tcp);
 }
 

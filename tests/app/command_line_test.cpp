@@ -171,6 +171,29 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(full.pid, 12);
 }
 
+TEST(TlsOptions, AreTheSameOnBothSides) {
+  const auto send = parsed<SendOptions>(
+      {"send", "--qmp", "/q", "--to", "tcp://b:1", "--tls-dir", "/pki", "--tls-hostname", "b.example"});
+  EXPECT_EQ(send.tls.folder, "/pki");
+  EXPECT_EQ(send.tls.hostname, "b.example");
+  EXPECT_FALSE(send.tls.insecure_plain);
+  const auto receive = parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--tls-psk", "/key"});
+  EXPECT_EQ(receive.tls.key_file, "/key");
+  EXPECT_TRUE(parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--insecure-plain"})
+                  .tls.insecure_plain);
+}
+
+TEST(TlsOptions, SayOneWayOnly) {
+  const auto refusal = [](std::vector<const char*> words) {
+    words.insert(words.begin(), {"send", "--qmp", "/q", "--to", "tcp://b:1"});
+    return message(std::move(words));
+  };
+  expect_contains(refusal({"--tls-dir", "/pki", "--insecure-plain"}), "give one of them");
+  expect_contains(refusal({"--tls-dir", "/pki", "--tls-psk", "/key"}), "give one of them");
+  expect_contains(refusal({"--tls-psk", "/key", "--tls-hostname", "b"}), "--tls-hostname: is for certificates");
+  expect_contains(refusal({"--tls-dir", "/pki", "--tls-hostname", "b c"}), "--tls-hostname");
+}
+
 TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(parsed<ProbeOptions>({"probe"}).qmp, "");
   EXPECT_FALSE(parsed<ProbeOptions>({"probe"}).json);

@@ -71,6 +71,7 @@ class Scene {
 
  private:
   Scene() = default;
+  Status trust(GodwitOptions& options);
   Status expect_report(const std::string& outcome);
   Status expect_small_engines(const Json& report);
   QemuOptions sink_options_;

@@ -16,14 +16,13 @@ namespace {
 constexpr std::size_t kFirstInput = 8 * 1024;
 // Eight records: a system call for each would cost a tenth of what decrypting it does.
 constexpr std::size_t kInput = 128 * 1024;
-// AES-GCM is safe for 2^24.5 records with one key (RFC 8446, 5.5); these are 2^22 of the longest.
-constexpr std::uint64_t kBytesAKey = std::uint64_t{64} << 30U;
 constexpr std::size_t kLongestPiece = std::size_t{1} << 30U;
 
 }  // namespace
 
-Result<std::unique_ptr<TlsSession>> TlsSession::make(std::shared_ptr<TlsContext> context, std::string peer) {
-  std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), std::move(peer)));
+Result<std::unique_ptr<TlsSession>> TlsSession::make(std::shared_ptr<TlsContext> context, std::string peer,
+                                                     std::uint64_t bytes_a_key) {
+  std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), std::move(peer), bytes_a_key));
   session->ssl_ = TRY(session->context_->new_ssl());
   BIO* const bio = BIO_new(rows());
   if (bio == nullptr) return fail_openssl("TLS");
@@ -88,7 +87,7 @@ Status TlsSession::encrypt(Bytes bytes) {
     const Bytes piece = bytes.first(std::min(bytes.size(), kLongestPiece));
     ERR_clear_error();
     std::size_t taken = 0;
-    if (encrypted_ >= kBytesAKey) {
+    if (encrypted_ >= bytes_a_key_) {
       SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED);
       encrypted_ = 0;
     }

@@ -18,8 +18,11 @@ namespace godwit {
 /// One thread at a time.
 class TlsSession {
  public:
-  /// `peer`: as messages name it.
-  static Result<std::unique_ptr<TlsSession>> make(std::shared_ptr<TlsContext> context, std::string peer);
+  /// AES-GCM is safe for 2^24.5 records with one key (RFC 8446, 5.5); these are 2^22 of the longest.
+  static constexpr std::uint64_t kBytesAKey = std::uint64_t{64} << 30U;
+  /// `peer`: as messages name it. After `bytes_a_key` this side changes the key that it encrypts with.
+  static Result<std::unique_ptr<TlsSession>> make(std::shared_ptr<TlsContext> context, std::string peer,
+                                                  std::uint64_t bytes_a_key = kBytesAKey);
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
 
@@ -44,8 +47,8 @@ class TlsSession {
   const std::string& description() const noexcept { return description_; }
 
  private:
-  TlsSession(std::shared_ptr<TlsContext> context, std::string peer)
-      : context_(std::move(context)), peer_(std::move(peer)) {}
+  TlsSession(std::shared_ptr<TlsContext> context, std::string peer, std::uint64_t bytes_a_key)
+      : context_(std::move(context)), peer_(std::move(peer)), bytes_a_key_(bytes_a_key) {}
   tl::unexpected<Error> fail_for_good(int result);
   void describe();
   static int verify(int fine, X509_STORE_CTX* store);
@@ -56,6 +59,7 @@ class TlsSession {
 
   std::shared_ptr<TlsContext> context_;
   std::string peer_;
+  std::uint64_t bytes_a_key_;
   OwnedSsl ssl_;
   std::vector<std::byte> input_;
   std::size_t input_at_ = 0, input_end_ = 0;  ///< of input_: not taken yet

@@ -13,7 +13,7 @@ constexpr std::uint64_t kLookedAt = 96 * kMiB;
 constexpr std::size_t kWindow = 48;
 constexpr std::size_t kPages = 40;
 
-/// Parts of pages of the guest that are no run of equal bytes.
+/// Parts of pages of the guest, each with many different bytes.
 std::vector<std::string> parts_of_pages(TestQemu& qemu) {
   std::vector<std::string> parts;
   std::vector<std::byte> page(4096);

@@ -68,6 +68,25 @@ TEST_F(TwoSides, NoticeAChangedByte) {
   EXPECT_THAT(said_to_server(), HasSubstr("TLS with the client"));
 }
 
+TEST_F(TwoSides, ChangeTheirKeysAfterSoManyBytes) {
+  std::vector<std::size_t> on_the_wire;
+  for (const std::uint64_t bytes_a_key : {TlsSession::kBytesAKey, std::uint64_t{2000}}) {
+    const auto client = TlsContext::make(TlsSide::kClient, key_of(1), "").value();
+    const auto server = TlsContext::make(TlsSide::kServer, key_of(1), "").value();
+    client_ = TlsSession::make(client, "the server", bytes_a_key).value();
+    server_ = TlsSession::make(server, "the client").value();
+    shake_hands();
+    on_the_wire.push_back(0);
+    for (int i = 0; i < 50; ++i) {
+      const std::string piece(500, static_cast<char>('a' + i % 26));
+      ASSERT_TRUE(client_->encrypt(std::as_bytes(std::span(piece))));
+      on_the_wire.back() += pass(*client_, *server_, 100'000);
+      ASSERT_EQ(said_to_server(), piece) << i;
+    }
+  }
+  EXPECT_GT(on_the_wire[1], on_the_wire[0]) << "nothing was said of another key";
+}
+
 TEST_F(TwoSides, SayWhenTheySayNoMore) {
   make(key_of(1), key_of(1));
   shake_hands();

@@ -55,6 +55,7 @@ class Pki {
     std::ofstream(file("ca")) << ca.certificate();
     std::ofstream(file("cert")) << issued.certificate;
     std::ofstream(file("key")) << issued.key;
+    std::filesystem::permissions(file("key"), std::filesystem::perms::owner_read);
   }
   ~Pki() { std::filesystem::remove_all(folder_); }
   Trust trust() const {

@@ -12,7 +12,10 @@ Result<Trust> choose_trust(const TlsOptions& options, TlsSide side, const Addres
   if (stays_on_host(address)) return Trust(NoTrust{});
   std::string looked_in;
   for (const std::string& folder : folders) {
-    if (auto files = certificates_in(folder, side)) return Trust(std::move(*files));
+    auto files = certificates_in(folder, side);
+    if (files) return Trust(std::move(*files));
+    // Half a set is a mistake, and not a reason to look elsewhere.
+    if (files.error().kind != ErrorKind::kNotFound) return fail(std::move(files).error());
     looked_in += (looked_in.empty() ? "" : ", ") + folder;
   }
   return fail(

@@ -81,8 +81,8 @@ struct SendTexts : SharedTexts {
 };
 
 struct ReceiveTexts : SharedTexts {
-  Text listen, timeout, start_timeout;
-  bool any_vm = false, any_disks = false;
+  Text listen, timeout, start_timeout, qmp_dir, at_once;
+  bool any_vm = false, any_disks = false, keep = false;
 };
 
 struct ProbeTexts : LogTexts {
@@ -156,11 +156,16 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
 
 CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   CLI::App* receive = app.add_subcommand("receive", "Take in a VM from `godwit send`");
-  add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (required)");
+  add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (this or --qmp-dir)");
+  add(*receive, "--qmp-dir", texts.qmp_dir, "DIR",
+      "many monitors: NAME or NAME.qmp is the VM's called NAME; goes on like --keep");
   add(*receive, "--listen", texts.listen, "ADDRESS", "tcp://host:port or unix:///path (required)");
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
   add(*receive, "--start-timeout", texts.start_timeout, "TIME",
       "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
+  receive->add_flag("--keep", texts.keep, "go on after a VM has come in, or a try has failed");
+  add(*receive, "--at-once", texts.at_once, "N",
+      fmt::format("with --keep: VMs side by side, 1 to {} [4]", kMostVmsAtOnce));
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
   add_tls(*receive, texts, "any that the CA has signed");
@@ -227,7 +232,7 @@ Status read_tls(const SharedTexts& texts, TlsOptions& tls) {
 /// Fills what send and receive have in common.
 template <typename Options>
 Status read_shared(const SharedTexts& texts, Options& options) {
-  options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
+  if (texts.qmp) options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
   if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
   TRY(read_tls(texts, options.tls));
@@ -265,8 +270,29 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   return options;
 }
 
+/// How many VMs are taken in, and by whom.
+Status read_many(const ReceiveTexts& texts, ReceiveOptions& options) {
+  options.keep = texts.keep || texts.qmp_dir.has_value();
+  if (texts.qmp_dir) options.qmp_dir = TRY(file_value("--qmp-dir", *texts.qmp_dir));
+  if (texts.at_once) options.at_once = TRY(at_once_value("--at-once", *texts.at_once));
+  if (texts.qmp && texts.qmp_dir) {
+    return fail(ErrorKind::kInvalidArgument, "--qmp-dir: is for many QEMUs, --qmp for one; give one of them");
+  }
+  if (!options.keep && texts.at_once) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--at-once: says how many VMs come in side by side with --keep; give both");
+  }
+  if (options.keep && texts.timeout) {
+    return fail(ErrorKind::kInvalidArgument, "--timeout: with --keep nobody gives up waiting; leave it out");
+  }
+  if (texts.qmp_dir && (texts.pid || texts.any_vm)) {
+    return fail(ErrorKind::kInvalidArgument, "--qmp-dir: finds QEMUs by the VMs' names; leave --pid and --any-vm out");
+  }
+  return {};
+}
+
 Result<Command> read_receive(const ReceiveTexts& texts) {
-  if (!texts.qmp) return missing("receive", "--qmp", "/run/vm1.qmp");
+  if (!texts.qmp && !texts.qmp_dir) return missing("receive", "--qmp", "/run/vm1.qmp");
   if (!texts.listen) return missing("receive", "--listen", "tcp://0.0.0.0:4444");
   ReceiveOptions options;
   TRY(read_shared(texts, options));
@@ -275,6 +301,7 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
   }
+  TRY(read_many(texts, options));
   options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;
 }

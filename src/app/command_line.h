@@ -55,7 +55,10 @@ struct SendOptions {
 };
 
 struct ReceiveOptions {
-  std::string qmp;
+  std::string qmp;      ///< empty: qmp_dir is given
+  std::string qmp_dir;  ///< a folder with the monitors of QEMUs by their VMs' names
+  bool keep = false;    ///< goes on after a VM has come in, or a try has failed; always with qmp_dir
+  unsigned at_once = 4;
   Address listen;
   pid_t pid = 0;
   std::string report_file;
@@ -82,6 +85,9 @@ struct KeygenOptions {
   unsigned days = 730;                          ///< how long hosts' certificates are valid
   std::string revoked_host;                     ///< the first of its names
 };
+
+/// More would share the network and the CPUs so that none gets on.
+constexpr unsigned kMostVmsAtOnce = 64;
 
 /// --help or --version: print this on stdout and exit with 0.
 struct ShowText {

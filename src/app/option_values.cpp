@@ -45,6 +45,10 @@ Result<unsigned> lanes_value(std::string_view option, const std::string& text) {
   return static_cast<unsigned>(TRY(whole_number(option, text, 1, wire::kMaxLanes)));
 }
 
+Result<unsigned> at_once_value(std::string_view option, const std::string& text) {
+  return static_cast<unsigned>(TRY(whole_number(option, text, 1, kMostVmsAtOnce)));
+}
+
 Result<unsigned> encoding_threads_value(std::string_view option, const std::string& text) {
   return static_cast<unsigned>(TRY(whole_number(option, text, 0, kMostEncodingThreads)));
 }

@@ -14,6 +14,7 @@
 namespace godwit {
 
 Result<unsigned> lanes_value(std::string_view option, const std::string& text);
+Result<unsigned> at_once_value(std::string_view option, const std::string& text);
 Result<unsigned> encoding_threads_value(std::string_view option, const std::string& text);
 Result<pid_t> pid_value(std::string_view option, const std::string& text);
 Result<Duration> duration_value(std::string_view option, const std::string& text, Duration least, Duration most);

@@ -54,11 +54,12 @@ std::string dumped(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Status write_text(const std::string& text, const std::string& path) {
+/// `how`: O_TRUNC or O_APPEND.
+Status write_text(const std::string& text, const std::string& path, int how = O_TRUNC) {
   UniqueFd file;
   int fd = STDOUT_FILENO;
   if (path != "-") {
-    file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | how | O_CLOEXEC, 0644));
     if (!file) return fail_os("write the report to " + path);
     fd = file.get();
   }
@@ -143,6 +144,10 @@ Status write_report_json(const Report& report, const std::string& path) {
 
 Status write_report_json(const SinkReport& report, const std::string& path) {
   return write_text(report_json(report), path);
+}
+
+Status append_report_json(const SinkReport& report, const std::string& path) {
+  return write_text(Json::parse(report_json(report)).dump() + "\n", path, O_APPEND);
 }
 
 }  // namespace godwit

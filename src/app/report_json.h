@@ -19,5 +19,7 @@ std::string report_json(const SinkReport& report);
 /// Writes it to a file, replacing what was there; "-" is stdout.
 Status write_report_json(const Report& report, const std::string& path);
 Status write_report_json(const SinkReport& report, const std::string& path);
+/// Adds a line to a file.
+Status append_report_json(const SinkReport& report, const std::string& path);
 
 }  // namespace godwit

@@ -14,7 +14,7 @@ constexpr Duration kSeeOffPatience = std::chrono::seconds(2);
 Status SourceSession::await() {
   const auto& parts = context_.parts;
   parts.on_milestone(Milestone::kListening);
-  place_.emplace(TRY(broker_.await_source(parts.patience, waits_no_more_.get_token())));
+  if (!place_) place_.emplace(TRY(broker_->await_source(parts.patience, waits_no_more_.get_token())));
   GreetedSource& source = place_->source();
   came_ = context_.now();
   hello_ = std::move(source.hello);

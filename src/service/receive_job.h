@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/sink.h"
@@ -27,6 +28,12 @@ class OpenedSink {
 /// Opens the hypervisor; called once, from the job's thread.
 using OpenSink = std::function<Result<std::unique_ptr<OpenedSink>>(const JobContext& context)>;
 
+/// A source that has connected where several are served.
+struct PlacedSource {
+  Listener& listener;  ///< where it has come
+  Broker::Place place;
+};
+
 struct ReceiveRequest {
   OpenSink open;
   Address listen;
@@ -35,6 +42,7 @@ struct ReceiveRequest {
   Duration timeout{};        ///< how long to wait for a source; zero: for ever
   Duration start_timeout{};  ///< after the commit: how long to ask a hypervisor that refuses to let the guest run
   std::string program;
+  std::optional<PlacedSource> placed = {};  ///< the source; nobody listens then. Refused by name if `open` fails
 };
 
 /// All from threads of the job; may be empty.

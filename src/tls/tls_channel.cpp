@@ -22,6 +22,8 @@ constexpr std::size_t kFlushAt = 256 * 1024;
 constexpr std::byte kHandshakeRecord{22};
 constexpr std::byte kAlertRecord{21};
 constexpr std::byte kGodwitGreets{'G'};
+constexpr std::string_view kPerhapsNoTls =
+    " before it had said anything; is `godwit receive` there started with --tls-dir or --tls-psk, as this side is?";
 
 /// The link below, and what protects it.
 class TlsLink final : public Link {
@@ -62,6 +64,7 @@ class TlsChannel final : public Channel {
   Status encrypt(Bytes bytes, const Deadline& until);
   Status flush(const Deadline& until);
   Result<std::size_t> decrypt(MutableBytes room);
+  bool shaken_hands();
   Result<std::size_t> take(std::size_t at_least, const Deadline& until);
   Status check_first();
   tl::unexpected<Error> refuse(Error why);
@@ -75,6 +78,7 @@ class TlsChannel final : public Channel {
   TlsLink link_;
   bool begun_ = false;         ///< the peer's first byte has come
   bool in_the_clear_ = false;  ///< the peer knows no TLS: it is told so in the clear
+  bool torn_ = false;          ///< an unknown part of some output has been sent; with writing_
   std::optional<Error> refused_;
   std::vector<std::byte> sending_;          ///< the writer's
   std::array<std::byte, kPiece> gathered_;  ///< the writer's
@@ -97,10 +101,18 @@ Status TlsChannel::shake_hands(const Deadline& until) {
     if (done) return {};
     const auto got = take(1, until);
     if (got) continue;
+    if (refused_) return fail(*refused_);
     Error error = got.error();
-    if (error.kind == ErrorKind::kPeerLost && !begun_) return fail(explain_no_tls(link_.peer(), side_, false));
+    if (error.kind == ErrorKind::kPeerLost && !begun_) error.message += std::string(kPerhapsNoTls);
+    // A peer that does not go on is lost: nobody tries again on this connection.
+    if (error.kind == ErrorKind::kTimedOut) error.kind = ErrorKind::kPeerLost;
     return fail(std::move(error).in("TLS handshake"));
   }
+}
+
+bool TlsChannel::shaken_hands() {
+  const std::lock_guard lock(mutex_);
+  return !session_->description().empty();
 }
 
 /// Reads from the connection into the session.
@@ -132,6 +144,10 @@ tl::unexpected<Error> TlsChannel::refuse(Error why) {
 Status TlsChannel::write(std::span<const iovec> parts, const Deadline& until) {
   const std::lock_guard writing(writing_);
   if (in_the_clear_) return inner_->write(parts, until);
+  if (torn_) {
+    TRY(inner_->write({}, until));  // after an abort, that it was aborted
+    return fail(ErrorKind::kPeerLost, fmt::format("send to {}: an earlier write was not finished", link_.peer()));
+  }
   std::size_t have = 0;
   for (const iovec& part : parts) {
     Bytes bytes(static_cast<const std::byte*>(part.iov_base), part.iov_len);
@@ -179,7 +195,9 @@ Status TlsChannel::flush(const Deadline& until) {
     std::swap(sending_, session_->output());
   }
   // Also when there is nothing, so that an aborted channel says so.
-  return send_bytes(*inner_, sending_, until);
+  const Status sent = send_bytes(*inner_, sending_, until);
+  if (!sent) torn_ = true;
+  return sent;
 }
 
 Result<std::size_t> TlsChannel::read(MutableBytes room, std::size_t at_least, const Deadline& until) {
@@ -194,9 +212,13 @@ Result<std::size_t> TlsChannel::read(MutableBytes room, std::size_t at_least, co
     have += *got;
     if ((at_least > 0 && have >= at_least) || (have > 0 && have == room.size())) return have;
     if (*got > 0) continue;
+    const bool greets = !shaken_hands();
     const auto came = take(have < at_least ? 1 : 0, until);
     if (!came && !enough) return fail(came.error());
     if (!came || *came == 0) return have;
+    // A handshake may be drawn out: whoever waits for nothing looks after others in between. What is left makes poll()
+    // return again.
+    if (greets && at_least == 0) return decrypt(room);
   }
 }
 
@@ -214,7 +236,11 @@ Result<std::size_t> TlsChannel::decrypt(MutableBytes room) {
     const std::unique_lock writing(writing_, std::try_to_lock);
     if (writing) {
       const Status sent = flush(Deadline::in(Duration::zero()));
-      if (!sent && got) return fail(sent.error());
+      // What follows would not be understood there, which a time-out would hide.
+      if (!sent && got) {
+        inner_->abort();
+        return fail(ErrorKind::kPeerLost, fmt::format("answer {} in TLS: {}", link_.peer(), sent.error().message));
+      }
     }
   }
   return got;
@@ -227,14 +253,18 @@ Result<std::size_t> TlsChannel::drop_what_comes() {
   return std::size_t{0};
 }
 
+/// Never waits: whoever shuts down may have to end a write() that does not get on.
 Status TlsChannel::shut_down() {
-  const std::lock_guard writing(writing_);
-  {
-    const std::lock_guard lock(mutex_);
-    session_->finish();
+  const std::unique_lock writing(writing_, std::try_to_lock);
+  // In the middle of a record nobody would understand a goodbye. An end without one is an end, too: the messages of a
+  // migration say whether it is over.
+  if (writing && !torn_) {
+    {
+      const std::lock_guard lock(mutex_);
+      session_->finish();
+    }
+    (void)flush(Deadline::in(Duration::zero()));
   }
-  // An end without a goodbye is one too: the messages of a migration say whether it is over.
-  (void)flush(Deadline::in(Duration::zero()));
   return inner_->shut_down();
 }
 

@@ -19,6 +19,8 @@ constexpr std::size_t kMostKept = 64;
 constexpr std::string_view kExporterLabel = "EXPORTER-godwit-further-connections";
 constexpr std::size_t kNameBytes = 16;
 constexpr std::size_t kKeyBytes = 48;
+// Not those that cost a stranger nothing and this side milliseconds (ffdhe).
+constexpr char kGroups[] = "X25519:P-256:P-384";
 constexpr unsigned char kSessionContext[] = "godwit";
 
 std::string hex(const unsigned char* bytes, std::size_t size) {
@@ -29,11 +31,6 @@ std::string hex(const unsigned char* bytes, std::size_t size) {
 
 const TlsCipher* cipher_named(std::string_view name) {
   const auto found = std::ranges::find(tls_ciphers(), name, &TlsCipher::name);
-  return found == tls_ciphers().end() ? nullptr : &*found;
-}
-
-const TlsCipher* cipher_with_hash(std::string_view hash) {
-  const auto found = std::ranges::find(tls_ciphers(), hash, &TlsCipher::hash);
   return found == tls_ciphers().end() ? nullptr : &*found;
 }
 
@@ -96,16 +93,32 @@ Status TlsContext::set_up() {
     suites += (suites.empty() ? "" : ":") + std::string(cipher.name);
   }
   if (SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(c, suites.c_str()) != 1 ||
-      SSL_CTX_set_num_tickets(c, 0) != 1 ||
+      SSL_CTX_set1_groups_list(c, kGroups) != 1 || SSL_CTX_set_num_tickets(c, 0) != 1 ||
       SSL_CTX_set_session_id_context(c, kSessionContext, sizeof kSessionContext - 1) != 1) {
     return fail_openssl("TLS 1.3");
   }
   SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+  // Keys that need a passphrase are refused without asking anybody.
+  SSL_CTX_set_default_passwd_cb(c, [](char*, int, int, void*) { return -1; });
   SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_psk_use_session_callback(c, propose);
   SSL_CTX_set_psk_find_session_callback(c, find);
+  if (shared != nullptr) return derive_keys(*shared);
   const auto* files = std::get_if<CertificateFiles>(&trust_);
   return files == nullptr ? Status{} : load(*files);
+}
+
+/// Once, not whenever a stranger names them.
+Status TlsContext::derive_keys(const SharedKey& shared) {
+  for (const TlsCipher& cipher : ciphers_) {
+    auto key = key_for_hash(shared, cipher.hash);
+    if (!key) return fail_openssl("derive a key from the shared one");
+    kept_.push_back({.name = fmt::format("{}/{}", shared.identity, cipher.hash),
+                     .key = std::move(*key),
+                     .cipher = cipher_named(cipher.name),
+                     .since = Instant::max()});
+  }
+  return {};
 }
 
 Status TlsContext::load(const CertificateFiles& files) {
@@ -115,7 +128,9 @@ Status TlsContext::load(const CertificateFiles& files) {
     return fail_openssl(fmt::format("the CA's certificate {} cannot be used", files.ca), ErrorKind::kInvalidArgument);
   }
   if (!files.crl.empty()) {
-    if (X509_STORE_load_file(store, files.crl.c_str()) != 1) {
+    // Lists alone: a certificate in this file would be trusted, too.
+    X509_LOOKUP* const lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+    if (lookup == nullptr || X509_load_crl_file(lookup, files.crl.c_str(), X509_FILETYPE_PEM) < 1) {
       return fail_openssl(fmt::format("the list of revoked certificates {} cannot be used", files.crl),
                           ErrorKind::kInvalidArgument);
     }
@@ -130,6 +145,7 @@ Status TlsContext::load_own(const CertificateFiles& files) {
     return fail_openssl(fmt::format("this side's certificate {} cannot be used", files.certificate),
                         ErrorKind::kInvalidArgument);
   }
+  TRY_IN("this side's private key", refuse_readable_by_all(files.key));
   if (SSL_CTX_use_PrivateKey_file(c, files.key.c_str(), SSL_FILETYPE_PEM) != 1) {
     return fail_openssl(fmt::format("this side's private key {} cannot be used with {}", files.key, files.certificate),
                         ErrorKind::kInvalidArgument);
@@ -177,28 +193,17 @@ void TlsContext::keep_key_of(SSL& ssl) {
 }
 
 std::optional<TlsContext::KeptKey> TlsContext::key_to_propose() {
-  if (const auto* shared = std::get_if<SharedKey>(&trust_)) {
-    const TlsCipher* const cipher = cipher_named(ciphers_.front().name);
-    return key_named(fmt::format("{}/{}", shared->identity, cipher->hash));
-  }
   const std::lock_guard lock(mutex_);
   if (kept_.empty()) return std::nullopt;
-  return kept_.back();
+  // Of a shared key's the first is that of the fastest cipher; of the others the newest is this migration's.
+  return std::holds_alternative<SharedKey>(trust_) ? kept_.front() : kept_.back();
 }
 
 std::optional<TlsContext::KeptKey> TlsContext::key_named(std::string_view name) {
-  if (const auto* shared = std::get_if<SharedKey>(&trust_)) {
-    const auto slash = name.rfind('/');
-    const TlsCipher* const cipher =
-        slash == std::string_view::npos ? nullptr : cipher_with_hash(name.substr(slash + 1));
-    if (cipher == nullptr || name.substr(0, slash) != shared->identity) return std::nullopt;
-    auto key = key_for_hash(*shared, cipher->hash);
-    if (!key) return std::nullopt;
-    return KeptKey{.name = std::string(name), .key = std::move(*key), .cipher = cipher, .since = {}};
-  }
   const std::lock_guard lock(mutex_);
   const auto found = std::ranges::find(kept_, name, &KeptKey::name);
-  if (found == kept_.end() || SteadyClock().now() - found->since > kKeptFor) return std::nullopt;
+  if (found == kept_.end()) return std::nullopt;
+  if (found->since != Instant::max() && SteadyClock().now() - found->since > kKeptFor) return std::nullopt;
   return *found;
 }
 

@@ -41,12 +41,13 @@ class TlsContext {
     std::string name;
     std::vector<unsigned char> key;
     const TlsCipher* cipher = nullptr;
-    Instant since;
+    Instant since;  ///< Instant::max(): for good
   };
 
   TlsContext(TlsSide side, Trust trust, std::string peer_name)
       : side_(side), trust_(std::move(trust)), peer_name_(std::move(peer_name)), ciphers_(ciphers_by_speed()) {}
   Status set_up();
+  Status derive_keys(const SharedKey& shared);
   Status load(const CertificateFiles& files);
   Status load_own(const CertificateFiles& files);
   /// The client's: the key to propose. The server's: the key of that name.
@@ -62,7 +63,7 @@ class TlsContext {
   const std::vector<TlsCipher> ciphers_;
   OwnedSslContext context_;
   std::mutex mutex_;
-  std::deque<KeptKey> kept_;  ///< the newest last
+  std::deque<KeptKey> kept_;  ///< of a shared key: one for each cipher, the fastest first; else the newest last
 };
 
 }  // namespace godwit

@@ -10,6 +10,8 @@ namespace godwit {
 
 namespace {
 
+constexpr int kMostNames = 8;
+
 std::string text_of(const ASN1_TIME* time) {
   const OwnedBio bio(BIO_new(BIO_s_mem()));
   std::array<char, 64> text{};
@@ -148,12 +150,16 @@ std::string names_of_certificate(const X509& certificate) {
   std::string names;
   const std::unique_ptr<GENERAL_NAMES, OpensslFree<GENERAL_NAMES_free>> all(
       static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
+  int count = 0;
   for (int i = 0; all && i < sk_GENERAL_NAME_num(all.get()); ++i) {
     const GENERAL_NAME* const one = sk_GENERAL_NAME_value(all.get(), i);
     std::string text;
     if (one->type == GEN_DNS) text = printable(one->d.dNSName->data, one->d.dNSName->length);
     if (one->type == GEN_IPADD) text = text_of_ip(*one->d.iPAddress);
-    if (!text.empty()) names += fmt::format("{}'{}'", names.empty() ? "" : ", ", text);
+    if (text.empty()) continue;
+    // One that has not been verified may have as many as it likes.
+    if (++count > kMostNames) return names + ", ...";
+    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", text);
   }
   if (!names.empty()) return names;
   std::array<char, 256> subject{};

@@ -28,7 +28,7 @@ std::string explain_verification(X509_STORE_CTX& store, const CertificateFiles& 
 /// "'host-b', '10.0.0.2'", or its subject if it has no such names.
 std::string names_of_certificate(const X509& certificate);
 
-/// The peer's first byte is not TLS's. `first`: what has come of it.
+/// The peer's first byte is not TLS's; `godwit`: it is that of Godwit's greeting.
 Error explain_no_tls(std::string_view peer, TlsSide side, bool godwit);
 
 }  // namespace godwit

@@ -16,13 +16,14 @@ namespace {
 constexpr std::size_t kFirstInput = 8 * 1024;
 // Eight records: a system call for each would cost a tenth of what decrypting it does.
 constexpr std::size_t kInput = 128 * 1024;
+constexpr std::size_t kLongestRecord = 16 * 1024;
 constexpr std::size_t kLongestPiece = std::size_t{1} << 30U;
 
 }  // namespace
 
 Result<std::unique_ptr<TlsSession>> TlsSession::make(std::shared_ptr<TlsContext> context, std::string peer,
-                                                     std::uint64_t bytes_a_key) {
-  std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), std::move(peer), bytes_a_key));
+                                                     std::uint64_t records_a_key) {
+  std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), std::move(peer), records_a_key));
   session->ssl_ = TRY(session->context_->new_ssl());
   BIO* const bio = BIO_new(rows());
   if (bio == nullptr) return fail_openssl("TLS");
@@ -74,9 +75,11 @@ Result<std::size_t> TlsSession::decrypt(MutableBytes room) {
       have += got;
       continue;
     }
-    // An end or an error comes again when what came before it has been taken.
-    if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_READ || have > 0) break;
-    return fail_for_good(result);
+    if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_READ) break;
+    // Comes again when what came before it has been taken.
+    const auto failed = fail_for_good(result);
+    if (have > 0) break;
+    return failed;
   }
   return have;
 }
@@ -87,13 +90,13 @@ Status TlsSession::encrypt(Bytes bytes) {
     const Bytes piece = bytes.first(std::min(bytes.size(), kLongestPiece));
     ERR_clear_error();
     std::size_t taken = 0;
-    if (encrypted_ >= bytes_a_key_) {
-      SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED);
-      encrypted_ = 0;
+    if (records_ >= records_a_key_) {
+      if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) != 1) return fail_for_good(-1);
+      records_ = 0;
     }
     const int result = SSL_write_ex(ssl_.get(), piece.data(), piece.size(), &taken);
     if (result != 1) return fail_for_good(result);
-    encrypted_ += taken;
+    records_ += (taken + kLongestRecord - 1) / kLongestRecord;
     bytes = bytes.subspan(taken);
   }
   return {};

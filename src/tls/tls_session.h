@@ -18,11 +18,11 @@ namespace godwit {
 /// One thread at a time.
 class TlsSession {
  public:
-  /// AES-GCM is safe for 2^24.5 records with one key (RFC 8446, 5.5); these are 2^22 of the longest.
-  static constexpr std::uint64_t kBytesAKey = std::uint64_t{64} << 30U;
-  /// `peer`: as messages name it. After `bytes_a_key` this side changes the key that it encrypts with.
+  /// AES-GCM is safe for 2^24.5 records with one key (RFC 8446, 5.5).
+  static constexpr std::uint64_t kRecordsAKey = std::uint64_t{1} << 22U;
+  /// `peer`: as messages name it. After `records_a_key` this side changes the key that it encrypts with.
   static Result<std::unique_ptr<TlsSession>> make(std::shared_ptr<TlsContext> context, std::string peer,
-                                                  std::uint64_t bytes_a_key = kBytesAKey);
+                                                  std::uint64_t records_a_key = kRecordsAKey);
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
 
@@ -47,8 +47,8 @@ class TlsSession {
   const std::string& description() const noexcept { return description_; }
 
  private:
-  TlsSession(std::shared_ptr<TlsContext> context, std::string peer, std::uint64_t bytes_a_key)
-      : context_(std::move(context)), peer_(std::move(peer)), bytes_a_key_(bytes_a_key) {}
+  TlsSession(std::shared_ptr<TlsContext> context, std::string peer, std::uint64_t records_a_key)
+      : context_(std::move(context)), peer_(std::move(peer)), records_a_key_(records_a_key) {}
   tl::unexpected<Error> fail_for_good(int result);
   void describe();
   static int verify(int fine, X509_STORE_CTX* store);
@@ -59,7 +59,7 @@ class TlsSession {
 
   std::shared_ptr<TlsContext> context_;
   std::string peer_;
-  std::uint64_t bytes_a_key_;
+  std::uint64_t records_a_key_;
   OwnedSsl ssl_;
   std::vector<std::byte> input_;
   std::size_t input_at_ = 0, input_end_ = 0;  ///< of input_: not taken yet
@@ -68,7 +68,7 @@ class TlsSession {
   std::string description_;
   std::optional<Error> failed_;  ///< again for whoever asks again
   bool done_ = false;            ///< the handshake
-  std::uint64_t encrypted_ = 0;  ///< bytes, with the present key
+  std::uint64_t records_ = 0;    ///< encrypted with the present key
 };
 
 }  // namespace godwit

@@ -77,9 +77,9 @@ Result<CertificateFiles> certificates_in(const std::string& folder, TlsSide side
     files.key = path_in(folder, names.key[which]);
     if (has_file(files.certificate) && has_file(files.key)) return files;
   }
-  return fail(ErrorKind::kNotFound,
-              fmt::format("{} has neither {} with {} nor {} with {}", folder, names.certificate[own], names.key[own],
-                          names.certificate[1 - own], names.key[1 - own]));
+  return fail(ErrorKind::kInvalidArgument,
+              fmt::format("{} has a CA's certificate, but neither {} with {} nor {} with {}", folder,
+                          names.certificate[own], names.key[own], names.certificate[1 - own], names.key[1 - own]));
 }
 
 const std::vector<std::string>& usual_certificate_folders() {
@@ -106,13 +106,15 @@ Result<SharedKey> parse_shared_key(std::string_view text, std::string_view where
   return key;
 }
 
-Result<SharedKey> read_shared_key(const std::string& file) {
+Status refuse_readable_by_all(const std::string& file) {
   struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) return fail_os(fmt::format("the key {}", file));
-  if ((status.st_mode & S_IRWXO) != 0) {
-    return fail(ErrorKind::kNoPermission,
-                fmt::format("the key {} is open to every user here: chmod 600 {}", file, file));
-  }
+  if (::stat(file.c_str(), &status) != 0) return fail_os(file);
+  if ((status.st_mode & S_IRWXO) == 0) return {};
+  return fail(ErrorKind::kNoPermission, fmt::format("{} is open to every user here: chmod o= {}", file, file));
+}
+
+Result<SharedKey> read_shared_key(const std::string& file) {
+  TRY_IN("the key", refuse_readable_by_all(file));
   return parse_shared_key(TRY(read_whole_file(file, kLargestKeyFile)), fmt::format("the key {}", file));
 }
 

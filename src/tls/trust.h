@@ -33,7 +33,8 @@ enum class TlsSide { kClient, kServer };
 
 /// The files for one side in `folder`, by the names that QEMU uses there (ca-cert.pem, server-cert.pem, ...) or libvirt
 /// below it (CA/cacert.pem, libvirt/servercert.pem, ...). A side without a certificate of its own takes the other's, as
-/// libvirt does. kNotFound names what is missing.
+/// libvirt does. kNotFound: there is no CA's certificate; kInvalidArgument: there is, and this side has none of its
+/// own.
 Result<CertificateFiles> certificates_in(const std::string& folder, TlsSide side);
 
 /// Where certificates are looked for without --tls-dir.
@@ -42,6 +43,9 @@ const std::vector<std::string>& usual_certificate_folders();
 /// The first line of `text`, which says IDENTITY:HEX. kInvalidArgument, naming `where` it comes from, if it holds no
 /// key, or one of under 16 or over 64 bytes.
 Result<SharedKey> parse_shared_key(std::string_view text, std::string_view where);
+
+/// kNoPermission where every user of this host can read the file.
+Status refuse_readable_by_all(const std::string& file);
 
 /// A file as QEMU and GnuTLS have it, one key to a line: IDENTITY:HEX. The first line counts. kNoPermission where
 /// every user of this host can read it.

@@ -48,6 +48,14 @@ TEST_F(ChooseTrust, SendsNothingInTheClearWithoutBeingTold) {
                                            HasSubstr("godwit keygen"), HasSubstr("--insecure-plain")));
 }
 
+TEST_F(ChooseTrust, NamesWhatIsMissingInAFolderThatHasHalfOfIt) {
+  have_certificates();
+  std::filesystem::remove(path("pki/client-key.pem"));
+  const auto trust = choose({}, kAway);
+  ASSERT_FALSE(trust);
+  EXPECT_THAT(trust.error().message, HasSubstr("client-key.pem"));
+}
+
 TEST_F(ChooseTrust, NeedsNoneWhereNothingLeavesTheHost) {
   have_certificates();
   for (const std::string_view here : {"tcp://127.0.0.1:1", "unix:///run/s"}) {

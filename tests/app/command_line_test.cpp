@@ -171,6 +171,24 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(full.pid, 12);
 }
 
+TEST(ReceiveCommand, MayBeForMany) {
+  EXPECT_FALSE(parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1"}).keep);
+  const auto kept =
+      parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--keep", "--at-once", "2"});
+  EXPECT_TRUE(kept.keep);
+  EXPECT_EQ(kept.at_once, 2U);
+  const auto many = parsed<ReceiveOptions>({"receive", "--qmp-dir", "/run/vms", "--listen", "tcp://:1"});
+  EXPECT_TRUE(many.keep);
+  EXPECT_EQ(many.qmp_dir, "/run/vms");
+  EXPECT_EQ(many.at_once, 4U);
+  expect_contains(message({"receive", "--qmp-dir", "/d", "--qmp", "/q", "--listen", "tcp://:1"}), "give one of them");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--at-once", "2"}), "--keep");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--keep", "--timeout", "5s"}),
+                  "--timeout");
+  expect_contains(message({"receive", "--qmp-dir", "/d", "--listen", "tcp://:1", "--pid", "5"}), "--pid");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--keep", "--at-once", "65"}), "1 to 64");
+}
+
 TEST(TlsOptions, AreTheSameOnBothSides) {
   const auto send = parsed<SendOptions>(
       {"send", "--qmp", "/q", "--to", "tcp://b:1", "--tls-dir", "/pki", "--tls-hostname", "b.example"});

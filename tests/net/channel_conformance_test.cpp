@@ -261,6 +261,19 @@ TEST_P(ChannelConformance, TellsWhatThePeerHasNotConfirmed) {
   EXPECT_EQ(near_->link().send_queue().round_trip > Duration::zero(), GetParam().is_tcp);
 }
 
+/// Whoever gives a move up may find a writer stuck, with the guest paused.
+TEST_P(ChannelConformance, ShuttingDownWaitsForNoWriterThatBlocksAndEndsIt) {
+  const auto much = random_bytes(64 << 20, 21);
+  Status sent;
+  std::jthread writer([&] { sent = send_bytes(*near_, much); });
+  await_stuck(*near_);
+  auto ended = std::async(std::launch::async, [&] { return near_->shut_down(); });
+  ASSERT_EQ(ended.wait_for(milliseconds(2000)), std::future_status::ready);
+  EXPECT_TRUE(ended.get());
+  writer.join();
+  EXPECT_FALSE(sent);
+}
+
 TEST_P(ChannelConformance, AbortWakesAReceiverThatBlocks) {
   for (const Duration timeout : {Duration::zero(), Duration(std::chrono::hours(1))}) {
     auto pair = GetParam().make({});

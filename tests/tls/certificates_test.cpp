@@ -37,6 +37,7 @@ class Certificates : public TwoSides {
   std::string file(const std::string& name, const std::string& text) {
     const auto path = folder_.path() / name;
     std::ofstream(path) << text;
+    std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
     return path.string();
   }
 
@@ -206,6 +207,14 @@ TEST_F(Certificates, WithAKeyThatIsNotTheirsAreNotTaken) {
   ASSERT_FALSE(context);
   EXPECT_EQ(context.error().kind, ErrorKind::kInvalidArgument);
   EXPECT_THAT(context.error().message, AllOf(HasSubstr("other-key.pem"), HasSubstr("client-cert.pem")));
+}
+
+TEST_F(Certificates, WithAKeyThatEveryUserCanReadAreNotTaken) {
+  const auto own = files("client", ca_, client_of(ca_));
+  std::filesystem::permissions(own.key, std::filesystem::perms::others_read, std::filesystem::perm_options::add);
+  const auto context = TlsContext::make(TlsSide::kClient, own, "host-b");
+  ASSERT_FALSE(context);
+  EXPECT_EQ(context.error().kind, ErrorKind::kNoPermission);
 }
 
 TEST_F(Certificates, ThatCannotBeReadAreNamed) {

@@ -68,12 +68,12 @@ TEST_F(TwoSides, NoticeAChangedByte) {
   EXPECT_THAT(said_to_server(), HasSubstr("TLS with the client"));
 }
 
-TEST_F(TwoSides, ChangeTheirKeysAfterSoManyBytes) {
+TEST_F(TwoSides, ChangeTheirKeysAfterSoManyRecords) {
   std::vector<std::size_t> on_the_wire;
-  for (const std::uint64_t bytes_a_key : {TlsSession::kBytesAKey, std::uint64_t{2000}}) {
+  for (const std::uint64_t records_a_key : {TlsSession::kRecordsAKey, std::uint64_t{7}}) {
     const auto client = TlsContext::make(TlsSide::kClient, key_of(1), "").value();
     const auto server = TlsContext::make(TlsSide::kServer, key_of(1), "").value();
-    client_ = TlsSession::make(client, "the server", bytes_a_key).value();
+    client_ = TlsSession::make(client, "the server", records_a_key).value();
     server_ = TlsSession::make(server, "the client").value();
     shake_hands();
     on_the_wire.push_back(0);
@@ -85,6 +85,20 @@ TEST_F(TwoSides, ChangeTheirKeysAfterSoManyBytes) {
     }
   }
   EXPECT_GT(on_the_wire[1], on_the_wire[0]) << "nothing was said of another key";
+}
+
+/// Also where good bytes came with them.
+TEST_F(TwoSides, KeepTheReasonOfAFailureUntilWhatCameBeforeHasBeenTaken) {
+  make(key_of(1), key_of(1));
+  shake_hands();
+  const std::string good(100, 'g'), bad(100, 'b');
+  ASSERT_TRUE(client_->encrypt(std::as_bytes(std::span(good))));
+  const std::size_t end_of_good = client_->output().size();
+  ASSERT_TRUE(client_->encrypt(std::as_bytes(std::span(bad))));
+  client_->output()[end_of_good + 30] ^= std::byte{1};
+  pass(*client_, *server_, 100'000);
+  EXPECT_EQ(said_to_server(), good);
+  for (int again = 0; again < 2; ++again) EXPECT_THAT(said_to_server(), HasSubstr("bad record mac"));
 }
 
 TEST_F(TwoSides, SayWhenTheySayNoMore) {

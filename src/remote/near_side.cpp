@@ -23,9 +23,7 @@ int poll_milliseconds(Duration duration) {
 }  // namespace
 
 NearSide::~NearSide() {
-  if (!thread_.joinable()) return;
-  thread_.request_stop();
-  wake_.wake();
+  watch_no_more();
 }
 
 void NearSide::tell(const RemoteMessage& message) {
@@ -64,6 +62,13 @@ void NearSide::watch(std::function<void()> on_gone, Duration silence) {
     }
     if (!stop.stop_requested()) on_gone();
   });
+}
+
+void NearSide::watch_no_more() {
+  if (!thread_.joinable()) return;
+  thread_.request_stop();
+  wake_.wake();
+  thread_.join();
 }
 
 /// Until something comes, which is read and passed over, or this object goes; false when nothing will come.

@@ -33,6 +33,8 @@ class NearSide {
 
   /// Calls `on_gone` once, from a thread of its own, when input ends, or is silent for too long. After key_line().
   void watch(std::function<void()> on_gone, Duration silence = kNearSideSilence);
+  /// When this returns, `on_gone` is not called any more.
+  void watch_no_more();
 
  private:
   bool waits_for_more(Duration limit);

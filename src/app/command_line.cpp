@@ -129,8 +129,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--qmp", texts.qmp, "PATH", "QEMU's monitor: a Unix socket (required)");
   add(*send, "--to", texts.to, "ADDRESS",
       "tcp://host:port, unix:///path or ssh://[user@]host[:port]/qmp-path (required)");
-  add(*send, "--rsh", texts.rsh, "COMMAND",
-      "with ssh://: starts `receive` there, e.g. 'ssh -i KEY' [ssh]");
+  add(*send, "--rsh", texts.rsh, "COMMAND", "with ssh://: starts `receive` there, e.g. 'ssh -i KEY' [ssh]");
   add(*send, "--remote-godwit", texts.remote_godwit, "COMMAND", "with ssh://: what starts godwit there [godwit]");
   add(*send, "--via", texts.via, "HOST[:PORT]",
       "with ssh://: the destination's address on the network for the move [that of ssh]");

@@ -79,7 +79,9 @@ int run_send(const SendOptions& options) {
     // The file first: whoever reads it may wait for it, and what is shown may find no reader. With what a destination
     // tells at its end it is written then.
     if (remote == nullptr) write_report_file(options, report, {});
-    if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
+    if (report.error) {
+      say(stderr, fmt::format("{}\n", options.ssh ? describe_failure_over_ssh(report) : describe_failure(report)));
+    }
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
   Report report;

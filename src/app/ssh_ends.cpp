@@ -72,7 +72,9 @@ std::string end_ssh_destination(RemoteReceiver& remote, const SshOptions& option
   const std::string& host = options.target.host;
   const RemoteEnd end = remote.finish(outcome == Outcome::kInDoubt ? kUntilReportInDoubt : kUntilReport);
   if (!end.report) {
-    say_note(fmt::format("{} has not told how it ended: the connection by {} had broken", host, options.shell.front()));
+    say_note(fmt::format("{} has not told how it ended: {}", host,
+                         end.in_time ? fmt::format("the connection of {} has broken", options.shell.front())
+                                     : "it has not answered any more"));
     return {};
   }
   std::istringstream lines(end.report->text);

@@ -225,13 +225,13 @@ RemoteEnd RemoteReceiver::finish(Duration patience) {
   std::unique_lock lock(mutex_);
   shell_.input().reset();
   const auto ended = [&] { return ended_.has_value(); };
-  changed_.wait_for(lock, patience, ended);
+  const bool in_time = changed_.wait_for(lock, patience, ended);
   for (const int number : {SIGTERM, SIGKILL}) {
     if (ended_) break;
     shell_.signal(number);
     changed_.wait_for(lock, kShellGrace, ended);
   }
-  return {.report = report_, .shell = ended_};
+  return {.report = report_, .shell = ended_, .in_time = in_time};
 }
 
 }  // namespace godwit

@@ -47,7 +47,8 @@ struct RemoteReceiverOptions {
 /// What is known of the far side once it is over.
 struct RemoteEnd {
   std::optional<RemoteReport> report;  ///< none: it could not tell any more
-  std::optional<ChildEnd> shell;       ///< none: it had to be killed
+  std::optional<ChildEnd> shell;       ///< how the remote shell has ended
+  bool in_time = false;                ///< it has, by itself
 };
 
 class RemoteReceiver {

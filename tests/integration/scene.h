@@ -49,6 +49,7 @@ class Scene {
   void next_sink(const QemuOptions& options) { sink_options_ = options; }
   /// The sink QEMU, to go on with.
   std::unique_ptr<TestQemu> take_sink() { return std::move(pair_.sink); }
+  std::unique_ptr<TestQemu> take_source() { return std::move(pair_.source); }
 
   /// Both Godwits end with 0 (the sender, where that has started the other one), the guest runs and verifies at the
   /// sink only, nothing is left behind.

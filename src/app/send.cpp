@@ -73,7 +73,11 @@ int run_send(const SendOptions& options) {
   ProgressView view(options.progress);
   std::optional<ProgressPrinter> printer(std::in_place, view);
   RemoteReceiver* remote = nullptr;
-  const auto show = [&](const Report& report) {
+  const auto named = [&](const Report& report) {
+    return remote == nullptr ? report : with_ssh_named(report, *remote, *options.ssh);
+  };
+  const auto show = [&](const Report& ended) {
+    const Report report = named(ended);
     printer.reset();
     view.finish();
     // The file first: whoever reads it may wait for it, and what is shown may find no reader. With what a destination
@@ -100,7 +104,7 @@ int run_send(const SendOptions& options) {
                  .on_outcome = show},
                 log->log, host, clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
-    report = job.wait();
+    report = named(job.wait());
     if (remote != nullptr)
       write_report_file(options, report, end_ssh_destination(*remote, *options.ssh, report.outcome));
   } else {

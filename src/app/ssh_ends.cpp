@@ -68,6 +68,15 @@ Result<Destination> start_ssh_destination(const SshOptions& options, const std::
   return Destination{std::move(at), std::move(tls), std::move(remote)};
 }
 
+Report with_ssh_named(Report report, const RemoteReceiver& remote, const SshOptions& options) {
+  if (report.error && report.error->kind == ErrorKind::kCancelled && report.error->at_peer && remote.has_ended()) {
+    report.error->kind = ErrorKind::kPeerLost;
+    report.error->message = fmt::format("the connection of {} to {} has broken, so the destination gave up",
+                                        options.shell.front(), options.target.host);
+  }
+  return report;
+}
+
 std::string end_ssh_destination(RemoteReceiver& remote, const SshOptions& options, Outcome outcome) {
   const std::string& host = options.target.host;
   const RemoteEnd end = remote.finish(outcome == Outcome::kInDoubt ? kUntilReportInDoubt : kUntilReport);

@@ -29,6 +29,9 @@ struct Destination {
 Result<Destination> start_ssh_destination(const SshOptions& options, const std::stop_token& cancelled,
                                           std::function<void(std::string_view)> on_line);
 
+/// A destination that has lost its remote shell says that it was cancelled: here it is known why.
+Report with_ssh_named(Report report, const RemoteReceiver& remote, const SshOptions& options);
+
 /// The move is over here: shows what the destination says of it, and gives its report as JSON, or nothing.
 std::string end_ssh_destination(RemoteReceiver& remote, const SshOptions& options, Outcome outcome);
 

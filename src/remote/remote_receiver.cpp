@@ -141,12 +141,10 @@ void RemoteReceiver::give_sign_of_life() {
   (void)!::write(shell_.input().get(), "\n", 1);
 }
 
-Status RemoteReceiver::send_key(const std::string& key_line) {
+/// Where nobody takes it the far side has ended, or will not answer: that is what is said then.
+void RemoteReceiver::send_key(const std::string& key_line) {
   const std::string line = key_line + "\n";
-  const ssize_t written = ::write(shell_.input().get(), line.data(), line.size());
-  if (written != static_cast<ssize_t>(line.size())) return fail_os("hand over the key");
-  key_sent_ = true;
-  return {};
+  key_sent_ = ::write(shell_.input().get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());
 }
 
 Result<Address> RemoteReceiver::listening_at(const std::string& key_line, const std::stop_token& cancelled) {
@@ -165,7 +163,7 @@ Result<Address> RemoteReceiver::listening_at(const std::string& key_line, const 
                 fmt::format("{} on {} starts `receive` in another way than {} here: install the same version on both",
                             hello_->program, options_.host, options_.program));
   }
-  if (!over()) TRY(send_key(key_line));
+  send_key(key_line);
   changed_.wait_for(lock, cancelled, options_.limits.listening, [&] { return listening_ || report_ || over(); });
   if (cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   if (report_ || (!listening_ && over())) return fail(why_it_ended(lock));
@@ -219,6 +217,11 @@ Error RemoteReceiver::why_no_hello(const std::string& last) const {
       return said(fmt::format("{} to {} ended with exit code {} and without starting `godwit receive`: {}", shell, host,
                               ended_->code, last));
   }
+}
+
+bool RemoteReceiver::has_ended() const {
+  const std::lock_guard lock(mutex_);
+  return over();
 }
 
 RemoteEnd RemoteReceiver::finish(Duration patience) {

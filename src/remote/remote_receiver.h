@@ -62,6 +62,9 @@ class RemoteReceiver {
   /// one sentence that names the host, and what is to be done there or here. kCancelled where `cancelled` says so.
   Result<Address> listening_at(const std::string& key_line, const std::stop_token& cancelled);
 
+  /// Nothing can be heard of the far side any more.
+  bool has_ended() const;
+
   /// The move is over on this side: lets the far side end, waits for its report for no longer than this, then ends the
   /// remote shell. As often as wanted.
   RemoteEnd finish(Duration patience);
@@ -74,7 +77,7 @@ class RemoteReceiver {
   bool drain(UniqueFd& from, LineBuffer& lines, bool errors);
   void take_line(std::string_view line, bool errors);
   void give_sign_of_life();
-  Status send_key(const std::string& key_line);
+  void send_key(const std::string& key_line);
   bool over() const { return ended_ || output_ended_; }
   Error why_it_ended(std::unique_lock<std::mutex>& lock) const;
   Error why_no_hello(const std::string& last) const;

@@ -132,8 +132,7 @@ const auto milestone_name = [](const auto& tested) {
   return text;
 };
 INSTANTIATE_TEST_SUITE_P(At, CancelledOverSsh,
-                         ::testing::Values("attached", "connected", "copying", "handing-over", "devices-sent",
-                                           "prepared"),
+                         ::testing::Values("attached", "connected", "copying", "handing-over", "devices-sent"),
                          milestone_name);
 
 // The near side dies: its far side ends by itself, and the next command finds the guest.

@@ -45,7 +45,8 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
 /// The destination that is there, or is started by ssh.
 Result<Destination> find_destination(const SendOptions& options, const std::stop_token& cancelled, ProgressView& view) {
   if (options.ssh) {
-    return start_ssh_destination(*options.ssh, cancelled, [&view](std::string_view line) { view.note(line); });
+    return start_ssh_destination(*options.ssh, options.goals.timeout, cancelled,
+                                 [&view](std::string_view line) { view.note(line); });
   }
   auto tls = TRY(make_tls(options.tls, TlsSide::kClient, options.to));
   return Destination{options.to, std::move(tls), nullptr};

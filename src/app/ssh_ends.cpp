@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <sstream>
@@ -51,18 +52,21 @@ std::vector<std::string> receive_words(const SshOptions& options) {
 
 }  // namespace
 
-Result<Destination> start_ssh_destination(const SshOptions& options, const std::stop_token& cancelled,
+Result<Destination> start_ssh_destination(const SshOptions& options, Duration timeout, const std::stop_token& cancelled,
                                           std::function<void(std::string_view)> on_line) {
   const std::string& host = options.target.host;
   const std::string key_line = TRY(new_key_line());
   SharedKey key = TRY(parse_shared_key(key_line, "the key for ssh"));
   auto tls = TRY(TlsContext::make(TlsSide::kClient, std::move(key), ""));
+  RemoteLimits limits;
+  limits.hello = std::min(limits.hello, timeout);
   auto remote = TRY(RemoteReceiver::start({
       .command = remote_command(options.shell, options.target, receive_words(options)),
       .host = host,
       .program = std::string(kProgram),
       .remote_godwit = options.remote_godwit.front(),
       .on_line = [host, on_line = std::move(on_line)](std::string_view line) { on_line(line_from(host, line)); },
+      .limits = limits,
   }));
   Address at = TRY(remote->listening_at(key_line, cancelled));
   return Destination{std::move(at), std::move(tls), std::move(remote)};

@@ -25,8 +25,8 @@ struct Destination {
 };
 
 /// Starts `godwit receive` there and gives it a new key. `on_line`: lines for people from there, with the host's name,
-/// safe for a terminal; from another thread. The VM has not been looked at.
-Result<Destination> start_ssh_destination(const SshOptions& options, const std::stop_token& cancelled,
+/// safe for a terminal; from another thread. The VM has not been looked at. `timeout`: the whole move's.
+Result<Destination> start_ssh_destination(const SshOptions& options, Duration timeout, const std::stop_token& cancelled,
                                           std::function<void(std::string_view)> on_line);
 
 /// A destination that has lost its remote shell says that it was cancelled: here it is known why.

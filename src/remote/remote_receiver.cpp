@@ -228,7 +228,9 @@ RemoteEnd RemoteReceiver::finish(Duration patience) {
   std::unique_lock lock(mutex_);
   shell_.input().reset();
   const auto ended = [&] { return ended_.has_value(); };
-  const bool in_time = changed_.wait_for(lock, patience, ended);
+  const bool in_time = changed_.wait_for(lock, patience, [&] { return ended() || report_; });
+  // The report is the last that it says: what is left then is its exit, and the remote shell's.
+  if (report_) changed_.wait_for(lock, kShellGrace, ended);
   for (const int number : {SIGTERM, SIGKILL}) {
     if (ended_) break;
     shell_.signal(number);

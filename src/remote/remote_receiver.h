@@ -48,7 +48,7 @@ struct RemoteReceiverOptions {
 struct RemoteEnd {
   std::optional<RemoteReport> report;  ///< none: it could not tell any more
   std::optional<ChildEnd> shell;       ///< how the remote shell has ended
-  bool in_time = false;                ///< it has, by itself
+  bool in_time = false;                ///< it has, by itself, or has told all
 };
 
 class RemoteReceiver {

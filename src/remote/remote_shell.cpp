@@ -29,10 +29,23 @@ struct ChildPipe {
   UniqueFd write;
 };
 
+/// Above the three that the child gets: where this process was started without one of these a pipe would have its
+/// number.
+Status move_up(UniqueFd& fd) {
+  if (fd.get() > STDERR_FILENO) return {};
+  UniqueFd higher(::fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!higher) return fail_os("fcntl");
+  fd = std::move(higher);
+  return {};
+}
+
 Result<ChildPipe> make_pipe() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return fail_os("pipe");
-  return ChildPipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+  ChildPipe made{UniqueFd(ends[0]), UniqueFd(ends[1])};
+  TRY(move_up(made.read));
+  TRY(move_up(made.write));
+  return made;
 }
 
 void never_wait(int fd) noexcept {

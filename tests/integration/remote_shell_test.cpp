@@ -162,5 +162,22 @@ TEST_P(FarSideKilled, LeavesTheGuestHere) {
 INSTANTIATE_TEST_SUITE_P(At, FarSideKilled, ::testing::Values("listening", "greeted", "welcomed", "loaded"),
                          milestone_name);
 
+/// Killed once it alone may run the guest: in doubt here, and the guest is paused in the QEMU there.
+TEST(FarSideKilledAfterCommit, IsInDoubtAndRunsNowhere) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSIGN_OR_FAIL(far, FarSide::make(scene->sink(), "committed:kill"));
+  ASSERT_OK(send_by_script(*scene, *far));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 3) << scene->sender().errors();
+  ASSIGN_OR_FAIL(report, scene->sender().report());
+  EXPECT_TRUE(report.at("receiver").is_null());
+  EXPECT_NE(scene->source().status().value_or("?"), "running");
+  EXPECT_NE(scene->sink().status().value_or("?"), "running");
+  // As the operator is told to do.
+  ASSERT_OK(scene->sink().go_on());
+  ASSERT_OK(expect_guest_works(scene->sink()));
+  ASSERT_OK(scene->expect_nothing_left());
+}
+
 }  // namespace
 }  // namespace godwit::testing

@@ -396,6 +396,38 @@ Status expect_one_guest(SshScene& ssh, int& moved) {
   return scene.expect_nothing_left();
 }
 
+// ssh breaks at every milestone of either side: wherever the guest is then, it is in one place, and the exit code says
+// where.
+class SshCutLong : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SshCutLong, LeavesOneGuest) {
+  const std::string side_and_milestone = GetParam();
+  const bool near = side_and_milestone.starts_with("near-");
+  const std::string milestone = side_and_milestone.substr(side_and_milestone.find('-') + 1);
+  ASSIGN_OR_SKIP(ssh, SshScene::make(near ? "" : milestone + ":stop"));
+  ASSERT_OK(ssh.send(near ? failing_at(milestone, "stop") : GodwitOptions{}));
+  ASSERT_OK(near ? ssh.scene->sender().process().wait_until_stopped(seconds(60)) : ssh.far->wait_until_stopped());
+  ssh.server->cut();
+  nap(milliseconds(200));
+  if (near) {
+    ::kill(ssh.sender(), SIGCONT);
+  } else {
+    ASSERT_OK(ssh.far->signal(SIGCONT));
+  }
+  int moved = 0;
+  ASSERT_OK(expect_one_guest(ssh, moved));
+  std::cout << side_and_milestone << ": " << (moved != 0 ? "moved" : "stayed") << "\n";
+}
+
+INSTANTIATE_TEST_SUITE_P(At, SshCutLong,
+                         ::testing::Values("near-attached", "near-connected", "near-welcomed", "near-tracking",
+                                           "near-mapped", "near-copying", "near-handing-over", "near-stopped",
+                                           "near-fenced", "near-devices-sent", "near-prepared", "near-committed",
+                                           "near-done", "far-listening", "far-greeted", "far-welcomed", "far-mapped",
+                                           "far-last-fence", "far-loaded", "far-prepared", "far-committed",
+                                           "far-resumed"),
+                         moment_name);
+
 /// A time within what a move takes, and a little before and after.
 milliseconds random_moment(std::mt19937& random, milliseconds move) {
   return milliseconds(std::uniform_int_distribution<long>(0, move.count() * 5 / 4)(random));
@@ -429,6 +461,8 @@ TEST(SshLong, MovesAndEndsAtRandomMoments) {
       longest = std::max(longest, std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin));
       ASSERT_OK(ssh.scene->expect_moved());
       ASSERT_OK(expect_one_guest(ssh, undisturbed));
+      ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
+      EXPECT_TRUE(report.at("receiver").is_object()) << ssh.scene->sender().errors();
     } else {
       nap(random_moment(random, longest));
       if (i < kMoves + kCtrlC) ssh.press_ctrl_c();

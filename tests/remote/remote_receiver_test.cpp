@@ -5,9 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
-#include <fstream>
 
 namespace godwit::remote_receiver_test {
 namespace {
@@ -132,6 +132,22 @@ TEST_F(RemoteReceiverTest, StaysAliveWhereTheTerminalTellsTheGroupToEnd) {
                               "cat >/dev/null; " + kReport + "exit 0");
   ASSERT_TRUE(receiver->listening_at("ssh:00", {}).has_value());
   EXPECT_TRUE(receiver->finish(5s).report.has_value());
+}
+
+TEST_F(RemoteReceiverTest, WorksInAProcessWithoutStandardStreams) {
+  const UniqueFd in(::dup(0)), out(::dup(1)), err(::dup(2));
+  for (int fd = 0; fd < 3; ++fd) ::close(fd);
+  auto receiver = RemoteReceiver::start(
+      {.command = {"sh", "-c",
+                   std::string(kHello) + "read -r key; " + kListening + "cat >/dev/null; " + kReport + "exit 0"},
+       .host = "host-b"});
+  const bool listens = receiver && (*receiver)->listening_at("ssh:00", {}).has_value();
+  const bool reports = receiver && (*receiver)->finish(5s).report.has_value();
+  if (receiver) receiver->reset();
+  for (int fd = 0; fd < 3; ++fd)
+    ::dup2(std::array{in.get(), out.get(), err.get()}.at(static_cast<std::size_t>(fd)), fd);
+  EXPECT_TRUE(listens);
+  EXPECT_TRUE(reports);
 }
 
 /// As ssh that stays for further connections and keeps the errors' pipe open.

@@ -34,9 +34,8 @@ constexpr const char* kExamples =
 
 constexpr const char* kSendExamples =
     "Examples:\n"
-    "  godwit send --qmp /run/vm1.qmp --to tcp://host-b:4444\n"
     "  godwit send --qmp /run/vm1.qmp --to tcp://[fd00::2]:4444 --bandwidth 2.5Gbit --codec lz4\n"
-    "  godwit send --qmp /run/vm1.qmp --to unix:///run/godwit.sock --progress json --report moved.json\n";
+    "  godwit send --qmp /run/vm1.qmp --to ssh://root@host-b/run/vm1.qmp --progress json --report moved.json\n";
 
 constexpr const char* kReceiveExamples =
     "Example:\n"
@@ -75,14 +74,14 @@ struct SharedTexts : LogTexts {
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, devices,
-      progress, kernels;
+  Text to, rsh, remote_godwit, via, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout,
+      free_pages, devices, progress, kernels;
   bool allow_nested = false;
 };
 
 struct ReceiveTexts : SharedTexts {
   Text listen, timeout, start_timeout, qmp_dir, at_once;
-  bool any_vm = false, any_disks = false, keep = false;
+  bool over_ssh = false, any_vm = false, any_disks = false, keep = false;
 };
 
 struct ProbeTexts : LogTexts {
@@ -128,7 +127,12 @@ void add_shared(CLI::App& app, SharedTexts& texts) {
 CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   CLI::App* send = app.add_subcommand("send", "Move a running VM to a waiting `godwit receive`");
   add(*send, "--qmp", texts.qmp, "PATH", "QEMU's monitor: a Unix socket (required)");
-  add(*send, "--to", texts.to, "ADDRESS", "tcp://host:port or unix:///path (required)");
+  add(*send, "--to", texts.to, "ADDRESS",
+      "tcp://host:port, unix:///path or ssh://[user@]host[:port]/qmp-path (required)");
+  add(*send, "--rsh", texts.rsh, "COMMAND", "with ssh://: starts `receive` there, e.g. 'ssh -i KEY' [ssh]");
+  add(*send, "--remote-godwit", texts.remote_godwit, "COMMAND", "with ssh://: what starts godwit there [godwit]");
+  add(*send, "--via", texts.via, "HOST[:PORT]",
+      "with ssh://: the destination's address on the network for the move [that of ssh]");
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
   add(*send, "--codec", texts.codec, "CODEC",
@@ -166,6 +170,8 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   receive->add_flag("--keep", texts.keep, "go on after a VM has come in, or a try has failed");
   add(*receive, "--at-once", texts.at_once, "N",
       fmt::format("with --keep: VMs side by side, 1 to {} [4]", kMostVmsAtOnce));
+  receive->add_flag("--over-ssh", texts.over_ssh,
+                    "how `godwit send --to ssh://...` starts it: the key comes by standard input");
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
   add_tls(*receive, texts, "any that the CA has signed");
@@ -239,16 +245,41 @@ Status read_shared(const SharedTexts& texts, Options& options) {
   return read_log(texts, options.log);
 }
 
+Result<SshOptions> read_ssh(const SendTexts& texts) {
+  if (texts.tls_dir || texts.tls_psk || texts.tls_hostname || texts.insecure_plain) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--to: with ssh:// both sides are given a new key by ssh; leave out --tls-dir, --tls-psk, "
+                "--tls-hostname and --insecure-plain");
+  }
+  SshOptions ssh;
+  ssh.target = TRY_IN("--to", parse_ssh_target(*texts.to));
+  if (texts.rsh) ssh.shell = TRY_IN("--rsh", words_of(*texts.rsh));
+  if (texts.remote_godwit) ssh.remote_godwit = TRY_IN("--remote-godwit", words_of(*texts.remote_godwit));
+  if (texts.via) ssh.via = TRY_IN("--via", parse_data_address(*texts.via));
+  return ssh;
+}
+
+Status read_destination(const SendTexts& texts, SendOptions& options) {
+  if (names_ssh(*texts.to)) {
+    options.ssh = TRY(read_ssh(texts));
+    return {};
+  }
+  if (texts.rsh || texts.remote_godwit || texts.via) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--rsh, --remote-godwit and --via: are for --to ssh://host-b/run/vm1.qmp; leave them out");
+  }
+  options.to = TRY_IN("--to", parse_address(*texts.to));
+  if (names_a_peer(options.to)) return {};
+  return fail(ErrorKind::kInvalidArgument,
+              fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
+}
+
 Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (!texts.qmp) return missing("send", "--qmp", "/run/vm1.qmp");
   if (!texts.to) return missing("send", "--to", "tcp://host-b:4444");
   SendOptions options;
   TRY(read_shared(texts, options));
-  options.to = TRY_IN("--to", parse_address(*texts.to));
-  if (!names_a_peer(options.to)) {
-    return fail(ErrorKind::kInvalidArgument,
-                fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
-  }
+  TRY(read_destination(texts, options));
   Goals& goals = options.goals;
   goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
   if (texts.encoding_threads) {
@@ -273,6 +304,9 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
 /// How many VMs are taken in, and by whom.
 Status read_many(const ReceiveTexts& texts, ReceiveOptions& options) {
   options.keep = texts.keep || texts.qmp_dir.has_value();
+  if (options.keep && texts.over_ssh) {
+    return fail(ErrorKind::kInvalidArgument, "--over-ssh: takes in one VM; leave out --keep and --qmp-dir");
+  }
   if (texts.qmp_dir) options.qmp_dir = TRY(file_value("--qmp-dir", *texts.qmp_dir));
   if (texts.at_once) options.at_once = TRY(at_once_value("--at-once", *texts.at_once));
   if (texts.qmp && texts.qmp_dir) {
@@ -293,10 +327,16 @@ Status read_many(const ReceiveTexts& texts, ReceiveOptions& options) {
 
 Result<Command> read_receive(const ReceiveTexts& texts) {
   if (!texts.qmp && !texts.qmp_dir) return missing("receive", "--qmp", "/run/vm1.qmp");
-  if (!texts.listen) return missing("receive", "--listen", "tcp://0.0.0.0:4444");
+  if (!texts.listen && !texts.over_ssh) return missing("receive", "--listen", "tcp://0.0.0.0:4444");
   ReceiveOptions options;
   TRY(read_shared(texts, options));
-  options.listen = TRY_IN("--listen", parse_address(*texts.listen));
+  options.over_ssh = texts.over_ssh;
+  if (texts.listen) options.listen = TRY_IN("--listen", parse_address(*texts.listen));
+  if (texts.over_ssh && (texts.tls_dir || texts.tls_psk || texts.tls_hostname || texts.insecure_plain)) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--over-ssh: the key comes by standard input; leave out --tls-dir, --tls-psk, --tls-hostname and "
+                "--insecure-plain");
+  }
   if (texts.timeout) options.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));

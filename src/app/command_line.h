@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "engine/goals.h"
 #include "log/log.h"
 #include "net/address.h"
+#include "remote/ssh_target.h"
 #include "vm/device_way.h"
 #include "vm/fit.h"
 
@@ -39,9 +41,18 @@ struct TlsOptions {
   bool insecure_plain = false;
 };
 
+/// A destination that is started from here.
+struct SshOptions {
+  SshTarget target;
+  std::vector<std::string> shell{"ssh"};             ///< the remote shell's program, and words for it
+  std::vector<std::string> remote_godwit{"godwit"};  ///< what starts Godwit there
+  std::optional<Address> via;                        ///< where it listens; none: the address that ssh has come by
+};
+
 struct SendOptions {
   std::string qmp;  ///< path of QEMU's monitor socket
-  Address to;
+  Address to;       ///< without `ssh`
+  std::optional<SshOptions> ssh;
   Goals goals;
   pid_t pid = 0;  ///< of QEMU; 0: the process behind the monitor
   ProgressMode progress = ProgressMode::kAuto;
@@ -59,7 +70,8 @@ struct ReceiveOptions {
   std::string qmp_dir;  ///< a folder with the monitors of QEMUs by their VMs' names
   bool keep = false;    ///< goes on after a VM has come in, or a try has failed; always with qmp_dir
   unsigned at_once = 4;
-  Address listen;
+  Address listen;         ///< without a host, with `over_ssh`: the address that ssh has come by
+  bool over_ssh = false;  ///< started by `godwit send`, with which it talks by standard input and output
   pid_t pid = 0;
   std::string report_file;
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source

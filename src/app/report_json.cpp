@@ -30,6 +30,11 @@ Json security_json(const std::string& security) {
   return security.empty() ? Json(nullptr) : Json(security);
 }
 
+Json receiver_json(std::string_view text) {
+  Json json = Json::parse(text, nullptr, false);
+  return json.is_object() ? json : Json(nullptr);
+}
+
 Json json_of(const std::vector<LedgerEntry>& ledger) {
   Json list = Json::array();
   for (const LedgerEntry& entry : ledger) {
@@ -74,7 +79,7 @@ Status write_text(const std::string& text, const std::string& path, int how = O_
 
 }  // namespace
 
-std::string report_json(const Report& report) {
+std::string report_json(const Report& report, std::string_view receiver) {
   Json json{{"type", "report"},
             {"id", id_json(report.id)},
             {"outcome", name_of(report.outcome)},
@@ -117,7 +122,8 @@ std::string report_json(const Report& report) {
                    {"source_cpu_us", microseconds(report.source_cpu)},
                    {"sink_cpu_us", microseconds(report.sink_cpu)},
                    {"source_peak_memory", report.source_peak_memory},
-                   {"sink_peak_memory", report.sink_peak_memory}});
+                   {"sink_peak_memory", report.sink_peak_memory},
+                   {"receiver", receiver_json(receiver)}});
   return dumped(json);
 }
 
@@ -138,8 +144,8 @@ std::string report_json(const SinkReport& report) {
                      {"peak_memory", report.peak_memory}});
 }
 
-Status write_report_json(const Report& report, const std::string& path) {
-  return write_text(report_json(report), path);
+Status write_report_json(const Report& report, const std::string& path, std::string_view receiver) {
+  return write_text(report_json(report, receiver), path);
 }
 
 Status write_report_json(const SinkReport& report, const std::string& path) {

@@ -212,6 +212,46 @@ TEST(TlsOptions, SayOneWayOnly) {
   expect_contains(refusal({"--tls-dir", "/pki", "--tls-hostname", "b c"}), "--tls-hostname");
 }
 
+TEST(SshDestination, IsReadWithAllThatStartsIt) {
+  const auto plain = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://root@host-b:22/run/b.qmp"});
+  ASSERT_TRUE(plain.ssh.has_value());
+  EXPECT_EQ(plain.ssh->target, (SshTarget{"root", "host-b", 22, "/run/b.qmp"}));
+  EXPECT_EQ(plain.ssh->shell, std::vector<std::string>{"ssh"});
+  EXPECT_EQ(plain.ssh->remote_godwit, std::vector<std::string>{"godwit"});
+  EXPECT_FALSE(plain.ssh->via.has_value());
+  const auto full = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://host-b/run/b.qmp", "--rsh", "ssh -i key",
+                                         "--remote-godwit", "sudo /opt/godwit", "--via", "10.0.0.2:4444"});
+  ASSERT_TRUE(full.ssh.has_value());
+  EXPECT_EQ(full.ssh->shell, (std::vector<std::string>{"ssh", "-i", "key"}));
+  EXPECT_EQ(full.ssh->remote_godwit, (std::vector<std::string>{"sudo", "/opt/godwit"}));
+  ASSERT_TRUE(full.ssh->via.has_value());
+  EXPECT_EQ(format_address(*full.ssh->via), "tcp://10.0.0.2:4444");
+  const auto far = parsed<ReceiveOptions>({"receive", "--over-ssh", "--qmp", "/q"});
+  EXPECT_TRUE(far.over_ssh);
+  EXPECT_TRUE(far.listen.host.empty());
+}
+
+TEST(SshDestination, TakesNoOtherTrustAndNoneOfItsOptionsElsewhere) {
+  using Words = std::vector<const char*>;
+  for (const Words& more :
+       {Words{"--tls-dir", "/x"}, Words{"--tls-psk", "/x"}, Words{"--insecure-plain"}, Words{"--tls-hostname", "x"}}) {
+    Words send{"send", "--qmp", "/q", "--to", "ssh://host-b/run/b.qmp"};
+    send.insert(send.end(), more.begin(), more.end());
+    expect_contains(message(send), "new key by ssh");
+  }
+  Words receive{"receive", "--qmp", "/q", "--over-ssh", "--insecure-plain"};
+  expect_contains(message(receive), "key comes by standard input");
+  for (const Words& more : {Words{"--rsh", "ssh"}, Words{"--remote-godwit", "x"}, Words{"--via", "10.0.0.2"}}) {
+    Words send{"send", "--qmp", "/q", "--to", "tcp://host-b:4444"};
+    send.insert(send.end(), more.begin(), more.end());
+    expect_contains(message(send), "are for --to ssh://");
+  }
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b"}), "the path is missing");
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b/q", "--via", "a b"}),
+                  "write HOST or HOST:PORT");
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b/q", "--rsh", " "}), "not a command");
+}
+
 TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(parsed<ProbeOptions>({"probe"}).qmp, "");
   EXPECT_FALSE(parsed<ProbeOptions>({"probe"}).json);

@@ -186,7 +186,17 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
-  EXPECT_EQ(json.size(), 40U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_TRUE(json.at("receiver").is_null()) << "none has come back";
+  EXPECT_EQ(json.size(), 41U + counters_in_reports()) << "a field that this test does not know";
+}
+
+TEST(ReportJson, HasTheReceiversReportAsItCame) {
+  const Json json = Json::parse(report_json(moved(), R"({"type":"sink-report","outcome":"done"})"));
+  EXPECT_EQ(json.at("receiver"), (Json{{"type", "sink-report"}, {"outcome", "done"}}));
+  EXPECT_EQ(json.at("outcome"), "done");
+  for (const char* none : {"", "{", "7", "[]", "null", "{}{}"}) {
+    EXPECT_TRUE(Json::parse(report_json(moved(), none)).at("receiver").is_null()) << none;
+  }
 }
 
 TEST(ReportJson, HasEveryCounterOfTheLanes) {

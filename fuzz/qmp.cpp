@@ -38,37 +38,29 @@ constexpr std::uint8_t kFirstWord = 0x80;
 constexpr std::uint8_t kNextCommand = 0xff;
 constexpr std::string_view kGreeting = R"({"QMP": {"version": {"qemu": {"major": 10}}, "capabilities": []}})"
                                        "\r\n";
-constexpr std::array<std::string_view, 24> kWords = {"\r\n",
-                                                     R"({"return": {}, "id": 1})"
-                                                     "\r\n",
-                                                     R"({"return": )",
-                                                     R"(, "id": 2})"
-                                                     "\r\n",
-                                                     R"(, "id": 3})"
-                                                     "\r\n",
-                                                     R"(, "id": 4})"
-                                                     "\r\n",
-                                                     R"(, "id": 5})"
-                                                     "\r\n",
-                                                     R"({"error": {"class": "GenericError", "desc": ")",
-                                                     R"({"error": {"class": "CommandNotFound", "desc": ")",
-                                                     R"("}, "id": 2})"
-                                                     "\r\n",
-                                                     R"({"event": ")",
-                                                     R"(", "timestamp": {"seconds": )",
-                                                     R"(, "microseconds": )",
-                                                     R"(}})"
-                                                     "\r\n",
-                                                     R"("data": {)",
-                                                     R"("status": "running")",
-                                                     R"("QMP")",
-                                                     "18446744073709551616",
-                                                     "-1e9999",
-                                                     "\xf0\x9f\x98\x80",
-                                                     "\xc3",
-                                                     R"(\ud800)",
-                                                     "CR0=80000011 CR2=00000000 CR3=00001000 CR4=00002000",
-                                                     R"("id")"};
+constexpr std::array<std::string_view, 26> kWords = {
+    "\r\n",
+    R"({"return": {}, "id": 1})"
+    "\r\n",
+    R"({"return": )",
+    R"(, "id": 2})"
+    "\r\n",
+    R"(, "id": 3})"
+    "\r\n",
+    R"(, "id": 4})"
+    "\r\n",
+    R"(, "id": 5})"
+    "\r\n",
+    R"({"error": {"class": "GenericError", "desc": ")", R"({"error": {"class": "CommandNotFound", "desc": ")",
+    R"("}, "id": 2})"
+    "\r\n",
+    R"({"event": ")", R"(", "timestamp": {"seconds": )", R"(, "microseconds": )",
+    R"(}})"
+    "\r\n",
+    R"("data": {)", R"("status": "running")", R"("QMP")", "18446744073709551616",
+    // Seconds that do not fit into 64 bits of microseconds, or of nanoseconds.
+    "9223372036855", "13835058055282", "-1e9999", "\xf0\x9f\x98\x80", "\xc3", R"(\ud800)",
+    "CR0=80000011 CR2=00000000 CR3=00001000 CR4=00002000", R"("id")"};
 
 /// What is written before each command is read.
 std::vector<std::string> written_by(Input& input) {

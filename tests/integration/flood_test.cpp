@@ -168,7 +168,7 @@ Result<Moved> move(bool flooded) {
   GodwitOptions options;
   options.arguments = {"--tls-psk", key_file_in(scene->source().folder())};
   TRY(scene->receive(options));
-  // Longer than a stranger may be silent, so that all of the greeter's deadlines come while memory is copied.
+  // Memory is to be copied for a while: without a limit a move takes little longer than its programs to start.
   options.arguments.insert(options.arguments.end(), {"--codec", "raw", "--bandwidth", "100Mbit"});
   std::optional<Flood> flood;
   if (flooded) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <string>
 
 #include "net/channel.h"
 
@@ -29,9 +30,12 @@ class BytesChannel final : public Channel, private Link {
   SendWaits send_waits() const noexcept override { return {}; }
   SendQueue send_queue() noexcept override { return {}; }
   int descriptor() const noexcept override { return -1; }
+  const std::string& peer() const noexcept override { return peer_; }
+  std::string security() const override { return {}; }
 
   Bytes bytes_;
   std::size_t size_;
+  std::string peer_ = "the fuzzer";
 };
 
 }  // namespace godwit

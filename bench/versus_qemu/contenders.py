@@ -1,6 +1,6 @@
 """Who takes part, by name."""
 
-from testbed.migrations import GodwitMigration, QemuMigration
+from testbed.migrations import Certificates, GodwitMigration, QemuMigration
 
 # As many streams as the smallest machine has cores; Godwit and multifd get the same.
 _STREAMS = 2
@@ -17,6 +17,8 @@ OURS_RAW = "godwit-raw"
 STREAM = "godwit-stream"
 QEMU_COMPRESSED = "qemu-multifd-zstd"
 _HINTED = "-hint"
+# With certificates both ways; take part only if they are named.
+_TLS = "-tls"
 
 
 def is_qemu(name):
@@ -29,16 +31,24 @@ def is_hinted(name):
     return name.split("-")[0] == BASELINE and name.endswith(_HINTED)
 
 
-def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS):
-    """The contenders of these names, in this order. Godwit has `lanes` lanes, and multifd as many channels."""
+def is_encrypted(name):
+    return name.endswith(_TLS)
+
+
+def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, pki_folder=None):
+    """The contenders of these names, in this order. Godwit has `lanes` lanes, and multifd as many channels. Certificates
+    are made in `pki_folder` if one of them is to use TLS."""
     streams = {"multifd-channels": lanes}
+    certificates = Certificates(godwit, pki_folder) if any(is_encrypted(name) for name in names) else None
 
     def qemu(name, capabilities=(), **parameters):
         parameters = {key.replace("_", "-"): value for key, value in parameters.items()}
-        return QemuMigration(name, capabilities, parameters, max_downtime_ms, hints=is_hinted(name))
+        return QemuMigration(name, capabilities, parameters, max_downtime_ms, hints=is_hinted(name),
+                             tls=certificates if is_encrypted(name) else None)
 
     def own(name, *options):
-        return GodwitMigration(name, godwit, ["--lanes", str(lanes), *options], max_downtime_ms, report_path)
+        return GodwitMigration(name, godwit, ["--lanes", str(lanes), *options], max_downtime_ms, report_path,
+                               tls=certificates if is_encrypted(name) else None)
 
     every = [
         qemu("qemu"),
@@ -52,9 +62,13 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS):
         own("godwit-lz4", "--codec", "lz4"),
         own("godwit-zstd", "--codec", "zstd"),
         own(STREAM, "--devices", "stream"),
+        own(OURS + _TLS),
+        own(OURS_RAW + _TLS, "--codec", "raw"),
+        qemu("qemu-multifd" + _TLS, ["multifd"], **streams),
+        qemu(QEMU_COMPRESSED + _TLS, ["multifd"], **streams, multifd_compression="zstd"),
     ]
     by_name = {each.name: each for each in every}
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names or by_name if names or name != STREAM]
+    return [by_name[name] for name in names or by_name if names or not (name == STREAM or is_encrypted(name))]

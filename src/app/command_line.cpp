@@ -24,7 +24,8 @@ using namespace std::chrono_literals;
 constexpr const char* kDescription =
     "godwit moves a running QEMU virtual machine to another host.\n"
     "`receive` waits on the destination, beside a QEMU started with -S -incoming defer;\n"
-    "`send` moves the VM there; `probe` says what a host and a VM can do.";
+    "`send` moves the VM there; `probe` says what a host and a VM can do;\n"
+    "`keygen` makes what two hosts need to know each other.";
 
 constexpr const char* kExamples =
     "Example:\n"
@@ -33,9 +34,8 @@ constexpr const char* kExamples =
 
 constexpr const char* kSendExamples =
     "Examples:\n"
-    "  godwit send --qmp /run/vm1.qmp --to tcp://host-b:4444\n"
     "  godwit send --qmp /run/vm1.qmp --to tcp://[fd00::2]:4444 --bandwidth 2.5Gbit --codec lz4\n"
-    "  godwit send --qmp /run/vm1.qmp --to unix:///run/godwit.sock --progress json --report moved.json\n";
+    "  godwit send --qmp /run/vm1.qmp --to ssh://root@host-b/run/vm1.qmp --progress json --report moved.json\n";
 
 constexpr const char* kReceiveExamples =
     "Example:\n"
@@ -49,6 +49,15 @@ constexpr const char* kProbeExamples =
     "\n"
     "With --qmp the exit code is 0 if the VM can be moved and 1 if it cannot.\n";
 
+constexpr const char* kKeygenExamples =
+    "Examples:\n"
+    "  godwit keygen --dir /root/godwit-ca --host host-a,10.0.0.1 --host host-b,10.0.0.2\n"
+    "  godwit keygen --dir /root/godwit-ca --revoke host-a\n"
+    "  godwit keygen --psk /etc/godwit/key.psk\n"
+    "\n"
+    "DIR/HOST then has the files of HOST by the names that QEMU has in /etc/pki/qemu. No file is overwritten\n"
+    "except DIR/ca-crl.pem; a CA that is in DIR already is used again.\n";
+
 constexpr std::string_view kAutoCodec = "auto";
 constexpr std::string_view kValueMissing = "missing value";
 
@@ -60,18 +69,19 @@ struct LogTexts {
 };
 
 struct SharedTexts : LogTexts {
-  Text qmp, pid, report;
+  Text qmp, pid, report, tls_dir, tls_psk, tls_hostname;
+  bool insecure_plain = false;
 };
 
 struct SendTexts : SharedTexts {
-  Text to, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout, free_pages, devices,
-      progress, kernels;
+  Text to, rsh, remote_godwit, via, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout,
+      free_pages, devices, progress, kernels;
   bool allow_nested = false;
 };
 
 struct ReceiveTexts : SharedTexts {
-  Text listen, timeout, start_timeout;
-  bool any_vm = false, any_disks = false;
+  Text listen, timeout, start_timeout, qmp_dir, at_once;
+  bool over_ssh = false, any_vm = false, any_disks = false, keep = false;
 };
 
 struct ProbeTexts : LogTexts {
@@ -79,17 +89,33 @@ struct ProbeTexts : LogTexts {
   bool json = false;
 };
 
-void add(CLI::App& app, const char* name, Text& text, const char* type, const std::string& help) {
+struct KeygenTexts {
+  Text psk, dir, days, revoke;
+  std::vector<std::string> hosts;
+};
+
+std::string is_value(const std::string& word) {
   // CLI11 takes the next word whatever it looks like, also when it is the next option.
-  const auto is_value = [](const std::string& word) {
-    return word.starts_with("--") ? std::string(kValueMissing) : std::string();
-  };
+  return word.starts_with("--") ? std::string(kValueMissing) : std::string();
+}
+
+void add(CLI::App& app, const char* name, Text& text, const char* type, const std::string& help) {
   app.add_option(name, text, help)->type_name(type)->check(is_value, "");
 }
 
 void add_log(CLI::App& app, LogTexts& texts) {
   add(app, "--log-file", texts.log_file, "FILE", "append a log there [none; systemd's journal for its services]");
   add(app, "--log-level", texts.log_level, "LEVEL", "error, warning, info or debug [info]");
+}
+
+void add_tls(CLI::App& app, SharedTexts& texts, const char* default_name) {
+  add(app, "--tls-dir", texts.tls_dir, "DIR",
+      "certificates, named as QEMU's [/etc/pki/godwit, /etc/pki/qemu, libvirt's]");
+  add(app, "--tls-psk", texts.tls_psk, "FILE", "instead: a key that both sides have, from `godwit keygen`");
+  add(app, "--tls-hostname", texts.tls_hostname, "NAME",
+      fmt::format("what the other side's certificate must be for [{}]", default_name));
+  app.add_flag("--insecure-plain", texts.insecure_plain,
+               "no TLS: whoever can reach the network reads the guest's memory");
 }
 
 void add_shared(CLI::App& app, SharedTexts& texts) {
@@ -101,7 +127,12 @@ void add_shared(CLI::App& app, SharedTexts& texts) {
 CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   CLI::App* send = app.add_subcommand("send", "Move a running VM to a waiting `godwit receive`");
   add(*send, "--qmp", texts.qmp, "PATH", "QEMU's monitor: a Unix socket (required)");
-  add(*send, "--to", texts.to, "ADDRESS", "tcp://host:port or unix:///path (required)");
+  add(*send, "--to", texts.to, "ADDRESS",
+      "tcp://host:port, unix:///path or ssh://[user@]host[:port]/qmp-path (required)");
+  add(*send, "--rsh", texts.rsh, "COMMAND", "with ssh://: starts `receive` there, e.g. 'ssh -i KEY' [ssh]");
+  add(*send, "--remote-godwit", texts.remote_godwit, "COMMAND", "with ssh://: what starts godwit there [godwit]");
+  add(*send, "--via", texts.via, "HOST[:PORT]",
+      "with ssh://: the destination's address on the network for the move [that of ssh]");
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
   add(*send, "--codec", texts.codec, "CODEC",
@@ -119,6 +150,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");
+  add_tls(*send, texts, "the host of --to");
   add_shared(*send, texts);
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
@@ -128,13 +160,21 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
 
 CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   CLI::App* receive = app.add_subcommand("receive", "Take in a VM from `godwit send`");
-  add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (required)");
+  add(*receive, "--qmp", texts.qmp, "PATH", "monitor of a QEMU started with -S -incoming defer (this or --qmp-dir)");
+  add(*receive, "--qmp-dir", texts.qmp_dir, "DIR",
+      "many monitors: NAME or NAME.qmp is the VM's called NAME; goes on like --keep");
   add(*receive, "--listen", texts.listen, "ADDRESS", "tcp://host:port or unix:///path (required)");
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
   add(*receive, "--start-timeout", texts.start_timeout, "TIME",
       "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
+  receive->add_flag("--keep", texts.keep, "go on after a VM has come in, or a try has failed");
+  add(*receive, "--at-once", texts.at_once, "N",
+      fmt::format("with --keep: VMs side by side, 1 to {} [4]", kMostVmsAtOnce));
+  receive->add_flag("--over-ssh", texts.over_ssh,
+                    "how `godwit send --to ssh://...` starts it: the key comes by standard input");
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
+  add_tls(*receive, texts, "any that the CA has signed");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
   return receive;
@@ -150,8 +190,27 @@ CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
   return probe;
 }
 
+CLI::App* add_keygen(CLI::App& app, KeygenTexts& texts) {
+  CLI::App* keygen = app.add_subcommand("keygen", "Make certificates, or a shared key, for moves between your hosts");
+  add(*keygen, "--dir", texts.dir, "DIR", "folder of a CA and of its hosts' files; both are made if missing");
+  keygen->add_option("--host", texts.hosts, "make certificates for a host with these names and addresses; repeatable")
+      ->type_name("NAME[,NAME...]")
+      ->check(is_value, "")
+      ->allow_extra_args(false);
+  add(*keygen, "--days", texts.days, "N", "how long they are valid, 1 to 3650 [730]; the CA is for 10 years");
+  add(*keygen, "--revoke", texts.revoke, "HOST", "add the certificates in DIR/HOST to DIR/ca-crl.pem");
+  add(*keygen, "--psk", texts.psk, "FILE", "make a key there that both sides share, in place of certificates");
+  keygen->footer(std::string(kKeygenExamples) + "\n" + std::string(kExitCodeHelp));
+  return keygen;
+}
+
+tl::unexpected<Error> missing(std::string_view command, std::string_view options, std::string_view option,
+                              std::string_view example) {
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{} needs {}, e.g. {} {}", command, options, option, example));
+}
+
 tl::unexpected<Error> missing(std::string_view command, std::string_view option, std::string_view example) {
-  return fail(ErrorKind::kInvalidArgument, fmt::format("{} needs {}, e.g. {} {}", command, option, option, example));
+  return missing(command, option, option, example);
 }
 
 Status read_log(const LogTexts& texts, LogOptions& log) {
@@ -160,13 +219,59 @@ Status read_log(const LogTexts& texts, LogOptions& log) {
   return {};
 }
 
+Status read_tls(const SharedTexts& texts, TlsOptions& tls) {
+  if (texts.tls_dir) tls.folder = TRY(file_value("--tls-dir", *texts.tls_dir));
+  if (texts.tls_psk) tls.key_file = TRY(file_value("--tls-psk", *texts.tls_psk));
+  if (texts.tls_hostname) tls.hostname = TRY(host_value("--tls-hostname", *texts.tls_hostname));
+  tls.insecure_plain = texts.insecure_plain;
+  const int ways = (texts.tls_dir ? 1 : 0) + (texts.tls_psk ? 1 : 0) + (texts.insecure_plain ? 1 : 0);
+  if (ways > 1) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--tls-dir, --tls-psk and --insecure-plain: give one of them; both sides must use the same way");
+  }
+  if (texts.tls_hostname && (texts.tls_psk || texts.insecure_plain)) {
+    return fail(ErrorKind::kInvalidArgument, "--tls-hostname: is for certificates; leave it out, or give --tls-dir");
+  }
+  return {};
+}
+
 /// Fills what send and receive have in common.
 template <typename Options>
 Status read_shared(const SharedTexts& texts, Options& options) {
-  options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
+  if (texts.qmp) options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
   if (texts.report) options.report_file = TRY(file_value("--report", *texts.report));
+  TRY(read_tls(texts, options.tls));
   return read_log(texts, options.log);
+}
+
+Result<SshOptions> read_ssh(const SendTexts& texts) {
+  if (texts.tls_dir || texts.tls_psk || texts.tls_hostname || texts.insecure_plain) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--to: with ssh:// both sides are given a new key by ssh; leave out --tls-dir, --tls-psk, "
+                "--tls-hostname and --insecure-plain");
+  }
+  SshOptions ssh;
+  ssh.target = TRY_IN("--to", parse_ssh_target(*texts.to));
+  if (texts.rsh) ssh.shell = TRY_IN("--rsh", words_of(*texts.rsh));
+  if (texts.remote_godwit) ssh.remote_godwit = TRY_IN("--remote-godwit", words_of(*texts.remote_godwit));
+  if (texts.via) ssh.via = TRY_IN("--via", parse_data_address(*texts.via));
+  return ssh;
+}
+
+Status read_destination(const SendTexts& texts, SendOptions& options) {
+  if (names_ssh(*texts.to)) {
+    options.ssh = TRY(read_ssh(texts));
+    return {};
+  }
+  if (texts.rsh || texts.remote_godwit || texts.via) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--rsh, --remote-godwit and --via: are for --to ssh://host-b/run/vm1.qmp; leave them out");
+  }
+  options.to = TRY_IN("--to", parse_address(*texts.to));
+  if (names_a_peer(options.to)) return {};
+  return fail(ErrorKind::kInvalidArgument,
+              fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
 }
 
 Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
@@ -174,11 +279,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (!texts.to) return missing("send", "--to", "tcp://host-b:4444");
   SendOptions options;
   TRY(read_shared(texts, options));
-  options.to = TRY_IN("--to", parse_address(*texts.to));
-  if (!names_a_peer(options.to)) {
-    return fail(ErrorKind::kInvalidArgument,
-                fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
-  }
+  TRY(read_destination(texts, options));
   Goals& goals = options.goals;
   goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
   if (texts.encoding_threads) {
@@ -200,16 +301,47 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   return options;
 }
 
+/// How many VMs are taken in, and by whom.
+Status read_many(const ReceiveTexts& texts, ReceiveOptions& options) {
+  options.keep = texts.keep || texts.qmp_dir.has_value();
+  if (options.keep && texts.over_ssh) {
+    return fail(ErrorKind::kInvalidArgument, "--over-ssh: takes in one VM; leave out --keep and --qmp-dir");
+  }
+  if (texts.qmp_dir) options.qmp_dir = TRY(file_value("--qmp-dir", *texts.qmp_dir));
+  if (texts.at_once) options.at_once = TRY(at_once_value("--at-once", *texts.at_once));
+  if (texts.qmp && texts.qmp_dir) {
+    return fail(ErrorKind::kInvalidArgument, "--qmp-dir: is for many QEMUs, --qmp for one; give one of them");
+  }
+  if (!options.keep && texts.at_once) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--at-once: says how many VMs come in side by side with --keep; give both");
+  }
+  if (options.keep && texts.timeout) {
+    return fail(ErrorKind::kInvalidArgument, "--timeout: with --keep nobody gives up waiting; leave it out");
+  }
+  if (texts.qmp_dir && (texts.pid || texts.any_vm)) {
+    return fail(ErrorKind::kInvalidArgument, "--qmp-dir: finds QEMUs by the VMs' names; leave --pid and --any-vm out");
+  }
+  return {};
+}
+
 Result<Command> read_receive(const ReceiveTexts& texts) {
-  if (!texts.qmp) return missing("receive", "--qmp", "/run/vm1.qmp");
-  if (!texts.listen) return missing("receive", "--listen", "tcp://0.0.0.0:4444");
+  if (!texts.qmp && !texts.qmp_dir) return missing("receive", "--qmp", "/run/vm1.qmp");
+  if (!texts.listen && !texts.over_ssh) return missing("receive", "--listen", "tcp://0.0.0.0:4444");
   ReceiveOptions options;
   TRY(read_shared(texts, options));
-  options.listen = TRY_IN("--listen", parse_address(*texts.listen));
+  options.over_ssh = texts.over_ssh;
+  if (texts.listen) options.listen = TRY_IN("--listen", parse_address(*texts.listen));
+  if (texts.over_ssh && (texts.tls_dir || texts.tls_psk || texts.tls_hostname || texts.insecure_plain)) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--over-ssh: the key comes by standard input; leave out --tls-dir, --tls-psk, --tls-hostname and "
+                "--insecure-plain");
+  }
   if (texts.timeout) options.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
   }
+  TRY(read_many(texts, options));
   options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;
 }
@@ -223,6 +355,48 @@ Result<Command> read_probe(const ProbeTexts& texts) {
     return fail(ErrorKind::kInvalidArgument, "--pid: says which QEMU is behind --qmp; give both, or neither");
   }
   TRY(read_log(texts, options.log));
+  return options;
+}
+
+Result<Command> read_keygen_psk(const KeygenTexts& texts) {
+  if (texts.dir || texts.days || texts.revoke || !texts.hosts.empty()) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--psk: makes a key in place of certificates; give it without --dir, --host, --days and --revoke");
+  }
+  KeygenOptions options;
+  options.psk_file = TRY(file_value("--psk", *texts.psk));
+  return options;
+}
+
+Result<Command> read_keygen_revoke(const KeygenTexts& texts) {
+  if (texts.days || !texts.hosts.empty()) {
+    return fail(ErrorKind::kInvalidArgument, "--revoke: makes no certificates; give it without --host and --days");
+  }
+  KeygenOptions options;
+  options.folder = TRY(file_value("--dir", *texts.dir));
+  options.revoked_host = TRY(host_value("--revoke", *texts.revoke));
+  return options;
+}
+
+Result<Command> read_keygen(const KeygenTexts& texts) {
+  if (texts.psk) return read_keygen_psk(texts);
+  if (!texts.dir) {
+    const bool for_hosts = texts.revoke || texts.days || !texts.hosts.empty();
+    return missing("keygen", for_hosts ? "--dir" : "--dir or --psk", "--dir", "/root/godwit-ca");
+  }
+  if (texts.revoke) return read_keygen_revoke(texts);
+  if (texts.hosts.empty()) return missing("keygen --dir", "--host or --revoke", "--host", "host-a");
+  KeygenOptions options;
+  options.folder = TRY(file_value("--dir", *texts.dir));
+  for (const std::string& text : texts.hosts) {
+    auto names = TRY(host_names_value("--host", text));
+    const auto is_same = [&](const auto& other) { return other.front() == names.front(); };
+    if (std::any_of(options.hosts.begin(), options.hosts.end(), is_same)) {
+      return fail(ErrorKind::kInvalidArgument, fmt::format("--host: '{}' given more than once", names.front()));
+    }
+    options.hosts.push_back(std::move(names));
+  }
+  if (texts.days) options.days = TRY(days_value("--days", *texts.days));
   return options;
 }
 
@@ -286,14 +460,16 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   CLI::App app(kDescription, "godwit");
   app.set_version_flag("--version", std::string(kProgram));
   app.footer(std::string(kExamples) + "\n" + std::string(kExitCodeHelp) +
-             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help");
+             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help, godwit keygen --help");
   app.require_subcommand(0, 1);
   SendTexts send_texts;
   ReceiveTexts receive_texts;
   ProbeTexts probe_texts;
+  KeygenTexts keygen_texts;
   const CLI::App* send = add_send(app, send_texts, cpus);
   const CLI::App* receive = add_receive(app, receive_texts);
   const CLI::App* probe = add_probe(app, probe_texts);
+  const CLI::App* keygen = add_keygen(app, keygen_texts);
   try {
     app.parse(count, arguments);
   } catch (const CLI::CallForHelp&) {
@@ -308,7 +484,9 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   if (send->parsed()) return read_send(send_texts, cpus);
   if (receive->parsed()) return read_receive(receive_texts);
   if (probe->parsed()) return read_probe(probe_texts);
-  return fail(ErrorKind::kInvalidArgument, "godwit: a command is missing: send, receive or probe; see godwit --help");
+  if (keygen->parsed()) return read_keygen(keygen_texts);
+  return fail(ErrorKind::kInvalidArgument,
+              "godwit: a command is missing: send, receive, probe or keygen; see godwit --help");
 }
 
 }  // namespace godwit

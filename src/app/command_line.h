@@ -4,14 +4,17 @@
 #include <sys/types.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/goals.h"
 #include "log/log.h"
 #include "net/address.h"
+#include "remote/ssh_target.h"
 #include "vm/device_way.h"
 #include "vm/fit.h"
 
@@ -30,9 +33,26 @@ struct LogOptions {
   LogLevel level = LogLevel::kInfo;
 };
 
+/// How the other side is trusted; nothing said: by the certificates in the usual folders, on this host in the clear.
+struct TlsOptions {
+  std::string folder;    ///< of certificates
+  std::string key_file;  ///< of a shared key
+  std::string hostname;  ///< what the peer's certificate must be for; empty: send: the host of --to, receive: any
+  bool insecure_plain = false;
+};
+
+/// A destination that is started from here.
+struct SshOptions {
+  SshTarget target;
+  std::vector<std::string> shell{"ssh"};             ///< the remote shell's program, and words for it
+  std::vector<std::string> remote_godwit{"godwit"};  ///< what starts Godwit there
+  std::optional<Address> via;                        ///< where it listens; none: the address that ssh has come by
+};
+
 struct SendOptions {
   std::string qmp;  ///< path of QEMU's monitor socket
-  Address to;
+  Address to;       ///< without `ssh`
+  std::optional<SshOptions> ssh;
   Goals goals;
   pid_t pid = 0;  ///< of QEMU; 0: the process behind the monitor
   ProgressMode progress = ProgressMode::kAuto;
@@ -41,18 +61,24 @@ struct SendOptions {
   std::optional<DeviceWay> devices;  ///< none: directly if they can
   bool allow_nested = false;         ///< the operator says that no VM runs inside the guest until the move is over
   std::string kernels;               ///< SIMD table by name; empty: the fastest
+  TlsOptions tls;
   LogOptions log;
 };
 
 struct ReceiveOptions {
-  std::string qmp;
-  Address listen;
+  std::string qmp;      ///< empty: qmp_dir is given
+  std::string qmp_dir;  ///< a folder with the monitors of QEMUs by their VMs' names
+  bool keep = false;    ///< goes on after a VM has come in, or a try has failed; always with qmp_dir
+  unsigned at_once = 4;
+  Address listen;         ///< without a host, with `over_ssh`: the address that ssh has come by
+  bool over_ssh = false;  ///< started by `godwit send`, with which it talks by standard input and output
   pid_t pid = 0;
   std::string report_file;
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
   /// After the commit: how long to go on asking a QEMU that refuses to let the guest run.
   Duration start_timeout = std::chrono::seconds(60);
   Lenience lenience;
+  TlsOptions tls;
   LogOptions log;
 };
 
@@ -63,12 +89,24 @@ struct ProbeOptions {
   LogOptions log;
 };
 
+/// Either `psk_file` alone, or `folder` with `hosts` or `revoked_host`.
+struct KeygenOptions {
+  std::string psk_file;                         ///< where a new shared key goes
+  std::string folder;                           ///< of the CA
+  std::vector<std::vector<std::string>> hosts;  ///< the names of each; they differ in the first, which names its folder
+  unsigned days = 730;                          ///< how long hosts' certificates are valid
+  std::string revoked_host;                     ///< the first of its names
+};
+
+/// More would share the network and the CPUs so that none gets on.
+constexpr unsigned kMostVmsAtOnce = 64;
+
 /// --help or --version: print this on stdout and exit with 0.
 struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, ShowText>;
+using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, KeygenOptions, ShowText>;
 
 /// Lanes when none are asked for: a lane without a CPU of its own only costs memory; from four on connections gain less
 /// and less (design notes), and other CPUs are better left to threads that encode.

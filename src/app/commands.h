@@ -7,6 +7,9 @@ namespace godwit {
 
 int run_send(const SendOptions& options);
 int run_receive(const ReceiveOptions& options);
+/// With --keep.
+int run_receive_many(const ReceiveOptions& options);
 int run_probe(const ProbeOptions& options);
+int run_keygen(const KeygenOptions& options);
 
 }  // namespace godwit

@@ -166,6 +166,18 @@ std::string describe_failure(const Report& report) {
   return describe_failure(Side::kSource, report.outcome, report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
 }
 
+std::string describe_failure_over_ssh(const Report& report) {
+  // What `send` starts by itself is not the operator's to start.
+  constexpr std::string_view kBoth = "QEMU and `godwit receive` ";
+  constexpr std::string_view kOne = "QEMU ";
+  std::string text = describe_failure(report);
+  const auto last_line = text.rfind('\n');
+  if (const auto found = text.find(kBoth, last_line); found != std::string::npos) {
+    text.replace(found, kBoth.size(), kOne);
+  }
+  return text;
+}
+
 std::string describe_failure(const SinkReport& report) {
   const Error error = report.error.value_or(Error{ErrorKind::kIo, "unknown", 0});
   Explanation said = explain(Side::kDestination, report.outcome, error);

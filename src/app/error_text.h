@@ -29,6 +29,8 @@ Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRig
 /// The three lines, without a line end after the last. Nothing a peer said can do harm on a terminal.
 std::string describe_failure(Side side, Outcome outcome, const Error& error);
 std::string describe_failure(const Report& report);
+/// The same where `send` starts the receiver itself.
+std::string describe_failure_over_ssh(const Report& report);
 std::string describe_failure(const SinkReport& report);
 /// A probe that could not look at the VM.
 std::string describe_failed_probe(const Error& error);

@@ -18,10 +18,13 @@ int run(const SendOptions& options) {
   return run_send(options);
 }
 int run(const ReceiveOptions& options) {
-  return run_receive(options);
+  return options.keep ? run_receive_many(options) : run_receive(options);
 }
 int run(const ProbeOptions& options) {
   return run_probe(options);
+}
+int run(const KeygenOptions& options) {
+  return run_keygen(options);
 }
 int run(const ShowText& show) {
   say(stdout, show.text);

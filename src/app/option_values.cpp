@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
 #include "engine/goals.h"
+#include "tls/host_name.h"
 #include "wire/limits.h"
 
 namespace godwit {
@@ -19,6 +21,9 @@ constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 // Below this the device state alone would take minutes; above, no link exists.
 constexpr BitRate kLeastBandwidth{1'000'000};
 constexpr BitRate kMostBandwidth{10'000'000'000'000};
+
+// As long as a CA of `godwit keygen` is valid.
+constexpr std::uint64_t kMostDays = 3650;
 
 tl::unexpected<Error> refuse(std::string_view option, std::string_view text, std::string_view what_is_valid) {
   return fail(ErrorKind::kInvalidArgument, fmt::format("{}: invalid value '{}'; {}", option, text, what_is_valid));
@@ -38,6 +43,10 @@ Result<std::uint64_t> whole_number(std::string_view option, std::string_view tex
 
 Result<unsigned> lanes_value(std::string_view option, const std::string& text) {
   return static_cast<unsigned>(TRY(whole_number(option, text, 1, wire::kMaxLanes)));
+}
+
+Result<unsigned> at_once_value(std::string_view option, const std::string& text) {
+  return static_cast<unsigned>(TRY(whole_number(option, text, 1, kMostVmsAtOnce)));
 }
 
 Result<unsigned> encoding_threads_value(std::string_view option, const std::string& text) {
@@ -94,6 +103,25 @@ Result<std::string> socket_path_value(std::string_view option, const std::string
     return refuse(option, text, fmt::format("a Unix socket's path has at most {} bytes", kLongestSocketPath));
   }
   return text;
+}
+
+Result<std::string> host_value(std::string_view option, const std::string& text) {
+  TRY_IN(option, check_host_name(text));
+  return text;
+}
+
+Result<std::vector<std::string>> host_names_value(std::string_view option, const std::string& text) {
+  std::vector<std::string> names;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    names.push_back(TRY(host_value(option, text.substr(begin, end - begin))));
+    begin = end + 1;
+  }
+  return names;
+}
+
+Result<unsigned> days_value(std::string_view option, const std::string& text) {
+  return static_cast<unsigned>(TRY(whole_number(option, text, 1, kMostDays)));
 }
 
 Result<std::string> file_value(std::string_view option, const std::string& text) {

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "app/command_line.h"
 #include "base/result.h"
@@ -13,6 +14,7 @@
 namespace godwit {
 
 Result<unsigned> lanes_value(std::string_view option, const std::string& text);
+Result<unsigned> at_once_value(std::string_view option, const std::string& text);
 Result<unsigned> encoding_threads_value(std::string_view option, const std::string& text);
 Result<pid_t> pid_value(std::string_view option, const std::string& text);
 Result<Duration> duration_value(std::string_view option, const std::string& text, Duration least, Duration most);
@@ -25,6 +27,12 @@ Result<std::optional<DeviceWay>> devices_value(std::string_view option, const st
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
 Result<LogLevel> log_level_value(std::string_view option, const std::string& text);
+/// A host's name or address.
+Result<std::string> host_value(std::string_view option, const std::string& text);
+/// Several of one host, with commas between them.
+Result<std::vector<std::string>> host_names_value(std::string_view option, const std::string& text);
+/// How many days a certificate is valid.
+Result<unsigned> days_value(std::string_view option, const std::string& text);
 Result<std::string> file_value(std::string_view option, const std::string& text);
 
 }  // namespace godwit

@@ -126,6 +126,7 @@ std::string progress_json(const Progress& progress) {
       {"compression_ratio", progress.compression},
       {"predicted_pause_us", optional(progress.predicted_pause)},
       {"time_left_us", optional(progress.time_left)},
+      {"security", progress.security.empty() ? nlohmann::json() : nlohmann::json(progress.security)},
       {"trouble", progress.trouble.empty() ? nlohmann::json() : nlohmann::json(progress.trouble)},
       {"fraction", clamped(progress.fraction)}};
   return line.dump();

@@ -1,9 +1,12 @@
 // `godwit receive`: waits beside a QEMU for one VM and lets it run. The job does it; here is what the operator sees.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
+#include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
@@ -12,6 +15,7 @@
 #include "app/report_json.h"
 #include "app/report_text.h"
 #include "app/say.h"
+#include "app/ssh_ends.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "service/qemu_sink.h"
@@ -21,13 +25,21 @@ namespace godwit {
 
 namespace {
 
-ReceiveRequest request_of(const ReceiveOptions& options) {
+ReceiveRequest request_of(const ReceiveOptions& options, ReceiveTrust trust) {
   return {.open = open_qemu_sink(options.qmp, options.pid),
-          .listen = options.listen,
+          .listen = std::move(trust.listen),
+          .tls = std::move(trust.tls),
           .lenience = options.lenience,
           .timeout = options.timeout,
           .start_timeout = options.start_timeout,
           .program = std::string(kProgram)};
+}
+
+/// Where to listen, and whom to trust there; of a near side both come by ssh.
+Result<ReceiveTrust> trust_of(const ReceiveOptions& options, NearSide* near) {
+  if (near != nullptr) return take_ssh_trust(*near, options.listen);
+  auto tls = TRY(make_tls(options.tls, TlsSide::kServer, options.listen));
+  return ReceiveTrust{options.listen, std::move(tls)};
 }
 
 }  // namespace
@@ -40,26 +52,44 @@ int run_receive(const ReceiveOptions& options) {
     say(stderr, fmt::format("{}\n", log.error().message));
     return to_int(ExitCode::kUsage);
   }
+  std::optional<NearSide> near;
+  if (options.over_ssh) near.emplace(STDIN_FILENO, STDOUT_FILENO);
   SinkReport report;
-  if (auto milestone = failpoint_from_environment()) {
-    ReceiveJob job(
-        request_of(options),
-        {.on_listening = [](const Address& at) { say(stderr, fmt::format("listening on {}\n", format_address(at))); },
-         .on_milestone = std::move(*milestone),
-         .on_note = say_note},
-        log->log, probe_host(), clock);
+  auto milestone = failpoint_from_environment();
+  auto trust = trust_of(options, near ? &*near : nullptr);
+  if (milestone && trust) {
+    ReceiveJob job(request_of(options, std::move(*trust)),
+                   {.on_listening =
+                        [&](const Address& at) {
+                          if (near) return near->tell(RemoteListening{at});
+                          say(stderr, fmt::format("listening on {}\n", format_address(at)));
+                        },
+                    .on_milestone = std::move(*milestone),
+                    .on_note = say_note},
+                   log->log, probe_host(), clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
+    if (near) {
+      near->watch([&] {
+        log->log.warning("near-side-gone");
+        job.cancel();
+      });
+    }
     report = job.wait();
+    if (near) near->watch_no_more();
   } else {
-    report.error = std::move(milestone).error();
+    report.error = milestone ? std::move(trust).error() : std::move(milestone).error();
   }
-  if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
-  if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
+  const int code = to_int(exit_code_of(report.outcome));
+  if (near) {
+    near->tell(ssh_report_of(report, code));
+  } else {
+    if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
+    if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
+  }
   if (!options.report_file.empty()) {
     if (const Status written = write_report_json(report, options.report_file); !written)
       say_note(written.error().message);
   }
-  const int code = to_int(exit_code_of(report.outcome));
   log->log.info("exit", {{"code", code}});
   if (const auto lost = describe_lost_lines(*log); !lost.empty()) say_note(lost);
   return code;

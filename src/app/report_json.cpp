@@ -26,6 +26,15 @@ Json id_json(const std::string& id) {
   return id.empty() ? Json(nullptr) : Json(id);
 }
 
+Json security_json(const std::string& security) {
+  return security.empty() ? Json(nullptr) : Json(security);
+}
+
+Json receiver_json(std::string_view text) {
+  Json json = Json::parse(text, nullptr, false);
+  return json.is_object() ? json : Json(nullptr);
+}
+
 Json json_of(const std::vector<LedgerEntry>& ledger) {
   Json list = Json::array();
   for (const LedgerEntry& entry : ledger) {
@@ -50,11 +59,12 @@ std::string dumped(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Status write_text(const std::string& text, const std::string& path) {
+/// `how`: O_TRUNC or O_APPEND.
+Status write_text(const std::string& text, const std::string& path, int how = O_TRUNC) {
   UniqueFd file;
   int fd = STDOUT_FILENO;
   if (path != "-") {
-    file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    file.reset(::open(path.c_str(), O_WRONLY | O_CREAT | how | O_CLOEXEC, 0644));
     if (!file) return fail_os("write the report to " + path);
     fd = file.get();
   }
@@ -69,7 +79,7 @@ Status write_text(const std::string& text, const std::string& path) {
 
 }  // namespace
 
-std::string report_json(const Report& report) {
+std::string report_json(const Report& report, std::string_view receiver) {
   Json json{{"type", "report"},
             {"id", id_json(report.id)},
             {"outcome", name_of(report.outcome)},
@@ -77,6 +87,7 @@ std::string report_json(const Report& report) {
             {"vm_name", report.vm_name},
             {"source_version", report.source_version},
             {"sink_version", report.sink_version},
+            {"security", security_json(report.security)},
             {"codec", report.codec},
             {"codecs", json_of(report.codecs)},
             {"lanes", report.lanes},
@@ -111,7 +122,8 @@ std::string report_json(const Report& report) {
                    {"source_cpu_us", microseconds(report.source_cpu)},
                    {"sink_cpu_us", microseconds(report.sink_cpu)},
                    {"source_peak_memory", report.source_peak_memory},
-                   {"sink_peak_memory", report.sink_peak_memory}});
+                   {"sink_peak_memory", report.sink_peak_memory},
+                   {"receiver", receiver_json(receiver)}});
   return dumped(json);
 }
 
@@ -122,6 +134,7 @@ std::string report_json(const SinkReport& report) {
                      {"error", json_of(report.error)},
                      {"vm_name", report.vm_name},
                      {"source_version", report.source_version},
+                     {"security", security_json(report.security)},
                      {"total_us", microseconds(report.total)},
                      {"paused", report.paused},
                      {"bytes_received", report.bytes_received},
@@ -131,12 +144,16 @@ std::string report_json(const SinkReport& report) {
                      {"peak_memory", report.peak_memory}});
 }
 
-Status write_report_json(const Report& report, const std::string& path) {
-  return write_text(report_json(report), path);
+Status write_report_json(const Report& report, const std::string& path, std::string_view receiver) {
+  return write_text(report_json(report, receiver), path);
 }
 
 Status write_report_json(const SinkReport& report, const std::string& path) {
   return write_text(report_json(report), path);
+}
+
+Status append_report_json(const SinkReport& report, const std::string& path) {
+  return write_text(Json::parse(report_json(report)).dump() + "\n", path, O_APPEND);
 }
 
 }  // namespace godwit

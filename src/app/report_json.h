@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "engine/report.h"
@@ -12,12 +13,15 @@
 
 namespace godwit {
 
-/// Indented, with a line end.
-std::string report_json(const Report& report);
+/// Indented, with a line end. `receiver`: the destination's own report, where that has come back from there, as a JSON
+/// object; anything else is none.
+std::string report_json(const Report& report, std::string_view receiver = {});
 std::string report_json(const SinkReport& report);
 
 /// Writes it to a file, replacing what was there; "-" is stdout.
-Status write_report_json(const Report& report, const std::string& path);
+Status write_report_json(const Report& report, const std::string& path, std::string_view receiver = {});
 Status write_report_json(const SinkReport& report, const std::string& path);
+/// Adds a line to a file.
+Status append_report_json(const SinkReport& report, const std::string& path);
 
 }  // namespace godwit

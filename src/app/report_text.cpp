@@ -24,6 +24,10 @@ std::string version(const std::string& text) {
   return text.empty() ? "?" : printable(text, 40);
 }
 
+std::string security(const std::string& text) {
+  return text.empty() ? "none: in the clear" : printable(text, 200);
+}
+
 std::string_view meaning_of(Outcome outcome) noexcept {
   switch (outcome) {
     case Outcome::kDone:
@@ -127,6 +131,7 @@ std::string render_report(const Report& report) {
       outcome_row(report.outcome, paused ? "the VM is at the destination, paused" : meaning_of(report.outcome));
   out += line("vm", fmt::format("{}, QEMU {} to {}", named(report.vm_name), version(report.source_version),
                                 version(report.sink_version)));
+  out += line("security", security(report.security));
   out += line("total", format_duration(report.total));
   // Without a pause there is nothing to take apart.
   if (report.pause > Duration{} || !report.ledger.empty()) out += pause_rows(report);
@@ -150,6 +155,7 @@ std::string render_report(const SinkReport& report) {
   out += line("vm", report.source_version.empty()
                         ? named(report.vm_name)
                         : fmt::format("{}, from QEMU {}", named(report.vm_name), printable(report.source_version, 40)));
+  out += line("security", security(report.security));
   out += line("total", format_duration(report.total));
   out += line("wire", format_size(report.bytes_received) + " received");
   out += line("devices", "loaded in " + format_duration(report.device_load));

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
@@ -15,6 +16,7 @@
 #include "app/report_json.h"
 #include "app/report_text.h"
 #include "app/say.h"
+#include "app/ssh_ends.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "service/qemu_source.h"
@@ -24,7 +26,8 @@ namespace godwit {
 
 namespace {
 
-SendRequest request_of(const SendOptions& options, const HostProfile& host, Releaser* releaser) {
+SendRequest request_of(const SendOptions& options, Destination& destination, const HostProfile& host,
+                       Releaser* releaser) {
   return {.open = open_qemu_source({.qmp = options.qmp,
                                     .pid = options.pid,
                                     .skip_free_pages = options.skip_free_pages,
@@ -32,10 +35,28 @@ SendRequest request_of(const SendOptions& options, const HostProfile& host, Rele
                                     .allow_nested = options.allow_nested,
                                     .releaser = releaser},
                                    host),
-          .to = options.to,
+          .to = destination.to,
           .goals = options.goals,
+          .tls = destination.tls,
           .kernels = options.kernels,
           .program = std::string(kProgram)};
+}
+
+/// The destination that is there, or is started by ssh.
+Result<Destination> find_destination(const SendOptions& options, const std::stop_token& cancelled, ProgressView& view) {
+  if (options.ssh) {
+    return start_ssh_destination(*options.ssh, options.goals.timeout, cancelled,
+                                 [&view](std::string_view line) { view.note(line); });
+  }
+  auto tls = TRY(make_tls(options.tls, TlsSide::kClient, options.to));
+  return Destination{options.to, std::move(tls), nullptr};
+}
+
+void write_report_file(const SendOptions& options, const Report& report, std::string_view receiver) {
+  if (options.report_file.empty()) return;
+  if (const Status written = write_report_json(report, options.report_file, receiver); !written) {
+    say_note(written.error().message);
+  }
 }
 
 }  // namespace
@@ -52,22 +73,29 @@ int run_send(const SendOptions& options) {
   }
   ProgressView view(options.progress);
   std::optional<ProgressPrinter> printer(std::in_place, view);
-  const auto show = [&](const Report& report) {
+  RemoteReceiver* remote = nullptr;
+  const auto named = [&](const Report& report) {
+    return remote == nullptr ? report : with_ssh_named(report, *remote, *options.ssh);
+  };
+  const auto show = [&](const Report& ended) {
+    const Report report = named(ended);
     printer.reset();
     view.finish();
-    // The file first: whoever reads it may wait for it, and what is shown may find no reader.
-    if (!options.report_file.empty()) {
-      if (const Status written = write_report_json(report, options.report_file); !written) {
-        say_note(written.error().message);
-      }
+    // The file first: whoever reads it may wait for it, and what is shown may find no reader. With what a destination
+    // tells at its end it is written then.
+    if (remote == nullptr) write_report_file(options, report, {});
+    if (report.error) {
+      say(stderr, fmt::format("{}\n", options.ssh ? describe_failure_over_ssh(report) : describe_failure(report)));
     }
-    if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
   Report report;
-  if (auto milestone = failpoint_from_environment()) {
+  auto milestone = failpoint_from_environment();
+  auto destination = milestone ? find_destination(options, signals.token(), view) : fail(milestone.error());
+  if (destination) {
+    remote = destination->remote.get();
     const HostProfile host = probe_host();
-    SendJob job(request_of(options, host, releaser ? releaser->get() : nullptr),
+    SendJob job(request_of(options, *destination, host, releaser ? releaser->get() : nullptr),
                 {.on_progress =
                      [&](const Progress& progress) {
                        if (printer) printer->post(progress);
@@ -77,9 +105,11 @@ int run_send(const SendOptions& options) {
                  .on_outcome = show},
                 log->log, host, clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
-    report = job.wait();
+    report = named(job.wait());
+    if (remote != nullptr)
+      write_report_file(options, report, end_ssh_destination(*remote, *options.ssh, report.outcome));
   } else {
-    report.error = std::move(milestone).error();
+    report.error = std::move(destination).error();
     show(report);
   }
   const int code = to_int(exit_code_of(report.outcome));

@@ -117,6 +117,11 @@ bool Greeter::hear(Stranger& stranger) {
   while (true) {
     const MutableBytes room = stranger.leaving ? MutableBytes(unread) : stranger.opening.room();
     const auto got = stranger.channel->read(room, 0, Deadline::never());
+    if (!got && !stranger.leaving && got.error().kind == ErrorKind::kRefused) {
+      // It does not prove who it is, or does not encrypt: the layer below lets it know what it can understand.
+      turn_away({std::move(stranger.channel), got.error().message, true});
+      return false;
+    }
     if (!got) {
       if (!stranger.leaving) note(got.error().message);
       return false;

@@ -37,6 +37,7 @@ struct Progress {
   double compression = 1;  ///< page bytes per wire byte, of pages with data; 1: no compression
   std::optional<Duration> predicted_pause;
   std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told
+  std::string security;               ///< what protects the connections: "TLS 1.3, ..."; empty: nothing, or none yet
   std::string trouble;                ///< why it does not come to an end so far; empty: it does
   double fraction = 0;                ///< 0..1 of the work done, never running backwards
 };

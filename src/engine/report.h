@@ -46,6 +46,7 @@ struct Report : LaneSums {
   std::string vm_name;
   std::string source_version;  ///< of the hypervisor
   std::string sink_version;
+  std::string security;            ///< what protected the connections: "TLS 1.3, ..."; empty: nothing
   std::string codec;               ///< as asked for; "auto" if not
   std::vector<CodecShare> codecs;  ///< what was used
   unsigned lanes = 0;

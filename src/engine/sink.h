@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "codec/decoder_provider.h"
+#include "engine/broker.h"
 #include "engine/heartbeat.h"
 #include "engine/journal.h"
 #include "engine/milestone.h"
@@ -28,8 +29,6 @@
 #include "vmm/hypervisor.h"
 
 namespace godwit {
-
-class Broker;
 
 /// Everything a sink needs, wired by app. All references outlive run_sink().
 struct SinkParts {
@@ -66,6 +65,7 @@ struct SinkReport {
   std::string id;  ///< the source's name for the migration; empty if none came, or from a source that gave none
   std::string vm_name;
   std::string source_version;
+  std::string security;              ///< as in Report
   bool paused = false;               ///< the guest was paused there, and is paused here
   Duration total{};                  ///< from the source's connection on
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections
@@ -81,5 +81,8 @@ SinkReport run_sink(SinkParts parts);
 /// The same where one listener serves several migrations, each in a thread of its own. `listener` and `wrap` are not
 /// used: who connects is the broker's affair.
 SinkReport run_sink(const SinkParts& parts, Broker& broker);
+
+/// The same for a source that has been given a place already, and for no other.
+SinkReport run_sink(const SinkParts& parts, Broker::Place place);
 
 }  // namespace godwit

@@ -40,6 +40,10 @@ SinkReport run_sink(const SinkParts& parts, Broker& broker) {
   }
 }
 
+SinkReport run_sink(const SinkParts& parts, Broker::Place place) {
+  return SinkMigration(parts, std::move(place)).run();
+}
+
 SinkMigration::~SinkMigration() {
   abort_channels();
   if (context_.vm != nullptr && !context_.runs()) context_.vm->interrupt();

@@ -19,6 +19,9 @@ class SinkMigration {
  public:
   /// Both outlive it.
   SinkMigration(const SinkParts& parts, Broker& broker) : context_(parts), session_(context_, broker) {}
+  /// For the source that has this place.
+  SinkMigration(const SinkParts& parts, Broker::Place place)
+      : context_(parts), session_(context_, std::move(place)) {}
   ~SinkMigration();
   SinkReport run();
   /// After run(): a source had come and is lost or was refused, and the hypervisor here waits as it did before: another

@@ -59,7 +59,7 @@ Result<SinkSession::Lanes> SinkSession::open() {
   }
   chunks_in_a_row_ = welcome.lane_chunks;
   why_stream_ = welcome.why_stream.empty() ? "godwit is too old" : welcome.why_stream;
-  parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}});
+  parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}, {"security", security()}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
   control_->set_silence(kPeerDeadAfter);
   heartbeat_.emplace(*control_, parts.heartbeat);

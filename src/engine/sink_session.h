@@ -46,6 +46,8 @@ class SinkSession {
   void abort() noexcept;
 
   const std::string& sink_version() const noexcept { return sink_version_; }
+  /// Empty before there is a connection.
+  std::string security() const { return connected_ ? channel_->link().security() : ""; }
   /// After open(): devices may go directly.
   bool takes_direct() const noexcept { return takes_direct_; }
   const std::string& why_stream() const noexcept { return why_stream_; }

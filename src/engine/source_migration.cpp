@@ -230,6 +230,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) cons
   r.vm_name = parts.vm.fingerprint().vm_name;
   r.source_version = parts.vm.fingerprint().version;
   r.sink_version = session_.sink_version();
+  r.security = session_.security();
   r.total = now() - context_.began;
   r.max_downtime = parts.goals.max_downtime;
   r.paused = parts.vm.starts_paused();

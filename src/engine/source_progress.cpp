@@ -39,6 +39,7 @@ void SourceProgress::show() {
   p.bytes_sent += session_.bytes_sent();
   p.send_bits_per_second = rate_.per_busy_second() * 8;
   p.predicted_pause = predict_pause(s);
+  p.security = session_.security();
   p.trouble = trouble_now(s);
   const bool too_long = s.first_pass_over && p.predicted_pause.value_or(Duration{}) > context_.parts.goals.max_downtime;
   // Where one round follows another nobody can tell when it ends.

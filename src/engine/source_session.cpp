@@ -14,7 +14,7 @@ constexpr Duration kSeeOffPatience = std::chrono::seconds(2);
 Status SourceSession::await() {
   const auto& parts = context_.parts;
   parts.on_milestone(Milestone::kListening);
-  place_.emplace(TRY(broker_.await_source(parts.patience, waits_no_more_.get_token())));
+  if (!place_) place_.emplace(TRY(broker_->await_source(parts.patience, waits_no_more_.get_token())));
   GreetedSource& source = place_->source();
   came_ = context_.now();
   hello_ = std::move(source.hello);
@@ -24,8 +24,10 @@ Status SourceSession::await() {
   if (parts.cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   parts.on_milestone(Milestone::kGreeted);
   if (parts.on_source) parts.on_source(hello_.id);
-  parts.log.info("hello",
-                 {{"source", hello_.fingerprint.version}, {"lanes", hello_.lanes}, {"program", hello_.program}});
+  parts.log.info("hello", {{"source", hello_.fingerprint.version},
+                           {"lanes", hello_.lanes},
+                           {"program", hello_.program},
+                           {"security", channel_->link().security()}});
   return {};
 }
 
@@ -123,6 +125,7 @@ void SourceSession::account(SinkReport& r) const {
   r.source_version = hello_.fingerprint.version;
   if (came_) r.total = context_.now() - *came_;
   if (channel_) r.bytes_received += channel_->link().bytes_received();
+  if (channel_) r.security = channel_->link().security();
   r.peak_memory = peak_memory();
 }
 

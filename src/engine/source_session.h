@@ -23,7 +23,8 @@ namespace godwit {
 class SourceSession {
  public:
   /// Both outlive it.
-  SourceSession(SinkContext& context, Broker& broker) : context_(context), broker_(broker) {}
+  SourceSession(SinkContext& context, Broker& broker) : context_(context), broker_(&broker) {}
+  SourceSession(SinkContext& context, Broker::Place place) : context_(context), place_(std::move(place)) {}
 
   /// A source has said Hello.
   Status await();
@@ -68,7 +69,7 @@ class SourceSession {
   void tell_failure();
 
   SinkContext& context_;
-  Broker& broker_;
+  Broker* broker_ = nullptr;  ///< null: the source has its place already
   std::stop_source waits_no_more_;
   std::optional<Broker::Place> place_;  ///< once a source has come
   std::optional<Instant> came_;

@@ -1,7 +1,9 @@
 // Reads and writes addresses. What a name means is left to getaddrinfo(3), when somebody connects or listens.
 #include "net/address.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/un.h>
 
 #include <charconv>
@@ -114,6 +116,21 @@ bool names_a_peer(const Address& address) {
       return !address.host.empty() && address.port != 0;
     case Address::Kind::kUnix:
       return !address.path.empty();
+  }
+  return false;
+}
+
+bool stays_on_host(const Address& address) {
+  switch (address.kind) {
+    case Address::Kind::kTcp: {
+      if (address.host == "localhost") return true;
+      in_addr v4{};
+      if (::inet_pton(AF_INET, address.host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24U) == IN_LOOPBACKNET;
+      in6_addr v6{};
+      return ::inet_pton(AF_INET6, address.host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+    }
+    case Address::Kind::kUnix:
+      return true;
   }
   return false;
 }

@@ -25,5 +25,7 @@ Result<Address> parse_address(std::string_view text);
 std::string format_address(const Address& address);
 /// Whether it is enough to connect to: one to listen on may leave the host or the port open.
 bool names_a_peer(const Address& address);
+/// Whether nothing leaves this host: a Unix socket, or the loopback device.
+bool stays_on_host(const Address& address);
 
 }  // namespace godwit

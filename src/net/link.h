@@ -4,10 +4,11 @@
 //       |                    | link()                | link()
 //       +-- its own: Link -->+---------------------->+--> Link: asks the kernel about the socket
 //
-// A layer over a channel passes on the link below it. Only one that makes its sender wait has something to add.
+// A layer over a channel passes on the link below it, with what it adds: waits, or protection.
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "base/clock.h"
 
@@ -40,6 +41,10 @@ class Link {
   virtual SendQueue send_queue() noexcept = 0;
   /// For poll(2): readable when bytes, an end or an error have come.
   virtual int descriptor() const noexcept = 0;
+  /// The other end, as messages name it.
+  virtual const std::string& peer() const noexcept = 0;
+  /// What protects the bytes, "TLS 1.3, AES-256-GCM, ..."; empty: nothing does, or not yet. Any thread.
+  virtual std::string security() const = 0;
 };
 
 }  // namespace godwit

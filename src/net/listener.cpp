@@ -24,8 +24,10 @@
 namespace godwit {
 namespace {
 
-// A migration brings one connection per lane and one for control within a moment.
-constexpr int kBacklog = 128;
+// A migration brings one connection per lane and one for control within a moment. The rest is for strangers: where they
+// fill the queue, the kernel lets a source's connection wait for its next try, 1 s, 3 s and 7 s later. Those that are
+// taken first and turned away cost a fraction of a millisecond each.
+constexpr int kBacklog = 1024;
 
 /// A socket file that is ours: removed when this goes, unless another has taken its name.
 class SocketFile {

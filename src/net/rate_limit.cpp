@@ -94,6 +94,8 @@ class LimitedLink final : public Link {
     return queue;
   }
   int descriptor() const noexcept override { return inner_.descriptor(); }
+  const std::string& peer() const noexcept override { return inner_.peer(); }
+  std::string security() const override { return inner_.security(); }
   void add_wait(Duration waited) noexcept { waited_ += waited; }
 
  private:

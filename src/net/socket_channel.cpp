@@ -40,7 +40,7 @@ double in_seconds(Duration time) {
 class SocketChannel final : public Channel {
  public:
   SocketChannel(UniqueFd socket, std::string peer, Duration dead_after)
-      : link_(std::move(socket)), peer_(std::move(peer)), dead_after_(dead_after) {}
+      : link_(std::move(socket), std::move(peer)), dead_after_(dead_after) {}
 
   Status write(std::span<const iovec> parts, const Deadline& until) override;
   Result<std::size_t> read(MutableBytes room, std::size_t at_least, const Deadline& until) override;
@@ -53,6 +53,7 @@ class SocketChannel final : public Channel {
 
  private:
   int socket() const noexcept { return link_.descriptor(); }
+  const std::string& peer() const noexcept { return link_.peer(); }
   Status await_room(const Deadline& until);
   Status await_bytes(const Deadline& until) const;
   tl::unexpected<Error> too_late(std::size_t have, std::size_t wanted, const Deadline& until) const;
@@ -60,22 +61,21 @@ class SocketChannel final : public Channel {
   tl::unexpected<Error> ended() const;
 
   SocketLink link_;
-  std::string peer_;
   Duration dead_after_;  ///< without a byte taken; Duration::max(): the kernel's timers tell
   std::atomic<bool> aborted_{false};
 };
 
 /// The error of a failed call; an abort explains every failure that comes after it.
 tl::unexpected<Error> SocketChannel::failed(std::string_view what, int number) const {
-  if (aborted_) return fail(ErrorKind::kCancelled, fmt::format("{} {}: the connection was aborted", what, peer_));
-  Error error = os_error(fmt::format("{} {}", what, peer_), number);
+  if (aborted_) return fail(ErrorKind::kCancelled, fmt::format("{} {}: the connection was aborted", what, peer()));
+  Error error = os_error(fmt::format("{} {}", what, peer()), number);
   if (number == ENOTCONN) error.kind = ErrorKind::kPeerLost;
   return fail(std::move(error));
 }
 
 tl::unexpected<Error> SocketChannel::ended() const {
   if (aborted_) return failed("receive from", 0);
-  return fail(ErrorKind::kPeerLost, fmt::format("receive from {}: the peer closed the connection", peer_));
+  return fail(ErrorKind::kPeerLost, fmt::format("receive from {}: the peer closed the connection", peer()));
 }
 
 /// A window of the parts not sent yet that moves on by what each call took.
@@ -136,11 +136,11 @@ Status SocketChannel::await_room(const Deadline& until) {
   while (true) {
     if (waited >= dead_after_) {
       return fail(ErrorKind::kPeerLost,
-                  fmt::format("send to {}: it took nothing for {:.3g} s", peer_, in_seconds(dead_after_)));
+                  fmt::format("send to {}: it took nothing for {:.3g} s", peer(), in_seconds(dead_after_)));
     }
     if (until.over()) {
       return fail(ErrorKind::kTimedOut,
-                  fmt::format("send to {}: it did not take all within {:.3g} s", peer_, in_seconds(until.allowed())));
+                  fmt::format("send to {}: it did not take all within {:.3g} s", peer(), in_seconds(until.allowed())));
     }
     const Duration left = dead_after_ == Duration::max() ? dead_after_ : dead_after_ - waited;
     pollfd waiting{.fd = socket(), .events = POLLOUT, .revents = 0};
@@ -191,8 +191,8 @@ tl::unexpected<Error> SocketChannel::too_late(std::size_t have, std::size_t want
   const double seconds = in_seconds(until.allowed());
   return fail(ErrorKind::kTimedOut,
               have == 0
-                  ? fmt::format("receive from {}: nothing came for {:.3g} s", peer_, seconds)
-                  : fmt::format("receive from {}: {} of {} bytes came within {:.3g} s", peer_, have, wanted, seconds));
+                  ? fmt::format("receive from {}: nothing came for {:.3g} s", peer(), seconds)
+                  : fmt::format("receive from {}: {} of {} bytes came within {:.3g} s", peer(), have, wanted, seconds));
 }
 
 Status SocketChannel::shut_down() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <string>
 
 #include "base/unique_fd.h"
 #include "net/link.h"
@@ -10,12 +11,14 @@ namespace godwit {
 
 class SocketLink final : public Link {
  public:
-  explicit SocketLink(UniqueFd socket) : socket_(std::move(socket)) {}
+  SocketLink(UniqueFd socket, std::string peer) : socket_(std::move(socket)), peer_(std::move(peer)) {}
   std::uint64_t bytes_sent() const noexcept override { return sent_.load(std::memory_order_relaxed); }
   std::uint64_t bytes_received() const noexcept override { return received_.load(std::memory_order_relaxed); }
   SendWaits send_waits() const noexcept override { return waits_; }
   SendQueue send_queue() noexcept override;
   int descriptor() const noexcept override { return socket_.get(); }
+  const std::string& peer() const noexcept override { return peer_; }
+  std::string security() const override { return {}; }
 
   void count_sent(std::size_t bytes) noexcept { sent_.fetch_add(bytes, std::memory_order_relaxed); }
   void count_received(std::size_t bytes) noexcept { received_.fetch_add(bytes, std::memory_order_relaxed); }
@@ -24,6 +27,7 @@ class SocketLink final : public Link {
 
  private:
   UniqueFd socket_;
+  std::string peer_;
   std::atomic<std::uint64_t> sent_{0};
   std::atomic<std::uint64_t> received_{0};
   SendWaits waits_;

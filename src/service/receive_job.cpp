@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "base/migration_id.h"
 #include "base/units.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "service/job_log.h"
+#include "tls/tls_channel.h"
+#include "wire/control.h"
 
 namespace godwit {
 
@@ -14,6 +18,19 @@ namespace {
 
 // The guest is paused meanwhile. As a rule it takes a few milliseconds.
 constexpr Duration kSlowStart = std::chrono::milliseconds(50);
+// For a source to read why it is refused.
+constexpr Duration kRefusalTimeout = std::chrono::seconds(2);
+
+void refuse(PlacedSource& placed, const Error& why) {
+  Channel& control = *placed.place.source().control;
+  (void)wire::ControlConnection(control).send(wire::Refusal{why.message}, Deadline::in(kRefusalTimeout));
+  (void)control.shut_down();
+  // Closed with bytes unread, the connection would take back what the source has not read yet.
+  std::array<std::byte, 256> unread;
+  const auto until = Deadline::in(kRefusalTimeout);
+  while (!until.over() && control.read(unread, 1, until)) {
+  }
+}
 
 }  // namespace
 
@@ -27,11 +44,12 @@ ReceiveJob::ReceiveJob(ReceiveRequest request, ReceiveHooks hooks, Log log, cons
 
 SinkReport ReceiveJob::run(std::stop_token cancelled) {
   name_thread("", "receive");
-  log_.info("start", {{"program", request_.program},
-                      {"command", "receive"},
-                      {"listen", format_address(request_.listen)},
-                      {"timeout", request_.timeout},
-                      {"kernel", host_.kernel_release}});
+  log_.info("start",
+            {{"program", request_.program},
+             {"command", "receive"},
+             {"listen", format_address(request_.placed ? request_.placed->listener.address() : request_.listen)},
+             {"timeout", request_.timeout},
+             {"kernel", host_.kernel_release}});
   auto result = migrate(std::move(cancelled));
   SinkReport report;
   if (result) {
@@ -50,14 +68,24 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
                            .on_milestone = logged(log_, hooks_.on_milestone),
                            .on_guest_start = [this](const GuestStart& start) { start_ = start; },
                            .cancelled = cancelled};
-  const auto sink = TRY(request_.open(context));
+  if (request_.placed) source_id_.change([&](std::string& kept) { kept = request_.placed->place.source().hello.id; });
+  auto opened = request_.open(context);
+  if (!opened) {
+    if (request_.placed) refuse(*request_.placed, opened.error());
+    request_.placed.reset();
+    return fail(std::move(opened).error());
+  }
+  const auto sink = std::move(*opened);
   Journal& journal = sink->journal();
-  const auto listener = TRY(listen_on(request_.listen));
-  log_.info("listening", {{"at", format_address(listener->address())}, {"vm", sink->fingerprint().vm_name}});
-  if (hooks_.on_listening) hooks_.on_listening(listener->address());
+  std::unique_ptr<Listener> own_listener;
+  if (!request_.placed) {
+    own_listener = TRY(listen_on(request_.listen));
+    log_.info("listening", {{"at", format_address(own_listener->address())}, {"vm", sink->fingerprint().vm_name}});
+    if (hooks_.on_listening) hooks_.on_listening(own_listener->address());
+  }
   NoLateDecoders decoders;
-  auto report = run_sink(SinkParts{
-      .listener = *listener,
+  SinkParts parts{
+      .listener = request_.placed ? request_.placed->listener : *own_listener,
       .journal = journal,
       .fingerprint = sink->fingerprint(),
       .open_vm = [&](const Fingerprint& source, DeviceWay offered) { return sink->open_vm(source, offered); },
@@ -80,7 +108,9 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
             if (!id.empty()) (void)journal.name_migration(id);  // a name only: the move does not fail for it
           },
       .log = log_,
-  });
+      .wrap = request_.tls ? tls_accepted(request_.tls) : Wrap{},
+  };
+  SinkReport report = request_.placed ? run_sink(parts, std::move(request_.placed->place)) : run_sink(std::move(parts));
   note_slow_start(context, report);
   // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
   if (report.outcome != Outcome::kInDoubt) journal.clear();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/sink.h"
@@ -9,6 +10,7 @@
 #include "net/address.h"
 #include "service/job.h"
 #include "service/job_thread.h"
+#include "tls/tls_context.h"
 
 namespace godwit {
 
@@ -26,13 +28,21 @@ class OpenedSink {
 /// Opens the hypervisor; called once, from the job's thread.
 using OpenSink = std::function<Result<std::unique_ptr<OpenedSink>>(const JobContext& context)>;
 
+/// A source that has connected where several are served.
+struct PlacedSource {
+  Listener& listener;  ///< where it has come
+  Broker::Place place;
+};
+
 struct ReceiveRequest {
   OpenSink open;
   Address listen;
+  std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   Lenience lenience;
   Duration timeout{};        ///< how long to wait for a source; zero: for ever
   Duration start_timeout{};  ///< after the commit: how long to ask a hypervisor that refuses to let the guest run
   std::string program;
+  std::optional<PlacedSource> placed = {};  ///< the source; nobody listens then. Refused by name if `open` fails
 };
 
 /// All from threads of the job; may be empty.

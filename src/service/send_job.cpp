@@ -6,18 +6,19 @@
 #include "net/connect.h"
 #include "net/rate_limit.h"
 #include "service/wiring.h"
+#include "tls/tls_channel.h"
 
 namespace godwit {
 
 namespace {
 
-/// Every channel of the migration goes to one of the addresses that a name has, and through one rate limit, if there is
-/// one.
+/// Every channel of the migration goes to one of the addresses that a name has, encrypted if there is TLS, and through
+/// one rate limit, if there is one.
 struct Dialler {
-  std::shared_ptr<Route> route;
+  Connect connect;
   std::shared_ptr<RateLimit> limit;
   Result<std::unique_ptr<Channel>> operator()() const {
-    auto channel = TRY(route->connect());
+    auto channel = TRY(connect());
     return limit ? limit_rate(std::move(channel), limit) : std::move(channel);
   }
 };
@@ -82,7 +83,8 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
                    {"paused", source->vm().starts_paused()},
                    {"quiesce_harvests", source->quiesce_harvests()}});
 
-  Dialler dialler{std::make_shared<Route>(request_.to), nullptr};
+  const Connect plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
+  Dialler dialler{wrapped(plain, request_.tls ? tls_connected(request_.tls) : Wrap{}), nullptr};
   if (request_.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*request_.goals.bandwidth, clock_);
   const HashKey hash_key = TRY(random_hash_key());
   encoding_.emplace(request_.goals.encoding_threads, request_.goals.lanes, source->vcpu_threads(), clock_);

@@ -19,6 +19,7 @@
 #include "service/job.h"
 #include "service/job_log.h"
 #include "service/job_thread.h"
+#include "tls/tls_context.h"
 #include "tracking/dirty_tracker.h"
 #include "tracking/free_pages.h"
 #include "vmm/hypervisor.h"
@@ -46,8 +47,9 @@ struct SendRequest {
   OpenSource open;
   Address to;
   Goals goals;
-  std::string kernels;  ///< SIMD table by name; empty: the fastest
-  std::string program;  ///< "godwit 0.1.0"
+  std::shared_ptr<TlsContext> tls;  ///< null: in the clear
+  std::string kernels;              ///< SIMD table by name; empty: the fastest
+  std::string program;              ///< "godwit 0.1.0"
 };
 
 /// All from threads of the job; may be empty.

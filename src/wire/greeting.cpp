@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::array<std::byte, 8> kMagic = {std::byte{'G'}, std::byte{'O'}, std::byte{'D'}, std::byte{'W'},
                                              std::byte{'I'}, std::byte{'T'}, std::byte{0},   std::byte{'\n'}};
+// How every TLS connection begins.
+constexpr std::byte kTlsHandshake{22};
+constexpr std::byte kTlsMajorVersion{3};
 constexpr std::size_t kVersionAt = kMagicSize;
 constexpr std::size_t kRoleAt = kVersionedSize;
 constexpr std::size_t kReservedAt = 11;
@@ -62,6 +65,12 @@ Status send_greeting(Channel& channel, const Greeting& greeting) {
 
 Status check_greeting(Bytes so_far) {
   if (so_far.size() < kMagicSize) return {};
+  if (so_far[0] == kTlsHandshake && so_far[1] == kTlsMajorVersion) {
+    return fail(
+        ErrorKind::kProtocol,
+        "the peer speaks TLS, and this side does not: start both sides with --tls-dir or --tls-psk, or both with "
+        "--insecure-plain");
+  }
   if (!std::equal(kMagic.begin(), kMagic.end(), so_far.begin())) {
     return fail(ErrorKind::kProtocol,
                 fmt::format("this is not a Godwit peer: it began with '{}'", printable(so_far.first(kMagicSize))));

@@ -171,6 +171,87 @@ TEST(ReceiveCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(full.pid, 12);
 }
 
+TEST(ReceiveCommand, MayBeForMany) {
+  EXPECT_FALSE(parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1"}).keep);
+  const auto kept =
+      parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--keep", "--at-once", "2"});
+  EXPECT_TRUE(kept.keep);
+  EXPECT_EQ(kept.at_once, 2U);
+  const auto many = parsed<ReceiveOptions>({"receive", "--qmp-dir", "/run/vms", "--listen", "tcp://:1"});
+  EXPECT_TRUE(many.keep);
+  EXPECT_EQ(many.qmp_dir, "/run/vms");
+  EXPECT_EQ(many.at_once, 4U);
+  expect_contains(message({"receive", "--qmp-dir", "/d", "--qmp", "/q", "--listen", "tcp://:1"}), "give one of them");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--at-once", "2"}), "--keep");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--keep", "--timeout", "5s"}),
+                  "--timeout");
+  expect_contains(message({"receive", "--qmp-dir", "/d", "--listen", "tcp://:1", "--pid", "5"}), "--pid");
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--keep", "--at-once", "65"}), "1 to 64");
+}
+
+TEST(TlsOptions, AreTheSameOnBothSides) {
+  const auto send = parsed<SendOptions>(
+      {"send", "--qmp", "/q", "--to", "tcp://b:1", "--tls-dir", "/pki", "--tls-hostname", "b.example"});
+  EXPECT_EQ(send.tls.folder, "/pki");
+  EXPECT_EQ(send.tls.hostname, "b.example");
+  EXPECT_FALSE(send.tls.insecure_plain);
+  const auto receive = parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--tls-psk", "/key"});
+  EXPECT_EQ(receive.tls.key_file, "/key");
+  EXPECT_TRUE(parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--insecure-plain"})
+                  .tls.insecure_plain);
+}
+
+TEST(TlsOptions, SayOneWayOnly) {
+  const auto refusal = [](std::vector<const char*> words) {
+    words.insert(words.begin(), {"send", "--qmp", "/q", "--to", "tcp://b:1"});
+    return message(std::move(words));
+  };
+  expect_contains(refusal({"--tls-dir", "/pki", "--insecure-plain"}), "give one of them");
+  expect_contains(refusal({"--tls-dir", "/pki", "--tls-psk", "/key"}), "give one of them");
+  expect_contains(refusal({"--tls-psk", "/key", "--tls-hostname", "b"}), "--tls-hostname: is for certificates");
+  expect_contains(refusal({"--tls-dir", "/pki", "--tls-hostname", "b c"}), "--tls-hostname");
+}
+
+TEST(SshDestination, IsReadWithAllThatStartsIt) {
+  const auto plain = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://root@host-b:22/run/b.qmp"});
+  ASSERT_TRUE(plain.ssh.has_value());
+  EXPECT_EQ(plain.ssh->target, (SshTarget{"root", "host-b", 22, "/run/b.qmp"}));
+  EXPECT_EQ(plain.ssh->shell, std::vector<std::string>{"ssh"});
+  EXPECT_EQ(plain.ssh->remote_godwit, std::vector<std::string>{"godwit"});
+  EXPECT_FALSE(plain.ssh->via.has_value());
+  const auto full = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://host-b/run/b.qmp", "--rsh", "ssh -i key",
+                                         "--remote-godwit", "sudo /opt/godwit", "--via", "10.0.0.2:4444"});
+  ASSERT_TRUE(full.ssh.has_value());
+  EXPECT_EQ(full.ssh->shell, (std::vector<std::string>{"ssh", "-i", "key"}));
+  EXPECT_EQ(full.ssh->remote_godwit, (std::vector<std::string>{"sudo", "/opt/godwit"}));
+  ASSERT_TRUE(full.ssh->via.has_value());
+  EXPECT_EQ(format_address(*full.ssh->via), "tcp://10.0.0.2:4444");
+  const auto far = parsed<ReceiveOptions>({"receive", "--over-ssh", "--qmp", "/q"});
+  EXPECT_TRUE(far.over_ssh);
+  EXPECT_TRUE(far.listen.host.empty());
+}
+
+TEST(SshDestination, TakesNoOtherTrustAndNoneOfItsOptionsElsewhere) {
+  using Words = std::vector<const char*>;
+  for (const Words& more :
+       {Words{"--tls-dir", "/x"}, Words{"--tls-psk", "/x"}, Words{"--insecure-plain"}, Words{"--tls-hostname", "x"}}) {
+    Words send{"send", "--qmp", "/q", "--to", "ssh://host-b/run/b.qmp"};
+    send.insert(send.end(), more.begin(), more.end());
+    expect_contains(message(send), "new key by ssh");
+  }
+  Words receive{"receive", "--qmp", "/q", "--over-ssh", "--insecure-plain"};
+  expect_contains(message(receive), "key comes by standard input");
+  for (const Words& more : {Words{"--rsh", "ssh"}, Words{"--remote-godwit", "x"}, Words{"--via", "10.0.0.2"}}) {
+    Words send{"send", "--qmp", "/q", "--to", "tcp://host-b:4444"};
+    send.insert(send.end(), more.begin(), more.end());
+    expect_contains(message(send), "are for --to ssh://");
+  }
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b"}), "the path is missing");
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b/q", "--via", "a b"}),
+                  "write HOST or HOST:PORT");
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b/q", "--rsh", " "}), "not a command");
+}
+
 TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(parsed<ProbeOptions>({"probe"}).qmp, "");
   EXPECT_FALSE(parsed<ProbeOptions>({"probe"}).json);
@@ -182,6 +263,67 @@ TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(full.qmp, "/q");
   EXPECT_TRUE(full.json);
   EXPECT_EQ(full.pid, 3);
+}
+
+TEST(KeygenCommand, TakesHosts) {
+  const auto plain = parsed<KeygenOptions>({"keygen", "--dir", "/ca", "--host", "host-a"});
+  EXPECT_EQ(plain.folder, "/ca");
+  EXPECT_EQ(plain.hosts, (std::vector<std::vector<std::string>>{{"host-a"}}));
+  EXPECT_EQ(plain.days, 730U);
+  EXPECT_EQ(plain.psk_file, "");
+  EXPECT_EQ(plain.revoked_host, "");
+  const auto two = parsed<KeygenOptions>(
+      {"keygen", "--host", "host-a,10.0.0.1,fd00::1", "--dir", "/ca", "--days", "30", "--host=host-b.example,host-b"});
+  EXPECT_EQ(two.hosts,
+            (std::vector<std::vector<std::string>>{{"host-a", "10.0.0.1", "fd00::1"}, {"host-b.example", "host-b"}}));
+  EXPECT_EQ(two.days, 30U);
+}
+
+TEST(KeygenCommand, TakesAHostToRevokeOrAFileForASharedKey) {
+  const auto revoke = parsed<KeygenOptions>({"keygen", "--dir", "/ca", "--revoke", "host-a"});
+  EXPECT_EQ(revoke.folder, "/ca");
+  EXPECT_EQ(revoke.revoked_host, "host-a");
+  EXPECT_TRUE(revoke.hosts.empty());
+  const auto shared = parsed<KeygenOptions>({"keygen", "--psk", "/etc/key.psk"});
+  EXPECT_EQ(shared.psk_file, "/etc/key.psk");
+  EXPECT_EQ(shared.folder, "");
+}
+
+TEST(KeygenCommand, SaysWhatIsMissingOrTooMuch) {
+  expect_contains(message({"keygen"}), "keygen needs --dir or --psk, e.g. --dir /root/godwit-ca");
+  expect_contains(message({"keygen", "--host", "host-a"}), "keygen needs --dir, e.g.");
+  expect_contains(message({"keygen", "--revoke", "host-a"}), "keygen needs --dir, e.g.");
+  expect_contains(message({"keygen", "--dir", "/ca"}), "keygen --dir needs --host or --revoke, e.g. --host host-a");
+  expect_contains(message({"keygen", "--dir", "/ca", "--days", "3"}), "needs --host or --revoke");
+  const std::string alone = "--psk: makes a key in place of certificates";
+  expect_contains(message({"keygen", "--psk", "/k", "--dir", "/ca"}), alone);
+  expect_contains(message({"keygen", "--psk", "/k", "--host", "host-a"}), alone);
+  expect_contains(message({"keygen", "--psk", "/k", "--days", "3"}), alone);
+  expect_contains(message({"keygen", "--psk", "/k", "--revoke", "host-a"}), alone);
+  expect_contains(message({"keygen", "--dir", "/ca", "--revoke", "a", "--host", "b"}), "--revoke: makes no");
+  expect_contains(message({"keygen", "--dir", "/ca", "--revoke", "a", "--days", "3"}), "--revoke: makes no");
+  expect_contains(message({"keygen", "--dir", "/ca", "--host", "a,b", "--host", "a,c"}),
+                  "--host: 'a' given more than once");
+  expect_contains(message({"keygen", "--dir", "/ca", "--host"}), "--host: missing value");
+  expect_contains(message({"keygen", "--host", "--dir", "/ca"}), "--host: missing value");
+  expect_contains(message({"keygen", "--dir", "/ca", "--host", "a", "b"}), "unknown argument 'b'");
+  expect_contains(message({"keygen", "--dri", "/ca"}), "did you mean --dir?");
+  expect_contains(message({"keygn"}), "did you mean keygen?");
+}
+
+TEST(KeygenCommand, RefusesValuesThatAreNotValid) {
+  const auto with = [](const char* option, const char* text) {
+    return message({"keygen", "--dir", "/ca", "--host", "host-a", option, text});
+  };
+  for (const char* text : {"", "a,", ",a", "a,,b", "a b", "../a", "300.1.1.1", "a:1"}) {
+    EXPECT_TRUE(with("--host", text).starts_with("--host: invalid host name '")) << text;
+  }
+  expect_contains(with("--host", "b,10.0.0.256"), "'10.0.0.256'");
+  for (const char* text : {"0", "3651", "2y", ""}) expect_contains(with("--days", text), "1 to 3650");
+  expect_contains(message({"keygen", "--dir", "/ca", "--revoke", "../a"}), "--revoke: invalid host name '../a'");
+  expect_contains(message({"keygen", "--dir", "", "--host", "a"}), "--dir: invalid value ''");
+  expect_contains(message({"keygen", "--psk", ""}), "--psk: invalid value ''");
+  expect_contains(message({"keygen", "--psk", "/k", "--psk", "/l"}), "--psk: given more than once");
 }
 
 TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
@@ -232,7 +374,7 @@ TEST(CommandLine, RefusesASocketPathThatNoKernelTakes) {
 }
 
 TEST(CommandLine, SaysWhatIsMissing) {
-  expect_contains(message({}), "send, receive or probe");
+  expect_contains(message({}), "send, receive, probe or keygen");
   expect_contains(message({"send"}), "send needs --qmp");
   expect_contains(message({"send", "--qmp", "/q"}), "send needs --to");
   expect_contains(message({"receive", "--qmp", "/q"}), "receive needs --listen");
@@ -253,8 +395,11 @@ TEST(CommandLine, SaysWhatIsNotKnownAndWhatWasMeant) {
 }
 
 TEST(Help, IsCompleteAndFitsATerminal) {
-  for (const std::vector<const char*>& words :
-       {std::vector<const char*>{"--help"}, {"send", "--help"}, {"receive", "--help"}, {"probe", "-h"}}) {
+  for (const std::vector<const char*>& words : {std::vector<const char*>{"--help"},
+                                                {"send", "--help"},
+                                                {"receive", "--help"},
+                                                {"probe", "-h"},
+                                                {"keygen", "-h"}}) {
     const std::string text = shown(words);
     expect_contains(text, kExitCodeHelp);
     expect_contains(text, "Example");

@@ -160,6 +160,16 @@ TEST(ErrorText, ReadsReportsOfBothSides) {
   EXPECT_EQ(describe_failure(sink), describe_failure(Side::kDestination, Outcome::kSourceRuns, *sink.error));
 }
 
+TEST(ErrorText, AsksForNoReceiverWhereSendStartsIt) {
+  Report report;
+  report.error = Error{ErrorKind::kPeerLost, "QEMU and `godwit receive` are gone", 0};
+  expect_contains(describe_failure(report), "start QEMU and `godwit receive` there again");
+  expect_contains(describe_failure_over_ssh(report), "start QEMU there again");
+  expect_contains(describe_failure_over_ssh(report), "QEMU and `godwit receive` are gone");
+  report.error->kind = ErrorKind::kRefused;
+  EXPECT_EQ(describe_failure_over_ssh(report), describe_failure(report));
+}
+
 TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {
   SinkReport sink;
   sink.error = Error{ErrorKind::kRefused, "this QEMU does not wait for a VM", 0};

@@ -25,6 +25,7 @@ Report moved() {
   r.vm_name = "vm1";
   r.source_version = "7.2.22";
   r.sink_version = "10.0.2";
+  r.security = "TLS 1.3, AES-256-GCM, shared key 'tests'";
   r.codec = "auto";
   r.codecs = {{"raw", 3, 12 * kMiB, 12 * kMiB}, {"zstd:1", 7, 1800 * kMiB, 900 * kMiB}};
   r.lanes = 2;
@@ -80,7 +81,8 @@ TEST(ReportText, SaysWhatTheMoveCost) {
        {"done: the VM runs at the destination", "vm1, QEMU 7.2.22 to 10.0.2", "12.3 s",
         "31.2 ms (asked for at most 50 ms)", "4 GiB: pages 101 sent, 102 zero, 103 never sent",
         "of those 104 again, 105 in the pause; 106 given back", "lanes 912 MiB, control 113 KiB (devices 110 KiB)",
-        "raw 12 MiB, compressed 900 MiB from 1.76 GiB (ratio 2.00)", "2 lanes and 3 encoding threads, auto, avx512 kernels, 12 harvests",
+        "raw 12 MiB, compressed 900 MiB from 1.76 GiB (ratio 2.00)",
+        "2 lanes and 3 encoding threads, auto, avx512 kernels, 12 harvests",
         "blocks not encoded: 114, encoders given up: 115", "source 3.2 s, destination 1.1 s",
         "source 34 MiB, destination 20 MiB", "108 B of RAM that QEMU wrote"}) {
     expect_contains(text, part);
@@ -141,6 +143,8 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("vm_name"), "vm1");
   EXPECT_EQ(json.at("source_version"), "7.2.22");
   EXPECT_EQ(json.at("sink_version"), "10.0.2");
+  EXPECT_EQ(json.at("security"), "TLS 1.3, AES-256-GCM, shared key 'tests'");
+  EXPECT_TRUE(Json::parse(report_json(Report{})).at("security").is_null()) << "nothing protected it";
   EXPECT_EQ(json.at("codec"), "auto");
   ASSERT_EQ(json.at("codecs").size(), 2U);
   EXPECT_EQ(json.at("codecs").at(1),
@@ -182,7 +186,17 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("sink_peak_memory"), 20 * kMiB);
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
-  EXPECT_EQ(json.size(), 39U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_TRUE(json.at("receiver").is_null()) << "none has come back";
+  EXPECT_EQ(json.size(), 41U + counters_in_reports()) << "a field that this test does not know";
+}
+
+TEST(ReportJson, HasTheReceiversReportAsItCame) {
+  const Json json = Json::parse(report_json(moved(), R"({"type":"sink-report","outcome":"done"})"));
+  EXPECT_EQ(json.at("receiver"), (Json{{"type", "sink-report"}, {"outcome", "done"}}));
+  EXPECT_EQ(json.at("outcome"), "done");
+  for (const char* none : {"", "{", "7", "[]", "null", "{}{}"}) {
+    EXPECT_TRUE(Json::parse(report_json(moved(), none)).at("receiver").is_null()) << none;
+  }
 }
 
 TEST(ReportJson, HasEveryCounterOfTheLanes) {

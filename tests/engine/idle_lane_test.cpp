@@ -42,7 +42,10 @@ class WaitingChannel final : public Channel, private Link {
   SendWaits send_waits() const noexcept override { return {.total = Duration(waited_.load())}; }
   SendQueue send_queue() noexcept override { return {}; }
   int descriptor() const noexcept override { return -1; }
+  const std::string& peer() const noexcept override { return peer_; }
+  std::string security() const override { return {}; }
 
+  const std::string peer_ = "nobody";
   std::atomic<std::uint64_t> sent_{0};
   std::atomic<Duration::rep> waited_{0};
 };

@@ -10,6 +10,7 @@
 
 #include "net/channel.h"
 #include "tests/integration/scene.h"
+#include "tests/support/relay.h"
 
 namespace godwit::testing {
 namespace {
@@ -53,7 +54,7 @@ TEST(DeadAddress, OfANameCostsNoTimeout) {
   options.hosts = folder.path() / "hosts";
   std::ofstream(options.hosts) << "::1 destination.example\n127.0.0.1 destination.example\n";
   // Each lane would wait for the dead address, too.
-  options.arguments = {"--lanes", "4"};
+  options.arguments = {"--lanes", "4", "--insecure-plain"};
   ASSERT_OK(scene->send_to("tcp://destination.example:" + std::to_string(address.port), options));
   ASSERT_OK(scene->expect_moved());
   ASSIGN_OR_FAIL(report, scene->sender().report());
@@ -70,62 +71,13 @@ TEST(DeadAddress, IsNamedWhereNoOtherAnswers) {
   EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
 }
 
-/// Passes the first connections on to another place and cuts all others off at once.
-class Firewall {
- public:
-  Firewall(const Address& to, unsigned let_through) : to_(to), let_through_(let_through) {
-    listener_ = std::move(listen_on(parse_address("tcp://127.0.0.1:0").value()).value());
-    thread_ = std::jthread([this] { run(); });
-  }
-  ~Firewall() {
-    listener_->abort();
-    thread_.join();
-    for (const auto& channel : channels_) channel->abort();
-    passing_.clear();
-  }
-  std::string address() const { return format_address(listener_->address()); }
-
- private:
-  void run() {
-    while (auto from = listener_->accept({})) {
-      if (let_through_ == 0) continue;
-      --let_through_;
-      auto to = connect_to(to_);
-      if (!to) continue;
-      pass(**from, **to);
-      pass(**to, **from);
-      channels_.push_back(std::move(*from));
-      channels_.push_back(std::move(*to));
-    }
-  }
-  void pass(Channel& from, Channel& to) {
-    passing_.emplace_back([&from, &to] {
-      std::vector<std::byte> bytes(65536);
-      while (true) {
-        std::byte first{};
-        if (!receive_bytes(from, MutableBytes(&first, 1))) break;
-        bytes[0] = first;
-        const auto more = from.read(MutableBytes(bytes).subspan(1), 0, Deadline::never());
-        if (!send_bytes(to, Bytes(bytes).first(1 + (more ? *more : 0))) || !more) break;
-      }
-      (void)to.shut_down();
-    });
-  }
-  Address to_;
-  unsigned let_through_;
-  std::unique_ptr<Listener> listener_;
-  std::vector<std::unique_ptr<Channel>> channels_;
-  std::vector<std::jthread> passing_;
-  std::jthread thread_;
-};
-
 void move_with_lanes_refused(QemuVersion version) {
   QemuOptions vm = quiet_vm();
   vm.version = version;
   ASSIGN_OR_SKIP(scene, Scene::make(vm));
   ASSERT_OK(scene->receive());
   ASSIGN_OR_FAIL(address, parse_address(scene->address()));
-  Firewall firewall(address, 3);
+  Relay firewall(address, 3);
   GodwitOptions options;
   options.arguments = {"--lanes", "4"};
   ASSERT_OK(scene->send_to(firewall.address(), options));
@@ -147,7 +99,7 @@ TEST(RefusedLanes, AreSaidWhereNoneIsLeft) {
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
   ASSERT_OK(scene->receive());
   ASSIGN_OR_FAIL(address, parse_address(scene->address()));
-  Firewall firewall(address, 1);
+  Relay firewall(address, 1);
   ASSERT_OK(scene->send_to(firewall.address()));
   ASSERT_OK(scene->expect_source_runs({"lane", "check the link"}));
 }

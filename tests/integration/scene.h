@@ -49,8 +49,10 @@ class Scene {
   void next_sink(const QemuOptions& options) { sink_options_ = options; }
   /// The sink QEMU, to go on with.
   std::unique_ptr<TestQemu> take_sink() { return std::move(pair_.sink); }
+  std::unique_ptr<TestQemu> take_source() { return std::move(pair_.source); }
 
-  /// Both Godwits end with 0, the guest runs and verifies at the sink only, nothing is left behind.
+  /// Both Godwits end with 0 (the sender, where that has started the other one), the guest runs and verifies at the
+  /// sink only, nothing is left behind.
   Status expect_moved();
   /// The sender ends with 1 and says every one of `words` ("a|b": one of them), the guest runs and verifies at the
   /// source, the sink's does not, the receiver ends, nothing is left behind.
@@ -71,6 +73,7 @@ class Scene {
 
  private:
   Scene() = default;
+  Status trust(GodwitOptions& options);
   Status expect_report(const std::string& outcome);
   Status expect_small_engines(const Json& report);
   QemuOptions sink_options_;

@@ -86,5 +86,16 @@ TEST(Address, OneToListenOnMayLeaveOpenWhatOneToConnectToMustName) {
   }
 }
 
+TEST(Address, SaysWhetherAnythingLeavesTheHost) {
+  for (const std::string_view here :
+       {"tcp://127.0.0.1:1", "tcp://127.1.2.3:1", "tcp://[::1]:1", "tcp://localhost:1", "unix:///run/godwit.sock"}) {
+    EXPECT_TRUE(stays_on_host(parse_address(here).value())) << here;
+  }
+  for (const std::string_view out : {"tcp://host:1", "tcp://10.0.0.1:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://:1",
+                                     "tcp://[fe80::1]:1", "tcp://localhost.example:1", "tcp://128.0.0.1:1"}) {
+    EXPECT_FALSE(stays_on_host(parse_address(out).value())) << out;
+  }
+}
+
 }  // namespace
 }  // namespace godwit::address_test

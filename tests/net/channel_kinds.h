@@ -17,8 +17,8 @@ struct ChannelKind {
   std::string name;
   std::function<Result<ChannelPair>(const Liveness&)> make;
   bool needs_ipv6 = false;
-  bool is_tcp = false;          ///< the kernel tells why a sender waits, and the round trip
-  std::uint64_t handshake = 0;  ///< bytes each way that the link has carried before the first
+  bool is_tcp = false;      ///< the kernel tells why a sender waits, and the round trip
+  bool adds_bytes = false;  ///< to those that are sent
 };
 
 /// A folder of its own under the temporary folder, removed with what is in it.

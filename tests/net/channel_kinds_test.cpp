@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <future>
@@ -11,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "net/rate_limit.h"
 #include "tests/support/scrambled_channel.h"
+#include "tls/tls_channel.h"
 
 namespace godwit::testing {
 
@@ -66,11 +68,32 @@ ChannelKind scrambled(ChannelKind kind) {
     }
     return ChannelPair(TRY(connecting.get()), std::move(far));
   };
-  return {.name = kind.name + "Scrambled",
+  return {.name = kind.name + "Scrambled", .make = make, .needs_ipv6 = kind.needs_ipv6, .is_tcp = kind.is_tcp};
+}
+
+/// As the two ends of a migration encrypt a connection.
+ChannelKind encrypted(ChannelKind kind) {
+  const auto make = [inner = kind.make](const Liveness& liveness) -> Result<ChannelPair> {
+    const SharedKey key{.identity = "tests", .key = std::vector<unsigned char>(32, 7)};
+    const auto wrap_far = tls_accepted(TRY(TlsContext::make(TlsSide::kServer, key, "")));
+    const auto wrap_near = tls_connected(TRY(TlsContext::make(TlsSide::kClient, key, "")));
+    auto pair = TRY(inner(liveness));
+    auto far = TRY(wrap_far(std::move(pair.second)));
+    auto connecting = std::async(std::launch::async, [&] { return wrap_near(std::move(pair.first)); });
+    std::array<std::byte, 1> none;
+    while (connecting.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+      TRY(far->read(MutableBytes(none).first(0), 0, Deadline::never()));
+    }
+    auto near = TRY(connecting.get());
+    // The last word of the handshake is the connector's.
+    while (far->link().security().empty()) TRY(far->read(MutableBytes(none).first(0), 0, Deadline::never()));
+    return ChannelPair(std::move(near), std::move(far));
+  };
+  return {.name = kind.name + "Tls",
           .make = make,
           .needs_ipv6 = kind.needs_ipv6,
           .is_tcp = kind.is_tcp,
-          .handshake = ScrambledChannel::kHandshake};
+          .adds_bytes = true};
 }
 
 Result<ChannelPair> through_unix(const Liveness& liveness) {
@@ -96,6 +119,7 @@ std::vector<ChannelKind> channel_kinds() {
   for (std::size_t i = 0, plain = kinds.size(); i < plain; ++i) {
     kinds.push_back(limited(kinds[i]));
     kinds.push_back(scrambled(kinds[i]));
+    kinds.push_back(encrypted(kinds[i]));
   }
   return kinds;
 }

@@ -103,6 +103,21 @@ TEST(Listener, AbortWakesAcceptAndIsForGood) {
   }
 }
 
+/// A kernel that has no room for one more answers it only at its next try, a second later: with a flood of strangers
+/// before the door, a source would wait for many seconds, or give up.
+TEST(Listener, HundredsMayWaitToBeTakenAndOneMoreIsNotDelayed) {
+  int most = 0;
+  std::ifstream("/proc/sys/net/core/somaxconn") >> most;
+  if (most < 1024) GTEST_SKIP() << "this host lets no more than " << most << " wait";
+  const auto listener = std::move(listen_on(tcp("127.0.0.1")).value());
+  std::vector<std::unique_ptr<Channel>> strangers;
+  for (int i = 0; i < 600; ++i) {
+    auto stranger = connect_to(listener->address(), {.connect_timeout = milliseconds(800)});
+    ASSERT_TRUE(stranger) << i << ": " << stranger.error().message;
+    strangers.push_back(std::move(*stranger));
+  }
+}
+
 TEST(Listener, ATakenPortIsNamed) {
   auto first = listen_on(tcp("127.0.0.1"));
   ASSERT_TRUE(first) << first.error().message;

@@ -13,44 +13,19 @@
 #include "service/receive_job.h"
 #include "service/send_job.h"
 #include "tests/support/fake_migration.h"
+#include "tests/support/fake_opened.h"
 
 namespace godwit {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::able_host;
+using testing::FakeOpenedSink;
+using testing::FakeOpenedSource;
 using testing::FakeSinkVm;
 using testing::FakeSourceVm;
 using ::testing::HasSubstr;
 using testing::small_ram;
-
-class FakeOpenedSource final : public OpenedSource {
- public:
-  FakeOpenedSource(FakeSourceVm& vm, Journal journal) : vm_(vm), journal_(std::move(journal)) {}
-  SourceVm& vm() noexcept override { return vm_; }
-  DirtyTracker& tracker() noexcept override { return vm_; }
-  Journal& journal() noexcept override { return journal_; }
-  FreePages* free_pages() noexcept override { return nullptr; }
-  std::vector<pid_t> vcpu_threads() override { return {}; }
-  bool quiesce_harvests() const noexcept override { return false; }
-  bool holes_may_appear() const noexcept override { return false; }
-
- private:
-  FakeSourceVm& vm_;
-  Journal journal_;
-};
-
-class FakeOpenedSink final : public OpenedSink {
- public:
-  FakeOpenedSink(FakeSinkVm& vm, Journal journal) : vm_(vm), journal_(std::move(journal)) {}
-  const Fingerprint& fingerprint() const noexcept override { return vm_.fingerprint(); }
-  Journal& journal() noexcept override { return journal_; }
-  Result<SinkVm*> open_vm(const Fingerprint&, DeviceWay) override { return &vm_; }
-  MatchSamples match_samples() override { return {}; }
-
- private:
-  FakeSinkVm& vm_;
-  Journal journal_;
-};
 
 /// A VM, a place where it goes, and a folder for both; the jobs are made by the tests.
 class Move {
@@ -85,11 +60,6 @@ class Move {
             .goals = goals,
             .program = "test"},
         std::move(hooks), log, able_host(), clock_);
-  }
-  static HostProfile able_host() {
-    HostProfile host;
-    host.pagemap_scan = host.uffd_wp_async = true;
-    return host;
   }
   Address address() const { return {.kind = Address::Kind::kUnix, .path = folder_ + "/socket"}; }
 
@@ -243,7 +213,7 @@ TEST_F(JobsTest, ADriverThatCannotOpenItsVmSaysWhatIsKnownOfIt) {
                .program = "test"},
               {.on_note = [](std::string_view text) { EXPECT_EQ(text, "look there"); },
                .on_outcome = [&](const Report& report) { told = report.outcome; }},
-              {}, Move::able_host(), clock);
+              {}, able_host(), clock);
   EXPECT_EQ(job.wait().outcome, Outcome::kInDoubt);
   EXPECT_EQ(job.wait().error.value().message, "it has been moved already");
   EXPECT_EQ(told, Outcome::kInDoubt);

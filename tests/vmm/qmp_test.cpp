@@ -216,6 +216,12 @@ TEST_F(QmpTest, TakesTheInstantFromQemusTimestamp) {
     m.say(Json{{"event", "B"}, {"timestamp", stamp(std::chrono::hours(1))}}.dump() + "\n");
     m.say(Json{{"event", "C"}, {"timestamp", stamp(std::chrono::hours(-1))}}.dump() + "\n");
     m.say("{\"event\": \"D\", \"timestamp\": {\"seconds\": -1, \"microseconds\": \"x\"}}\n");
+    // Not a number of microseconds that 64 bits have; and one that they have only because it wraps around.
+    m.say("{\"event\": \"E\", \"timestamp\": {\"seconds\": 9223372036855, \"microseconds\": 0}}\n");
+    m.say("{\"event\": \"F\", \"timestamp\": {\"seconds\": 13835058055282, \"microseconds\": 0}}\n");
+    Json wrapped = stamp(std::chrono::seconds(2));
+    wrapped["seconds"] = wrapped["seconds"].get<std::uint64_t>() + (std::uint64_t{1} << 58);
+    m.say(Json{{"event", "G"}, {"timestamp", wrapped}}.dump() + "\n");
     m.answer(command, Json::object());
     m.hear();
   });
@@ -225,10 +231,12 @@ TEST_F(QmpTest, TakesTheInstantFromQemusTimestamp) {
   qmp->on_event([&](const std::string& name, const Json&, Instant at) { events[name] = at; });
   ASSERT_TRUE(qmp->execute("go"));
   qmp->on_event({});
-  ASSERT_EQ(events.size(), 4u);
+  ASSERT_EQ(events.size(), 7u);
   EXPECT_LE(events["A"], Instant(std::chrono::hours(2) - std::chrono::seconds(2)));
   EXPECT_GT(events["A"], Instant(std::chrono::hours(2) - std::chrono::seconds(10)));
-  for (const char* senseless : {"B", "C", "D"}) EXPECT_EQ(events[senseless], Instant(std::chrono::hours(2)));
+  for (const char* senseless : {"B", "C", "D", "E", "F", "G"}) {
+    EXPECT_EQ(events[senseless], Instant(std::chrono::hours(2))) << senseless;
+  }
 }
 
 TEST_F(QmpTest, DropsAnswersThatComeTooLate) {

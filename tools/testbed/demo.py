@@ -98,7 +98,8 @@ class Demo:
         if self.options.transport == "qemu":
             return migrations.QemuMigration("QEMU's own migration", max_downtime_ms=MAX_DOWNTIME_MS)
         return migrations.GodwitMigration("Godwit", self.options.godwit, max_downtime_ms=MAX_DOWNTIME_MS,
-                                          report_path=self.place.file("report.json"), progress="auto")
+                                          report_path=self.place.file("report.json"), progress="auto",
+                                          tls=migrations.Certificates(self.options.godwit, self.place.file("pki")))
 
     @staticmethod
     def _report(outcome, talker, before, after, machines):

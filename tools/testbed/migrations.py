@@ -1,5 +1,6 @@
 """The ways to move a guest: Godwit, and QEMU's own migration in its variants. All are measured alike."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -47,6 +48,18 @@ class Outcome:
         return self.resumed - self.stopped if self.stopped and self.resumed else None
 
 
+class Certificates:
+    """Of a CA of their own, for both hosts, by `godwit keygen`; with the names that QEMU's credentials have, too."""
+
+    def __init__(self, binary, folder):
+        self._folder = pathlib.Path(folder)
+        hosts = [f"--host={address}" for address in MIGRATION_ADDRESSES.values()]
+        subprocess.run([binary, "keygen", "--dir", str(folder), *hosts], check=True, stderr=subprocess.DEVNULL)
+
+    def folder_of(self, host):
+        return str(self._folder / MIGRATION_ADDRESSES[host])
+
+
 class _Meter:
     """Costs of one migration, from its construction to stop()."""
 
@@ -91,8 +104,8 @@ class QemuMigration:
 
     destination_stopped = False
 
-    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300, hints=False):
-        self.name, self.hints = name, hints
+    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300, hints=False, tls=None):
+        self.name, self.hints, self._tls = name, hints, tls
         self._capabilities = capabilities
         # As fast as the link allows; by itself QEMU keeps below 1 Gbit/s.
         self._parameters = {**_PARAMETERS, "max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms,
@@ -103,7 +116,10 @@ class QemuMigration:
             machine.qmp.command("migrate-set-capabilities", capabilities=[
                 {"capability": each, "state": each in self._capabilities} for each in _CAPABILITIES])
             machine.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
-            machine.qmp.command("migrate-set-parameters", **self._parameters)
+            machine.qmp.command("migrate-set-parameters", **self._parameters, **{"tls-creds": "", "tls-hostname": ""})
+        if self._tls:
+            self._encrypt(source, "client", destination)
+            self._encrypt(destination, "server", source)
         address = f"tcp:{MIGRATION_ADDRESSES[destination.host]}:{_PORT}"
         destination.qmp.command("migrate-incoming", uri=address)
         meter = _Meter(source, destination)
@@ -118,6 +134,16 @@ class QemuMigration:
         meter.stop(outcome)
         outcome.stopped = max(source.qmp.times_of("STOP", outcome.began), default=None)
         return outcome
+
+    def _encrypt(self, machine, endpoint, other):
+        """With certificates both ways."""
+        name = f"tls-{endpoint}"
+        with contextlib.suppress(QmpError):  # from an earlier move
+            machine.qmp.command("object-del", id=name)
+        machine.qmp.command("object-add", **{"qom-type": "tls-creds-x509", "id": name, "endpoint": endpoint,
+                                             "dir": self._tls.folder_of(machine.host), "verify-peer": True})
+        machine.qmp.command("migrate-set-parameters", **{
+            "tls-creds": name, "tls-hostname": MIGRATION_ADDRESSES[other.host] if endpoint == "client" else ""})
 
     @staticmethod
     def _await_end(source, began, timeout):
@@ -138,9 +164,10 @@ class GodwitMigration:
     destination_stopped = True
     hints = False  # it reads the guest's free pages by itself
 
-    def __init__(self, name, binary, options=(), max_downtime_ms=300, report_path=None, progress="none"):
+    def __init__(self, name, binary, options=(), max_downtime_ms=300, report_path=None, progress="none", tls=None):
+        """`tls`: certificates; none: in the clear, as QEMU's own migration is by default."""
         self.name = name
-        self._binary = binary
+        self._binary, self._tls = binary, tls
         self._options = [*options, "--max-downtime", f"{max_downtime_ms}ms", "--progress", progress]
         self._report_path = report_path
         self._show = progress != "none"
@@ -149,7 +176,8 @@ class GodwitMigration:
         network = source.network
         pathlib.Path(self._report_path).unlink(missing_ok=True)
         receiver = process.start([self._binary, "receive", "--qmp", destination.engine_socket,
-                                  "--listen", f"tcp://{MIGRATION_ADDRESSES[destination.host]}:0"],
+                                  "--listen", f"tcp://{MIGRATION_ADDRESSES[destination.host]}:0",
+                                  *self._trust(destination)],
                                  network.hosts[destination.host], stderr=subprocess.PIPE, text=True)
         sender = None
         try:
@@ -162,7 +190,8 @@ class GodwitMigration:
             meter.watch_engine(receiver.pid)
             outcome = Outcome(moved=False, began=time.time())
             sender = process.start([self._binary, "send", "--qmp", source.engine_socket, "--to", address,
-                                    "--timeout", f"{timeout:.0f}s", "--report", self._report_path, *self._options],
+                                    "--timeout", f"{timeout:.0f}s", "--report", self._report_path, *self._options,
+                                    *self._trust(source)],
                                    network.hosts[source.host],
                                    stderr=None if self._show else subprocess.PIPE, text=True)
             meter.watch_engine(sender.pid)
@@ -177,6 +206,9 @@ class GodwitMigration:
             for each in (sender, receiver):
                 if each:
                     process.end(each)
+
+    def _trust(self, machine):
+        return ["--tls-dir", self._tls.folder_of(machine.host)] if self._tls else ["--insecure-plain"]
 
     @staticmethod
     def _await_listening(receiver):

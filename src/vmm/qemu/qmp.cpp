@@ -32,6 +32,8 @@ constexpr std::size_t kReadSize = std::size_t{64} * 1024;  // a large answer (al
 
 // An event travels in milliseconds; one that seems older than this tells of a wall clock that was set.
 constexpr Duration kOldestEvent = std::chrono::seconds(10);
+// The end of the year 9999: its microseconds fit into 64 bits, as those of an arbitrary number need not.
+constexpr std::uint64_t kLatestSecond = 253'402'300'799;
 
 bool is_text(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -250,12 +252,15 @@ Duration age_of(const Json& event) {
   const auto microseconds = stamp->find("microseconds");
   if (seconds == stamp->end() || !seconds->is_number_unsigned()) return {};
   if (microseconds == stamp->end() || !microseconds->is_number_unsigned()) return {};
+  const auto whole = seconds->get<std::uint64_t>();
+  if (whole > kLatestSecond) return {};
+  const auto emitted = whole * 1'000'000 + microseconds->get<std::uint64_t>() % 1'000'000;
   const auto now =
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
-  const auto emitted = microseconds->get<std::uint64_t>() % 1'000'000 + seconds->get<std::uint64_t>() * 1'000'000;
-  const auto age = now.count() - static_cast<std::int64_t>(emitted);
-  const std::chrono::microseconds bounded(age);
-  return bounded > Duration{} && bounded < kOldestEvent ? Duration(bounded) : Duration{};
+  const auto age = now - std::chrono::microseconds(emitted);
+  // In microseconds: what is not bounded yet may not fit into a Duration.
+  constexpr auto kOldest = std::chrono::duration_cast<std::chrono::microseconds>(kOldestEvent);
+  return age > age.zero() && age < kOldest ? Duration(age) : Duration{};
 }
 
 void Connection::take_event(const Json& message) {

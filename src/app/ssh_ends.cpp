@@ -1,0 +1,125 @@
+#include "app/ssh_ends.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <sstream>
+
+#include "app/error_text.h"
+#include "app/printable.h"
+#include "app/report_json.h"
+#include "app/report_text.h"
+#include "app/say.h"
+#include "app/version.h"
+#include "base/random.h"
+
+namespace godwit {
+
+namespace {
+
+// As `godwit keygen --psk` makes.
+constexpr std::size_t kSshKeyBytes = 32;
+constexpr std::string_view kSshKeyIdentity = "handed-over-by-ssh";
+
+// How long a destination may take to end and to tell. In doubt it may go on for 60 s to ask its QEMU to let the guest
+// run, and its word is what the operator needs then.
+constexpr Duration kUntilReport = std::chrono::seconds(15);
+constexpr Duration kUntilReportInDoubt = std::chrono::seconds(75);
+
+Result<std::string> new_key_line() {
+  std::array<std::byte, kSshKeyBytes> key{};
+  TRY(fill_with_random(key));
+  std::string line(kSshKeyIdentity);
+  line += ':';
+  for (const std::byte byte : key) line += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+  return line;
+}
+
+std::string line_from(const std::string& host, std::string_view line) {
+  return fmt::format("{}: {}", host, printable(line));
+}
+
+/// The words that start `godwit receive` there.
+std::vector<std::string> receive_words(const SshOptions& options) {
+  std::vector<std::string> words = options.remote_godwit;
+  words.insert(words.end(), {"receive", "--over-ssh", "--qmp", options.target.path});
+  if (options.via) words.insert(words.end(), {"--listen", format_address(*options.via)});
+  return words;
+}
+
+}  // namespace
+
+Result<Destination> start_ssh_destination(const SshOptions& options, Duration timeout, const std::stop_token& cancelled,
+                                          std::function<void(std::string_view)> on_line) {
+  const std::string& host = options.target.host;
+  const std::string key_line = TRY(new_key_line());
+  SharedKey key = TRY(parse_shared_key(key_line, "the key for ssh"));
+  auto tls = TRY(TlsContext::make(TlsSide::kClient, std::move(key), ""));
+  RemoteLimits limits;
+  limits.hello = std::min(limits.hello, timeout);
+  auto remote = TRY(RemoteReceiver::start({
+      .command = remote_command(options.shell, options.target, receive_words(options)),
+      .host = host,
+      .program = std::string(kProgram),
+      .remote_godwit = options.remote_godwit.front(),
+      .on_line = [host, on_line = std::move(on_line)](std::string_view line) { on_line(line_from(host, line)); },
+      .limits = limits,
+  }));
+  Address at = TRY(remote->listening_at(key_line, cancelled));
+  return Destination{std::move(at), std::move(tls), std::move(remote)};
+}
+
+Report with_ssh_named(Report report, const RemoteReceiver& remote, const SshOptions& options) {
+  if (report.error && report.error->kind == ErrorKind::kCancelled && report.error->at_peer && remote.has_ended()) {
+    report.error->kind = ErrorKind::kPeerLost;
+    report.error->message = fmt::format("the connection of {} to {} has broken, so the destination gave up",
+                                        options.shell.front(), options.target.host);
+  }
+  return report;
+}
+
+std::string end_ssh_destination(RemoteReceiver& remote, const SshOptions& options, Outcome outcome) {
+  const std::string& host = options.target.host;
+  const RemoteEnd end = remote.finish(outcome == Outcome::kInDoubt ? kUntilReportInDoubt : kUntilReport);
+  if (!end.report) {
+    say_note(fmt::format("{} has not told how it ended: {}", host,
+                         end.in_time ? fmt::format("the connection of {} has broken", options.shell.front())
+                                     : "it has not answered any more"));
+    return {};
+  }
+  std::istringstream lines(end.report->text);
+  for (std::string line; std::getline(lines, line);) say(stderr, line_from(host, line) + "\n");
+  return end.report->json;
+}
+
+Result<ReceiveTrust> take_ssh_trust(NearSide& near, const Address& listen) {
+  if (::isatty(STDIN_FILENO) != 0) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--over-ssh: is for `godwit send --to ssh://...`, which starts it without a terminal");
+  }
+  near.tell(RemoteHello{.program = std::string(kProgram)});
+  const std::string line = TRY(near.key_line());
+  SharedKey key = TRY(parse_shared_key(line, "what came by ssh"));
+  ReceiveTrust trust;
+  trust.listen = listen;
+  trust.tls = TRY(TlsContext::make(TlsSide::kServer, std::move(key), ""));
+  if (listen.kind == Address::Kind::kTcp && listen.host.empty()) {
+    trust.listen = TRY(address_of_ssh(std::getenv("SSH_CONNECTION")));
+  }
+  return trust;
+}
+
+RemoteReport ssh_report_of(const SinkReport& report, int exit_code) {
+  // What to do next is the near side's to say, except where nobody but this side can know.
+  std::string text = report.outcome == Outcome::kDone ? render_report(report) : describe_failure(report);
+  if (report.outcome != Outcome::kDone && report.outcome != Outcome::kInDoubt) text = text.substr(0, text.rfind('\n'));
+  return {.exit_code = exit_code,
+          .json = report_json(report),
+          .text = std::move(text),
+          .error = report.error ? report.error->message : std::string()};
+}
+
+}  // namespace godwit

@@ -1,0 +1,98 @@
+#include "remote/near_side.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "remote/ssh_target.h"
+
+namespace godwit {
+
+namespace {
+
+// More than the longest key with its name.
+constexpr std::size_t kLongestKeyLine = 512;
+
+int poll_milliseconds(Duration duration) {
+  return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+}  // namespace
+
+NearSide::~NearSide() {
+  watch_no_more();
+}
+
+void NearSide::tell(const RemoteMessage& message) {
+  const std::string line = line_of(message);
+  for (std::string_view rest = line; !rest.empty();) {
+    const ssize_t written = ::write(out_, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+Result<std::string> NearSide::key_line(Duration limit) {
+  const Instant end = std::chrono::steady_clock::now() + limit;
+  std::string line;
+  // Byte by byte: what comes behind it is watch()'s.
+  while (line.size() < kLongestKeyLine) {
+    const Duration left = end - std::chrono::steady_clock::now();
+    if (left <= Duration{}) return fail(ErrorKind::kTimedOut, "no key came by ssh");
+    pollfd look{in_, POLLIN, 0};
+    if (::poll(&look, 1, poll_milliseconds(left)) <= 0) continue;
+    char c = 0;
+    const ssize_t got = ::read(in_, &c, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return fail(ErrorKind::kPeerLost, "the connection by ssh has ended before a key came");
+    if (c == '\n') return line;
+    line += c;
+  }
+  return fail(ErrorKind::kProtocol, "what came by ssh is not a key");
+}
+
+void NearSide::watch(std::function<void()> on_gone, Duration silence) {
+  thread_ = std::jthread([this, on_gone = std::move(on_gone), silence](std::stop_token stop) {
+    while (waits_for_more(silence)) {
+      if (stop.stop_requested()) return;
+    }
+    if (!stop.stop_requested()) on_gone();
+  });
+}
+
+void NearSide::watch_no_more() {
+  if (!thread_.joinable()) return;
+  thread_.request_stop();
+  wake_.wake();
+  thread_.join();
+}
+
+/// Until something comes, which is read and passed over, or this object goes; false when nothing will come.
+bool NearSide::waits_for_more(Duration limit) {
+  std::array<pollfd, 2> look{{{in_, POLLIN, 0}, {wake_.descriptor(), POLLIN, 0}}};
+  const int ready = ::poll(look.data(), look.size(), poll_milliseconds(limit));
+  if (ready < 0) return errno == EINTR;
+  if (ready == 0) return false;
+  if (look[0].revents == 0) return true;
+  std::array<char, 256> bytes;
+  const ssize_t got = ::read(in_, bytes.data(), bytes.size());
+  return got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN));
+}
+
+Result<Address> address_of_ssh(const char* connection) {
+  const std::string_view text = connection == nullptr ? "" : connection;
+  // "client's address, its port, server's address, its port"
+  const auto words = words_of(text);
+  if (!words || words->size() != 4) {
+    return fail(ErrorKind::kInvalidArgument,
+                "the remote shell does not say by which address it has come (SSH_CONNECTION): "
+                "give `godwit send` --via ADDRESS");
+  }
+  return parse_data_address((*words)[2]);
+}
+
+}  // namespace godwit

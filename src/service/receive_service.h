@@ -1,0 +1,58 @@
+// One address where many VMs come in, one after the other and side by side.
+//
+//   broker --a source with its Hello--> which QEMU? --by the VM's name--> ReceiveJob --report--> on_report
+//                                         +-- none, or it is busy: refused by name
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "service/receive_job.h"
+
+namespace godwit {
+
+struct ReceiveServiceRequest {
+  /// The hypervisor for a VM of this name, which comes from a peer. kRefused, kNotFound: there is none.
+  std::function<Result<OpenSink>(const std::string& vm_name)> open_for;
+  Address listen;
+  std::shared_ptr<TlsContext> tls;  ///< null: in the clear
+  Lenience lenience;
+  Duration start_timeout{};  ///< as in ReceiveRequest
+  unsigned at_once = 4;      ///< VMs side by side; further sources wait a little, then are refused
+  std::string program;
+};
+
+/// From several threads, one at a time; may be empty.
+struct ReceiveServiceHooks {
+  std::function<void(const Address&)> on_listening;
+  OnMilestone on_milestone;
+  SayNote on_note;
+  std::function<void(const SinkReport&)> on_report;  ///< of each source that has come as far as its Hello
+};
+
+class ReceiveService {
+ public:
+  /// `log_for_job` gives each job a log of its own. `clock` outlives it.
+  ReceiveService(ReceiveServiceRequest request, ReceiveServiceHooks hooks, std::function<Log()> log_for_job,
+                 const HostProfile& host, const Clock& clock);
+  /// Serves until `stop` is requested; then cancels what has not been committed, and waits for the rest. kIo and the
+  /// like if nobody can listen there.
+  Status run(const std::stop_token& stop);
+
+ private:
+  void serve(Listener& listener, Broker::Place place);
+  void end_those_that_are_over();
+
+  ReceiveServiceRequest request_;
+  ReceiveServiceHooks hooks_;
+  std::function<Log()> log_for_job_;
+  HostProfile host_;
+  const Clock& clock_;
+  std::mutex mutex_;  ///< hooks
+  std::list<std::unique_ptr<ReceiveJob>> jobs_;
+};
+
+}  // namespace godwit

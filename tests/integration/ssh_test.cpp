@@ -1,0 +1,486 @@
+// `godwit send --to ssh://...` by ssh and an sshd, between two network namespaces: the connection of ssh is cut before
+// and after the commit, the terminal's Ctrl-C comes at any moment, and logging in fails. Afterwards the guest runs in
+// one place, and no process, file or key is left behind at either side.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <poll.h>
+#include <pty.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <random>
+
+#include "tests/integration/far_side.h"
+#include "tests/support/ssh_server.h"
+
+namespace godwit::testing {
+namespace {
+
+/// A scene between two namespaces, with an sshd at the sink.
+struct SshScene {
+  std::unique_ptr<NetLab> lab;
+  std::unique_ptr<SshServer> server;
+  std::unique_ptr<Scene> scene;
+  std::unique_ptr<FarSide> far;
+
+  static Result<SshScene> make(const std::string& far_failpoint = "", std::unique_ptr<TestQemu> source = nullptr) {
+    SshScene made;
+    made.lab = TRY(NetLab::make());
+    made.server = TRY(SshServer::start(NetLab::sink_address(), made.lab->sink()));
+    made.scene = source ? TRY(Scene::from(std::move(source), quiet_vm())) : TRY(Scene::make(quiet_vm()));
+    made.scene->use(*made.lab);
+    made.far = TRY(FarSide::make(made.scene->sink(), far_failpoint));
+    return made;
+  }
+
+  Status send(const GodwitOptions& extra = {}, std::vector<std::string> client = {}, std::string port = "") {
+    if (client.empty()) client = server->client();
+    GodwitOptions options = extra;
+    options.arguments.insert(options.arguments.end(), {"--rsh", fmt::format("{}", fmt::join(client, " ")),
+                                                       "--remote-godwit", far->program().string()});
+    return scene->send_to(fmt::format("ssh://root@{}:{}{}", NetLab::sink_address(),
+                                      port.empty() ? SshServer::port() : port, scene->sink().qmp_path().string()),
+                          options);
+  }
+  pid_t sender() { return scene->sender().process().pid(); }
+  /// As a terminal does it, which sends it to all that it runs in the foreground.
+  void press_ctrl_c() {
+    for (const pid_t pid : children_of(sender(), "ssh")) ::kill(pid, SIGINT);
+    ::kill(sender(), SIGINT);
+  }
+  /// The connection of ssh, not those of the move.
+  Status cut() {
+    if (server->sessions().empty()) return fail(ErrorKind::kNotFound, "no session of ssh to cut");
+    server->cut();
+    return {};
+  }
+  /// Nothing more runs for it at either side.
+  Status expect_no_session() {
+    if (!wait_until([this] { return server->sessions().empty() && !far->alive(); }, seconds(20))) {
+      return fail(ErrorKind::kProtocol, fmt::format("left at the far side: {} sessions, godwit {}",
+                                                    server->sessions().size(), far->alive() ? "too" : "not"));
+    }
+    // Neither side has written its key anywhere.
+    for (const auto& folder : {far->folder(), scene->sink().folder(), scene->source().folder()}) {
+      for (const auto& file : std::filesystem::recursive_directory_iterator(folder)) {
+        if (!file.is_regular_file() || file.file_size() > kMiB) continue;
+        if (says(read_text(file.path()), "handed-over-by-ssh:")) return fail(ErrorKind::kProtocol, file.path());
+      }
+    }
+    return {};
+  }
+};
+
+TEST(Ssh, StartsTheFarSideAtTheAddressThatItHasComeBy) {
+  ASSIGN_OR_SKIP(ssh, SshScene::make());
+  ASSERT_OK(ssh.send());
+  ASSERT_OK(ssh.scene->expect_moved());
+  ASSERT_OK(ssh.expect_no_session());
+  ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
+  EXPECT_EQ(report.at("receiver").value("outcome", ""), "done") << report;
+  EXPECT_TRUE(says(report.value("security", ""), "handed-over-by-ssh")) << report;
+  EXPECT_TRUE(says(ssh.scene->sender().errors(), NetLab::sink_address() + ": outcome     done"))
+      << ssh.scene->sender().errors();
+}
+
+TEST(Ssh, GoesViaAnotherAddress) {
+  ASSIGN_OR_SKIP(ssh, SshScene::make());
+  GodwitOptions options;
+  options.arguments = {"--via", NetLab::sink_address() + ":4711"};
+  ASSERT_OK(ssh.send(options));
+  ASSERT_OK(ssh.scene->expect_moved());
+  ASSERT_OK(ssh.expect_no_session());
+}
+
+class SshRefused : public ::testing::Test {
+ protected:
+  void expect(const std::vector<std::string>& words, std::function<Status(SshScene&)> send) {
+    ASSIGN_OR_SKIP(ssh, SshScene::make());
+    ASSERT_OK(send(ssh));
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_OK(ssh.scene->expect_source_runs(words));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(20)) << "at once";
+    ASSERT_OK(ssh.expect_no_session());
+    std::cout << ssh.scene->sender().errors();
+  }
+};
+
+TEST_F(SshRefused, WhereNobodyListens) {
+  expect({"ssh to 192.0.2.2 failed: ", "connection refused"}, [](SshScene& ssh) { return ssh.send({}, {}, "2223"); });
+}
+
+TEST_F(SshRefused, WhereTheKeyIsNotAccepted) {
+  expect({"ssh to 192.0.2.2 failed: ", "permission denied (publickey"}, [](SshScene& ssh) {
+    return ssh.send({}, {"ssh", "-F", "none", "-i", "/no/key", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o",
+                         "UserKnownHostsFile=" + ssh.server->known_hosts().string()});
+  });
+}
+
+TEST_F(SshRefused, WhereTheHostIsAnother) {
+  expect({"ssh to 192.0.2.2 failed: ", "host key verification failed"}, [](SshScene& ssh) {
+    std::ofstream(ssh.server->known_hosts())
+        << "[192.0.2.2]:2222 " << read_text(ssh.server->user_key().string() + ".pub");
+    return ssh.send();
+  });
+}
+
+TEST_F(SshRefused, WherePasswordsAreAskedForAndNobodyIsThere) {
+  // Without a terminal, and without batch mode.
+  expect({"to 192.0.2.2 failed: ", "permission denied"}, [](SshScene& ssh) {
+    return ssh.send({}, {"setsid", "-w", "ssh", "-F", "none", "-i", "/no/key", "-o", "IdentitiesOnly=yes", "-o",
+                         "UserKnownHostsFile=" + ssh.server->known_hosts().string()});
+  });
+}
+
+TEST_F(SshRefused, WhereNoGodwitIs) {
+  expect({"was not found on 192.0.2.2", "--remote-godwit"}, [](SshScene& ssh) {
+    std::filesystem::remove(ssh.far->program());
+    return ssh.send();
+  });
+}
+
+TEST_F(SshRefused, WhereQemuIsNotThere) {
+  expect({"192.0.2.2: ", "no such file"}, [](SshScene& ssh) {
+    GodwitOptions options;
+    options.arguments = {"--rsh", fmt::format("{}", fmt::join(ssh.server->client(), " ")), "--remote-godwit",
+                         ssh.far->program().string()};
+    return ssh.scene->send_to("ssh://root@192.0.2.2:2222/no/such.qmp", options);
+  });
+}
+
+const auto moment_name = [](const auto& tested) {
+  std::string text = tested.param;
+  std::replace(text.begin(), text.end(), '-', '_');
+  return text;
+};
+
+// Ctrl-C while the near side is at a milestone.
+class SshCtrlC : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SshCtrlC, EndsBothSides) {
+  ASSIGN_OR_SKIP(ssh, SshScene::make());
+  ASSERT_OK(ssh.send(failing_at(GetParam(), "stop")));
+  ASSERT_OK(ssh.scene->sender().process().wait_until_stopped(seconds(60)));
+  ssh.press_ctrl_c();
+  ::kill(ssh.sender(), SIGCONT);
+  ASSERT_OK(ssh.scene->expect_source_runs({"cancelled by the operator"}));
+  ASSERT_OK(ssh.expect_no_session());
+  // ssh was there to the end.
+  ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
+  EXPECT_TRUE(report.at("receiver").is_object()) << ssh.scene->sender().errors();
+}
+
+INSTANTIATE_TEST_SUITE_P(At, SshCtrlC, ::testing::Values("attached", "copying", "stopped"), moment_name);
+
+TEST(SshCtrlCEarly, EndsWhatWaitsForAPassword) {
+  ASSIGN_OR_SKIP(ssh, SshScene::make());
+  // An ssh that does not come to its end.
+  std::ofstream(ssh.far->shell()) << "#!/bin/sh\nexec sleep 1000\n";
+  ASSERT_OK(ssh.send({}, {ssh.far->shell().string()}));
+  nap(milliseconds(500));
+  ::kill(ssh.sender(), SIGINT);
+  ASSERT_OK(ssh.scene->expect_source_runs({"cancelled by the operator"}));
+}
+
+// The connection of ssh breaks while the near side is at a milestone; the far side cancels, and the guest stays.
+class SshCutBefore : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SshCutBefore, LeavesTheGuestHere) {
+  std::unique_ptr<TestQemu> source;
+  {
+    ASSIGN_OR_SKIP(ssh, SshScene::make());
+    ASSERT_OK(ssh.send(failing_at(GetParam(), "stop")));
+    ASSERT_OK(ssh.scene->sender().process().wait_until_stopped(seconds(60)));
+    ASSERT_OK(ssh.cut());
+    nap(milliseconds(300));
+    ::kill(ssh.sender(), SIGCONT);
+    ASSERT_OK(ssh.scene->expect_source_runs({"Not moved", "has not told how it ended"}));
+    ASSERT_OK(ssh.expect_no_session());
+    std::cout << ssh.scene->sender().errors();
+    source = ssh.scene->take_source();
+  }
+  ASSIGN_OR_FAIL(next, SshScene::make("", std::move(source)));
+  ASSERT_OK(next.send());
+  ASSERT_OK(next.scene->expect_moved());
+}
+
+INSTANTIATE_TEST_SUITE_P(At, SshCutBefore, ::testing::Values("attached", "connected", "copying", "stopped"),
+                         moment_name);
+
+// It breaks while the far side is at a milestone at which it has said that it is prepared, or later: the move goes on.
+class SshCutAfter : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SshCutAfter, MovesTheGuestAllTheSame) {
+  ASSIGN_OR_SKIP(ssh, SshScene::make(std::string(GetParam()) + ":stop"));
+  ASSERT_OK(ssh.send());
+  ASSERT_OK(ssh.far->wait_until_stopped());
+  ASSERT_OK(ssh.cut());
+  ASSERT_OK(ssh.far->signal(SIGHUP));  // as where a login's end ends all that it has started
+  ASSERT_OK(ssh.far->signal(SIGTERM));
+  ASSERT_OK(ssh.far->signal(SIGCONT));
+  ASSERT_OK(ssh.scene->expect_moved());
+  ASSERT_OK(ssh.expect_no_session());
+  ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
+  EXPECT_TRUE(report.at("receiver").is_null());
+  EXPECT_TRUE(says(ssh.scene->sender().errors(), "has not told how it ended")) << ssh.scene->sender().errors();
+}
+
+INSTANTIATE_TEST_SUITE_P(At, SshCutAfter, ::testing::Values("prepared", "committed", "resumed"), moment_name);
+
+/// A terminal of its own, in which a program runs in the foreground.
+class Terminal {
+ public:
+  static Result<std::unique_ptr<Terminal>> start(std::vector<std::string> words, const std::string& state,
+                                                 int network_namespace) {
+    auto terminal = std::unique_ptr<Terminal>(new Terminal);
+    std::vector<char*> pointers;
+    for (auto& word : words) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    ::setenv("GODWIT_STATE_DIR", state.c_str(), 1);
+    ::setenv(kMark, test_mark().c_str(), 1);
+    int descriptor = -1;
+    terminal->pid_ = ::forkpty(&descriptor, nullptr, nullptr, nullptr);
+    if (terminal->pid_ == 0) {
+      if (::setns(network_namespace, CLONE_NEWNET) != 0) ::_exit(126);
+      ::execvp(pointers[0], pointers.data());
+      ::_exit(127);
+    }
+    ::unsetenv("GODWIT_STATE_DIR");
+    ::unsetenv(kMark);
+    if (terminal->pid_ < 0) return fail_os("forkpty");
+    terminal->descriptor_.reset(descriptor);
+    return terminal;
+  }
+  ~Terminal() {
+    descriptor_.reset();
+    if (!code_) ::kill(pid_, SIGKILL), ::waitpid(pid_, nullptr, 0);
+  }
+  Status type(const std::string& text) {
+    return ::write(descriptor_.get(), text.data(), text.size()) > 0 ? Status{} : fail_os("write to the terminal");
+  }
+  /// Waits until it has been said.
+  Status expect(const std::string& words) {
+    if (wait_until([&] { return read_more(), says(said_, words); }, seconds(30))) return {};
+    return fail(ErrorKind::kTimedOut, fmt::format("'{}' is not said in: {}", words, said_));
+  }
+  Result<int> wait() {
+    const auto ended = [&] {
+      read_more();
+      int status = 0;
+      if (!code_ && ::waitpid(pid_, &status, WNOHANG) == pid_) code_ = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+      return code_.has_value();
+    };
+    if (!wait_until(ended, seconds(60))) return fail(ErrorKind::kTimedOut, "it goes on: " + said_);
+    return *code_;
+  }
+  const std::string& said() const { return said_; }
+  bool echoes() const {
+    termios now{};
+    return ::tcgetattr(descriptor_.get(), &now) == 0 && (now.c_lflag & ECHO) != 0;
+  }
+
+ private:
+  Terminal() = default;
+  void read_more() {
+    pollfd look{descriptor_.get(), POLLIN, 0};
+    char bytes[4096];
+    while (::poll(&look, 1, 0) > 0) {
+      const ssize_t got = ::read(descriptor_.get(), bytes, sizeof bytes);
+      if (got <= 0) return;
+      said_.append(bytes, static_cast<std::size_t>(got));
+    }
+  }
+  pid_t pid_ = -1;
+  UniqueFd descriptor_;
+  std::string said_;
+  std::optional<int> code_;
+};
+
+class SshOnATerminal : public ::testing::Test {
+ protected:
+  /// With a key for which ssh asks for a passphrase.
+  void start(const std::vector<std::string>& more = {}) {
+    ASSIGN_OR_SKIP(made, SshScene::make());
+    ssh_.emplace(std::move(made));
+    const std::string key = ssh_->server->user_key().string();
+    ASSERT_OK(run_program({"ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key}));
+    std::vector<std::string> words = {
+        std::getenv("GODWIT_BINARY"),
+        "send",
+        "--qmp",
+        ssh_->scene->source().qmp_path().string(),
+        "--to",
+        "ssh://root@192.0.2.2:2222" + ssh_->scene->sink().qmp_path().string(),
+        "--remote-godwit",
+        ssh_->far->program().string(),
+        "--rsh",
+        fmt::format("ssh -F none -i {} -o IdentitiesOnly=yes -o PasswordAuthentication=no -o "
+                    "KbdInteractiveAuthentication=no -o UserKnownHostsFile={}",
+                    key, ssh_->server->known_hosts().string())};
+    words.insert(words.end(), more.begin(), more.end());
+    ASSIGN_OR_FAIL(terminal,
+                   Terminal::start(words, (ssh_->scene->source().folder() / "state").string(), ssh_->lab->source()));
+    terminal_ = std::move(terminal);
+  }
+  Status expect_running(TestQemu& qemu) {
+    const std::string status = TRY(qemu.status());
+    if (status != "running") return fail(ErrorKind::kProtocol, "the guest is " + status + ": " + terminal_->said());
+    TRY(ssh_->expect_no_session());
+    return expect_guest_works(qemu);
+  }
+  std::optional<SshScene> ssh_;
+  std::unique_ptr<Terminal> terminal_;
+};
+
+TEST_F(SshOnATerminal, IsAskedForAPassphrase) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  if (!terminal_) return;
+  ASSERT_OK(terminal_->expect("Enter passphrase for key"));
+  ASSERT_OK(terminal_->type("secret\n"));
+  ASSIGN_OR_FAIL(code, terminal_->wait());
+  EXPECT_EQ(code, 0) << terminal_->said();
+  EXPECT_FALSE(says(terminal_->said(), "secret"));
+  ASSERT_OK(expect_running(ssh_->scene->sink()));
+}
+
+TEST_F(SshOnATerminal, IsLeftInOrderByCtrlCWhereAPassphraseIsAskedFor) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  if (!terminal_) return;
+  ASSERT_OK(terminal_->expect("Enter passphrase for key"));
+  EXPECT_FALSE(terminal_->echoes());
+  ASSERT_OK(terminal_->type("\x03"));
+  ASSIGN_OR_FAIL(code, terminal_->wait());
+  EXPECT_EQ(code, 1) << terminal_->said();
+  EXPECT_TRUE(says(terminal_->said(), "cancelled by the operator")) << terminal_->said();
+  EXPECT_TRUE(terminal_->echoes());
+  ASSERT_OK(expect_running(ssh_->scene->source()));
+}
+
+TEST_F(SshOnATerminal, IsLeftInOrderByCtrlCInTheMove) {
+  ASSERT_NO_FATAL_FAILURE(start({"--bandwidth", "1Mbit", "--codec", "raw"}));
+  if (!terminal_) return;
+  ASSERT_OK(terminal_->expect("Enter passphrase for key"));
+  ASSERT_OK(terminal_->type("secret\n"));
+  ASSERT_OK(terminal_->expect("copying"));
+  ASSERT_OK(terminal_->type("\x03"));
+  ASSIGN_OR_FAIL(code, terminal_->wait());
+  EXPECT_EQ(code, 1) << terminal_->said();
+  EXPECT_TRUE(says(terminal_->said(), "192.0.2.2: Not received")) << terminal_->said();
+  ASSERT_OK(expect_running(ssh_->scene->source()));
+}
+
+/// Where the guest is after whatever has happened: in one place, and it works there.
+Status expect_one_guest(SshScene& ssh, int& moved) {
+  const Ended sent = TRY_IN("godwit send", ssh.scene->sender().wait(seconds(120)));
+  TRY(ssh.expect_no_session());
+  Scene& scene = *ssh.scene;
+  const bool here = scene.source().alive() && TRY(scene.source().status()) == "running";
+  const bool there = scene.sink().alive() && TRY(scene.sink().status()) == "running";
+  if (here == there) {
+    return fail(ErrorKind::kProtocol, fmt::format("runs {}; exit code {}: {}", here ? "twice" : "nowhere", sent.code,
+                                                  scene.sender().errors()));
+  }
+  if (sent.code != (there ? 0 : 1)) {
+    return fail(ErrorKind::kProtocol, fmt::format("exit code {}, but the guest is {}: {}", sent.code,
+                                                  there ? "there" : "here", scene.sender().errors()));
+  }
+  moved += there ? 1 : 0;
+  TRY(expect_guest_works(there ? scene.sink() : scene.source()));
+  return scene.expect_nothing_left();
+}
+
+// ssh breaks at every milestone of either side: wherever the guest is then, it is in one place, and the exit code says
+// where.
+class SshCutLong : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SshCutLong, LeavesOneGuest) {
+  const std::string side_and_milestone = GetParam();
+  const bool near = side_and_milestone.starts_with("near-");
+  const std::string milestone = side_and_milestone.substr(side_and_milestone.find('-') + 1);
+  ASSIGN_OR_SKIP(ssh, SshScene::make(near ? "" : milestone + ":stop"));
+  ASSERT_OK(ssh.send(near ? failing_at(milestone, "stop") : GodwitOptions{}));
+  ASSERT_OK(near ? ssh.scene->sender().process().wait_until_stopped(seconds(60)) : ssh.far->wait_until_stopped());
+  ssh.server->cut();
+  nap(milliseconds(200));
+  if (near) {
+    ::kill(ssh.sender(), SIGCONT);
+  } else {
+    ASSERT_OK(ssh.far->signal(SIGCONT));
+  }
+  int moved = 0;
+  ASSERT_OK(expect_one_guest(ssh, moved));
+  std::cout << side_and_milestone << ": " << (moved != 0 ? "moved" : "stayed") << "\n";
+}
+
+INSTANTIATE_TEST_SUITE_P(At, SshCutLong,
+                         ::testing::Values("near-attached", "near-connected", "near-welcomed", "near-tracking",
+                                           "near-mapped", "near-copying", "near-handing-over", "near-stopped",
+                                           "near-fenced", "near-devices-sent", "near-prepared", "near-committed",
+                                           "near-done", "far-listening", "far-greeted", "far-welcomed", "far-mapped",
+                                           "far-last-fence", "far-loaded", "far-prepared", "far-committed",
+                                           "far-resumed"),
+                         moment_name);
+
+/// A time within what a move takes, and a little before and after.
+milliseconds random_moment(std::mt19937& random, milliseconds move) {
+  return milliseconds(std::uniform_int_distribution<long>(0, move.count() * 5 / 4)(random));
+}
+
+// A link that says nothing any more: neither end of ssh is told.
+TEST(SshLong, LeavesNothingBehindWhereTheLinkIsCut) {
+  ASSIGN_OR_SKIP(ssh, SshScene::make());
+  ASSERT_OK(ssh.send(failing_at("copying", "stop")));
+  ASSERT_OK(ssh.scene->sender().process().wait_until_stopped(seconds(60)));
+  ASSERT_OK(ssh.lab->cut());
+  ::kill(ssh.sender(), SIGCONT);
+  ASSERT_OK(ssh.scene->expect_source_runs({"Not moved", "has not told how it ended"}));
+  if (!wait_until([&] { return !ssh.far->alive(); }, seconds(120))) FAIL() << "the far side waits on";
+}
+
+// One guest, moved to and fro, and disturbed at random moments.
+TEST(SshLong, MovesAndEndsAtRandomMoments) {
+  constexpr int kMoves = 20, kCtrlC = 10, kCuts = 10;
+  std::mt19937 random(std::random_device{}());
+  std::unique_ptr<TestQemu> source;
+  milliseconds longest(0);
+  int undisturbed = 0, cancelled = 0, cut = 0;
+  for (int i = 0; i < kMoves + kCtrlC + kCuts; ++i) {
+    SCOPED_TRACE(i);
+    ASSIGN_OR_SKIP(ssh, SshScene::make("", std::move(source)));
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_OK(ssh.send());
+    if (i < kMoves) {
+      ASSERT_OK(ssh.scene->sender().wait(seconds(60)));
+      longest = std::max(longest, std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin));
+      ASSERT_OK(ssh.scene->expect_moved());
+      ASSERT_OK(expect_one_guest(ssh, undisturbed));
+      ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
+      EXPECT_TRUE(report.at("receiver").is_object()) << ssh.scene->sender().errors();
+    } else {
+      nap(random_moment(random, longest));
+      if (i < kMoves + kCtrlC) ssh.press_ctrl_c();
+      // A cut that comes before ssh is there, or after it, cuts nothing.
+      else
+        ssh.server->cut();
+      ASSERT_OK(expect_one_guest(ssh, i < kMoves + kCtrlC ? cancelled : cut));
+    }
+    if (ssh.scene->sink().alive() && ssh.scene->sink().status().value_or("") == "running") {
+      source = ssh.scene->take_sink();
+    } else {
+      source = ssh.scene->take_source();
+    }
+  }
+  EXPECT_EQ(undisturbed, kMoves);
+  std::cout << fmt::format("moved: {} of {}; {} of {} with Ctrl-C, {} of {} with a cut; a move took up to {} ms\n",
+                           undisturbed, kMoves, cancelled, kCtrlC, cut, kCuts, longest.count());
+}
+
+}  // namespace
+}  // namespace godwit::testing

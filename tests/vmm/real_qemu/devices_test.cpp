@@ -130,6 +130,8 @@ Sections save(QemuVm& vm) {
   return sections;
 }
 
+constexpr const char* kClock = "mc146818rtc 0";
+
 std::set<std::string> differing(const Sections& a, const Sections& b) {
   std::set<std::string> names;
   for (const auto& [name, content] : a) {
@@ -189,8 +191,13 @@ void DevicesTest::move_and_compare() {
   ASSERT_THAT(source_.vm.inspection.obstacles, IsEmpty());
   ASSERT_NO_FATAL_FAILURE(start_sink(version, Ram::kPrivate));
   ASSERT_NO_FATAL_FAILURE(hand_over());
-  const auto before = save(source_.vm);
-  const auto after = save(sink_.vm);
+  auto before = save(source_.vm);
+  auto after = save(sink_.vm);
+  // The clock of a paused guest goes on by the host's: a second may have ended between the two.
+  for (int tries = 0; tries < 5 && differing(before, after).contains(kClock); ++tries) {
+    before = save(source_.vm);
+    after = save(sink_.vm);
+  }
   for (const auto& name : differing(before, after)) EXPECT_THAT(machine.changed_at_load, Contains(name));
   EXPECT_GT(before.size(), 10u);
   EXPECT_LE(pages_that_differ(), machine.pages_changed);

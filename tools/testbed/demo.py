@@ -6,6 +6,7 @@ Started by ./demo, which has installed and built everything. Needs root. As a pr
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -93,7 +94,7 @@ class Demo:
                 say("      (KVM is here but boots no Linux guest; going on with emulation.)")
         raise RuntimeError("the guest does not boot; its console's last lines:\n" + _tail(vm.console))
 
-    @property
+    @functools.cached_property
     def _mover(self):
         if self.options.transport == "qemu":
             return migrations.QemuMigration("QEMU's own migration", max_downtime_ms=MAX_DOWNTIME_MS)

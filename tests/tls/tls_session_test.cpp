@@ -101,6 +101,27 @@ TEST_F(TwoSides, KeepTheReasonOfAFailureUntilWhatCameBeforeHasBeenTaken) {
   for (int again = 0; again < 2; ++again) EXPECT_THAT(said_to_server(), HasSubstr("bad record mac"));
 }
 
+/// As another program, or an old one, would begin.
+TEST_F(TwoSides, SayThatAPeerKnowsOnlyTls12) {
+  make(key_of(1), key_of(1));
+  const OwnedSslContext old(SSL_CTX_new(TLS_client_method()));
+  ASSERT_EQ(SSL_CTX_set_max_proto_version(old.get(), TLS1_2_VERSION), 1);
+  const OwnedSsl peer(SSL_new(old.get()));
+  BIO* const said = BIO_new(BIO_s_mem());
+  SSL_set_bio(peer.get(), BIO_new(BIO_s_mem()), said);
+  SSL_set_connect_state(peer.get());
+  SSL_do_handshake(peer.get());
+  const MutableBytes room = server_->room();
+  const int size = BIO_read(said, room.data(), static_cast<int>(room.size()));
+  ASSERT_GT(size, 0);
+  server_->fed(static_cast<std::size_t>(size));
+  const auto done = server_->handshake();
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, ErrorKind::kRefused);
+  EXPECT_THAT(done.error().message, HasSubstr("it does not speak TLS 1.3"));
+  EXPECT_FALSE(server_->output().empty()) << "nobody told it";
+}
+
 TEST_F(TwoSides, SayWhenTheySayNoMore) {
   make(key_of(1), key_of(1));
   shake_hands();

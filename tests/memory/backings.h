@@ -54,6 +54,29 @@ class Backing {
 /// A backing, or the reason why it cannot be had here.
 using MaybeBacking = std::variant<std::unique_ptr<Backing>, std::string>;
 
+/// Whether what is only read of private memory takes no memory. Some kernels under a hypervisor have no page of zeros
+/// for it (pvm_no_zero_page=1).
+inline bool kernel_has_zero_page() {
+  // Between two that nobody may touch, so that it is a mapping of its own.
+  void* const three = ::mmap(nullptr, 3 * kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (three == MAP_FAILED) std::abort();
+  std::byte* const page = static_cast<std::byte*>(three) + kPageSize;
+  if (::mprotect(page, kPageSize, PROT_READ | PROT_WRITE) != 0) std::abort();
+  (void)*static_cast<volatile std::byte*>(page);
+  std::ifstream smaps("/proc/self/smaps");
+  const auto address = reinterpret_cast<std::uint64_t>(page);
+  bool inside = false;
+  std::uint64_t kib = 0;
+  for (std::string line; std::getline(smaps, line);) {
+    std::uint64_t start = 0;
+    std::uint64_t end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &start, &end) == 2) inside = start <= address && address < end;
+    if (inside && std::sscanf(line.c_str(), "Anonymous: %lu kB", &kib) == 1) break;
+  }
+  ::munmap(three, 3 * kPageSize);
+  return kib == 0;
+}
+
 inline RamLayout two_blocks(std::uint64_t page_size) {
   return *RamLayout::make({{.name = "first", .size = kFirstSize, .page_size = page_size, .first_chunk = {}},
                            {.name = "second", .size = kSecondSize, .page_size = page_size, .first_chunk = {}}});

@@ -66,7 +66,6 @@ class TlsChannel final : public Channel {
   Result<std::size_t> decrypt(MutableBytes room);
   bool shaken_hands();
   Result<std::size_t> take(std::size_t at_least, const Deadline& until);
-  Status check_first();
   tl::unexpected<Error> refuse(Error why);
   Result<std::size_t> drop_what_comes();
 

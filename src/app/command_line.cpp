@@ -75,7 +75,7 @@ struct SharedTexts : LogTexts {
 
 struct SendTexts : SharedTexts {
   Text to, rsh, remote_godwit, via, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout,
-      free_pages, devices, progress, kernels;
+      deadline, on_deadline, free_pages, devices, progress, kernels;
   bool allow_nested = false;
 };
 
@@ -147,6 +147,9 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--encoding-threads", texts.encoding_threads, "N",
       "threads that encode beside them at most, while CPUs are idle [CPUs less lanes]");
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
+  add(*send, "--deadline", texts.deadline, "TIME", "when the move is to have come to its end [none]");
+  add(*send, "--on-deadline", texts.on_deadline, "cancel|pause|postcopy",
+      "what is done then; postcopy: runs the guest there at once, as soon as waiting is of no use [cancel]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");
@@ -274,6 +277,20 @@ Status read_destination(const SendTexts& texts, SendOptions& options) {
               fmt::format("--to: '{}' names no host and port to connect to; write tcp://host-b:4444", *texts.to));
 }
 
+Status read_deadline(const SendTexts& texts, Goals& goals) {
+  if (texts.deadline) goals.deadline = TRY(duration_value("--deadline", *texts.deadline, 0s, 168h));
+  if (texts.on_deadline) goals.on_deadline = TRY(on_deadline_value("--on-deadline", *texts.on_deadline));
+  if (texts.on_deadline && !texts.deadline && !goals.may_postcopy()) {
+    return fail(ErrorKind::kInvalidArgument, "--on-deadline: say when, with --deadline 60s");
+  }
+  if (goals.deadline && *goals.deadline > goals.timeout) {
+    return fail(ErrorKind::kInvalidArgument, "--deadline: is after --timeout, which gives the move up before");
+  }
+  // One connection is for what the guest waits for.
+  if (goals.may_postcopy()) goals.lanes = std::min(goals.lanes, static_cast<unsigned>(wire::kMaxLanes) - 1);
+  return {};
+}
+
 Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (!texts.qmp) return missing("send", "--qmp", "/run/vm1.qmp");
   if (!texts.to) return missing("send", "--to", "tcp://host-b:4444");
@@ -292,6 +309,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
     goals.max_downtime = TRY(duration_value("--max-downtime", *texts.max_downtime, 1ms, 10min));
   }
   if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  TRY(read_deadline(texts, goals));
   if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
   if (texts.devices) options.devices = TRY(devices_value("--devices", *texts.devices));

@@ -112,6 +112,9 @@ Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRigh
       return {"Not moved", "The VM is paused on this host, and stays so; the destination does not run it.",
               "Send it again as it is (it arrives paused), or once it runs again; restart the destination's "
               "QEMU first. `cont` in QEMU's monitor lets it run on here."};
+    case Outcome::kIncomplete:
+      return {"Incomplete", "The VM runs at the destination, and waits for memory that only the QEMU here has.",
+              "Do not end QEMU on either host: without the one here the VM cannot go on."};
     case Outcome::kDone:
     case Outcome::kSourceRuns:
       break;
@@ -127,6 +130,10 @@ Explanation explain_at_destination(Outcome outcome, ErrorKind kind, const OwnRig
             "alive.",
             "Type `cont` in the monitor of the QEMU here; if it is gone, boot the VM from its disk. "
             "Never resume the VM at the source."};
+  }
+  if (outcome == Outcome::kIncomplete) {
+    return {"Incomplete", "The VM runs here, and waits for memory that only the source's QEMU has.",
+            "Do not end QEMU on either host: without the one at the source the VM cannot go on."};
   }
   if (outcome == Outcome::kGuestEnded || outcome == Outcome::kGuestPaused) {
     return {"Not received", "The VM was not started here.",

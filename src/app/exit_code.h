@@ -15,6 +15,7 @@ enum class ExitCode : int {
   kSourceStopped = 4,  ///< it failed, and the source VM is paused
   kGuestEnded = 5,     ///< not moved: the guest, or its QEMU, has ended meanwhile
   kGuestPaused = 6,    ///< not moved: somebody else has paused the guest, and it stays paused
+  kIncomplete = 7,     ///< the guest runs at the destination, and some of its memory is only at the source
 };
 
 constexpr int to_int(ExitCode code) noexcept {
@@ -35,6 +36,8 @@ constexpr ExitCode exit_code_of(Outcome outcome) noexcept {
       return ExitCode::kGuestEnded;
     case Outcome::kGuestPaused:
       return ExitCode::kGuestPaused;
+    case Outcome::kIncomplete:
+      return ExitCode::kIncomplete;
   }
   // A value outside the enumeration: say nothing about where the VM is.
   return ExitCode::kInDoubt;
@@ -49,6 +52,7 @@ inline constexpr std::string_view kExitCodeHelp =
     "  3  in doubt: the move was committed, but the destination did not confirm\n"
     "  4  failed, and the source VM is paused\n"
     "  5  not moved: the guest has shut down or crashed, or its QEMU has ended\n"
-    "  6  not moved: somebody else has paused the VM, and it stays paused";
+    "  6  not moved: somebody else has paused the VM, and it stays paused\n"
+    "  7  incomplete: the VM runs at the destination, and some of its memory is only at the source";
 
 }  // namespace godwit

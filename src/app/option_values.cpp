@@ -86,6 +86,13 @@ Result<std::optional<DeviceWay>> devices_value(std::string_view option, const st
   return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' is not auto, direct or stream", option, text));
 }
 
+Result<OnDeadline> on_deadline_value(std::string_view option, const std::string& text) {
+  if (text == "cancel") return OnDeadline::kCancel;
+  if (text == "pause") return OnDeadline::kPause;
+  if (text == "postcopy") return OnDeadline::kPostcopy;
+  return refuse(option, text, "write cancel, pause or postcopy");
+}
+
 Result<bool> free_pages_value(std::string_view option, const std::string& text) {
   if (text == "skip") return true;
   if (text == "send") return false;

@@ -42,6 +42,8 @@ std::string_view meaning_of(Outcome outcome) noexcept {
       return "the guest has ended";
     case Outcome::kGuestPaused:
       return "somebody else has paused the VM at the source";
+    case Outcome::kIncomplete:
+      return "the VM runs at the destination, and some of its memory is only at the source";
   }
   return "unknown";
 }
@@ -75,6 +77,12 @@ std::string page_rows(const Report& report) {
                           report.pages_delta, report.pages_same_fill, report.pages_copied, report.pages_unchanged)) +
          line("", fmt::format("of those {} again, {} in the pause; {} given back by the guest", report.pages_resent,
                               report.pages_in_pause, report.pages_discarded));
+}
+
+std::string postcopy_row(const Report& report) {
+  if (!report.postcopy) return "";
+  return line("post-copy", fmt::format("{} pages came while the guest ran: it waited for {}, {} went past the lanes",
+                                       report.pages_missing, report.pages_asked_for, report.pages_urgent));
 }
 
 std::string byte_rows(const Report& report) {
@@ -135,7 +143,7 @@ std::string render_report(const Report& report) {
   out += line("total", format_duration(report.total));
   // Without a pause there is nothing to take apart.
   if (report.pause > Duration{} || !report.ledger.empty()) out += pause_rows(report);
-  out += page_rows(report);
+  out += page_rows(report) + postcopy_row(report);
   out += byte_rows(report);
   if (report.lanes > 0) out += engine_row(report);
   out += line("cpu time", fmt::format("source {}, destination {}", format_duration(report.source_cpu),

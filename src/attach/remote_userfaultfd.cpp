@@ -76,7 +76,8 @@ Error denied_for_good(std::string_view directly, std::string_view by_device) {
 
 }  // namespace
 
-Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process, DescriptorLender* lender) {
+Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process, DescriptorLender* lender,
+                                                    Original original) {
   const Called called = TRY(call_userfaultfd(process));
   RemoteUserfaultfd made;
   made.user_mode_only = called.user_mode_only;
@@ -89,8 +90,10 @@ Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process
   }
 
   auto taken = process.take_descriptor(remote);
+  const bool kept = taken && original == Original::kKept;
+  if (kept) made.remote = remote;
   // Closed also if it could not be taken, and only if it is what we made: anything else is not ours to close.
-  if (is_userfaultfd(fmt::format("/proc/{}/fd/{}", process.pid(), remote))) {
+  if (!kept && is_userfaultfd(fmt::format("/proc/{}/fd/{}", process.pid(), remote))) {
     TRY_IN("close the userfaultfd", remote_syscall(process, SYS_close, {static_cast<std::uint64_t>(remote)}));
   }
   if (!taken) return fail(std::move(taken).error());

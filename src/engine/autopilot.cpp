@@ -135,11 +135,35 @@ std::optional<std::string> trouble(const Goals& goals, const Sample& s) {
          format_duration(goals.max_downtime);
 }
 
+namespace {
+
+/// What the operator wants done now; nothing while there is time.
+std::optional<Verdict> at_deadline(const Goals& goals, const Sample& s) {
+  if (goals.may_postcopy() && !s.handing_over) {
+    if (auto why = trouble(goals, s)) return PostCopy{*std::move(why)};
+  }
+  if (!goals.deadline || s.elapsed < *goals.deadline || s.handing_over) return std::nullopt;
+  const std::string late = "--deadline " + format_duration(*goals.deadline);
+  switch (goals.on_deadline) {
+    case OnDeadline::kCancel:
+      return GiveUp{"it did not converge within " + late + ": " + why_not_yet(goals, s)};
+    case OnDeadline::kPause:
+      return SwitchOver{predict_pause(s).value_or(Duration{})};
+    case OnDeadline::kPostcopy:
+      return PostCopy{late + " has come"};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 Verdict decide(const Goals& goals, const Sample& s) {
+  if (s.early) return PostCopy{};
   if (s.elapsed >= goals.timeout) {
     return GiveUp{"it did not converge within --timeout " + format_duration(goals.timeout) + ": " +
                   why_not_yet(goals, s)};
   }
+  if (auto late = at_deadline(goals, s)) return *std::move(late);
   const auto predicted = predict_pause(s);
   const Duration pages = predicted ? *predicted - besides_pages(s) : Duration{};
   const bool fits = predicted && pages <= room_for_pages(goals, s) && looks(s) <= goals.max_downtime;
@@ -165,11 +189,14 @@ std::string_view name_of(Step step) noexcept {
       return "harvest-near-stop";
     case Step::kHandOver:
       return "hand-over";
+    case Step::kHandOverEarly:
+      return "post-copy";
   }
   return "unknown";
 }
 
 Step next_step(const Verdict& verdict, const Round& round, const Sample& s) {
+  if (std::holds_alternative<PostCopy>(verdict)) return Step::kHandOverEarly;
   if (s.handing_over) return s.since_harvest >= kHarvestInHandover ? Step::kHarvestNearStop : Step::kGoOn;
   // Pages posted again are mostly of one value: a round in which some went tells too little of what others cost. So one
   // more follows in which none are left out, and that can end in the hand-over.
@@ -178,7 +205,7 @@ Step next_step(const Verdict& verdict, const Round& round, const Sample& s) {
 }
 
 Round round_after(Step step, const Round& round) {
-  if (step == Step::kGoOn || step == Step::kHandOver) return round;
+  if (step == Step::kGoOn || step == Step::kHandOver || step == Step::kHandOverEarly) return round;
   return {.leaves_out = step != Step::kHarvestForAll, .posted_again = false};
 }
 

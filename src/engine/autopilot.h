@@ -27,6 +27,7 @@ struct Sample {
   std::uint64_t device_bytes = 0;    ///< what its devices are expected to weigh
   std::uint64_t ram_pages = 0;       ///< of the guest: no harvest finds more; 0: not known
   bool first_pass_over = false;      ///< what waits now has all been sent before
+  bool early = false;                ///< it is to run at the sink before all of it is there
   bool handing_over = false;         ///< the hypervisor has been asked to stop the guest
   Duration since_handover{};         ///< how long ago that was
 };
@@ -36,10 +37,14 @@ struct Harvest {};
 struct SwitchOver {
   Duration predicted_pause{};
 };
+/// Pre-copy does not come to an end in time: the guest shall run at the sink with what is there.
+struct PostCopy {
+  std::string reason;
+};
 struct GiveUp {
   std::string reason;
 };
-using Verdict = std::variant<GoOn, Harvest, SwitchOver, GiveUp>;
+using Verdict = std::variant<GoOn, Harvest, SwitchOver, PostCopy, GiveUp>;
 
 /// The pause if the guest were stopped now: saving, sending and loading devices, the last look at what was written, and
 /// the pages written since the last harvest. Absent until a harvest has been made and, if pages are expected, a send
@@ -64,6 +69,7 @@ enum class Step {
   kHarvestForAll,    ///< begins a round that leaves nothing out
   kHarvestNearStop,  ///< while the hypervisor gets ready to stop the guest, so that little is left for the pause
   kHandOver,         ///< unless something else has to wait
+  kHandOverEarly,    ///< the guest runs at the sink before all of it is there
 };
 
 std::string_view name_of(Step step) noexcept;  ///< "go-on", "harvest", ...

@@ -5,6 +5,10 @@
 
 namespace godwit {
 
+/// Instead of the next one, where the guest is to run before all is there: what comes after it is put in place as a
+/// whole, into memory that whoever touches it waits for.
+inline constexpr std::uint32_t kMissingFence = 0xfffffffd;
+
 /// The fence before which all lies that a device may look at: they may be loaded. What the guest has given back is
 /// still looked for then, because no device uses it.
 inline constexpr std::uint32_t kDevicesFence = 0xfffffffe;

@@ -11,12 +11,23 @@ namespace godwit {
 
 inline constexpr unsigned kMostEncodingThreads = 256;
 
+/// What is done at the deadline with a move that has not come to its end.
+enum class OnDeadline {
+  kCancel,    ///< the guest stays at the source
+  kPause,     ///< the guest is paused until the rest has been sent
+  kPostcopy,  ///< the guest runs at the destination, and the rest follows; before the deadline if waiting for it
+              ///< would be of no use
+};
+
 struct Goals {
   unsigned lanes = 2;                        ///< connections, and threads that copy and send; they encode, too
   std::optional<unsigned> encoding_threads;  ///< beside the lanes, at most; none: by the idle CPUs
   std::optional<CodecChoice> codec;          ///< none: chosen block by block
   Duration max_downtime = std::chrono::milliseconds(50);
   Duration timeout = std::chrono::hours(1);
+  std::optional<Duration> deadline;  ///< of the whole move; none: only `timeout` bounds it
+  OnDeadline on_deadline = OnDeadline::kCancel;
+  bool may_postcopy() const noexcept { return on_deadline == OnDeadline::kPostcopy; }
   std::optional<BitRate> bandwidth;
   std::optional<std::uint64_t> delta_memory;  ///< bytes for all lanes; none: by the size of RAM; 0: no deltas
 };

@@ -8,6 +8,9 @@ namespace godwit {
 namespace {
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = std::chrono::seconds(1);
+// The lanes had been given time to empty before the pause.
+constexpr Duration kGatePatience = std::chrono::seconds(20);
+constexpr Duration kLookForFailures = std::chrono::milliseconds(20);
 
 /// Huge pages take long to clear: ahead of the data, so that no lane waits for it. Small pages are not populated ahead,
 /// because a lane fills them without clearing them first. Lanes need not know what was done here: where there is no
@@ -22,16 +25,33 @@ void populate_ahead(const std::stop_token& stop, GuestMemory& memory, const std:
 }
 }  // namespace
 
-IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, SinkLanes::Channels lanes)
+IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, Reception::Connections connections)
     : context_(context),
       session_(session),
       memory_(context.vm->memory()),
       filled_(chunk_count()),
       placer_(memory_, filled_, context.parts.kernels),
       lanes_(
-          std::move(lanes), LaneShares::agreed(session.hello().lane_chunks), placer_, context.parts.kernels,
+          std::move(connections.lanes), LaneShares::agreed(session.hello().lane_chunks), placer_, context.parts.kernels,
           context.parts.decoders, [this](std::uint32_t fence) { return on_passed(fence); },
-          [&context](std::string_view text) { context.note(text); }) {}
+          [&context](std::string_view text) { context.note(text); }) {
+  if (!connections.missing_pages) return;
+  postcopy_.emplace(PostcopySink::Parts{.pages = std::move(connections.missing_pages),
+                                        .urgent = std::move(connections.urgent),
+                                        .layout = memory_.layout(),
+                                        .kernels = context.parts.kernels,
+                                        .decoders = context.parts.decoders,
+                                        .id = session.hello().id,
+                                        .on_failed = [this](Error error) { session_.fail_with(std::move(error)); },
+                                        .on_all_there =
+                                            [this] {
+                                              {
+                                                const std::lock_guard lock(ending_);
+                                                last_page_placed_ = true;
+                                              }
+                                              confirm_if_all_there();
+                                            }});
+}
 
 Status IncomingRam::apply(const wire::DataMap& map) {
   const auto& layout = memory_.layout();
@@ -68,6 +88,20 @@ Status IncomingRam::start(DeviceLoader& loader) {
 /// From the lanes' threads.
 Status IncomingRam::on_passed(std::uint32_t fence) {
   context_.parts.log.info("fence", {{"number", fence}});
+  if (fence == kMissingFence) {
+    if (postcopy_) return {};
+    return fail(ErrorKind::kProtocol, "the source wants to run the guest early, which nobody has agreed to");
+  }
+  if (is_early()) {
+    if (fence == kLastFence) {
+      {
+        const std::lock_guard lock(ending_);
+        last_fence_passed_ = true;
+      }
+      confirm_if_all_there();
+    }
+    return {};
+  }
   if (fence == kDevicesFence) loader_->ram_in_place();
   TRY(session_.control().send(wire::Fenced{fence}));
   if (fence != kLastFence) return {};
@@ -76,6 +110,45 @@ Status IncomingRam::on_passed(std::uint32_t fence) {
   loader_->ram_complete();
   context_.parts.on_milestone(Milestone::kLastFencePassed);
   return {};
+}
+
+Status IncomingRam::add_missing(const wire::MissingMap& map) {
+  if (postcopy_ && !postcopy_->begun()) return postcopy_->add(map);
+  return fail(ErrorKind::kProtocol, "the source tells of missing pages, which nobody has agreed to");
+}
+
+Status IncomingRam::run_early() {
+  if (!postcopy_ || postcopy_->begun()) {
+    return fail(ErrorKind::kProtocol, "the source tells of missing pages, which nobody has agreed to");
+  }
+  const auto deadline = context_.now() + kGatePatience;
+  while (!lanes_.await_all_at_gate(kLookForFailures)) {
+    if (auto error = context_.error.get()) return fail(*error);
+    if (context_.now() >= deadline) return fail(ErrorKind::kTimedOut, "timed out waiting for what the lanes had sent");
+  }
+  populator_ = {};
+  TRY(discard_stale());
+  last_page_placed_ = postcopy_->placer().left() == 0;
+  TRY(postcopy_->begin());
+  context_.parts.log.info("early", {{"missing_pages", postcopy_->placer().left()}});
+  lanes_.open_gate(postcopy_->placer());
+  TRY(session_.control().send(wire::Fenced{kMissingFence}));
+  loader_->ram_in_place();
+  loader_->ram_complete();
+  return {};
+}
+
+/// The source may let go of its guest's memory once it hears of this.
+void IncomingRam::confirm_if_all_there() {
+  {
+    const std::lock_guard lock(ending_);
+    if (!last_fence_passed_ || !last_page_placed_ || all_there_) return;
+    all_there_ = true;
+  }
+  context_.parts.on_milestone(Milestone::kLastFencePassed);
+  if (Status told = session_.control().send(wire::Fenced{kLastFence}); !told) {
+    session_.fail_with(std::move(told).error());
+  }
 }
 
 /// All lanes have ended their work: nobody else looks at these words. Few pages, if any: those that the guest has free
@@ -91,10 +164,12 @@ Status IncomingRam::discard_stale() {
 
 void IncomingRam::stop() {
   lanes_.stop();
+  if (postcopy_) postcopy_->stop();
   populator_ = {};
 }
 
 void IncomingRam::warm_up() {
+  if (is_early()) return;
   const auto deadline = context_.now() + kWarmUp;
   for (std::uint32_t c = 0; c < chunk_count() && context_.now() < deadline; ++c) {
     const PageWord filled = filled_.present(ChunkIndex{c});

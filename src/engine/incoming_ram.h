@@ -4,12 +4,17 @@
 //                             \------> huge pages are populated ahead
 #pragma once
 
+#include <atomic>
+#include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "engine/device_loader.h"
 #include "engine/filled_pages.h"
 #include "engine/in_place_placer.h"
+#include "engine/postcopy_sink.h"
+#include "engine/reception.h"
 #include "engine/sink_lanes.h"
 #include "engine/source_session.h"
 
@@ -19,23 +24,38 @@ namespace godwit {
 class IncomingRam {
  public:
   /// Both outlive it; the VM is there.
-  IncomingRam(SinkContext& context, SourceSession& session, SinkLanes::Channels lanes);
+  IncomingRam(SinkContext& context, SourceSession& session, Reception::Connections connections);
   ~IncomingRam() { stop(); }
 
   /// The next part of the map. What the source does not send is zeros from here on.
   Status apply(const wire::DataMap& map);
   /// The map is complete: lanes begin. `loader`, which outlives them, hears which of RAM is in place.
   Status start(DeviceLoader& loader);
-  void abort() noexcept { lanes_.abort(); }
+  /// More of what will come while the guest runs.
+  Status add_missing(const wire::MissingMap& map);
+  /// That is all of it: it is taken away here, and the devices can be loaded.
+  Status run_early();
+  bool is_early() const noexcept { return postcopy_ && postcopy_->begun(); }
+  /// After run_early() and the guest's start: it lacks nothing any more.
+  bool all_there() const noexcept { return all_there_; }
+  /// All is there: the guest's memory is as any other.
+  Status end_early() { return postcopy_->end(); }
+  void abort() noexcept {
+    lanes_.abort();
+    if (postcopy_) postcopy_->abort();
+  }
   /// Nobody touches RAM any more when this returns.
   void stop();
   /// The guest runs: what it has is mapped into the hypervisor before the guest asks for it.
   void warm_up();
-  std::uint64_t bytes_received() const noexcept { return lanes_.bytes_received(); }
+  std::uint64_t bytes_received() const noexcept {
+    return lanes_.bytes_received() + (postcopy_ ? postcopy_->bytes_received() : 0);
+  }
 
  private:
   Status on_passed(std::uint32_t fence);
   Status discard_stale();
+  void confirm_if_all_there();
   std::uint32_t chunk_count() const noexcept { return memory_.layout().chunk_count(); }
 
   SinkContext& context_;
@@ -46,6 +66,11 @@ class IncomingRam {
   std::vector<PageWord> map_;  ///< pages that will come; what has come of it, until start()
   DeviceLoader* loader_ = nullptr;
   SinkLanes lanes_;
+  std::optional<PostcopySink> postcopy_;  ///< where source and sink have agreed to it
+  std::mutex ending_;
+  bool last_fence_passed_ = false;
+  bool last_page_placed_ = false;
+  std::atomic<bool> all_there_{false};
   std::jthread populator_;
 };
 

@@ -11,7 +11,7 @@ constexpr std::array kAllMilestones = {
     Milestone::kWelcomed,    Milestone::kTracking,  Milestone::kMapped,    Milestone::kCopying,
     Milestone::kHandingOver, Milestone::kStopped,   Milestone::kFenced,    Milestone::kLastFencePassed,
     Milestone::kDevicesSent, Milestone::kLoaded,    Milestone::kPrepared,  Milestone::kCommitted,
-    Milestone::kResumed,     Milestone::kDone,
+    Milestone::kResumed,     Milestone::kRunsEarly, Milestone::kDone,
 };
 }  // namespace
 
@@ -55,6 +55,8 @@ std::string_view name_of(Milestone milestone) noexcept {
       return "committed";
     case Milestone::kResumed:
       return "resumed";
+    case Milestone::kRunsEarly:
+      return "runs-early";
     case Milestone::kDone:
       return "done";
   }

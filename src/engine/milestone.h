@@ -9,7 +9,7 @@
 namespace godwit {
 
 /// Source: attached connected welcomed tracking mapped copying handing-over stopped fenced devices-sent prepared
-///         committed done
+///         committed runs-early done
 /// Sink:   attached listening greeted welcomed mapped last-fence loaded prepared committed resumed
 enum class Milestone {
   kAttached,
@@ -29,6 +29,7 @@ enum class Milestone {
   kPrepared,
   kCommitted,
   kResumed,
+  kRunsEarly,  ///< of a post-copy: the guest runs at the sink, and the rest follows
   kDone,
 };
 

@@ -18,6 +18,8 @@ std::string_view name_of(Phase phase) noexcept {
       return "paused";
     case Phase::kCommitted:
       return "committed";
+    case Phase::kPostcopy:
+      return "post-copy";
     case Phase::kDone:
       return "done";
     case Phase::kRollingBack:
@@ -40,6 +42,8 @@ std::string_view name_of(Outcome outcome) noexcept {
       return "guest-ended";
     case Outcome::kGuestPaused:
       return "guest-paused";
+    case Outcome::kIncomplete:
+      return "incomplete";
   }
   return "unknown";
 }

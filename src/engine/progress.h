@@ -17,6 +17,7 @@ enum class Phase {
   kCopying,      ///< lanes drain the board while the guest runs
   kHandingOver,  ///< QEMU has been asked to stop the guest
   kPaused,       ///< the guest is paused: last pages, devices
+  kPostcopy,     ///< the guest runs at the sink, which lacks some of its memory yet
   kCommitted,    ///< the sink has been told to run it
   kDone,
   kRollingBack,  ///< the source guest is being let run on

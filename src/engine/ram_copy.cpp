@@ -67,11 +67,12 @@ RamCopy::RamCopy(SourceContext& context, SinkSession& session)
                     .on_note = context.parts.on_note},
       lanes_(lane_setting_) {}
 
-void RamCopy::use(SinkSession::Lanes channels) {
+void RamCopy::use(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {
   context_.parts.goals.lanes = static_cast<unsigned>(channels.size());
   lane_setting_.shares = {context_.parts.goals.lanes, session_.chunks_in_a_row()};
   lane_setting_.deltas.memory = delta_memory_of_a_lane(context_.parts);
   for (auto& channel : channels) lanes_.add(std::move(channel));
+  if (urgent) postcopy_.emplace(context_, session_, lane_setting_, lanes_, std::move(urgent));
 }
 
 Status RamCopy::start() {
@@ -140,6 +141,11 @@ Status RamCopy::step() {
   const Sample now_is = sample();
   const Verdict verdict = decide(context_.parts.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
+  const auto* postcopy = std::get_if<PostCopy>(&verdict);
+  if (postcopy != nullptr && !is_early()) {
+    context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
+    hold_for_postcopy();
+  }
   const Step before = std::exchange(next_, next_step(verdict, rounds_.now, now_is));
   if (next_ != before) log_verdict(now_is);
   return take(next_);
@@ -168,7 +174,7 @@ void RamCopy::log_verdict(const Sample& s) const {
 }
 
 Status RamCopy::take(Step step) {
-  if (step == Step::kHandOver) return {};
+  if (step == Step::kHandOver || step == Step::kHandOverEarly) return {};
   const bool harvests = step != Step::kGoOn;
   rounds_.now = round_after(step, rounds_.now);
   if (step == Step::kHarvestNearStop) TRY(harvest_near_stop());
@@ -178,7 +184,14 @@ Status RamCopy::take(Step step) {
   return harvests ? Status{} : settle();
 }
 
+/// The guest runs on until what lies in the sockets has arrived, so that its pause need not wait for that.
+void RamCopy::hold_for_postcopy() {
+  fences_.posted();
+  postcopy_->hold(*fences_.due());
+}
+
 bool RamCopy::all_applied() {
+  if (is_early()) return false;
   if (board_.waiting() != 0 || !lanes_.idle()) return false;
   if (!stop_near_since_) {
     if (const auto fence = fences_.due()) {
@@ -198,7 +211,7 @@ void RamCopy::watch_fence(std::uint64_t bytes_sent) {
 
 /// Later rounds are short, or last until the guest writes less.
 Duration RamCopy::time_left() const {
-  if (rounds_.first_pass_over) return {};
+  if (rounds_.first_pass_over || is_early()) return {};
   const Sample now_is = sample();
   if (now_is.wire_bytes_per_second <= 0) return Duration::max();
   const double bytes = static_cast<double>(board_.waiting()) * now_is.wire_bytes_per_page;
@@ -207,6 +220,7 @@ Duration RamCopy::time_left() const {
 
 /// Many pages that were given back go first, while the guest runs: no prediction knows of them.
 Result<bool> RamCopy::ready() {
+  if (is_early()) return true;
   if (!context_.parts.holes_may_appear) return true;
   const auto begin = now();
   const auto posted = TRY(post_given_back());
@@ -248,6 +262,7 @@ Status RamCopy::harvest() {
 
 /// Not where a harvest itself stops the guest: that would get in QEMU's way.
 Status RamCopy::harvest_near_stop() {
+  if (is_early()) return {};
   if (context_.parts.quiesce_harvests) return {};
   rounds_.begun_with = lanes_.totals();
   const auto stopping = [this] {
@@ -292,7 +307,23 @@ Result<std::uint64_t> RamCopy::post_given_back() {
   return posted;
 }
 
+/// What the board holds in the end is not sent now: the sink is told that it misses it.
+Status RamCopy::freeze_early(Ledger& ledger) {
+  const auto begin = now();
+  postcopy_->fence();
+  note_harvest(TRY_IN("dirty tracking", context_.parts.tracker.harvest_last(board_)));
+  free_pages_.post_taken_into_use();
+  if (context_.parts.holes_may_appear) TRY(post_given_back());
+  const auto harvested = now();
+  ledger.enter("last harvest", begin, harvested);
+  context_.gaps.begin(now());
+  TRY(postcopy_->tell());
+  ledger.enter("missing pages told", harvested, now());
+  return {};
+}
+
 Status RamCopy::freeze(Ledger& ledger) {
+  if (is_early()) return freeze_early(ledger);
   pages_before_pause_ = pages_sent(lanes_.totals());
   const auto begin = now();
   note_harvest(TRY_IN("dirty tracking", context_.parts.tracker.harvest_last(board_)));
@@ -321,6 +352,7 @@ void RamCopy::finish() noexcept {
 }
 
 void RamCopy::cancel() noexcept {
+  if (postcopy_) postcopy_->abort();
   lanes_.abort();
 }
 
@@ -344,6 +376,7 @@ Sample RamCopy::sample() const {
       .device_bytes = parts.vm.expected_device_bytes(),
       .ram_pages = parts.vm.memory().layout().bytes() / kPageSize,
       .first_pass_over = rounds_.first_pass_over,
+      .early = is_early(),
       .handing_over = stop_near_since_.has_value(),
       .since_handover = stop_near_since_ ? at - *stop_near_since_ : Duration{},
   };
@@ -355,6 +388,7 @@ void RamCopy::show(Progress& p, const Sample& s) const {
   p.pages_left = board_.waiting();
   p.bytes_left = p.pages_left * kPageSize;
   p.bytes_sent += totals.bytes_wire;
+  if (postcopy_) p.bytes_sent += postcopy_->urgent_bytes();
   p.pages_sent = pages_sent(totals);
   const auto interval = std::chrono::duration<double>(s.last_interval).count();
   if (interval > 0) p.dirty_pages_per_second = static_cast<double>(s.last_harvest) / interval;
@@ -383,6 +417,13 @@ void RamCopy::account(Report& r) const {
     r.codecs.push_back({format_codec(use.codec), use.blocks, use.bytes_before, use.bytes_after});
   }
   r.bytes_lanes = totals.bytes_wire;
+  if (is_early()) {
+    r.postcopy = true;
+    r.pages_missing = postcopy_->missing();
+    r.pages_asked_for = postcopy_->asked_for();
+    r.pages_urgent = postcopy_->urgent_pages();
+    r.bytes_lanes += postcopy_->urgent_bytes();
+  }
   r.harvests = rounds_.harvests;
 }
 

@@ -13,6 +13,7 @@
 #include "engine/fence_watch.h"
 #include "engine/free_page_filter.h"
 #include "engine/load.h"
+#include "engine/postcopy_source.h"
 #include "engine/rate_meter.h"
 #include "engine/rounds.h"
 #include "engine/sink_session.h"
@@ -26,13 +27,15 @@ class RamCopy final : public Load {
   RamCopy(SourceContext& context, SinkSession& session);
   ~RamCopy() override { cancel(); }
 
-  /// Before start(): what the lanes send on.
-  void use(SinkSession::Lanes channels);
+  /// Before start(): what the lanes send on; `urgent` may be null.
+  void use(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
 
   Status start() override;
   Status step() override;
   Duration time_left() const override;
-  bool converged() const override { return next_ == Step::kHandOver; }
+  bool converged() const override {
+    return next_ == Step::kHandOver || (next_ == Step::kHandOverEarly && postcopy_->drained());
+  }
   Result<bool> ready() override;
   Status stop_is_near() override;
   Status freeze(Ledger& ledger) override;
@@ -42,6 +45,9 @@ class RamCopy final : public Load {
   Sample sample() const;
   /// A lane has failed because what it sent did not arrive, almost from the beginning.
   bool never_got_through() const noexcept { return lanes_.never_got_through(); }
+  /// The guest runs at the sink before all of it is there: the rest has to follow.
+  bool is_early() const noexcept { return postcopy_ && postcopy_->held(); }
+  PostcopySource& postcopy() noexcept { return *postcopy_; }
   /// Fills in what it knows.
   void show(Progress& progress, const Sample& sample) const;
   void account(Report& report) const;
@@ -54,6 +60,8 @@ class RamCopy final : public Load {
   void watch_fence(std::uint64_t bytes_sent);
   void log_verdict(const Sample& sample) const;
   Status take(Step step);
+  void hold_for_postcopy();
+  Status freeze_early(Ledger& ledger);
   Status harvest();
   Status harvest_near_stop();
   void note_harvest(const HarvestStats& stats);
@@ -72,6 +80,7 @@ class RamCopy final : public Load {
   FreePageFilter free_pages_;
   LaneSetting lane_setting_;
   SourceLanes lanes_;
+  std::optional<PostcopySource> postcopy_;  ///< where the operator allows it, and the sink can
 
   Rounds rounds_;
   Step next_ = Step::kGoOn;

@@ -18,7 +18,7 @@ constexpr Duration kGoPatience = std::chrono::seconds(2);
 
 /// A source opens its lanes before it says Hello, and is told which of them have come: a firewall may have let some
 /// through only. One that opens them after Welcome must open all.
-Result<Reception::Lanes> Reception::welcome() {
+Result<Reception::Connections> Reception::welcome() {
   const auto& hello = session_.hello();
   auto warnings = TRY(admit());
   wire::Welcome welcome{.fingerprint = context_.parts.fingerprint,
@@ -35,6 +35,15 @@ Result<Reception::Lanes> Reception::welcome() {
     welcome.lanes.emplace();
     for (const GreetedLane& lane : lanes) welcome.lanes->push_back(lane.number);
   }
+  Connections connections;
+  if (hello.postcopy) {
+    if (auto opened = open_missing_pages(lanes)) {
+      connections.missing_pages = *std::move(opened);
+      welcome.postcopy = true;
+    } else {
+      welcome.why_not_postcopy = opened.error().message;
+    }
+  }
   expect_map();  // a source that has read Welcome can count on its time running
   TRY(session_.control().send(welcome));
   context_.enter(SinkState::kWelcomed);
@@ -44,9 +53,21 @@ Result<Reception::Lanes> Reception::welcome() {
     context_.note(fmt::format("{} of {} lanes have come; the move goes on with these", lanes.size(), hello.lanes));
   }
   context_.parts.on_milestone(Milestone::kWelcomed);
-  Lanes channels;
-  for (GreetedLane& lane : lanes) channels.push_back(std::move(lane.channel));
-  return channels;
+  for (GreetedLane& lane : lanes) connections.lanes.push_back(std::move(lane.channel));
+  if (connections.missing_pages) {
+    connections.urgent = std::move(connections.lanes.back());
+    connections.lanes.pop_back();
+  }
+  return connections;
+}
+
+/// kUnsupported, and the like: the guest cannot be run here before all of it is.
+Result<std::unique_ptr<MissingPages>> Reception::open_missing_pages(const std::vector<GreetedLane>& lanes) const {
+  const auto& hello = session_.hello();
+  if (hello.open_lanes < 2 || lanes.size() < 2 || lanes.back().number != hello.open_lanes - 1) {
+    return fail(ErrorKind::kPeerLost, "the connection for urgent pages did not come");
+  }
+  return context_.vm->open_missing_pages();
 }
 
 /// Warnings for both operators; or the source has been told why it is refused.

@@ -20,13 +20,18 @@ namespace godwit {
 /// Coordinator's thread.
 class Reception {
  public:
-  using Lanes = std::vector<std::unique_ptr<Channel>>;
+  struct Connections {
+    std::vector<std::unique_ptr<Channel>> lanes;
+    /// Both, where the guest may be run here before all of it is: the last of those that came is for urgent pages.
+    std::unique_ptr<Channel> urgent;
+    std::unique_ptr<MissingPages> missing_pages;
+  };
 
   /// Both outlive it.
   Reception(SinkContext& context, SourceSession& session) : context_(context), session_(session) {}
 
-  /// The lanes that have come, in their order. Sets the context's VM.
-  Result<Lanes> welcome();
+  /// The connections that have come, in their order. Sets the context's VM.
+  Result<Connections> welcome();
   /// The first part of the map is here, with which something changes here: fails if it has come too late.
   Status end();
   /// The source's VM does not fit: nothing was asked of the one here.
@@ -34,6 +39,7 @@ class Reception {
 
  private:
   Result<std::vector<std::string>> admit();
+  Result<std::unique_ptr<MissingPages>> open_missing_pages(const std::vector<GreetedLane>& lanes) const;
   void expect_map();
 
   SinkContext& context_;

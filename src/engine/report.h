@@ -19,6 +19,7 @@ enum class Outcome {
   kSourceStopped,  ///< failed; the source VM is paused and could not be resumed: the message says what to do
   kInDoubt,        ///< committed, but the destination did not confirm
   kGuestEnded,     ///< not moved: the guest has shut down or crashed, or its hypervisor has ended
+  kIncomplete,     ///< the guest runs at the destination and waits for pages that only the source has
   kGuestPaused,    ///< not moved: somebody else has paused the guest meanwhile; it stays paused at the source
 };
 std::string_view name_of(Outcome outcome) noexcept;  ///< "done", "source-runs", ..., as in docs/json.md
@@ -64,6 +65,10 @@ struct Report : LaneSums {
   std::uint64_t pages_free = 0;        ///< never sent: the guest had them free
   std::string free_pages;              ///< "found", or why the guest's free pages could not be told
   std::uint64_t pages_in_pause = 0;    ///< sent while the guest was paused
+  bool postcopy = false;               ///< the guest ran at the destination before all of it was there
+  std::uint64_t pages_missing = 0;     ///< of a post-copy: when the guest began to run at the destination
+  std::uint64_t pages_asked_for = 0;   ///< of those: that the guest touched before they had come
+  std::uint64_t pages_urgent = 0;      ///< of those: sent past the lanes, with what lay behind a page asked for
   std::uint64_t pages_discarded = 0;   ///< given back by the guest on the way, punched at the destination too
   std::uint64_t bytes_raw = 0;         ///< payload bytes of chunks that went raw
   std::uint64_t bytes_compressed = 0;  ///< payload bytes of chunks that went compressed

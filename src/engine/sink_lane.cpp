@@ -29,7 +29,7 @@ Status SinkLane::run(const std::stop_token& stop) {
     const auto header = TRY(wire::decode_frame_header(bytes));
     if (header.type == wire::FrameType::kFence) {
       TRY(apply_all(stop));
-      devices_load_ = header.chunk.value >= kDevicesFence;
+      devices_load_ = header.chunk.value >= kMissingFence;
       TRY(setting_.on_fence(number_, header.chunk.value));
       if (header.chunk.value == kLastFence) return {};
       continue;
@@ -48,7 +48,7 @@ Status SinkLane::take(const wire::FrameHeader& header, const std::stop_token& st
 }
 
 Status SinkLane::check(const wire::FrameHeader& header) const {
-  const auto& layout = setting_.placer.layout();
+  const auto& layout = setting_.placer->layout();
   const auto chunk = header.chunk.value;
   if (chunk >= layout.chunk_count()) {
     return fail(ErrorKind::kProtocol,
@@ -71,19 +71,19 @@ Status SinkLane::check(const wire::FrameHeader& header) const {
 
 /// What was sent before this frame has been applied.
 Status SinkLane::check_changes(const wire::FrameHeader& header) const {
-  const PageWord unknown = header.own_delta() & ~setting_.placer.received(header.chunk);
+  const PageWord unknown = header.own_delta() & ~setting_.placer->received(header.chunk);
   if (unknown == 0) return {};
   return fail(ErrorKind::kProtocol, fmt::format("the source sent changes of page {} of chunk {}, which it never sent",
                                                 std::countr_zero(unknown), header.chunk.value));
 }
 
 Status SinkLane::check_references(const wire::FrameHeader& header, const wire::Tail& tail) const {
-  const auto& layout = setting_.placer.layout();
+  const auto& layout = setting_.placer->layout();
   for (std::size_t i = 0; i < page_count(header.copies); ++i) {
     const auto [chunk, page] = tail.copy(i);
     // A chunk of another lane may be at any state now.
     const bool ours = chunk.value < layout.chunk_count() && setting_.shares.lane_of(chunk) == number_;
-    if (ours && ((setting_.placer.received(chunk) >> page) & 1) != 0) continue;
+    if (ours && ((setting_.placer->received(chunk) >> page) & 1) != 0) continue;
     return fail(ErrorKind::kProtocol, fmt::format("the source sent a copy of page {} of chunk {}, which lane {} never "
                                                   "sent",
                                                   page, chunk.value, number_));
@@ -93,7 +93,7 @@ Status SinkLane::check_references(const wire::FrameHeader& header, const wire::T
 
 Status SinkLane::apply_now(const wire::FrameHeader& header) {
   TRY(check_changes(header));
-  if (header.zero != 0) TRY(setting_.placer.discard(header.chunk, header.zero));
+  if (header.zero != 0) TRY(setting_.placer->discard(header.chunk, header.zero));
   if (header.block == 0) return {};
   const bool raw = header.codec == static_cast<std::uint8_t>(CodecId::kRaw);
   return apply_tail(header, TRY(raw ? receive_raw(header) : receive_encoded(header)));
@@ -101,9 +101,9 @@ Status SinkLane::apply_now(const wire::FrameHeader& header) {
 
 Result<Bytes> SinkLane::receive_raw(const wire::FrameHeader& header) {
   if (header.data != 0) {
-    const PageRoom room = setting_.placer.room_for(header.chunk, header.data, block_);
+    const PageRoom room = setting_.placer->room_for(header.chunk, header.data, block_);
     TRY(room.fill([&](MutableBytes piece) { return receive_bytes(channel_, piece); }));
-    TRY(setting_.placer.placed(header.chunk, room));
+    TRY(setting_.placer->placed(header.chunk, room));
   }
   const MutableBytes tail(payload_.data(), header.block - wire::tail_offset(header));
   TRY(receive_bytes(channel_, tail));
@@ -116,16 +116,16 @@ Result<Bytes> SinkLane::receive_encoded(const wire::FrameHeader& header) {
   const std::size_t whole = wire::tail_offset(header);
   // A decoder may write a few bytes more than once: not into guest RAM while devices look at it.
   if (header.block == whole && !devices_load_) {
-    const PageRoom room = setting_.placer.room_for(header.chunk, header.data, block_);
+    const PageRoom room = setting_.placer->room_for(header.chunk, header.data, block_);
     if (const auto piece = room.piece()) {
       TRY(decoders_.decode_now(header.codec, payload, *piece));
-      TRY(setting_.placer.placed(header.chunk, room));
+      TRY(setting_.placer->placed(header.chunk, room));
       return Bytes{};
     }
   }
   const MutableBytes block(block_.data(), header.block);
   TRY(decoders_.decode_now(header.codec, payload, block));
-  if (whole != 0) TRY(setting_.placer.place(header.chunk, header.data, block.first(whole)));
+  if (whole != 0) TRY(setting_.placer->place(header.chunk, header.data, block.first(whole)));
   return Bytes(block.subspan(whole));
 }
 
@@ -145,7 +145,7 @@ Status SinkLane::enter(const wire::FrameHeader& header, const std::stop_token& s
   }
   TRY(receive_bytes(channel_, frame.payload()));
   if (may_decode_in_place(header)) {
-    const PageRoom room = setting_.placer.room_for(header.chunk, header.data, frame.block());
+    const PageRoom room = setting_.placer->room_for(header.chunk, header.data, frame.block());
     if (room.in_place && room.piece()) frame.room = room;
   }
   ring_.push();
@@ -179,12 +179,12 @@ Status SinkLane::apply_oldest() {
   SinkFrame& frame = *ring_.oldest();
   const auto& header = frame.header;
   TRY(check_changes(header));
-  if (header.zero != 0) TRY(setting_.placer.discard(header.chunk, header.zero));
+  if (header.zero != 0) TRY(setting_.placer->discard(header.chunk, header.zero));
   if (frame.room) {
-    TRY(setting_.placer.placed(header.chunk, *frame.room));
+    TRY(setting_.placer->placed(header.chunk, *frame.room));
   } else if (header.block != 0) {
     const std::size_t whole = wire::tail_offset(header);
-    if (whole != 0) TRY(setting_.placer.place(header.chunk, header.data, frame.block().first(whole)));
+    if (whole != 0) TRY(setting_.placer->place(header.chunk, header.data, frame.block().first(whole)));
     TRY(apply_tail(header, frame.block().subspan(whole)));
   }
   ring_.drop_oldest();
@@ -207,15 +207,15 @@ Status SinkLane::apply_tail(const wire::FrameHeader& header, Bytes bytes) {
     const std::byte* const changed = std::exchange(in, in + sub_block_bytes(mask));
     if (copied) {
       const auto similar = tail.copy(copy++);
-      TRY(setting_.placer.read(similar.chunk, similar.page, page_));
+      TRY(setting_.placer->read(similar.chunk, similar.page, page_));
       setting_.kernels.scatter(changed, mask, page_.data());
     } else if (mask != 0) {
-      return setting_.placer.change(header.chunk, page, mask, (header.xored & bit) != 0, changed);
+      return setting_.placer->change(header.chunk, page, mask, (header.xored & bit) != 0, changed);
     } else {
       const std::uint64_t value = tail.fill(fill++);
       for (std::size_t at = 0; at < kPageSize; at += sizeof value) std::memcpy(page_.data() + at, &value, sizeof value);
     }
-    return setting_.placer.place(header.chunk, bit, page_);
+    return setting_.placer->place(header.chunk, bit, page_);
   };
   for_each_page(header.fill | header.copies | header.delta, [&](unsigned page) {
     if (status) status = apply_page(page);

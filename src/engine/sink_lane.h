@@ -27,7 +27,7 @@ namespace godwit {
 
 /// What all lanes of a migration share. Outlives them.
 struct SinkLaneSetting {
-  PagePlacer& placer;
+  PagePlacer* placer;  ///< another one from kMissingFence on
   const Kernels& kernels;
   DecoderProvider& decoders;
   LaneShares shares = {};

@@ -6,6 +6,7 @@
 
 #include "base/cpu_account.h"
 #include "base/migration_id.h"
+#include "engine/fence.h"
 
 namespace godwit {
 
@@ -13,7 +14,7 @@ SinkLanes::SinkLanes(Channels channels, std::uint32_t in_a_row, PagePlacer& plac
                      DecoderProvider& decoders, OnPassed on_passed, std::function<void(std::string_view)> on_note)
     : channels_(std::move(channels)),
       on_passed_(std::move(on_passed)),
-      setting_{.placer = placer,
+      setting_{.placer = &placer,
                .kernels = kernels,
                .decoders = decoders,
                .shares = {static_cast<std::uint32_t>(channels_.size()), in_a_row},
@@ -37,18 +38,46 @@ void SinkLanes::run(unsigned number) {
 }
 
 Status SinkLanes::on_fence(unsigned lane, std::uint32_t fence) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (fence <= fences_[lane])
     return fail(ErrorKind::kProtocol, fmt::format("the source sent fence {} out of order", fence));
   fences_[lane] = fence;
   const std::uint32_t passed = *std::ranges::min_element(fences_);
-  if (passed == passed_) return {};
-  passed_ = passed;
-  return on_passed_(passed);
+  if (passed != passed_) {
+    passed_ = passed;
+    TRY(on_passed_(passed));
+  }
+  return fence == kMissingFence ? wait_at_gate(lock) : Status{};
+}
+
+/// What this lane has put in place may be taken away now; what comes behind the fence is for a guest that may run.
+Status SinkLanes::wait_at_gate(std::unique_lock<std::mutex>& lock) {
+  ++at_gate_;
+  gate_.notify_all();
+  gate_.wait(lock, [&] { return gate_open_ || stop_.stop_requested(); });
+  return gate_open_ ? Status{} : fail(ErrorKind::kCancelled, "the move was given up");
+}
+
+bool SinkLanes::await_all_at_gate(Duration at_most) {
+  std::unique_lock lock(mutex_);
+  return gate_.wait_for(lock, at_most, [&] { return at_gate_ == channels_.size(); });
+}
+
+void SinkLanes::open_gate(PagePlacer& placer) {
+  {
+    const std::lock_guard lock(mutex_);
+    setting_.placer = &placer;
+    gate_open_ = true;
+  }
+  gate_.notify_all();
 }
 
 void SinkLanes::abort() noexcept {
-  stop_.request_stop();
+  {
+    const std::lock_guard lock(mutex_);
+    stop_.request_stop();
+  }
+  gate_.notify_all();
   for (const auto& channel : channels_) channel->abort();
 }
 

@@ -1,6 +1,7 @@
 // The lanes of a sink: their channels, threads, and which fences all of them have passed.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,10 @@ class SinkLanes {
 
   /// Starts one thread a lane, named after the migration. `on_failed` is called from them.
   void start(const std::string& id, std::function<void(Error)> on_failed);
+  /// All lanes have come to kMissingFence and wait there, or `seconds` are over; false: not yet, look for failures.
+  bool await_all_at_gate(Duration at_most);
+  /// They go on, and put what comes into place by this placer, which outlives them.
+  void open_gate(PagePlacer& placer);
   void abort() noexcept;
   /// Aborts and joins.
   void stop();
@@ -35,6 +40,7 @@ class SinkLanes {
  private:
   void run(unsigned number);
   Status on_fence(unsigned lane, std::uint32_t fence);
+  Status wait_at_gate(std::unique_lock<std::mutex>& lock);
 
   Channels channels_;
   OnPassed on_passed_;
@@ -43,6 +49,9 @@ class SinkLanes {
   std::mutex mutex_;
   std::vector<std::uint32_t> fences_;  ///< the latest of each lane
   std::uint32_t passed_ = 0;           ///< by all lanes
+  std::condition_variable gate_;
+  std::size_t at_gate_ = 0;
+  bool gate_open_ = false;
   std::stop_source stop_;
   std::vector<std::jthread> threads_;
 };

@@ -76,7 +76,8 @@ Status SinkMigration::up_to_running() {
   TRY(welcome());
   TRY(take_map());
   TRY(take_guest());
-  return take_over();
+  TRY(take_over());
+  return ram_->is_early() ? take_rest() : Status{};
 }
 
 Status SinkMigration::welcome() {
@@ -102,6 +103,8 @@ Status SinkMigration::take_guest() {
       session_.control().set_silence(kCommitPatience);
       loader_->guest_stopped();
     }
+    if (const auto* map = std::get_if<wire::MissingMap>(&message)) TRY(ram_->add_missing(*map));
+    if (std::holds_alternative<wire::MissingMapEnd>(message)) TRY(ram_->run_early());
     if (std::holds_alternative<wire::DeviceEnd>(message)) loader_->end_of_stream();
   }
   return {};
@@ -112,6 +115,18 @@ Status SinkMigration::take_over() {
   TRY(takeover_->run());
   takeover_->follow_up(*loader_, *ram_);
   return {};
+}
+
+/// The guest runs, and waits for what it touches and does not have. The source goes when it has been told that all is
+/// here.
+Status SinkMigration::take_rest() {
+  session_.control().set_silence(kPeerDeadAfter);
+  while (!ram_->all_there()) {
+    auto message = session_.receive();
+    if (ram_->all_there()) break;
+    TRY(std::move(message));
+  }
+  return ram_->end_early();
 }
 
 /// The next one that is in order; its state has been entered, because what is done next may make this side prepared.
@@ -162,13 +177,17 @@ void SinkMigration::end_threads() {
   if (context_.vm != nullptr && !context_.runs()) context_.vm->interrupt();
   // The lanes first: their last fence speaks to the loader.
   if (ram_) ram_->stop();
+  // A hypervisor that will not run this guest waits for none of its pages, so that it can be told so.
+  if (ram_ && ram_->is_early() && !context_.has_come_to(SinkState::kCommitted)) (void)ram_->end_early();
   if (loader_) loader_->stop();
 }
 
 SinkReport SinkMigration::report() const {
   const bool never_ran = takeover_ && takeover_->never_ran();
   SinkReport r;
-  r.outcome = context_.runs() ? Outcome::kDone
+  const bool incomplete = context_.runs() && ram_->is_early() && !ram_->all_there();
+  r.outcome = incomplete        ? Outcome::kIncomplete
+              : context_.runs() ? Outcome::kDone
               : context_.has_come_to(SinkState::kCommitted) && !never_ran
                   ? Outcome::kInDoubt
                   : session_.ended_there().value_or(Outcome::kSourceRuns);

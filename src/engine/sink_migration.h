@@ -20,8 +20,7 @@ class SinkMigration {
   /// Both outlive it.
   SinkMigration(const SinkParts& parts, Broker& broker) : context_(parts), session_(context_, broker) {}
   /// For the source that has this place.
-  SinkMigration(const SinkParts& parts, Broker::Place place)
-      : context_(parts), session_(context_, std::move(place)) {}
+  SinkMigration(const SinkParts& parts, Broker::Place place) : context_(parts), session_(context_, std::move(place)) {}
   ~SinkMigration();
   SinkReport run();
   /// After run(): a source had come and is lost or was refused, and the hypervisor here waits as it did before: another
@@ -35,6 +34,7 @@ class SinkMigration {
   Status take_map();
   Status take_guest();
   Status take_over();
+  Status take_rest();
 
   Result<wire::Message> next_message();
   Result<wire::Message> next_but_heartbeats();

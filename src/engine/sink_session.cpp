@@ -38,6 +38,7 @@ Result<SinkSession::Lanes> SinkSession::open() {
   control_.emplace(*channel_, kGreetingPatience);
   parts.on_milestone(Milestone::kConnected);
   auto lanes = TRY(open_lanes(parts.connect, greeting.secret, parts.goals.lanes));
+  if (parts.goals.may_postcopy()) TRY(open_urgent(greeting.secret, lanes));
   TRY(context_.check_not_cancelled());
   const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
   const auto in_a_row = LaneShares::offered(parts.vm.memory().layout().chunk_count(), opened);
@@ -48,7 +49,8 @@ Result<SinkSession::Lanes> SinkSession::open() {
                                  .paused = parts.vm.starts_paused(),
                                  .id = parts.id,
                                  .direct = parts.vm.way() == DeviceWay::kDirect,
-                                 .lane_chunks = static_cast<std::uint16_t>(in_a_row)}));
+                                 .lane_chunks = static_cast<std::uint16_t>(in_a_row),
+                                 .postcopy = parts.goals.may_postcopy()}));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
   welcomed_ = true;
@@ -68,8 +70,23 @@ Result<SinkSession::Lanes> SinkSession::open() {
     read_control();
   });
   auto found = TRY(lanes_found(std::move(lanes), welcome.lanes));
+  if (parts.goals.may_postcopy()) {
+    urgent_ = std::move(found.back());
+    found.pop_back();
+  }
   parts.on_milestone(Milestone::kWelcomed);
   return found;
+}
+
+/// The last of the lanes, on which the sink asks for pages.
+Status SinkSession::open_urgent(const wire::Secret& secret, OpenedLanes& lanes) const {
+  const auto& parts = context_.parts;
+  auto urgent =
+      TRY_IN("the connection for urgent pages", parts.connect_urgent ? parts.connect_urgent() : parts.connect());
+  const auto number = static_cast<std::uint16_t>(lanes.channels.size());
+  TRY(wire::send_greeting(*urgent, {.role = wire::Role::kLane, .lane = number, .secret = secret}));
+  lanes.channels.push_back(std::move(urgent));
+  return {};
 }
 
 Result<wire::Message> SinkSession::await_welcome() {
@@ -95,6 +112,12 @@ Result<wire::Welcome> SinkSession::welcome_in(wire::Message answer) const {
   if (context_.parts.vm.starts_paused() && !welcome->keeps_paused) {
     return fail(ErrorKind::kRefused, "the VM is paused, and the destination's godwit is too old to keep it paused");
   }
+  if (context_.parts.goals.may_postcopy() && !welcome->postcopy) {
+    return fail(ErrorKind::kRefused,
+                fmt::format("the guest cannot run at the destination before all of it is there ({}): choose something "
+                            "else with --on-deadline",
+                            welcome->why_not_postcopy.empty() ? "godwit there is too old" : welcome->why_not_postcopy));
+  }
   return std::move(*welcome);
 }
 
@@ -110,7 +133,11 @@ Result<SinkSession::Lanes> SinkSession::lanes_found(OpenedLanes opened,
   } else {
     lanes = std::move(opened.channels);
   }
-  if (const auto asked_for = context_.parts.goals.lanes; lanes.size() < asked_for) {
+  const bool postcopy = context_.parts.goals.may_postcopy();
+  if (postcopy && lanes.size() < 2)
+    return fail(ErrorKind::kPeerLost,
+                "one lane and one connection for urgent pages are needed, and did not reach the destination");
+  if (const auto asked_for = context_.parts.goals.lanes + (postcopy ? 1 : 0); lanes.size() < asked_for) {
     const std::string why = opened.failures.empty() ? "the others were lost on the way" : opened.failures;
     context_.note(
         fmt::format("{} of {} lanes could be opened; the move goes on with these ({})", lanes.size(), asked_for, why));
@@ -160,7 +187,8 @@ void SinkSession::read_control() {
       context_.fail_with(std::move(read).error());
       break;
     }
-    if (context_.signals.look().done) break;
+    const auto signals = context_.signals.look();
+    if (signals.done && (!signals.early || signals.last_fence)) break;
   }
   context_.signals.change([](SourceSignals& s) { s.closed = true; });
 }
@@ -202,12 +230,12 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
       s.fence = std::max(s.fence, fenced->fence);
       s.last_fence = s.fence == kLastFence;
       s.fenced_at = at;
-      if (s.fence >= kDevicesFence && !s.devices_fenced_at) s.devices_fenced_at = at;
+      if (s.fence >= kMissingFence && !s.devices_fenced_at) s.devices_fenced_at = at;
     });
   } else if (std::holds_alternative<wire::MapApplied>(message)) {
     signals.change([](SourceSignals& s) { s.map_applied = true; });
   } else if (std::holds_alternative<wire::Prepared>(message)) {
-    if (!before.last_fence) {
+    if (!before.last_fence && !(before.early && before.fence >= kMissingFence)) {
       return fail(ErrorKind::kProtocol, "the destination was prepared before it had the guest's memory");
     }
     signals.change([&](SourceSignals& s) {

@@ -50,6 +50,8 @@ class SinkSession {
   std::string security() const { return connected_ ? channel_->link().security() : ""; }
   /// After open(): devices may go directly.
   bool takes_direct() const noexcept { return takes_direct_; }
+  /// After open(), with goals that may need it: the connection for urgent pages. Once.
+  std::unique_ptr<Channel> take_urgent() noexcept { return std::move(urgent_); }
   const std::string& why_stream() const noexcept { return why_stream_; }
   /// After open(): as in LaneShares.
   std::uint32_t chunks_in_a_row() const noexcept { return chunks_in_a_row_; }
@@ -57,6 +59,7 @@ class SinkSession {
   std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
 
  private:
+  Status open_urgent(const wire::Secret& secret, OpenedLanes& lanes) const;
   Result<wire::Message> await_welcome();
   Result<wire::Welcome> welcome_in(wire::Message answer) const;
   Result<Lanes> lanes_found(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived);
@@ -67,6 +70,7 @@ class SinkSession {
 
   SourceContext& context_;
   std::unique_ptr<Channel> channel_;
+  std::unique_ptr<Channel> urgent_;
   std::atomic<bool> connected_{false};  ///< channel_ is set for good: other threads may use it
   std::atomic<bool> welcomed_{false};
   std::optional<wire::ControlConnection> control_;

@@ -41,7 +41,11 @@ inline constexpr std::array kSinkTransitions = {
     SinkTransition{SinkState::kCopying, "GuestStopped", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "DeviceBytes", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "PackedDevices", SinkState::kStopped},
+    SinkTransition{SinkState::kStopped, "MissingMap", SinkState::kStopped},
+    SinkTransition{SinkState::kStopped, "MissingMapEnd", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "DeviceEnd", SinkState::kDevicesEnded},
+    SinkTransition{SinkState::kDevicesEnded, "MissingMap", SinkState::kDevicesEnded},
+    SinkTransition{SinkState::kDevicesEnded, "MissingMapEnd", SinkState::kDevicesEnded},
     SinkTransition{SinkState::kPrepared, "Commit", SinkState::kCommitted},
 };
 

@@ -45,12 +45,15 @@ struct SourceParts {
   const HashKey& hash_key;                                    ///< random, for this migration only
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink; from any thread
   Goals goals;
+  /// The connection for pages that a guest waits for there, past the rate limit; empty: as `connect`.
+  std::function<Result<std::unique_ptr<Channel>>()> connect_urgent = {};
   CommitAuthority* authority = nullptr;   ///< null: nobody else is asked
   std::vector<Load*> other_loads;         ///< what moves besides RAM
   FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest
   bool quiesce_harvests = false;          ///< stop the guest around each harvest: a disk writes past the page tables
   bool holes_may_appear = false;          ///< a balloon or the like gives memory back on the way
   std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget
+  std::function<void()> impose_rate_limit = {};  ///< what follows a guest that runs already keeps to it again
   OnProgress on_progress;
   OnMilestone on_milestone;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator; any thread, may be empty

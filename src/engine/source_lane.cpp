@@ -55,7 +55,7 @@ Status SourceLane::run(std::stop_token stop) {
     if (fence != fenced) {
       TRY(send_fence(fence));
       fenced = fence;
-      devices_load_ = fence >= kDevicesFence;
+      devices_load_ = fence >= kMissingFence;
       counters_.fence.store(fence, std::memory_order_release);
       continue;
     }
@@ -72,7 +72,7 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
   if (setting_.board.waiting() == 0) return found;
   SweepOrder order(setting_.board.chunk_count(), number_, setting_.shares);
   while (const auto chunk = order.next(setting_.spread.load(std::memory_order_relaxed))) {
-    if (stop.stop_requested()) break;
+    if (stop.stop_requested() || setting_.held.load(std::memory_order_acquire)) break;
     if (setting_.board.peek(*chunk) == 0) continue;
     const PageWord pages = setting_.board.claim(*chunk);
     if (pages == 0) continue;

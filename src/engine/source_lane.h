@@ -43,6 +43,7 @@ struct LaneSetting {
   std::function<void(std::string_view)> on_note;  ///< a line for the operator; any lane's thread, may be empty
   std::atomic<bool> spread{false};                ///< sweeps take chunks from all over, no longer as they lie
   std::atomic<double> way_rate{0};                ///< BlockOutcome's
+  std::atomic<bool> held{false};                  ///< nothing more is claimed: what the board holds goes later
   std::atomic<std::uint32_t> fence{0};  ///< a lane that sees a new number sweeps its chunks once more, then sends it
 };
 

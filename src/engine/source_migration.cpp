@@ -78,7 +78,7 @@ Status SourceMigration::connect() {
   context_.enter(Phase::kConnecting);
   auto lanes = TRY(session_.open());
   TRY(settle_device_way());
-  ram_->use(std::move(lanes));
+  ram_->use(std::move(lanes), session_.take_urgent());
   switchover_.emplace(context_, session_);
   return switchover_->open();
 }
@@ -149,11 +149,41 @@ Status SourceMigration::check_disks(const SourceSignals& signals) const {
 
 Report SourceMigration::commit() {
   auto outcome = CommitDecision(context_, session_, switchover_->ledger()).take();
-  if (const auto* done = std::get_if<Moved>(&outcome)) return moved(done->pause);
+  if (const auto* done = std::get_if<Moved>(&outcome)) {
+    if (Status followed = ram_->is_early() ? follow() : Status{}; !followed) {
+      return incomplete(done->pause, std::move(followed).error());
+    }
+    return moved(done->pause);
+  }
   if (auto* back = std::get_if<RollBack>(&outcome)) return roll_back(std::move(back->error));
   // Its threads speak to what ends with this object.
   (void)context_.parts.vm.finish();
   return report(Outcome::kInDoubt, std::get<InDoubt>(std::move(outcome)).error);
+}
+
+/// The guest runs at the sink: what it lacks follows. Nothing but this side has it.
+Status SourceMigration::follow() {
+  context_.enter(Phase::kPostcopy);
+  context_.parts.on_milestone(Milestone::kRunsEarly);
+  ram_->postcopy().go_on();
+  while (true) {
+    const bool there = TRY(ram_->postcopy().all_there());
+    if (there) return {};
+    context_.signals.await([](const SourceSignals& s) { return s.failed || s.last_fence; }, kTick);
+    progress_.show_at_times();
+  }
+}
+
+/// Neither side may end its hypervisor: the guest waits for what is missing.
+Report SourceMigration::incomplete(Duration pause, Error error) {
+  error.message = fmt::format(
+      "the guest runs at the destination and waits for memory that is only here: do not end QEMU on either "
+      "host ({})",
+      error.message);
+  (void)context_.parts.vm.finish();
+  Report report = this->report(Outcome::kIncomplete, std::move(error));
+  report.pause = pause;
+  return report;
 }
 
 Report SourceMigration::moved(Duration pause) {

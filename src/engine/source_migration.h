@@ -27,6 +27,7 @@ class SourceMigration {
   Status start_loads();
   Status copy_until_stopped();
   Report commit();
+  Status follow();
   Report roll_back(Error error);
 
   Status copy_on();
@@ -36,6 +37,7 @@ class SourceMigration {
   Status let_guest_go_on();
   Error explain(Error error) const;
   void say_goodbye(const Error& error);
+  Report incomplete(Duration pause, Error error);
   Report moved(Duration pause);
   Report report(Outcome outcome, std::optional<Error> error) const;
   Instant now() const noexcept { return context_.now(); }

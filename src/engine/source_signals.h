@@ -27,6 +27,7 @@ struct SourceSignals {
   Instant done_at{};
   Instant heard_at{};       ///< the sink's last message
   Instant awaited_since{};  ///< when the wait began for the last message that had to be waited for
+  bool early = false;       ///< the guest is to run at the sink before all of it is there
   bool failed = false;      ///< FirstError has the error
   bool closed = false;      ///< the control connection has been read to its end
   bool committing = false;  ///< too late to cancel

@@ -63,6 +63,13 @@ void RateLimit::lift() noexcept {
   changed_.notify_all();
 }
 
+void RateLimit::impose() noexcept {
+  const std::lock_guard lock(mutex_);
+  lifted_ = bytes_per_second_ == 0;
+  tokens_ = burst_bytes_;
+  filled_at_ = clock_.now();
+}
+
 bool RateLimit::pause_for(Duration time, const std::atomic<bool>& stop) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, time, [&] { return lifted_ || stop; });

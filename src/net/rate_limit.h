@@ -23,6 +23,8 @@ class RateLimit {
   std::uint64_t taken() noexcept;
   /// No bound from here on: the switchover does not wait for a budget. Wakes those that wait.
   void lift() noexcept;
+  /// The bound counts again, as if nothing had been taken before.
+  void impose() noexcept;
 
   /// Sleeps for `time`, but not after lift(), nor after interrupt() when `stop` is set: true in these two
   /// cases. Real time, whatever the clock.

@@ -27,6 +27,7 @@ class QemuSink final : public OpenedSink {
       blocks = moved_blocks(std::move(blocks), other, choice.way);
     }
     vm_.memory = TRY(qemu::open_memory(*vm_.process, blocks));
+    vm_.blocks = std::move(blocks);
     sink_vm_ = qemu::make_sink_vm(vm_, std::move(choice), *journal_, context_.clock, context_.on_guest_start);
     return sink_vm_.get();
   }

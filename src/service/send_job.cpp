@@ -100,12 +100,17 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .hash_key = hash_key,
       .connect = dialler,
       .goals = request_.goals,
+      .connect_urgent = dialler.connect,
       .free_pages = source->free_pages(),
       .quiesce_harvests = source->quiesce_harvests(),
       .holes_may_appear = source->holes_may_appear(),
       .lift_rate_limit =
           [limit = dialler.limit] {
             if (limit) limit->lift();
+          },
+      .impose_rate_limit =
+          [limit = dialler.limit] {
+            if (limit) limit->impose();
           },
       .on_progress = [this](const Progress& progress) { show(progress); },
       .on_milestone =

@@ -9,6 +9,7 @@
 // told when it is paused, whichever way that came about.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "memory/guest_memory.h"
+#include "memory/missing_pages.h"
 #include "vm/device_way.h"
 #include "vm/fingerprint.h"
 
@@ -124,6 +126,9 @@ class SinkVm {
   virtual DeviceWay way() const noexcept = 0;
   /// Why it is kStream although kDirect was offered, as a phrase.
   virtual const std::string& why_stream() const noexcept = 0;
+  /// For a guest that is to run here before all of its memory is: nothing is missing before its begin(). kUnsupported,
+  /// with the reason as a phrase. This object outlives it.
+  virtual Result<std::unique_ptr<MissingPages>> open_missing_pages() = 0;
   /// Gets the hypervisor ready to take in a device stream; may be called long before there is one, and costs
   /// milliseconds that are then not part of the pause. Until the first load() the hypervisor waits on unharmed if this
   /// migration is given up.

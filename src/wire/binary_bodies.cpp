@@ -95,6 +95,16 @@ Result<DataMap> decode_data_map(Bytes body) {
   return map;
 }
 
+/// Both maps are of one form.
+std::vector<std::byte> encode_body(const MissingMap& map) {
+  return encode_body(DataMap{map.first, map.words});
+}
+
+Result<MissingMap> decode_missing_map(Bytes body) {
+  auto map = TRY(decode_data_map(body));
+  return MissingMap{map.first, std::move(map.words)};
+}
+
 std::vector<std::byte> encode_body(const Fenced& fenced) {
   std::vector<std::byte> body;
   append(body, fenced.fence);

@@ -12,10 +12,12 @@ namespace godwit::wire {
 
 // Binary (binary_bodies.cpp). A decoder gets a body within its type's limit.
 std::vector<std::byte> encode_body(const DataMap& map);
+std::vector<std::byte> encode_body(const MissingMap& map);
 std::vector<std::byte> encode_body(const Fenced& fenced);
 std::vector<std::byte> encode_body(const PackedDevices& devices);
 Result<PackedDevices> decode_packed_devices(Bytes body);
 Result<DataMap> decode_data_map(Bytes body);
+Result<MissingMap> decode_missing_map(Bytes body);
 Result<Fenced> decode_fenced(Bytes body);
 
 // JSON (json_bodies.cpp). Texts for people are cut to their limit, everything else goes as it is.

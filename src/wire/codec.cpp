@@ -21,6 +21,8 @@ constexpr MessageType type_of() {
   if constexpr (std::is_same_v<M, PackedDevices>) return MessageType::kPackedDevices;
   if constexpr (std::is_same_v<M, GuestStopped>) return MessageType::kGuestStopped;
   if constexpr (std::is_same_v<M, DeviceEnd>) return MessageType::kDeviceEnd;
+  if constexpr (std::is_same_v<M, MissingMap>) return MessageType::kMissingMap;
+  if constexpr (std::is_same_v<M, MissingMapEnd>) return MessageType::kMissingMapEnd;
   if constexpr (std::is_same_v<M, Commit>) return MessageType::kCommit;
   if constexpr (std::is_same_v<M, Welcome>) return MessageType::kWelcome;
   if constexpr (std::is_same_v<M, Refusal>) return MessageType::kRefusal;
@@ -38,7 +40,8 @@ std::vector<std::byte> body_of(const M& message) {
     return {};
   } else if constexpr (std::is_same_v<M, DeviceBytes>) {
     return message.bytes;
-  } else if constexpr (std::is_same_v<M, DataMap> || std::is_same_v<M, Fenced> || std::is_same_v<M, PackedDevices>) {
+  } else if constexpr (std::is_same_v<M, DataMap> || std::is_same_v<M, MissingMap> || std::is_same_v<M, Fenced> ||
+                       std::is_same_v<M, PackedDevices>) {
     return encode_body(message);
   } else {
     const std::string json = encode_json(message);
@@ -54,6 +57,7 @@ std::optional<std::size_t> limit_of(MessageType type) noexcept {
     case MessageType::kWelcome:
       return kMaxHelloBody;
     case MessageType::kDataMap:
+    case MessageType::kMissingMap:
       return 8 + 4 + sizeof(PageWord) * kMaxMapWords;
     case MessageType::kDeviceBytes:
       return kMaxDeviceBytes;
@@ -69,6 +73,7 @@ std::optional<std::size_t> limit_of(MessageType type) noexcept {
     case MessageType::kDataMapEnd:
     case MessageType::kGuestStopped:
     case MessageType::kDeviceEnd:
+    case MessageType::kMissingMapEnd:
     case MessageType::kCommit:
     case MessageType::kMapApplied:
     case MessageType::kPrepared:
@@ -118,6 +123,10 @@ Result<Message> decode(std::uint16_t type, Bytes body) {
       return GuestStopped{};
     case MessageType::kDeviceEnd:
       return DeviceEnd{};
+    case MessageType::kMissingMap:
+      return TRY(decode_missing_map(body));
+    case MessageType::kMissingMapEnd:
+      return MissingMapEnd{};
     case MessageType::kCommit:
       return Commit{};
     case MessageType::kWelcome:

@@ -51,6 +51,7 @@ std::string encode_json(const Hello& hello) {
   if (!hello.id.empty()) object["id"] = hello.id;
   if (hello.direct) object["direct"] = true;
   if (hello.lane_chunks != 1) object["lane_chunks"] = hello.lane_chunks;
+  if (hello.postcopy) object["postcopy"] = true;
   return dump(object);
 }
 
@@ -65,6 +66,7 @@ Result<Hello> decode_hello(Bytes body) {
   if (object.contains("id")) hello.id = TRY(id_in(object));
   hello.direct = TRY(flag_field(object, "direct"));
   if (object.contains("lane_chunks")) hello.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
+  hello.postcopy = TRY(flag_field(object, "postcopy"));
   return hello;
 }
 
@@ -77,6 +79,8 @@ std::string encode_json(const Welcome& welcome) {
   if (welcome.keeps_paused) body["keeps_paused"] = true;
   if (welcome.direct) body["direct"] = true;
   if (welcome.lane_chunks != 1) body["lane_chunks"] = welcome.lane_chunks;
+  if (welcome.postcopy) body["postcopy"] = true;
+  if (!welcome.why_not_postcopy.empty()) body["why_not_postcopy"] = clip(welcome.why_not_postcopy, kMaxReasonBytes);
   if (!welcome.why_stream.empty()) body["why_stream"] = clip(welcome.why_stream, kMaxReasonBytes);
   return dump(body);
 }
@@ -90,6 +94,10 @@ Result<Welcome> decode_welcome(Bytes body) {
   welcome.direct = TRY(flag_field(object, "direct"));
   if (object.contains("lane_chunks")) welcome.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   if (object.contains("why_stream")) welcome.why_stream = TRY(text_field(object, "why_stream", kMaxReasonBytes));
+  welcome.postcopy = TRY(flag_field(object, "postcopy"));
+  if (object.contains("why_not_postcopy")) {
+    welcome.why_not_postcopy = TRY(text_field(object, "why_not_postcopy", kMaxReasonBytes));
+  }
   if (object.contains("lanes")) welcome.lanes = TRY(lanes_in(object));
   const json* warnings = TRY(array_field_if(object, "warnings", kMaxWarnings));
   if (warnings == nullptr) return welcome;

@@ -15,6 +15,8 @@ enum class MessageType : std::uint16_t {
   kDeviceEnd = 0x06,
   kCommit = 0x07,
   kPackedDevices = 0x08,
+  kMissingMap = 0x09,
+  kMissingMapEnd = 0x0a,
   // sink -> source
   kWelcome = 0x41,
   kRefusal = 0x42,

@@ -43,6 +43,9 @@ struct Hello {  ///< first after the greeting
   bool direct = false;
   /// So many chunks in a row are one lane's, if Welcome agrees; else 1.
   std::uint16_t lane_chunks = 1;
+  /// The guest may be run at the sink before all of it is there, if Welcome agrees. The last of `lanes` is then the
+  /// connection on which the sink asks for the pages that the guest waits for.
+  bool postcopy = false;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -68,7 +71,15 @@ struct GuestStopped {
 };  ///< the source guest is paused; device bytes after this need all of RAM in place before they load
 struct DeviceEnd {
   bool operator==(const DeviceEnd&) const = default;
-};  ///< the device stream is complete
+};                   ///< the device stream is complete
+struct MissingMap {  ///< pages that will come while the guest runs; in pieces, in order, empty stretches left out
+  ChunkIndex first;
+  std::vector<PageWord> words;
+  bool operator==(const MissingMap&) const = default;
+};
+struct MissingMapEnd {
+  bool operator==(const MissingMapEnd&) const = default;
+};  ///< all that the map names is taken away at the sink; whoever touches it waits
 struct Commit {
   bool operator==(const Commit&) const = default;
 };  ///< the source never runs this guest again: start it
@@ -80,10 +91,12 @@ struct Welcome {  ///< the sink fits
   /// Of the lanes that were open at Hello those that have come, in rising order: the first is lane 0 from here on.
   /// Absent: all of them.
   std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
-  bool keeps_paused = false;      ///< knows what Hello's `paused` asks for
-  bool direct = false;            ///< agrees to Hello's `direct`
-  std::string why_stream = {};    ///< why it does not, as a phrase
-  std::uint16_t lane_chunks = 1;  ///< Hello's, if it agrees to it
+  bool keeps_paused = false;          ///< knows what Hello's `paused` asks for
+  bool direct = false;                ///< agrees to Hello's `direct`
+  std::string why_stream = {};        ///< why it does not, as a phrase
+  std::uint16_t lane_chunks = 1;      ///< Hello's, if it agrees to it
+  bool postcopy = false;              ///< agrees to Hello's `postcopy`
+  std::string why_not_postcopy = {};  ///< why it does not, as a phrase
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not
@@ -119,7 +132,8 @@ struct Abort {       ///< this side gives up; before Commit the source VM runs o
   bool operator==(const Abort&) const = default;
 };
 
-using Message = std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, PackedDevices, GuestStopped, DeviceEnd, Commit,
-                             Welcome, Refusal, MapApplied, Fenced, Prepared, Done, Heartbeat, Abort>;
+using Message =
+    std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, PackedDevices, GuestStopped, DeviceEnd, MissingMap,
+                 MissingMapEnd, Commit, Welcome, Refusal, MapApplied, Fenced, Prepared, Done, Heartbeat, Abort>;
 
 }  // namespace godwit::wire

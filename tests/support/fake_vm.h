@@ -326,6 +326,9 @@ class FakeSinkVm final : public SinkVm {
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }
   const std::string& why_stream() const noexcept override { return why_not_direct; }
+  Result<std::unique_ptr<MissingPages>> open_missing_pages() override {
+    return fail(ErrorKind::kUnsupported, "the fake hypervisor cannot wait for memory");
+  }
   Status open_incoming() override { return on_load ? on_load("open_incoming") : Status{}; }
   Status load(Bytes bytes) override {
     loaded += text_of(bytes);

@@ -18,6 +18,7 @@ struct QemuVm {
   std::unique_ptr<RemoteProcess> process;
   Inspection inspection;
   std::unique_ptr<GuestMemory> memory;
+  std::vector<BlockInfo> blocks = {};  ///< at the sink: those of `memory`, in its order
 };
 
 /// Connects, finds the process, inspects; opens no memory yet.

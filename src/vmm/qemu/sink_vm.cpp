@@ -20,7 +20,9 @@
 #include <set>
 #include <thread>
 
+#include "postcopy/uffd_missing_pages.h"
 #include "vmm/qemu/cached_images.h"
+#include "vmm/qemu/descriptor_lender.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/log_end.h"
 #include "vmm/qemu/migration_end.h"
@@ -58,6 +60,7 @@ class QemuSinkVm final : public SinkVm {
   DeviceWay way() const noexcept override { return choice_.way; }
   const std::string& why_stream() const noexcept override { return choice_.why_stream; }
 
+  Result<std::unique_ptr<MissingPages>> open_missing_pages() override;
   Status open_incoming() override;
   Status load(Bytes bytes) override;
   Status finish_load() override;
@@ -108,6 +111,29 @@ class QemuSinkVm final : public SinkVm {
   // To the latest `cont`. Last, so that it is waited for before anything else here ends.
   std::future<Result<Json>> answer_;
 };
+
+Result<std::unique_ptr<MissingPages>> QemuSinkVm::open_missing_pages() {
+  const auto& layout = vm_.memory->layout();
+  std::vector<MissingRange> ranges;
+  for (std::size_t i = 0; i < vm_.blocks.size(); ++i) {
+    const BlockInfo& block = vm_.blocks[i];
+    ranges.push_back({.name = block.name,
+                      .address = block.address,
+                      .length = block.size,
+                      .page_size = block.page_size,
+                      .first_chunk = layout.blocks()[i].first_chunk});
+    if (block.backing == Backing::kPrivate) continue;
+    // Whoever reads the file past QEMU would find zeros in place of what has not come.
+    if (const auto others = TRY(vm_.process->others_mapping(block.mapping)); !others.empty()) {
+      return fail(ErrorKind::kUnsupported,
+                  fmt::format("{} has RAM block '{}' mapped, too", fmt::join(others, ", "), block.name));
+    }
+    ranges.back().file = TRY(vm_.process->open_backing_file(block.mapping));
+    ranges.back().file_offset = block.mapping.offset + (block.address - block.mapping.start);
+  }
+  const auto lender = make_descriptor_lender(*vm_.qmp, *vm_.process);
+  return godwit::open_missing_pages(*vm_.process, std::move(ranges), lender.get());
+}
 
 Status QemuSinkVm::open_incoming() {
   if (interrupted_) return fail(ErrorKind::kCancelled, "interrupted");

@@ -1,0 +1,68 @@
+#include "engine/postcopy_sink.h"
+
+#include "base/cpu_account.h"
+#include "base/migration_id.h"
+#include "wire/page_request.h"
+
+namespace godwit {
+
+PostcopySink::PostcopySink(Parts parts)
+    : parts_(std::move(parts)),
+      placer_(*parts_.pages, parts_.layout, parts_.on_all_there),
+      lane_setting_{.placer = &placer_,
+                    .kernels = parts_.kernels,
+                    .decoders = parts_.decoders,
+                    .on_fence =
+                        [](unsigned, std::uint32_t) {
+                          return fail(ErrorKind::kProtocol, "a fence on the connection for urgent pages");
+                        }},
+      asked_(parts_.layout.chunk_count()) {}
+
+Status PostcopySink::begin() {
+  TRY_IN("run the guest before all of it is here", placer_.begin());
+  begun_ = true;
+  touches_ = job_thread([this](const std::stop_token& stop) {
+    name_thread(parts_.id, "touches");
+    Status status = serve_touches(stop);
+    if (!status && !stop.stop_requested()) parts_.on_failed(std::move(status).error().in("what the guest waits for"));
+  });
+  urgent_ = job_thread([this](const std::stop_token& stop) {
+    name_thread(parts_.id, "urgent");
+    Status status = SinkLane(lane_setting_, 0, *parts_.urgent).run(stop);
+    if (!status && !stop.stop_requested()) {
+      parts_.on_failed(std::move(status).error().in("the connection for urgent pages"));
+    }
+  });
+  return {};
+}
+
+Status PostcopySink::serve_touches(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    for (const Touch& touch : TRY(parts_.pages->await_touches())) TRY(serve(touch));
+  }
+  return {};
+}
+
+Status PostcopySink::serve(const Touch& touch) {
+  const PageWord page = PageWord{1} << touch.page;
+  if ((placer_.missing(touch.chunk) & page) == 0) return parts_.pages->put_zeros(touch.chunk, page);
+  if ((asked_[touch.chunk.value] & page) != 0) return {};
+  asked_[touch.chunk.value] |= page;
+  return send_bytes(*parts_.urgent, wire::encode(wire::PageRequest{touch.chunk, page}));
+}
+
+Status PostcopySink::end() {
+  stop();
+  return parts_.pages->end();
+}
+
+void PostcopySink::stop() {
+  touches_.request_stop();
+  urgent_.request_stop();
+  parts_.pages->interrupt();
+  abort();
+  touches_ = {};
+  urgent_ = {};
+}
+
+}  // namespace godwit

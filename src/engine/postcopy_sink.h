@@ -1,0 +1,58 @@
+// Post-copy at the sink: the guest runs here before all of it has come.
+//
+//   MissingMap ... MissingMapEnd --begin()--> taken away; touches: [wait] --PageRequest--> source
+//   lanes, and the urgent connection --MissingPlacer--> in place --> all there
+//
+// A page that is not there and is not missing either was never written: the guest gets zeros.
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "engine/missing_placer.h"
+#include "engine/sink_lane.h"
+
+namespace godwit {
+
+class PostcopySink {
+ public:
+  struct Parts {
+    std::unique_ptr<MissingPages> pages;
+    std::unique_ptr<Channel> urgent;
+    const RamLayout& layout;
+    const Kernels& kernels;
+    DecoderProvider& decoders;
+    std::string id;                        ///< of the migration
+    std::function<void(Error)> on_failed;  ///< from any thread
+    std::function<void()> on_all_there;    ///< from the thread that has put the last page in place
+  };
+  explicit PostcopySink(Parts parts);
+  ~PostcopySink() { stop(); }
+
+  /// The coordinator's.
+  Status add(const wire::MissingMap& map) { return placer_.add(map); }
+  Status begin();
+  bool begun() const noexcept { return begun_; }
+  MissingPlacer& placer() noexcept { return placer_; }
+  /// All is there: nobody waits any more.
+  Status end();
+  void abort() noexcept { parts_.urgent->abort(); }
+  /// Aborts and joins. What is missing stays so.
+  void stop();
+  std::uint64_t bytes_received() const { return parts_.urgent->link().bytes_received(); }
+
+ private:
+  Status serve_touches(const std::stop_token& stop);
+  Status serve(const Touch& touch);
+
+  Parts parts_;
+  MissingPlacer placer_;
+  SinkLaneSetting lane_setting_;
+  std::vector<PageWord> asked_;  ///< of the thread that asks
+  bool begun_ = false;
+  std::jthread touches_;
+  std::jthread urgent_;
+};
+
+}  // namespace godwit

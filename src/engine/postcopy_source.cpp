@@ -1,0 +1,87 @@
+#include "engine/postcopy_source.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace godwit {
+
+namespace {
+using std::chrono::microseconds;
+// A lane that holds nothing sends a fence in microseconds.
+constexpr Duration kLookForFence = microseconds(50);
+constexpr Duration kFencePatience = std::chrono::seconds(20);
+// The sink takes pages away, some hundred thousand a second.
+constexpr Duration kReadyPatience = std::chrono::seconds(20);
+constexpr std::size_t kMissingPiece = 32768;  // chunks a message
+// Empty stretches shorter than this are not worth a message of their own.
+constexpr std::size_t kGapWorthAMessage = 64;
+}  // namespace
+
+void PostcopySource::hold(std::uint32_t fence) {
+  held_ = fence;
+  setting_.held.store(true, std::memory_order_release);
+  lanes_.fence(fence);
+}
+
+Status PostcopySource::tell() {
+  TRY(await_fence_sent());
+  context_.signals.change([](SourceSignals& s) { s.early = true; });
+  TRY(send_map());
+  urgent_.start(context_.parts.id, [this](Error error) { context_.fail_with(std::move(error)); });
+  return context_.until([](const SourceSignals& s) { return s.fence >= kMissingFence; }, kReadyPatience,
+                        "the destination to take away what it will be sent later");
+}
+
+/// Nothing is claimed any more once all lanes have sent it: the board holds what is missing.
+Status PostcopySource::await_fence_sent() {
+  const auto deadline = context_.now() + kFencePatience;
+  while (!lanes_.have_sent(kMissingFence)) {
+    TRY(context_.no_error_yet());
+    if (context_.now() >= deadline) {
+      return fail(ErrorKind::kTimedOut, "timed out waiting for the link to take what had been sent before the pause");
+    }
+    std::this_thread::sleep_for(kLookForFence);
+  }
+  return {};
+}
+
+Status PostcopySource::send_map() {
+  auto& control = session_.control();
+  const Board& board = setting_.board;
+  missing_ = board.waiting();
+  for (std::uint32_t first = 0; first < board.chunk_count();) {
+    if (board.peek(ChunkIndex{first}) == 0) {
+      ++first;
+      continue;
+    }
+    wire::MissingMap map{.first = ChunkIndex{first}, .words = {}};
+    std::size_t empty = 0;
+    for (std::uint32_t c = first; c < board.chunk_count() && map.words.size() < kMissingPiece; ++c) {
+      map.words.push_back(board.peek(ChunkIndex{c}));
+      empty = map.words.back() == 0 ? empty + 1 : 0;
+      if (empty >= kGapWorthAMessage) break;
+    }
+    first += static_cast<std::uint32_t>(map.words.size());
+    map.words.resize(map.words.size() - empty);
+    TRY(control.send(map));
+  }
+  return control.send(wire::MissingMapEnd{});
+}
+
+void PostcopySource::go_on() {
+  if (context_.parts.impose_rate_limit) context_.parts.impose_rate_limit();
+  setting_.held.store(false, std::memory_order_release);
+  setting_.board.announce();
+}
+
+Result<bool> PostcopySource::all_there() {
+  TRY(context_.no_error_yet());
+  if (context_.signals.look().last_fence) return true;
+  if (!last_fence_asked_ && setting_.board.waiting() == 0 && lanes_.idle()) {
+    last_fence_asked_ = true;
+    lanes_.fence(kLastFence);
+  }
+  return false;
+}
+
+}  // namespace godwit

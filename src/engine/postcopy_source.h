@@ -1,0 +1,62 @@
+// Post-copy at the source: the guest runs at the sink before all of it is there, and the rest follows.
+//
+//   hold():      lanes claim nothing more, what they have sent arrives; the guest runs on
+//   [the guest is paused, the last harvest is on the board]
+//   tell():      what the board holds is missing at the sink --MissingMap--> taken away there; requests are answered
+//   [the guest runs there]
+//   go_on():     lanes push what the guest has not asked for, urgent pages go past them
+//   all_there(): the last fence
+#pragma once
+
+#include <optional>
+
+#include "engine/fence.h"
+#include "engine/sink_session.h"
+#include "engine/source_lanes.h"
+#include "engine/urgent_pages.h"
+
+namespace godwit {
+
+/// Coordinator's thread.
+class PostcopySource {
+ public:
+  /// All outlive it.
+  PostcopySource(SourceContext& context, SinkSession& session, LaneSetting& setting, SourceLanes& lanes,
+                 std::unique_ptr<Channel> urgent)
+      : context_(context), session_(session), setting_(setting), lanes_(lanes), urgent_(setting, std::move(urgent)) {}
+
+  /// `fence`: a new number; what was sent before it need not arrive in the pause.
+  void hold(std::uint32_t fence);
+  bool held() const noexcept { return held_.has_value(); }
+  /// What lanes had sent before hold() has been applied.
+  bool drained() const { return held_ && context_.signals.look().fence >= *held_; }
+  /// From the pause's beginning: the fence before which all lies that is not missing.
+  void fence() { lanes_.fence(kMissingFence); }
+  /// Tells the sink what it misses, and waits until it is ready for that.
+  Status tell();
+  /// The guest runs there.
+  void go_on();
+  /// To be called now and then after go_on(): true once the sink has all of the guest.
+  Result<bool> all_there();
+  void abort() noexcept { urgent_.abort(); }
+
+  std::uint64_t missing() const noexcept { return missing_; }  ///< pages, when the guest began to run there
+  std::uint64_t asked_for() const noexcept { return urgent_.asked_for(); }  ///< pages that it waited for
+  std::uint64_t urgent_pages() const noexcept { return urgent_.sent(); }
+  std::uint64_t urgent_bytes() const { return urgent_.bytes_sent(); }
+
+ private:
+  Status await_fence_sent();
+  Status send_map();
+
+  SourceContext& context_;
+  SinkSession& session_;
+  LaneSetting& setting_;
+  SourceLanes& lanes_;
+  UrgentPages urgent_;
+  std::optional<std::uint32_t> held_;
+  std::uint64_t missing_ = 0;
+  bool last_fence_asked_ = false;
+};
+
+}  // namespace godwit

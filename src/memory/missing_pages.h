@@ -1,0 +1,44 @@
+// Pages of a guest that runs already and that have not come yet: whoever touches one waits until it is put in place.
+//
+//   guest touches a page that is not there --> waits --await_touches()--> the engine
+//   the engine --put()--> the page appears as a whole, and all who wait for it go on
+#pragma once
+
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "memory/page.h"
+
+namespace godwit {
+
+/// Somebody waits for this page.
+struct Touch {
+  ChunkIndex chunk;
+  unsigned page = 0;
+};
+
+/// Memory of one VM. From begin() to end() every touch of a page that is not there waits, whether it is missing or was
+/// never written: which of the two it is the caller knows. That goes on when this process dies: the waiting then has no
+/// end before somebody opens it again.
+class MissingPages {
+ public:
+  virtual ~MissingPages() = default;
+
+  /// Takes these pages away (a word per chunk). Before the guest runs, and once. kNoMemory and the like: the guest must
+  /// not be run here.
+  virtual Status begin(std::span<const PageWord> missing) = 0;
+  /// The next touches, some perhaps of a page that has come meanwhile; none: interrupted. One thread's.
+  virtual Result<std::vector<Touch>> await_touches() = 0;
+  /// Puts pages in place, that lie one after the other in `in`, each as a whole. kIo with EEXIST if one is there
+  /// already, kPeerLost if the hypervisor is gone. Any thread.
+  virtual Status put(ChunkIndex chunk, PageWord pages, Bytes in) = 0;
+  /// The same with zeros; a page that is there already stays as it is, and those who waited for it go on.
+  virtual Status put_zeros(ChunkIndex chunk, PageWord pages) = 0;
+  /// Nothing is missing any more: no touch waits from here on.
+  virtual Status end() = 0;
+  /// Wakes await_touches(), from any thread, for good.
+  virtual void interrupt() noexcept = 0;
+};
+
+}  // namespace godwit

@@ -1,0 +1,268 @@
+#include "postcopy/uffd_missing_pages.h"
+
+#include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/wake.h"
+#include "postcopy/take_away.h"
+
+namespace godwit {
+
+namespace {
+
+constexpr std::size_t kTouchesAtOnce = 64;
+
+uffdio_range range_of(std::uint64_t address, std::uint64_t length) noexcept {
+  uffdio_range range{};
+  range.start = address;
+  range.len = length;
+  return range;
+}
+
+tl::unexpected<Error> failed(std::string_view what, int number) {
+  if (number == ESRCH) return fail(ErrorKind::kPeerLost, "the destination's QEMU has ended", number);
+  return fail(os_error(what, number));
+}
+
+class UffdMissingPages final : public MissingPages {
+ public:
+  UffdMissingPages(const RemoteProcess& process, std::vector<MissingRange> ranges, RemoteUserfaultfd userfault)
+      : process_(process), ranges_(std::move(ranges)), userfault_(std::move(userfault)) {}
+  ~UffdMissingPages() override {
+    // Of pages that are missing still somebody has to take care: what was begun goes on without this object.
+    if (!begun_ || ended_) close_theirs();
+  }
+
+  bool can_wake() const noexcept { return static_cast<bool>(wake_); }
+  /// Every block could be registered: nothing else tells.
+  Status try_all();
+
+  Status begin(std::span<const PageWord> missing) override;
+  Result<std::vector<Touch>> await_touches() override;
+  Status put(ChunkIndex chunk, PageWord pages, Bytes in) override;
+  Status put_zeros(ChunkIndex chunk, PageWord pages) override;
+  Status end() override;
+  void interrupt() noexcept override { wake_.wake(); }
+
+ private:
+  Status enlist(const MissingRange& range);
+  Status delist(const MissingRange& range);
+  Status take_away_of(const MissingRange& range, std::span<const PageWord> missing);
+  const MissingRange& range_with(ChunkIndex chunk) const noexcept;
+  std::uint64_t address_of(ChunkIndex chunk) const noexcept;
+  std::optional<Touch> touch_at(std::uint64_t address) const noexcept;
+  Status copy(std::uint64_t to, Bytes from);
+  Status zero(std::uint64_t address);
+  void close_theirs() noexcept;
+
+  const RemoteProcess& process_;
+  std::vector<MissingRange> ranges_;  ///< by chunk
+  RemoteUserfaultfd userfault_;
+  Wake wake_;
+  bool begun_ = false;
+  bool ended_ = false;
+};
+
+Status UffdMissingPages::enlist(const MissingRange& range) {
+  uffdio_register wanted{};
+  wanted.range = range_of(range.address, range.length);
+  wanted.mode = UFFDIO_REGISTER_MODE_MISSING;
+  if (::ioctl(userfault_.fd.get(), UFFDIO_REGISTER, &wanted) == 0) return {};
+  const int number = errno;
+  if (number == EINVAL) {
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("RAM block '{}' lies in a file on a disk, where no userfaultfd works", range.name), number);
+  }
+  return failed(fmt::format("UFFDIO_REGISTER RAM block '{}'", range.name), number);
+}
+
+Status UffdMissingPages::delist(const MissingRange& range) {
+  auto covered = range_of(range.address, range.length);
+  if (::ioctl(userfault_.fd.get(), UFFDIO_UNREGISTER, &covered) == 0) return {};
+  return failed(fmt::format("UFFDIO_UNREGISTER RAM block '{}'", range.name), errno);
+}
+
+Status UffdMissingPages::try_all() {
+  for (const auto& range : ranges_) {
+    TRY(enlist(range));
+    TRY(delist(range));
+  }
+  return {};
+}
+
+/// Registered first: whoever touches a page that has been taken away finds no zeros in its place.
+Status UffdMissingPages::begin(std::span<const PageWord> missing) {
+  begun_ = true;
+  for (const auto& range : ranges_) TRY(enlist(range));
+  for (const auto& range : ranges_) TRY(take_away_of(range, missing));
+  return {};
+}
+
+Status UffdMissingPages::take_away_of(const MissingRange& range, std::span<const PageWord> missing) {
+  std::vector<TakenStretch> stretches;
+  const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
+  for (std::uint64_t c = 0; c < chunks; ++c) {
+    const PageWord pages = missing[range.first_chunk.value + c];
+    for_each_run(pages, [&](unsigned first, unsigned length) {
+      const std::uint64_t address = range.address + c * kChunkSize + first * kPageSize;
+      if (!stretches.empty() && stretches.back().address + stretches.back().length == address) {
+        stretches.back().length += length * kPageSize;
+      } else {
+        stretches.push_back({address, length * kPageSize});
+      }
+    });
+  }
+  if (!range.file) return take_away(process_, stretches);
+  for (const auto& stretch : stretches) {
+    TRY(punch_hole(range.file.get(), range.file_offset + (stretch.address - range.address), stretch.length));
+  }
+  return {};
+}
+
+Result<std::vector<Touch>> UffdMissingPages::await_touches() {
+  std::vector<Touch> touches;
+  while (touches.empty()) {
+    std::array<pollfd, 2> wait{pollfd{userfault_.fd.get(), POLLIN, 0}, pollfd{wake_.descriptor(), POLLIN, 0}};
+    if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) return fail_os("wait for touched pages");
+    if (wait[1].revents != 0) return touches;
+    if (wait[0].revents == 0) continue;
+    std::array<uffd_msg, kTouchesAtOnce> messages;
+    const ssize_t got = ::read(userfault_.fd.get(), messages.data(), sizeof messages);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got < 0) return fail_os("read touched pages");
+    if (got == 0) return fail(ErrorKind::kPeerLost, "the destination's QEMU has ended");
+    for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(uffd_msg); ++i) {
+      if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
+      if (const auto touch = touch_at(messages[i].arg.pagefault.address)) touches.push_back(*touch);
+    }
+  }
+  return touches;
+}
+
+std::optional<Touch> UffdMissingPages::touch_at(std::uint64_t address) const noexcept {
+  for (const auto& range : ranges_) {
+    if (address < range.address || address - range.address >= range.length) continue;
+    const std::uint64_t page = (address - range.address) / kPageSize;
+    return Touch{ChunkIndex{range.first_chunk.value + static_cast<std::uint32_t>(page / kPagesPerChunk)},
+                 static_cast<unsigned>(page % kPagesPerChunk)};
+  }
+  return std::nullopt;
+}
+
+const MissingRange& UffdMissingPages::range_with(ChunkIndex chunk) const noexcept {
+  const auto after = std::ranges::upper_bound(ranges_, chunk.value, {},
+                                              [](const MissingRange& range) { return range.first_chunk.value; });
+  return *std::prev(after);
+}
+
+std::uint64_t UffdMissingPages::address_of(ChunkIndex chunk) const noexcept {
+  const auto& range = range_with(chunk);
+  return range.address + std::uint64_t{chunk.value - range.first_chunk.value} * kChunkSize;
+}
+
+Status UffdMissingPages::put(ChunkIndex chunk, PageWord pages, Bytes in) {
+  const std::uint64_t base = address_of(chunk);
+  Status status;
+  for_each_run(pages, [&](unsigned first, unsigned length) {
+    const std::size_t size = length * kPageSize;
+    if (status) status = copy(base + first * kPageSize, in.first(size));
+    in = in.subspan(size);
+  });
+  return status;
+}
+
+/// The kernel gives up half-way where the address space is just being changed.
+Status UffdMissingPages::copy(std::uint64_t to, Bytes from) {
+  while (!from.empty()) {
+    uffdio_copy call{};
+    call.dst = to;
+    call.src = reinterpret_cast<std::uint64_t>(from.data());
+    call.len = from.size();
+    const bool whole = ::ioctl(userfault_.fd.get(), UFFDIO_COPY, &call) == 0;
+    const int number = errno;
+    if (whole) return {};
+    if (call.copy <= 0 && number != EAGAIN) return failed("put a page in place", number);
+    if (call.copy > 0) {
+      to += static_cast<std::uint64_t>(call.copy);
+      from = from.subspan(static_cast<std::size_t>(call.copy));
+    }
+  }
+  return {};
+}
+
+Status UffdMissingPages::put_zeros(ChunkIndex chunk, PageWord pages) {
+  const std::uint64_t base = address_of(chunk);
+  Status status;
+  for_each_page(pages, [&](unsigned page) {
+    if (status) status = zero(base + page * kPageSize);
+  });
+  return status;
+}
+
+Status UffdMissingPages::zero(std::uint64_t address) {
+  while (true) {
+    uffdio_zeropage call{};
+    call.range = range_of(address, kPageSize);
+    if (::ioctl(userfault_.fd.get(), UFFDIO_ZEROPAGE, &call) == 0) return {};
+    const int number = errno;
+    if (number == EEXIST) {
+      auto waiting = range_of(address, kPageSize);
+      if (::ioctl(userfault_.fd.get(), UFFDIO_WAKE, &waiting) == 0) return {};
+      return failed("wake who waited for a page", errno);
+    }
+    if (number != EAGAIN) return failed("put a page of zeros in place", number);
+  }
+}
+
+Status UffdMissingPages::end() {
+  for (const auto& range : ranges_) TRY(delist(range));
+  ended_ = true;
+  return {};
+}
+
+void UffdMissingPages::close_theirs() noexcept {
+  if (userfault_.remote < 0) return;
+  (void)remote_syscall(process_, SYS_close, {static_cast<std::uint64_t>(userfault_.remote)});
+}
+
+Status check_possible(const std::vector<MissingRange>& ranges, const RemoteUserfaultfd& userfault) {
+  for (const auto& range : ranges) {
+    if (range.page_size == kPageSize) continue;
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("RAM block '{}' is in huge pages, which are not put in place piece by piece", range.name));
+  }
+  if (userfault.user_mode_only) {
+    return fail(ErrorKind::kUnsupported,
+                "the kernel delivers faults of user mode only to QEMU (vm.unprivileged_userfaultfd)");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& process, std::vector<MissingRange> ranges,
+                                                         DescriptorLender* lender) {
+  auto made = TRY(create_remote_userfaultfd(process, lender, Original::kKept));
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = UFFD_FEATURE_MISSING_SHMEM;
+  const bool spoken = ::ioctl(made.fd.get(), UFFDIO_API, &api) == 0;
+  const int number = errno;
+  const Status possible = check_possible(ranges, made);
+  auto pages = std::make_unique<UffdMissingPages>(process, std::move(ranges), std::move(made));
+  if (!pages->can_wake()) return fail_os("eventfd");
+  if (!spoken) return fail(os_error("UFFDIO_API", number));
+  TRY(possible);
+  TRY(pages->try_all());
+  return pages;
+}
+
+}  // namespace godwit

@@ -40,7 +40,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   NoLateDecoders at_once;
   testing::LateDecoders late;
   DecoderProvider& decoders = size % 2 == 0 ? static_cast<DecoderProvider&>(at_once) : late;
-  SinkLaneSetting setting{placer, best_kernels({}), decoders, {kLanes}, [](unsigned, std::uint32_t) { return Status{}; }};
+  SinkLaneSetting setting{
+      &placer, best_kernels({}), decoders, {kLanes}, [](unsigned, std::uint32_t) { return Status{}; }};
   BytesChannel channel(std::as_bytes(std::span(data, size)));
   const Status status = SinkLane(setting, 0, channel).run();
   if (!status) {

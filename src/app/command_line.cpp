@@ -149,7 +149,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
   add(*send, "--deadline", texts.deadline, "TIME", "when the move is to have come to its end [none]");
   add(*send, "--on-deadline", texts.on_deadline, "cancel|pause|postcopy",
-      "what is done then; postcopy: runs the guest there at once, as soon as waiting is of no use [cancel]");
+      "then; postcopy: as soon as waiting is of no use [cancel]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");

@@ -43,7 +43,8 @@ Status CommitDecision::record() {
   if (!parts.vm.still_paused()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
   // The hypervisor's word of it may not have reached the relay yet.
   TRY(parts.vm.told_of_no_change());
-  TRY_IN("the commit could not be journaled", parts.journal.commit());
+  TRY_IN("the commit could not be journaled",
+         context_.signals.look().early ? parts.journal.commit_early() : parts.journal.commit());
   ledger_.enter("journaled", begin, context_.now());
   return {};
 }

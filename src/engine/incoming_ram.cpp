@@ -42,7 +42,11 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, Reception
                                         .kernels = context.parts.kernels,
                                         .decoders = context.parts.decoders,
                                         .id = session.hello().id,
-                                        .on_failed = [this](Error error) { session_.fail_with(std::move(error)); },
+                                        .on_failed =
+                                            [this](Error error) {
+                                              // A source that has been told that all is here hangs up.
+                                              if (!all_there_) session_.fail_with(std::move(error));
+                                            },
                                         .on_all_there =
                                             [this] {
                                               {

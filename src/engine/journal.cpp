@@ -37,7 +37,8 @@ struct Word {
 constexpr std::array kWords = {
     Word{State::kMigrating, "migrating"},      Word{State::kPausing, "pausing"},   Word{State::kPaused, "paused"},
     Word{State::kHandingOver, "handing-over"}, Word{State::kStopped, "stopped"},   Word{State::kCommitted, "committed"},
-    Word{State::kReceiving, "receiving"},      Word{State::kStarting, "starting"},
+    Word{State::kReceiving, "receiving"},      Word{State::kStarting, "starting"}, Word{State::kFollowing, "following"},
+    Word{State::kLacking, "lacking"},
 };
 
 std::string_view word_of(State state) {
@@ -153,7 +154,7 @@ Status Journal::enter(State state) {
   const State before = state_;
   state_ = state;
   // A new stop gets a mark of its own; the hand-over's mark stays good if the commit is taken back.
-  if (state != State::kCommitted && state != State::kStopped) mark_.clear();
+  if (state != State::kCommitted && state != State::kFollowing && state != State::kStopped) mark_.clear();
   if (state == State::kReceiving) id_.clear();
   Status written = write();
   if (!written) state_ = before;
@@ -176,7 +177,8 @@ Status Journal::guest_stands(std::string_view mark) {
     state_ = State::kPaused;
   } else if (state_ == State::kHandingOver) {
     state_ = State::kStopped;
-  } else if (state_ != State::kPaused && state_ != State::kStopped && state_ != State::kCommitted) {
+  } else if (state_ != State::kPaused && state_ != State::kStopped && state_ != State::kCommitted &&
+             state_ != State::kFollowing) {
     return {};  // nothing is stopped by this engine any more: the mark comes too late
   }
   mark_ = mark;
@@ -215,7 +217,7 @@ void Journal::clear() noexcept {
   const std::lock_guard lock(*mutex_);
   if (!fd_) return;
   if (settings_kept_) {
-    const bool at_sink = state_ == State::kReceiving || state_ == State::kStarting;
+    const bool at_sink = state_ == State::kReceiving || state_ == State::kStarting || state_ == State::kLacking;
     if (!at_sink) state_ = State::kMigrating;
     mark_.clear();
     (void)write();

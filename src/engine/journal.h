@@ -14,8 +14,10 @@
 //   pausing, handing-over: the engine was about to stop the guest, and had not seen it paused
 //   paused, stopped:       it had; the destination cannot run it. If the mark still fits it may be let run on here
 //   committed:             the guest must never run here again
+//   following:             the same, and the destination may lack memory that only this hypervisor has (post-copy)
 //   receiving:             the guest has not been let run here
 //   starting:              the source has given the guest up: it runs here, or nowhere
+//   lacking:               the same, and it may wait for memory that only the source's hypervisor has
 #pragma once
 
 #include <memory>
@@ -40,6 +42,8 @@ class Journal final : public VmRecord {
     kCommitted,
     kReceiving,
     kStarting,
+    kFollowing,
+    kLacking,
   };
   /// What an earlier engine left.
   struct Found {
@@ -73,11 +77,15 @@ class Journal final : public VmRecord {
   Status handing_over() { return enter(State::kHandingOver); }
   /// On return the decision is on record: the guest never runs here again. To be called before Commit is sent.
   Status commit() { return enter(State::kCommitted); }
+  /// The same where memory follows the guest; commit() again when all of it is there.
+  Status commit_early() { return enter(State::kFollowing); }
   /// After a commit, on the sink's word that the guest never ran there and never will: it may run here.
   Status take_back() { return enter(State::kStopped); }
   Status receiving() { return enter(State::kReceiving); }
   /// A commit has been read.
   Status starting() { return enter(State::kStarting); }
+  /// The same where memory is missing; starting() again when nothing is.
+  Status starting_early() { return enter(State::kLacking); }
   /// Nothing to remember about the guest. The file stays if there are settings that could not be put back.
   void clear() noexcept;
 

@@ -112,7 +112,7 @@ Status SinkMigration::take_guest() {
 
 Status SinkMigration::take_over() {
   takeover_.emplace(context_, session_);
-  TRY(takeover_->run());
+  TRY(takeover_->run(ram_->is_early()));
   takeover_->follow_up(*loader_, *ram_);
   return {};
 }

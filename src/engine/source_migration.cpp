@@ -153,6 +153,7 @@ Report SourceMigration::commit() {
     if (Status followed = ram_->is_early() ? follow() : Status{}; !followed) {
       return incomplete(done->pause, std::move(followed).error());
     }
+    if (ram_->is_early()) (void)context_.parts.journal.commit();  // it only lets this QEMU be ended
     return moved(done->pause);
   }
   if (auto* back = std::get_if<RollBack>(&outcome)) return roll_back(std::move(back->error));

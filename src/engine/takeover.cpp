@@ -25,9 +25,11 @@ std::uint64_t microseconds(Duration d) {
 }
 }  // namespace
 
-Status Takeover::run() {
+Status Takeover::run(bool early) {
   const auto committed = context_.now();
-  (void)context_.parts.journal.starting();  // it only tells more to who comes after a dead engine
+  auto& journal = context_.parts.journal;
+  // It only tells more to who comes after a dead engine.
+  (void)(early ? journal.starting_early() : journal.starting());
   context_.parts.on_milestone(Milestone::kCommitted);
   TRY(let_run());
   context_.enter(SinkState::kRunning);

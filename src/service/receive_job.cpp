@@ -113,7 +113,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
   SinkReport report = request_.placed ? run_sink(parts, std::move(request_.placed->place)) : run_sink(std::move(parts));
   note_slow_start(context, report);
   // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
-  if (report.outcome != Outcome::kInDoubt) journal.clear();
+  if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete) journal.clear();
   return report;
 }
 

@@ -18,6 +18,14 @@ using State = Journal::State;
 constexpr std::string_view kMovedText =
     "this VM has been moved: the move was committed, so its guest never runs here again (it may be running at the "
     "destination). Look there; then end this QEMU.";
+constexpr std::string_view kFollowingText =
+    "this VM runs at the destination, and may wait for memory that only this QEMU has (post-copy; a godwit died, or "
+    "lost "
+    "the other side). Do not end this QEMU: without it the VM there cannot go on.";
+constexpr std::string_view kLackingText =
+    "this VM was started here before all of its memory had come (post-copy), and a godwit died, or lost the other "
+    "side: "
+    "it waits as soon as it touches what is missing. Do not end the QEMU at the source, which alone has it.";
 constexpr std::string_view kRevivedText =
     "a godwit died while it moved this VM and left its guest paused. The move had not been committed, so the "
     "destination cannot have started it: the guest has been let run on here.";
@@ -63,6 +71,14 @@ class Recovery {
         break;
       case State::kCommitted:
         left = committed();
+        break;
+      case State::kFollowing:
+        on_note_(kFollowingText);
+        left = LeftBehind::kCommitted;
+        break;
+      case State::kLacking:
+        on_note_(kLackingText);
+        left = LeftBehind::kUnclear;
         break;
       case State::kReceiving:
       case State::kStarting:

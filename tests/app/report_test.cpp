@@ -47,6 +47,10 @@ Report moved() {
   r.pages_resent = 104;
   r.pages_in_pause = 105;
   r.pages_discarded = 106;
+  r.postcopy = true;
+  r.pages_missing = 116;
+  r.pages_asked_for = 117;
+  r.pages_urgent = 118;
   r.bytes_raw = 12 * kMiB;
   r.bytes_compressed = 900 * kMiB;
   r.bytes_before_compression = 1800 * kMiB;
@@ -170,6 +174,10 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("pages_resent"), 104);
   EXPECT_EQ(json.at("pages_in_pause"), 105);
   EXPECT_EQ(json.at("pages_discarded"), 106);
+  EXPECT_EQ(json.at("postcopy"), true);
+  EXPECT_EQ(json.at("pages_missing"), 116);
+  EXPECT_EQ(json.at("pages_asked_for"), 117);
+  EXPECT_EQ(json.at("pages_urgent"), 118);
   EXPECT_EQ(json.at("bytes_raw"), 12 * kMiB);
   EXPECT_EQ(json.at("bytes_compressed"), 900 * kMiB);
   EXPECT_EQ(json.at("bytes_before_compression"), 1800 * kMiB);
@@ -187,7 +195,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
   EXPECT_TRUE(json.at("receiver").is_null()) << "none has come back";
-  EXPECT_EQ(json.size(), 41U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 45U + counters_in_reports()) << "a field that this test does not know";
 }
 
 TEST(ReportJson, HasTheReceiversReportAsItCame) {

@@ -60,7 +60,7 @@ class GivenBack : public ::testing::TestWithParam<CodecId> {
     board_.announce();
     InPlacePlacer placer(there_, filled_, best_kernels({}));
     NoLateDecoders decoders;
-    SinkLaneSetting sink{placer, best_kernels({}), decoders, {1}, [](unsigned, std::uint32_t) { return Status{}; }};
+    SinkLaneSetting sink{&placer, best_kernels({}), decoders, {1}, [](unsigned, std::uint32_t) { return Status{}; }};
     const Alarm hangs(clock_, std::chrono::seconds(20), [this] { sink_end_->abort(); });
     const Status applied = SinkLane(sink, 0, *sink_end_).run();
     EXPECT_TRUE(applied) << applied.error().message;

@@ -143,7 +143,7 @@ TEST(SinkLane, StopsWhileItsDecoderHasNotAnswered) {
   testing::PlainMemory memory(testing::ram_of_chunks(20));
   FilledPages filled(20);
   InPlacePlacer placer(memory, filled, best_kernels({}));
-  SinkLaneSetting setting{placer, best_kernels({}), decoders, {1}, [](unsigned, std::uint32_t) { return Status{}; }};
+  SinkLaneSetting setting{&placer, best_kernels({}), decoders, {1}, [](unsigned, std::uint32_t) { return Status{}; }};
   auto pair = make_channel_pair().value();
   const std::vector<std::byte> page(kPageSize, std::byte{7});
   std::vector<std::byte> wire(kPageSize);

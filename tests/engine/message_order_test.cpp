@@ -61,6 +61,8 @@ std::vector<Named> every_message(const Fingerprint& fingerprint, std::size_t chu
           {"PackedDevices", packed('x')},
           {"GuestStopped", wire::GuestStopped{}},
           {"DeviceEnd", wire::DeviceEnd{}},
+          {"MissingMap", wire::MissingMap{ChunkIndex{0}, {PageWord{1}}}},
+          {"MissingMapEnd", wire::MissingMapEnd{}},
           {"Commit", wire::Commit{}},
           {"Welcome", wire::Welcome{fingerprint, "a test's source"}},
           {"Refusal", wire::Refusal{"no reason"}},

@@ -36,7 +36,8 @@ class SinkLaneRefuses : public ::testing::TestWithParam<bool> {
   }
   Status run() {
     DecoderProvider& decoders = GetParam() ? static_cast<DecoderProvider&>(late_) : none_;
-    SinkLaneSetting setting{placer_, best_kernels({}), decoders, {2}, [](unsigned, std::uint32_t) { return Status{}; }};
+    SinkLaneSetting setting{
+        &placer_, best_kernels({}), decoders, {2}, [](unsigned, std::uint32_t) { return Status{}; }};
     return SinkLane(setting, 0, *sink_).run();
   }
   void send(wire::FrameHeader header, Bytes payload) {

@@ -337,5 +337,26 @@ TEST_F(Recover, SettingsThatCannotBePutBackAreKeptForTheNext) {
   EXPECT_TRUE(monitor_->asked("migrate-set-parameters downtime-limit=300"));
 }
 
+/// Whoever ended one of the two QEMUs would lose the guest.
+TEST_F(Recover, AVmWhoseMemoryFollowsItIsLeftAloneAndBothQemusAreNeeded) {
+  leave([](Journal& journal) {
+    EXPECT_TRUE(journal.begin());
+    EXPECT_TRUE(journal.commit_early());
+  });
+  meet("paused");
+  expect_left_alone(LeftBehind::kCommitted);
+  EXPECT_THAT(notes_, HasSubstr("Do not end this QEMU"));
+}
+
+TEST_F(Recover, AVmThatLacksMemoryIsLeftAloneAndTheSourceIsNeeded) {
+  leave([](Journal& journal) {
+    EXPECT_TRUE(journal.receiving());
+    EXPECT_TRUE(journal.starting_early());
+  });
+  meet("running");
+  expect_left_alone(LeftBehind::kUnclear);
+  EXPECT_THAT(notes_, HasSubstr("Do not end the QEMU at the source"));
+}
+
 }  // namespace
 }  // namespace godwit

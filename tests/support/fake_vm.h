@@ -327,6 +327,7 @@ class FakeSinkVm final : public SinkVm {
   DeviceWay way() const noexcept override { return device_way; }
   const std::string& why_stream() const noexcept override { return why_not_direct; }
   Result<std::unique_ptr<MissingPages>> open_missing_pages() override {
+    if (on_missing_pages) return on_missing_pages();
     return fail(ErrorKind::kUnsupported, "the fake hypervisor cannot wait for memory");
   }
   Status open_incoming() override { return on_load ? on_load("open_incoming") : Status{}; }
@@ -384,7 +385,8 @@ class FakeSinkVm final : public SinkVm {
   std::string loaded;
   /// Hears each step of the loading, on the loader's thread; what it gives is what the step comes to.
   std::function<Status(std::string_view)> on_load;
-  std::atomic<std::uint64_t> warmed{0};  ///< pages
+  std::function<Result<std::unique_ptr<MissingPages>>()> on_missing_pages;  ///< empty: it cannot wait for any
+  std::atomic<std::uint64_t> warmed{0};                                     ///< pages
   bool fail_load = false;
   std::chrono::milliseconds load_takes{0};
   bool fail_resume = false;

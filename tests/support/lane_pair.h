@@ -63,7 +63,7 @@ class LanePair {
                  .on_note = note},
         in_place_(there, filled, with.kernels),
         whole_pages_(there, with.kernels),
-        sink_setting_{.placer = with.places_whole_pages ? static_cast<PagePlacer&>(whole_pages_) : in_place_,
+        sink_setting_{.placer = with.places_whole_pages ? static_cast<PagePlacer*>(&whole_pages_) : &in_place_,
                       .kernels = with.kernels,
                       .decoders = with.decoders != nullptr ? *with.decoders : no_late_,
                       .shares = {with.lanes, with.in_a_row},

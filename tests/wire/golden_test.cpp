@@ -45,6 +45,14 @@ std::vector<Golden> golden_bodies() {
        "28b52ffd"},
       {0x05, ""},
       {0x06, ""},
+      {0x09,
+       "04030201"
+       "03000000"
+       "01000000"
+       "01000080"
+       "0100000000000000"
+       "01000040"},
+      {0x0a, ""},
       {0x07, ""},
       {0x41, text_as_hex(R"({"fingerprint":)" + fingerprint + R"(,"program":"godwit 0.1.0"})")},
       {0x42, text_as_hex(R"({"reason":"the machine types differ"})")},

@@ -44,6 +44,8 @@ std::vector<Message> sample_messages() {
       PackedDevices{.codec = 2, .size = 4096, .bytes = unhex("28b52ffd")},
       GuestStopped{},
       DeviceEnd{},
+      MissingMap{ChunkIndex{0x01020304}, {0, 1, kAllPages}},
+      MissingMapEnd{},
       Commit{},
       Welcome{sample_fingerprint(), "godwit 0.1.0"},
       Refusal{"the machine types differ"},
@@ -163,6 +165,11 @@ void fill(DataMap& m, std::mt19937_64& random) {
 void fill(DeviceBytes& m, std::mt19937_64& random) {
   m.bytes.resize(random() % 5000);
   for (auto& byte : m.bytes) byte = static_cast<std::byte>(random());
+}
+void fill(MissingMap& m, std::mt19937_64& random) {
+  DataMap map;
+  fill(map, random);
+  m = {map.first, map.words};
 }
 void fill(PackedDevices& m, std::mt19937_64& random) {
   m.codec = static_cast<std::uint8_t>(random());

@@ -1,0 +1,125 @@
+// Post-copy between fakes: what is missing when the guest starts at the sink comes, what it touches comes first, and
+// whatever breaks before the commit leaves the guest at the source.
+#include <gmock/gmock.h>
+
+#include <future>
+
+#include "tests/support/fake_migration.h"
+#include "tests/support/fake_missing_pages.h"
+
+namespace godwit::postcopy_test {
+namespace {
+
+using namespace std::chrono_literals;
+using godwit::testing::FakeMissingPages;
+using godwit::testing::MissingPagesSeen;
+using ::testing::HasSubstr;
+
+RamLayout some_ram() {
+  return RamLayout::make(
+             {{.name = "ram0", .size = 3 * kChunkSize + 5 * kPageSize}, {.name = "ram1", .size = 16 * kChunkSize}})
+      .value();
+}
+
+class PostcopyOfFakes : public godwit::testing::FakeMigration {
+ protected:
+  PostcopyOfFakes() : FakeMigration(some_ram()) {
+    goals_.on_deadline = OnDeadline::kPostcopy;
+    goals_.deadline = 0s;  // at once: nothing is copied before
+    sink_.on_missing_pages = [this]() -> Result<std::unique_ptr<MissingPages>> {
+      return std::make_unique<FakeMissingPages>(sink_.plain(), seen_, 7);
+    };
+  }
+
+  struct Ends {
+    Report source;
+    SinkReport sink;
+  };
+  Ends move() {
+    auto received = std::async(std::launch::async, [this] { return receive(); });
+    Ends ends{.source = send(steady_), .sink = {}};
+    ends.sink = received.get();
+    return ends;
+  }
+  bool same_memory() {
+    bool same = false;
+    source_.with_memory([&](const auto& memory) { same = memory.bytes() == sink_.plain().bytes(); });
+    return same;
+  }
+
+  MissingPagesSeen seen_;
+};
+
+TEST_F(PostcopyOfFakes, BringsEveryPageAndThoseThatAreTouchedPastTheLanes) {
+  source_.run_ahead(200);
+  const auto ends = move();
+  ASSERT_EQ(ends.source.outcome, Outcome::kDone) << ends.source.error->message;
+  EXPECT_EQ(ends.sink.outcome, Outcome::kDone);
+  EXPECT_TRUE(sink_.runs());
+  EXPECT_TRUE(ends.source.postcopy);
+  EXPECT_GT(ends.source.pages_missing, 0U);
+  EXPECT_GT(ends.source.pages_asked_for, 0U);
+  EXPECT_GT(seen_.answered, 0U) << "touches of pages that were not missing";
+  EXPECT_EQ(seen_.taken_away, ends.source.pages_missing);
+  EXPECT_EQ(seen_.came, seen_.taken_away);
+  EXPECT_TRUE(seen_.ended);
+  EXPECT_TRUE(same_memory());
+}
+
+TEST_F(PostcopyOfFakes, IsNotBegunWhereTheMoveConvergesByItself) {
+  goals_.deadline.reset();
+  source_.rests = true;
+  const auto ends = move();
+  ASSERT_EQ(ends.source.outcome, Outcome::kDone) << ends.source.error->message;
+  EXPECT_FALSE(ends.source.postcopy);
+  EXPECT_FALSE(seen_.begun);
+  EXPECT_TRUE(same_memory());
+}
+
+TEST_F(PostcopyOfFakes, IsRefusedWhereTheSinkCannotWait) {
+  sink_.on_missing_pages = nullptr;
+  auto received = std::async(std::launch::async, [this] {
+    auto parts = sink_parts(sink_);
+    parts.patience = 2s;
+    return run_sink(std::move(parts));
+  });
+  const Report report = send(steady_);
+  EXPECT_THAT(report.error->message, HasSubstr("the fake hypervisor cannot wait for memory"));
+  EXPECT_THAT(report.error->message, HasSubstr("--on-deadline"));
+  expect_source_runs_alone(report);
+  listener_->abort();
+  received.get();
+}
+
+TEST_F(PostcopyOfFakes, LeavesTheGuestAtTheSourceIfDevicesCannotBeLoaded) {
+  source_.run_ahead(200);
+  sink_.fail_load = true;
+  const auto ends = move();
+  EXPECT_TRUE(seen_.begun);
+  EXPECT_TRUE(seen_.ended) << "a hypervisor that is given up still waits for pages";
+  expect_source_runs_alone(ends.source);
+  EXPECT_EQ(ends.sink.outcome, Outcome::kSourceRuns);
+}
+
+/// From the guest's start on this host is needed: that is said, and nothing is let go.
+TEST_F(PostcopyOfFakes, IsIncompleteIfTheSinkIsLostWhileTheGuestRunsThere) {
+  source_.run_ahead(200);
+  Channel* control = nullptr;
+  connect_ = [&, connect = connect_]() -> Result<std::unique_ptr<Channel>> {
+    auto channel = TRY(connect());
+    if (control == nullptr) control = channel.get();
+    return channel;
+  };
+  auto received = std::async(std::launch::async, [this] { return receive(); });
+  const Report report = send(steady_, [&](Milestone milestone) {
+    if (milestone == Milestone::kRunsEarly) control->abort();
+  });
+  EXPECT_EQ(report.outcome, Outcome::kIncomplete);
+  EXPECT_THAT(report.error->message, HasSubstr("do not end QEMU"));
+  EXPECT_EQ(received.get().outcome, Outcome::kIncomplete);
+  EXPECT_FALSE(seen_.ended) << "a guest that lacks pages would read zeros";
+  EXPECT_FALSE(source_.runs());
+}
+
+}  // namespace
+}  // namespace godwit::postcopy_test

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -52,7 +53,7 @@ class GroupLab {
   /// Everything that a throttle might change, as text.
   std::string picture() const {
     std::string text;
-    add(home_, text);
+    add(version(), home_, text);
     return text;
   }
 
@@ -71,13 +72,17 @@ class GroupLab {
     return {};
   }
 
-  static void add(const std::string& folder, std::string& text) {
+  static void add(CgroupVersion version, const std::string& folder, std::string& text) {
     text += folder + "\n";
-    for (const char* file : {"tasks", "cgroup.threads", "cgroup.type", "cgroup.subtree_control", "cpu.max",
-                             "cpu.max.burst", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"}) {
+    for (const char* file : {"cgroup.type", "cgroup.subtree_control", "cpu.max", "cpu.max.burst", "cpu.cfs_quota_us",
+                             "cpu.cfs_period_us", "cpu.cfs_burst_us"}) {
       if (const auto content = read_small_file(folder + "/" + file)) text += fmt::format("{}: {}\n", file, *content);
     }
-    for (const auto& below : groups_below(folder)) add(below, text);
+    // The kernel lists them in no particular order.
+    auto threads = threads_in(version, folder).value_or(std::vector<pid_t>());
+    std::sort(threads.begin(), threads.end());
+    text += fmt::format("threads: {}\n", fmt::join(threads, " "));
+    for (const auto& below : groups_below(folder)) add(version, below, text);
   }
 
   void remove(const std::string& folder) const {

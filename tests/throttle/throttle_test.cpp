@@ -13,6 +13,7 @@
 namespace godwit::throttle_test {
 namespace {
 
+using testing::BusyProcess;
 using testing::eventually;
 using testing::ForkedProcess;
 using testing::SharedWithChildren;
@@ -34,25 +35,20 @@ INSTANTIATE_TEST_SUITE_P(All, ThrottleWays,
   if (const auto why_not = prepare_way(threads); !why_not.empty()) \
   GTEST_SKIP() << name_of(GetParam()) << ": " << why_not
 
-/// Other work on this machine can only make a share smaller, never larger.
-TEST_P(ThrottleWays, LetAThreadRunForItsShareOnly) {
+TEST_P(ThrottleWays, LetAThreadRunForItsShare) {
   PREPARE(1);
   const auto throttle = make();
   ASSERT_TRUE(throttle);
-  const double free = process_->share_of(0);
-  double before = free;
-  for (const double share : {0.5, 0.2, 0.05, 0.02}) {
+  for (const double share : {0.5, 0.2, 0.05, 0.02, 0.3}) {
     ASSERT_TRUE(throttle->set(share));
-    process_->share_of(0, std::chrono::milliseconds(100));  // a period of the setting before
-    const double got = process_->share_of(0);
+    const double got = process_->share_towards(0, share);
     RecordProperty(fmt::format("share_{}", share), fmt::format("{:.3f}", got));
-    EXPECT_LT(got, share * 1.3 + 0.02) << share;
-    EXPECT_GT(got, 0) << share;
-    EXPECT_LT(got, before) << share;
-    before = got;
+    EXPECT_TRUE(BusyProcess::is_about(got, share)) << got << " instead of " << share;
   }
   ASSERT_TRUE(throttle->set(1));
-  EXPECT_GT(process_->share_of(0), before * 2);
+  double free = 0;
+  for (int tries = 0; tries < 20 && free < 0.5; ++tries) free = process_->share_of(0);
+  EXPECT_GE(free, 0.5);
 }
 
 TEST_P(ThrottleWays, PutEverythingBack) {
@@ -115,10 +111,14 @@ TEST_P(ThrottleWays, LeaveOtherThreadsAlone) {
   ASSERT_TRUE(throttle) << throttle.error().message;
   ASSERT_TRUE((*throttle)->set(0.05));
   process_->share_of(0, std::chrono::milliseconds(50));
-  const auto before = process_->ran(process_->thread(0));
-  const auto others_before = process_->ran(process_->thread(1));
-  process_->share_of(0);
-  EXPECT_GT(process_->ran(process_->thread(1)) - others_before, 2 * (process_->ran(process_->thread(0)) - before));
+  bool more = false;
+  for (int tries = 0; tries < 20 && !more; ++tries) {
+    const auto before = process_->ran(process_->thread(0));
+    const auto others_before = process_->ran(process_->thread(1));
+    process_->share_of(0, std::chrono::milliseconds(300));
+    more = process_->ran(process_->thread(1)) - others_before > 2 * (process_->ran(process_->thread(0)) - before);
+  }
+  EXPECT_TRUE(more) << "it is slowed too";
   EXPECT_TRUE(process_->add_thread()) << "the main thread does not answer";
 }
 
@@ -129,8 +129,7 @@ TEST_P(ThrottleWays, LimitEachThreadByItself) {
   ASSERT_TRUE(throttle);
   ASSERT_TRUE(process_->end_thread(1));
   ASSERT_TRUE(throttle->set(0.3));
-  process_->share_of(0, std::chrono::milliseconds(50));
-  EXPECT_LT(process_->share_of(0), 0.3 * 1.3 + 0.02);
+  EXPECT_PRED2(BusyProcess::is_about, process_->share_towards(0, 0.3), 0.3);
 }
 
 /// QEMU kicks its vCPUs by a signal; one that gets lost would hang the guest.
@@ -212,11 +211,9 @@ TEST_P(ThrottleWays, FollowNewThreads) {
   ASSERT_TRUE(process_->add_thread());
   const Status followed = throttle->follow(process_->threads());
   ASSERT_TRUE(followed) << followed.error().message;
-  process_->share_of(1, std::chrono::milliseconds(100));
-  EXPECT_LT(process_->share_of(1), 0.05 * 1.3 + 0.02);
+  EXPECT_PRED2(BusyProcess::is_about, process_->share_towards(1, 0.05), 0.05);
   ASSERT_TRUE(throttle->set(0.3));
-  process_->share_of(1, std::chrono::milliseconds(100));
-  EXPECT_LT(process_->share_of(1), 0.3 * 1.3 + 0.02);
+  EXPECT_PRED2(BusyProcess::is_about, process_->share_towards(1, 0.3), 0.3);
   ASSERT_TRUE(throttle->release());
   if (lab_) {
     EXPECT_TRUE(groups_below(lab_->home()).empty());
@@ -235,7 +232,7 @@ TEST_P(ThrottleWays, AreReleasedWhenTheEngineIsKilled) {
     if (!keeper) ::_exit(97);
     *keepers_pid = (*keeper)->pid();
     auto throttle = Throttle::make(process_->pid(), process_->threads(), settings(keeper->get()));
-    if (!throttle || !(*throttle)->set(0.01)) {
+    if (!throttle || !(*throttle)->set(0.02)) {
       *throttled = -1;
       ::_exit(96);
     }
@@ -247,12 +244,13 @@ TEST_P(ThrottleWays, AreReleasedWhenTheEngineIsKilled) {
   if (lab_) {
     EXPECT_NE(picture(), before);
   }
-  const auto throttled_share = process_->share_of(0, std::chrono::milliseconds(300));
-  EXPECT_LT(throttled_share, 0.2);
+  EXPECT_PRED2(BusyProcess::is_about, process_->share_towards(0, 0.02), 0.02);
   engine.end();
   EXPECT_TRUE(eventually([&] { return picture() == before; })) << picture() << "instead of\n" << before;
   EXPECT_TRUE(eventually([&] { return runs_free(0) && runs_free(1); }));
-  EXPECT_GT(process_->share_of(0, std::chrono::milliseconds(300)), 2 * throttled_share);
+  double free = 0;
+  for (int tries = 0; tries < 30 && free < 0.2; ++tries) free = process_->share_of(0, std::chrono::milliseconds(300));
+  EXPECT_GT(free, 0.2);
 }
 
 /// The keeper of an engine that ends in order has nothing to do.

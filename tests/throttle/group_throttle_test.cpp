@@ -74,7 +74,7 @@ TEST_P(GroupThrottles, ComeBackToNoLimitInPlace) {
   const auto throttle = make();
   ASSERT_TRUE(throttle);
   ASSERT_TRUE(throttle->set(0.2));
-  EXPECT_PRED2(testing::BusyProcess::is_about, process_->share_towards(0, 0.2), 0.2);
+  EXPECT_PRED2(testing::BusyProcess::is_within, process_->share_towards(0, 0.2), 0.2);
   ASSERT_TRUE(throttle->release());
   EXPECT_EQ(picture(), before);
 }

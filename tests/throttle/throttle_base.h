@@ -57,6 +57,13 @@ class ThrottleBase : public ::testing::Test {
     return text;
   }
   bool runs_free(int i) { return process_->state_of(i) == 'R' && process_->goes_on(i); }
+  /// By ptrace: some periods long.
+  void expect_never_stopped() {
+    for (int looks = 0; looks < 300; ++looks) {
+      ASSERT_NE(process_->state_of(0), 't');
+      ::usleep(1000);
+    }
+  }
 
   ThrottleWay way_ = ThrottleWay::kPtrace;
   TempFolder folder_ = TempFolder::make(std::filesystem::temp_directory_path()).value();

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "throttle/throttle.h"
 #include "vmm/qemu/device_file.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/revive.h"
@@ -201,6 +202,8 @@ class Recovery {
 
 Result<LeftBehind> recover_if_left_behind(qemu::QemuVm& vm, const std::string& state_folder,
                                           const std::function<void(std::string_view)>& on_note) {
+  // First: what follows waits for QEMU, and a throttled one answers late.
+  for (const auto& note : undo_left_throttles(state_folder)) on_note(note);
   const VmProcess process{vm.process->pid(), vm.process->start_time()};
   const State left = TRY(Journal::peek(state_folder, process));
   if (left == State::kNone) {

@@ -22,8 +22,9 @@ enum class LeftBehind {
 };
 
 /// Looks for the journal of an engine that died on this VM, as its source or its destination, and undoes what it left.
-/// Also turns x-ignore-shared off where it is on and no journal says why. `on_note` is told in words. kRefused if an
-/// engine that is alive is at work on the VM. Inspects the VM again if it changed it.
+/// Before that, releases whatever VMs engines that died have left throttled. Also turns x-ignore-shared off where it is
+/// on and no journal says why. `on_note` is told in words. kRefused if an engine that is alive is at work on the VM.
+/// Inspects the VM again if it changed it.
 Result<LeftBehind> recover_if_left_behind(qemu::QemuVm& vm, const std::string& state_folder,
                                           const std::function<void(std::string_view)>& on_note);
 

@@ -1,23 +1,21 @@
 #include "tracking/releaser.h"
 
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 
 #include "attach/proc_files.h"
 #include "base/limits.h"
+#include "base/standby.h"
 #include "base/units.h"
 
 namespace godwit {
@@ -35,7 +33,6 @@ constexpr timespec kPause{0, 200'000};
 constexpr std::size_t kMaxStretches = most::kRamBlocks;
 // 100 TiB of memory; whatever holds us up longer, the kernel then undoes the rest at once.
 constexpr unsigned kMaxSeconds = 1800;
-constexpr int kOurSocket = 3;
 constexpr int kFirstInLine = -20;
 // As ps shows it; 15 bytes at most.
 constexpr const char* kWaiting = "godwit-standby";
@@ -53,7 +50,7 @@ std::int64_t now_ns() noexcept {
 class Process {
  public:
   [[noreturn]] static void run(int socket) noexcept {
-    be_alone(socket);
+    be_on_standby(socket, kWaiting);
     Process process;
     while (process.take_message()) {
     }
@@ -64,21 +61,6 @@ class Process {
   }
 
  private:
-  /// Nothing of the engine's stays open, and nobody who ends the engine's group or its terminal ends this.
-  static void be_alone(int socket) noexcept {
-    ::setsid();
-    ::prctl(PR_SET_NAME, kWaiting);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
-      ::signal(signal, SIG_IGN);
-    }
-    const int nothing = ::open("/dev/null", O_RDWR);
-    for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(nothing, standard);
-    if (socket != kOurSocket) ::dup2(socket, kOurSocket);
-    // KERNEL: close_range, Linux 5.9.
-    ::syscall(SYS_close_range, kOurSocket + 1, ~0U, 0);
-    if (::chdir("/") != 0) return;  // and then a file system stays busy for some seconds longer
-  }
-
   /// False at the end.
   bool take_message() noexcept {
     iovec bytes{stretches_.data(), sizeof stretches_};
@@ -88,7 +70,7 @@ class Process {
     message.msg_iovlen = 1;
     message.msg_control = control;
     message.msg_controllen = sizeof control;
-    const ssize_t got = ::recvmsg(kOurSocket, &message, 0);
+    const ssize_t got = ::recvmsg(kStandbySocket, &message, 0);
     if (got < 0) return errno == EINTR;
     if (got == 0) return false;
     const cmsghdr* const header = CMSG_FIRSTHDR(&message);

@@ -13,7 +13,9 @@
 #include <mutex>
 #include <thread>
 
+#include "base/small_files.h"
 #include "tests/vmm/scripted_qmp.h"
+#include "throttle/undo_record.h"
 #include "vmm/qemu/handover_mark.h"
 #include "vmm/qemu/revive.h"
 
@@ -356,6 +358,18 @@ TEST_F(Recover, AVmThatLacksMemoryIsLeftAloneAndTheSourceIsNeeded) {
   meet("running");
   expect_left_alone(LeftBehind::kUnclear);
   EXPECT_THAT(notes_, HasSubstr("Do not end the QEMU at the source"));
+
+/// An engine died while it slowed a guest down, whatever guest: what it put on record is undone before anything is
+/// asked.
+TEST_F(Recover, UndoesWhatADeadEngineLeftThrottled) {
+  const UndoRecord record{.boot = boot_id(), .qemu = {::getpid(), 1}, .engine = {1, ~std::uint64_t{0}}};
+  const std::string file = undo_file_of(folder_, record.qemu);
+  ASSERT_TRUE(write_undo_file(file, record));
+  meet("running");
+  const auto found = recover();
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(*found, LeftBehind::kNothing);
+  EXPECT_FALSE(std::filesystem::exists(file));
 }
 
 }  // namespace

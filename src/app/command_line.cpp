@@ -75,7 +75,7 @@ struct SharedTexts : LogTexts {
 
 struct SendTexts : SharedTexts {
   Text to, rsh, remote_godwit, via, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout,
-      deadline, on_deadline, free_pages, devices, progress, kernels;
+      deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels;
   bool allow_nested = false;
 };
 
@@ -147,6 +147,8 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--encoding-threads", texts.encoding_threads, "N",
       "threads that encode beside them at most, while CPUs are idle [CPUs less lanes]");
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
+  add(*send, "--guest-slowdown", texts.guest_slowdown, "PERCENT",
+      "so much of its CPU time the guest may be denied, if it writes too fast [0%]");
   add(*send, "--deadline", texts.deadline, "TIME", "when the move is to have come to its end [none]");
   add(*send, "--on-deadline", texts.on_deadline, "cancel|pause|postcopy",
       "then; postcopy: as soon as waiting is of no use [cancel]");
@@ -279,6 +281,7 @@ Status read_destination(const SendTexts& texts, SendOptions& options) {
 
 Status read_deadline(const SendTexts& texts, Goals& goals) {
   if (texts.deadline) goals.deadline = TRY(duration_value("--deadline", *texts.deadline, 0s, 168h));
+  if (texts.guest_slowdown) goals.guest_slowdown = TRY(percent_value("--guest-slowdown", *texts.guest_slowdown, 99));
   if (texts.on_deadline) goals.on_deadline = TRY(on_deadline_value("--on-deadline", *texts.on_deadline));
   if (texts.on_deadline && !texts.deadline && !goals.may_postcopy()) {
     return fail(ErrorKind::kInvalidArgument, "--on-deadline: say when, with --deadline 60s");

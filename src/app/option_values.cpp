@@ -86,6 +86,17 @@ Result<std::optional<DeviceWay>> devices_value(std::string_view option, const st
   return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' is not auto, direct or stream", option, text));
 }
 
+Result<double> percent_value(std::string_view option, const std::string& text, unsigned most) {
+  std::string_view digits = text;
+  if (digits.ends_with('%')) digits.remove_suffix(1);
+  unsigned value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc{} || end != digits.data() + digits.size() || value > most) {
+    return refuse(option, text, fmt::format("write 0% to {}%", most));
+  }
+  return value / 100.0;
+}
+
 Result<OnDeadline> on_deadline_value(std::string_view option, const std::string& text) {
   if (text == "cancel") return OnDeadline::kCancel;
   if (text == "pause") return OnDeadline::kPause;

@@ -21,6 +21,8 @@ Result<Duration> duration_value(std::string_view option, const std::string& text
 Result<BitRate> bandwidth_value(std::string_view option, const std::string& text);
 Result<ProgressMode> progress_value(std::string_view option, const std::string& text);
 /// "skip" or "send": true to skip.
+/// "30%" or "30": 0.3.
+Result<double> percent_value(std::string_view option, const std::string& text, unsigned most);
 Result<OnDeadline> on_deadline_value(std::string_view option, const std::string& text);
 Result<bool> free_pages_value(std::string_view option, const std::string& text);
 /// "auto" (nothing), "direct" or "stream".

@@ -124,6 +124,7 @@ std::string progress_json(const Progress& progress) {
       {"send_bits_per_second", progress.send_bits_per_second},
       {"dirty_pages_per_second", progress.dirty_pages_per_second},
       {"compression_ratio", progress.compression},
+      {"guest_share", progress.guest_share},
       {"predicted_pause_us", optional(progress.predicted_pause)},
       {"time_left_us", optional(progress.time_left)},
       {"security", progress.security.empty() ? nlohmann::json() : nlohmann::json(progress.security)},

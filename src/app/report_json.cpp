@@ -108,6 +108,8 @@ std::string report_json(const Report& report, std::string_view receiver) {
                    {"free_pages", report.free_pages},
                    {"pages_in_pause", report.pages_in_pause},
                    {"pages_discarded", report.pages_discarded},
+                   {"least_share", report.least_share},
+                   {"slowed_for_us", microseconds(report.slowed_for)},
                    {"postcopy", report.postcopy},
                    {"pages_missing", report.pages_missing},
                    {"pages_asked_for", report.pages_asked_for},

@@ -27,13 +27,14 @@ namespace godwit {
 namespace {
 
 SendRequest request_of(const SendOptions& options, Destination& destination, const HostProfile& host,
-                       Releaser* releaser) {
+                       Releaser* releaser, ThrottleKeeper* keeper) {
   return {.open = open_qemu_source({.qmp = options.qmp,
                                     .pid = options.pid,
                                     .skip_free_pages = options.skip_free_pages,
                                     .devices = options.devices,
                                     .allow_nested = options.allow_nested,
-                                    .releaser = releaser},
+                                    .releaser = releaser,
+                                    .keeper = keeper},
                                    host),
           .to = destination.to,
           .goals = options.goals,
@@ -64,6 +65,7 @@ void write_report_file(const SendOptions& options, const Report& report, std::st
 int run_send(const SendOptions& options) {
   // First of all: no thread, no descriptor and no blocked signal goes into it. Without it the move works too.
   const auto releaser = Releaser::start();
+  const auto keeper = options.goals.guest_slowdown > 0 ? ThrottleKeeper::start() : nullptr;
   StopSignals signals;
   const SteadyClock clock;
   auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
@@ -95,15 +97,16 @@ int run_send(const SendOptions& options) {
   if (destination) {
     remote = destination->remote.get();
     const HostProfile host = probe_host();
-    SendJob job(request_of(options, *destination, host, releaser ? releaser->get() : nullptr),
-                {.on_progress =
-                     [&](const Progress& progress) {
-                       if (printer) printer->post(progress);
-                     },
-                 .on_milestone = std::move(*milestone),
-                 .on_note = say_note,
-                 .on_outcome = show},
-                log->log, host, clock);
+    SendJob job(
+        request_of(options, *destination, host, releaser ? releaser->get() : nullptr, keeper ? keeper->get() : nullptr),
+        {.on_progress =
+             [&](const Progress& progress) {
+               if (printer) printer->post(progress);
+             },
+         .on_milestone = std::move(*milestone),
+         .on_note = say_note,
+         .on_outcome = show},
+        log->log, host, clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     report = named(job.wait());
     if (remote != nullptr)

@@ -33,6 +33,14 @@ constexpr std::uint64_t kFewRounds = 4;
 // QEMU stops a guest within a pass over its RAM, some GiB a second.
 constexpr Duration kHandoverIsLong = std::chrono::seconds(15);
 
+// A harvest or two at the same share tell what that share does. What a guest writes follows its CPU time roughly, so
+// the share goes straight to where the pause would fit, but not by more than this at once: most guests write their
+// hottest pages as often with half of it.
+constexpr std::uint64_t kHarvestsAtShare = 2;
+constexpr double kAtOnce = 0.4;
+constexpr double kAtLeast = 0.9;
+constexpr double kSameShare = 0.005;
+
 constexpr double kPageBytes = 4096;
 constexpr double kMostShown = 1e18;
 
@@ -137,11 +145,31 @@ std::optional<std::string> trouble(const Goals& goals, const Sample& s) {
 
 namespace {
 
+double least_share(const Goals& goals) {
+  return 1 - goals.guest_slowdown;
+}
+
+double next_share(const Goals& goals, const Sample& s) {
+  const auto predicted = predict_pause(s);
+  const double pages = in_seconds(predicted.value_or(Duration{}) - besides_pages(s));
+  const double fitting = pages > 0 ? in_seconds(room_for_pages(goals, s)) / pages : kAtLeast;
+  return std::max(least_share(goals), s.share * std::clamp(fitting, kAtOnce, kAtLeast));
+}
+
+/// What the operator allows where the guest writes faster than the link carries.
+std::optional<Verdict> against_trouble(const Goals& goals, const Sample& s) {
+  const bool may_slow = goals.guest_slowdown > 0;
+  if (s.handing_over || (!may_slow && !goals.may_postcopy())) return std::nullopt;
+  auto why = trouble(goals, s);
+  if (!why) return std::nullopt;
+  if (may_slow && s.share < 1 && s.harvests_at_share < kHarvestsAtShare) return std::nullopt;
+  if (may_slow && s.share > least_share(goals) + kSameShare) return SlowDown{next_share(goals, s)};
+  if (goals.may_postcopy()) return PostCopy{*std::move(why)};
+  return std::nullopt;
+}
+
 /// What the operator wants done now; nothing while there is time.
 std::optional<Verdict> at_deadline(const Goals& goals, const Sample& s) {
-  if (goals.may_postcopy() && !s.handing_over) {
-    if (auto why = trouble(goals, s)) return PostCopy{*std::move(why)};
-  }
   if (!goals.deadline || s.elapsed < *goals.deadline || s.handing_over) return std::nullopt;
   const std::string late = "--deadline " + format_duration(*goals.deadline);
   switch (goals.on_deadline) {
@@ -164,6 +192,7 @@ Verdict decide(const Goals& goals, const Sample& s) {
                   why_not_yet(goals, s)};
   }
   if (auto late = at_deadline(goals, s)) return *std::move(late);
+  if (auto help = against_trouble(goals, s)) return *std::move(help);
   const auto predicted = predict_pause(s);
   const Duration pages = predicted ? *predicted - besides_pages(s) : Duration{};
   const bool fits = predicted && pages <= room_for_pages(goals, s) && looks(s) <= goals.max_downtime;

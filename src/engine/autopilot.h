@@ -13,23 +13,25 @@ namespace godwit {
 
 /// What the coordinator knows at one moment.
 struct Sample {
-  Duration elapsed{};                ///< since the migration began
-  bool drained = false;              ///< nothing waits, and the sink has applied all that was sent
-  std::uint64_t harvests = 0;        ///< made so far
-  std::uint64_t last_harvest = 0;    ///< pages found written by the latest harvest
-  Duration last_interval{};          ///< the time which that harvest covered
-  Duration since_harvest{};          ///< how long ago it was
-  std::uint64_t deferred = 0;        ///< pages that the next harvest posts again because of disk requests in flight
-  double wire_bytes_per_second = 0;  ///< what the lanes manage while they are busy; 0: not known yet
-  double wire_bytes_per_page = 0;    ///< of pages with data, compressed as they go
-  Duration scan{};                   ///< what looking for written pages took: lies in the pause once more
-  Duration rechecks{};               ///< likewise, looking for pages that were given back or are not free any more
-  std::uint64_t device_bytes = 0;    ///< what its devices are expected to weigh
-  std::uint64_t ram_pages = 0;       ///< of the guest: no harvest finds more; 0: not known
-  bool first_pass_over = false;      ///< what waits now has all been sent before
-  bool early = false;                ///< it is to run at the sink before all of it is there
-  bool handing_over = false;         ///< the hypervisor has been asked to stop the guest
-  Duration since_handover{};         ///< how long ago that was
+  Duration elapsed{};                   ///< since the migration began
+  bool drained = false;                 ///< nothing waits, and the sink has applied all that was sent
+  std::uint64_t harvests = 0;           ///< made so far
+  std::uint64_t last_harvest = 0;       ///< pages found written by the latest harvest
+  Duration last_interval{};             ///< the time which that harvest covered
+  Duration since_harvest{};             ///< how long ago it was
+  std::uint64_t deferred = 0;           ///< pages that the next harvest posts again because of disk requests in flight
+  double wire_bytes_per_second = 0;     ///< what the lanes manage while they are busy; 0: not known yet
+  double wire_bytes_per_page = 0;       ///< of pages with data, compressed as they go
+  Duration scan{};                      ///< what looking for written pages took: lies in the pause once more
+  Duration rechecks{};                  ///< likewise, looking for pages that were given back or are not free any more
+  std::uint64_t device_bytes = 0;       ///< what its devices are expected to weigh
+  std::uint64_t ram_pages = 0;          ///< of the guest: no harvest finds more; 0: not known
+  bool first_pass_over = false;         ///< what waits now has all been sent before
+  double share = 1;                     ///< of a CPU that each vCPU may use; 1: it is not slowed down
+  std::uint64_t harvests_at_share = 0;  ///< since it has been so
+  bool early = false;                   ///< it is to run at the sink before all of it is there
+  bool handing_over = false;            ///< the hypervisor has been asked to stop the guest
+  Duration since_handover{};            ///< how long ago that was
 };
 
 struct GoOn {};
@@ -41,10 +43,14 @@ struct SwitchOver {
 struct PostCopy {
   std::string reason;
 };
+/// Its vCPUs shall have this share of a CPU each.
+struct SlowDown {
+  double share = 1;
+};
 struct GiveUp {
   std::string reason;
 };
-using Verdict = std::variant<GoOn, Harvest, SwitchOver, PostCopy, GiveUp>;
+using Verdict = std::variant<GoOn, Harvest, SwitchOver, SlowDown, PostCopy, GiveUp>;
 
 /// The pause if the guest were stopped now: saving, sending and loading devices, the last look at what was written, and
 /// the pages written since the last harvest. Absent until a harvest has been made and, if pages are expected, a send

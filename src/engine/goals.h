@@ -27,6 +27,7 @@ struct Goals {
   Duration timeout = std::chrono::hours(1);
   std::optional<Duration> deadline;  ///< of the whole move; none: only `timeout` bounds it
   OnDeadline on_deadline = OnDeadline::kCancel;
+  double guest_slowdown = 0;  ///< how much of its CPU time the guest may be denied so that the move ends, 0 to 0.99
   bool may_postcopy() const noexcept { return on_deadline == OnDeadline::kPostcopy; }
   std::optional<BitRate> bandwidth;
   std::optional<std::uint64_t> delta_memory;  ///< bytes for all lanes; none: by the size of RAM; 0: no deltas

@@ -35,6 +35,7 @@ struct Progress {
   std::uint64_t pages_sent = 0;
   double send_bits_per_second = 0;  ///< over the last second or so
   double dirty_pages_per_second = 0;
+  double guest_share = 1;  ///< of a CPU that each vCPU may use; 1: the guest is not slowed down
   double compression = 1;  ///< page bytes per wire byte, of pages with data; 1: no compression
   std::optional<Duration> predicted_pause;
   std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told

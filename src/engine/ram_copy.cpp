@@ -141,6 +141,7 @@ Status RamCopy::step() {
   const Sample now_is = sample();
   const Verdict verdict = decide(context_.parts.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
+  if (const auto* slower = std::get_if<SlowDown>(&verdict)) slow_down(slower->share);
   const auto* postcopy = std::get_if<PostCopy>(&verdict);
   if (postcopy != nullptr && !is_early()) {
     context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
@@ -182,6 +183,25 @@ Status RamCopy::take(Step step) {
   if (!stop_near_since_ && rounds_.now.leaves_out) free_pages_.withdraw(harvests);
   if (free_pages_.looked()) lane_setting_.spread.store(true, std::memory_order_relaxed);
   return harvests ? Status{} : settle();
+}
+
+/// A guest that cannot be slowed down is moved as well as can be.
+void RamCopy::slow_down(double share) {
+  if (share == share_) return;
+  auto& parts = context_.parts;
+  const Status slowed = parts.slow_guest ? parts.slow_guest(share) : fail(ErrorKind::kUnsupported, "no way is known");
+  if (!slowed) {
+    context_.note("the guest cannot be slowed down: " + slowed.error().message);
+    parts.goals.guest_slowdown = 0;
+    if (parts.slow_guest) (void)parts.slow_guest(1);
+  }
+  const double now_has = slowed ? share : 1;
+  if (slowed_since_) slowed_for_ += now() - *slowed_since_;
+  slowed_since_ = now_has < 1 ? std::optional(now()) : std::nullopt;
+  share_ = now_has;
+  least_share_ = std::min(least_share_, share_);
+  slowed_at_harvest_ = rounds_.harvests;
+  parts.log.info("guest-share", {{"share", share_}});
 }
 
 /// The guest runs on until what lies in the sockets has arrived, so that its pause need not wait for that.
@@ -231,6 +251,8 @@ Result<bool> RamCopy::ready() {
 
 Status RamCopy::stop_is_near() {
   stop_near_since_ = now();
+  // vCPUs that are put aside would be late to stop.
+  slow_down(1);
   free_pages_.give_up_locating();
   return {};
 }
@@ -348,10 +370,12 @@ Status RamCopy::freeze(Ledger& ledger) {
 }
 
 void RamCopy::finish() noexcept {
+  slow_down(1);
   (void)context_.parts.tracker.stop();
 }
 
 void RamCopy::cancel() noexcept {
+  slow_down(1);
   if (postcopy_) postcopy_->abort();
   lanes_.abort();
 }
@@ -376,6 +400,8 @@ Sample RamCopy::sample() const {
       .device_bytes = parts.vm.expected_device_bytes(),
       .ram_pages = parts.vm.memory().layout().bytes() / kPageSize,
       .first_pass_over = rounds_.first_pass_over,
+      .share = share_,
+      .harvests_at_share = rounds_.harvests - slowed_at_harvest_,
       .early = is_early(),
       .handing_over = stop_near_since_.has_value(),
       .since_handover = stop_near_since_ ? at - *stop_near_since_ : Duration{},
@@ -385,6 +411,7 @@ Sample RamCopy::sample() const {
 void RamCopy::show(Progress& p, const Sample& s) const {
   const auto totals = lanes_.totals();
   p.ram_bytes = s.ram_pages * kPageSize;
+  p.guest_share = share_;
   p.pages_left = board_.waiting();
   p.bytes_left = p.pages_left * kPageSize;
   p.bytes_sent += totals.bytes_wire;
@@ -425,6 +452,8 @@ void RamCopy::account(Report& r) const {
     r.bytes_lanes += postcopy_->urgent_bytes();
   }
   r.harvests = rounds_.harvests;
+  r.least_share = least_share_;
+  r.slowed_for = slowed_for_;
 }
 
 }  // namespace godwit

@@ -61,6 +61,7 @@ class RamCopy final : public Load {
   void log_verdict(const Sample& sample) const;
   Status take(Step step);
   void hold_for_postcopy();
+  void slow_down(double share);
   Status freeze_early(Ledger& ledger);
   Status harvest();
   Status harvest_near_stop();
@@ -84,6 +85,11 @@ class RamCopy final : public Load {
 
   Rounds rounds_;
   Step next_ = Step::kGoOn;
+  double share_ = 1;        ///< of a CPU that each of the guest's vCPUs has
+  double least_share_ = 1;  ///< the least so far
+  std::uint64_t slowed_at_harvest_ = 0;
+  std::optional<Instant> slowed_since_;
+  Duration slowed_for_{};
   FenceWatch fences_;
   std::optional<Instant> stop_near_since_;
   std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write

@@ -80,6 +80,8 @@ struct Report : LaneSums {
   std::uint64_t bytes_devices = 0;           ///< of the device stream
   std::uint64_t bytes_devices_in_pause = 0;  ///< of those, after the guest had been stopped
   std::uint64_t harvests = 0;
+  double least_share = 1;  ///< of a CPU that each vCPU was given; 1: the guest was not slowed down
+  Duration slowed_for{};
   std::uint64_t hypervisor_ram_bytes = 0;  ///< page bytes that QEMU wrote into the filter and that were dropped
 
   Duration commit_to_resume{};  ///< of the pause: as the destination's clock saw it

@@ -47,6 +47,8 @@ struct SourceParts {
   Goals goals;
   /// The connection for pages that a guest waits for there, past the rate limit; empty: as `connect`.
   std::function<Result<std::unique_ptr<Channel>>()> connect_urgent = {};
+  /// Gives the guest's vCPUs this share of a CPU each, 1: as before; empty: it cannot be slowed down.
+  std::function<Status(double share)> slow_guest = {};
   CommitAuthority* authority = nullptr;   ///< null: nobody else is asked
   std::vector<Load*> other_loads;         ///< what moves besides RAM
   FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "service/send_job.h"
+#include "throttle/throttle_keeper.h"
 #include "tracking/releaser.h"
 #include "vm/device_way.h"
 
@@ -18,8 +19,9 @@ struct QemuSourceOptions {
   bool skip_free_pages = true;
   /// How the devices go; none: directly if they can.
   std::optional<DeviceWay> devices;
-  bool allow_nested = false;     ///< the operator says that no VM runs inside the guest until the move is over
-  Releaser* releaser = nullptr;  ///< outlives the job; may be null
+  bool allow_nested = false;         ///< the operator says that no VM runs inside the guest until the move is over
+  Releaser* releaser = nullptr;      ///< outlives the job; may be null
+  ThrottleKeeper* keeper = nullptr;  ///< likewise
 };
 
 OpenSource open_qemu_source(QemuSourceOptions options, const HostProfile& host);

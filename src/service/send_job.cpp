@@ -101,6 +101,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .connect = dialler,
       .goals = request_.goals,
       .connect_urgent = dialler.connect,
+      .slow_guest = [&source](double share) { return source->slow_guest(share); },
       .free_pages = source->free_pages(),
       .quiesce_harvests = source->quiesce_harvests(),
       .holes_may_appear = source->holes_may_appear(),

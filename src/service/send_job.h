@@ -33,8 +33,10 @@ class OpenedSource {
   virtual SourceVm& vm() noexcept = 0;
   virtual DirtyTracker& tracker() noexcept = 0;
   virtual Journal& journal() noexcept = 0;
-  virtual FreePages* free_pages() noexcept = 0;        ///< null: what the guest has free is sent like the rest
-  virtual std::vector<pid_t> vcpu_threads() = 0;       ///< none, where they are not known
+  virtual FreePages* free_pages() noexcept = 0;   ///< null: what the guest has free is sent like the rest
+  virtual std::vector<pid_t> vcpu_threads() = 0;  ///< none, where they are not known
+  /// As SourceParts::slow_guest.
+  virtual Status slow_guest(double share) = 0;
   virtual bool quiesce_harvests() const noexcept = 0;  ///< as in SourceParts
   virtual bool holes_may_appear() const noexcept = 0;  ///< as in SourceParts
 };

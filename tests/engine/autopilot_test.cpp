@@ -311,5 +311,104 @@ TEST(Autopilot, AFastGuestWithASmallWorkingSetIsMoved) {
   EXPECT_LE(end.pause_ms, 50);
 }
 
+// ---- goals that a guest which writes too fast needs
+
+/// After a first pass and some rounds: what a harvest finds would take 400 ms to send.
+Sample too_fast() {
+  auto s = copying();
+  s.harvests = 10;
+  s.first_pass_over = true;
+  s.last_harvest = 10'000;
+  s.since_harvest = 500ms;
+  s.last_interval = 500ms;
+  return s;
+}
+
+TEST(AutopilotDeadline, GivesUpWhereNothingElseIsWanted) {
+  const Goals goals{.deadline = 5s};
+  EXPECT_TRUE(is<GiveUp>(decide(goals, copying())));
+  EXPECT_FALSE(is<GiveUp>(decide({.deadline = 20s}, copying())));
+}
+
+TEST(AutopilotDeadline, PausesTheGuestHoweverMuchIsLeft) {
+  const Goals goals{.deadline = 5s, .on_deadline = OnDeadline::kPause};
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, too_fast())));
+}
+
+TEST(AutopilotDeadline, RunsTheGuestThereAtTheDeadlineOrAsSoonAsWaitingIsOfNoUse) {
+  const Goals late{.deadline = 5s, .on_deadline = OnDeadline::kPostcopy};
+  EXPECT_TRUE(is<PostCopy>(decide(late, copying())));
+  const Goals early{.on_deadline = OnDeadline::kPostcopy};
+  EXPECT_FALSE(is<PostCopy>(decide(early, copying()))) << "nothing is known yet";
+  EXPECT_TRUE(is<PostCopy>(decide(early, too_fast())));
+}
+
+TEST(AutopilotDeadline, StaysWithPostCopyOnceItIsChosen) {
+  auto s = copying();
+  s.early = true;
+  const auto verdict = decide({}, s);
+  ASSERT_TRUE(is<PostCopy>(verdict));
+  EXPECT_EQ(next_step(verdict, {}, s), Step::kHandOverEarly);
+}
+
+TEST(AutopilotSlowdown, IsNeverUsedUnasked) {
+  EXPECT_FALSE(is<SlowDown>(decide({}, too_fast())));
+}
+
+TEST(AutopilotSlowdown, GoesNoFurtherThanItMay) {
+  const Goals goals{.guest_slowdown = 0.3};
+  auto s = too_fast();
+  const auto verdict = decide(goals, s);
+  ASSERT_TRUE(is<SlowDown>(verdict));
+  EXPECT_DOUBLE_EQ(std::get<SlowDown>(verdict).share, 0.7);
+  s.share = 0.7;
+  s.harvests_at_share = 5;
+  EXPECT_FALSE(is<SlowDown>(decide(goals, s)));
+}
+
+TEST(AutopilotSlowdown, WaitsToSeeWhatAShareDoes) {
+  auto s = too_fast();
+  s.share = 0.5;
+  s.harvests_at_share = 1;
+  EXPECT_FALSE(is<SlowDown>(decide({.guest_slowdown = 0.9}, s)));
+}
+
+TEST(AutopilotSlowdown, ComesBeforePostCopy) {
+  const Goals goals{.on_deadline = OnDeadline::kPostcopy, .guest_slowdown = 0.3};
+  auto s = too_fast();
+  EXPECT_TRUE(is<SlowDown>(decide(goals, s)));
+  s.share = 0.7;
+  s.harvests_at_share = 2;
+  EXPECT_TRUE(is<PostCopy>(decide(goals, s)));
+}
+
+/// A guest that writes in proportion to its share comes to its end with about the share that is needed, not far less.
+TEST(AutopilotSlowdown, SlowsAGuestDownByAsMuchAsItTakes) {
+  const Goals goals{.guest_slowdown = 0.95};
+  auto s = too_fast();
+  unsigned changes = 0;
+  for (int round = 0; round < 100; ++round) {
+    s.drained = true;
+    s.last_harvest = static_cast<std::uint64_t>(10'000 * s.share);
+    s.since_harvest = 50ms;
+    s.last_interval = 50ms;
+    ++s.harvests;
+    ++s.harvests_at_share;
+    const auto verdict = decide(goals, s);
+    if (is<SwitchOver>(verdict)) break;
+    if (const auto* slower = std::get_if<SlowDown>(&verdict)) {
+      EXPECT_LT(slower->share, s.share);
+      s.share = slower->share;
+      s.harvests_at_share = 0;
+      ++changes;
+    }
+  }
+  // 40 ms of 100 MB/s are some 980 pages.
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+  EXPECT_LT(s.share, 0.1);
+  EXPECT_GT(s.share, 0.05);
+  EXPECT_LE(changes, 8U);
+}
+
 }  // namespace
 }  // namespace godwit::autopilot_test

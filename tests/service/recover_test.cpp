@@ -358,6 +358,7 @@ TEST_F(Recover, AVmThatLacksMemoryIsLeftAloneAndTheSourceIsNeeded) {
   meet("running");
   expect_left_alone(LeftBehind::kUnclear);
   EXPECT_THAT(notes_, HasSubstr("Do not end the QEMU at the source"));
+}
 
 /// An engine died while it slowed a guest down, whatever guest: what it put on record is undone before anything is
 /// asked.

@@ -36,6 +36,7 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
                                     .releaser = releaser},
                                    host),
           .to = destination.to,
+          .connect = destination.lanes ? [lanes = destination.lanes.get()] { return lanes->connect(); } : Connect{},
           .goals = options.goals,
           .tls = destination.tls,
           .kernels = options.kernels,
@@ -49,7 +50,10 @@ Result<Destination> find_destination(const SendOptions& options, const std::stop
                                  [&view](std::string_view line) { view.note(line); });
   }
   auto tls = TRY(make_tls(options.tls, TlsSide::kClient, options.to));
-  return Destination{options.to, std::move(tls), nullptr};
+  Destination found;
+  found.to = options.to;
+  found.tls = std::move(tls);
+  return found;
 }
 
 void write_report_file(const SendOptions& options, const Report& report, std::string_view receiver) {
@@ -100,14 +104,14 @@ int run_send(const SendOptions& options) {
                      [&](const Progress& progress) {
                        if (printer) printer->post(progress);
                      },
-                 .on_milestone = std::move(*milestone),
+                 .on_milestone = removing_when_connected(destination->folder, std::move(*milestone)),
                  .on_note = say_note,
                  .on_outcome = show},
                 log->log, host, clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     report = named(job.wait());
     if (remote != nullptr)
-      write_report_file(options, report, end_ssh_destination(*remote, *options.ssh, report.outcome));
+      write_report_file(options, report, end_ssh_destination(*destination, *options.ssh, report.outcome));
   } else {
     report.error = std::move(destination).error();
     show(report);

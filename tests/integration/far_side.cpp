@@ -30,9 +30,9 @@ Result<std::unique_ptr<FarSide>> FarSide::make(const TestQemu& sink, const std::
   far->folder_ = TRY(TempFolder::make("/tmp"));
   TRY(write_script(far->program(), "export GODWIT_FAILPOINT='" + failpoint + "' GODWIT_STATE_DIR='" +
                                        (sink.folder() / "state").string() + "' " + kMark + "=" + test_mark() +
-                                       "\necho $$ > '" + far->folder().string() + "/pid.new'\nmv '" +
-                                       far->folder().string() + "/pid.new' '" + far->folder().string() +
-                                       "/pid'\nexec '" + binary + "' \"$@\"\n"));
+                                       "\nif [ \"$1\" = receive ]; then\necho $$ > '" + far->folder().string() +
+                                       "/pid.new'\nmv '" + far->folder().string() + "/pid.new' '" +
+                                       far->folder().string() + "/pid'\nfi\nexec '" + binary + "' \"$@\"\n"));
   // The near side's environment is not the far side's.
   TRY(write_script(far->shell(), "for last; do :; done\nunset SSH_CONNECTION\nexec sh -c \"exec $last\"\n"));
   return far;

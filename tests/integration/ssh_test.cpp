@@ -17,66 +17,10 @@
 #include <iostream>
 #include <random>
 
-#include "tests/integration/far_side.h"
-#include "tests/support/ssh_server.h"
+#include "tests/integration/ssh_scene.h"
 
 namespace godwit::testing {
 namespace {
-
-/// A scene between two namespaces, with an sshd at the sink.
-struct SshScene {
-  std::unique_ptr<NetLab> lab;
-  std::unique_ptr<SshServer> server;
-  std::unique_ptr<Scene> scene;
-  std::unique_ptr<FarSide> far;
-
-  static Result<SshScene> make(const std::string& far_failpoint = "", std::unique_ptr<TestQemu> source = nullptr) {
-    SshScene made;
-    made.lab = TRY(NetLab::make());
-    made.server = TRY(SshServer::start(NetLab::sink_address(), made.lab->sink()));
-    made.scene = source ? TRY(Scene::from(std::move(source), quiet_vm())) : TRY(Scene::make(quiet_vm()));
-    made.scene->use(*made.lab);
-    made.far = TRY(FarSide::make(made.scene->sink(), far_failpoint));
-    return made;
-  }
-
-  Status send(const GodwitOptions& extra = {}, std::vector<std::string> client = {}, std::string port = "") {
-    if (client.empty()) client = server->client();
-    GodwitOptions options = extra;
-    options.arguments.insert(options.arguments.end(), {"--rsh", fmt::format("{}", fmt::join(client, " ")),
-                                                       "--remote-godwit", far->program().string()});
-    return scene->send_to(fmt::format("ssh://root@{}:{}{}", NetLab::sink_address(),
-                                      port.empty() ? SshServer::port() : port, scene->sink().qmp_path().string()),
-                          options);
-  }
-  pid_t sender() { return scene->sender().process().pid(); }
-  /// As a terminal does it, which sends it to all that it runs in the foreground.
-  void press_ctrl_c() {
-    for (const pid_t pid : children_of(sender(), "ssh")) ::kill(pid, SIGINT);
-    ::kill(sender(), SIGINT);
-  }
-  /// The connection of ssh, not those of the move.
-  Status cut() {
-    if (server->sessions().empty()) return fail(ErrorKind::kNotFound, "no session of ssh to cut");
-    server->cut();
-    return {};
-  }
-  /// Nothing more runs for it at either side.
-  Status expect_no_session() {
-    if (!wait_until([this] { return server->sessions().empty() && !far->alive(); }, seconds(20))) {
-      return fail(ErrorKind::kProtocol, fmt::format("left at the far side: {} sessions, godwit {}",
-                                                    server->sessions().size(), far->alive() ? "too" : "not"));
-    }
-    // Neither side has written its key anywhere.
-    for (const auto& folder : {far->folder(), scene->sink().folder(), scene->source().folder()}) {
-      for (const auto& file : std::filesystem::recursive_directory_iterator(folder)) {
-        if (!file.is_regular_file() || file.file_size() > kMiB) continue;
-        if (says(read_text(file.path()), "handed-over-by-ssh:")) return fail(ErrorKind::kProtocol, file.path());
-      }
-    }
-    return {};
-  }
-};
 
 TEST(Ssh, StartsTheFarSideAtTheAddressThatItHasComeBy) {
   ASSIGN_OR_SKIP(ssh, SshScene::make());
@@ -154,12 +98,6 @@ TEST_F(SshRefused, WhereQemuIsNotThere) {
     return ssh.scene->send_to("ssh://root@192.0.2.2:2222/no/such.qmp", options);
   });
 }
-
-const auto moment_name = [](const auto& tested) {
-  std::string text = tested.param;
-  std::replace(text.begin(), text.end(), '-', '_');
-  return text;
-};
 
 // Ctrl-C while the near side is at a milestone.
 class SshCtrlC : public ::testing::TestWithParam<const char*> {};
@@ -374,26 +312,6 @@ TEST_F(SshOnATerminal, IsLeftInOrderByCtrlCInTheMove) {
   EXPECT_EQ(code, 1) << terminal_->said();
   EXPECT_TRUE(says(terminal_->said(), "192.0.2.2: Not received")) << terminal_->said();
   ASSERT_OK(expect_running(ssh_->scene->source()));
-}
-
-/// Where the guest is after whatever has happened: in one place, and it works there.
-Status expect_one_guest(SshScene& ssh, int& moved) {
-  const Ended sent = TRY_IN("godwit send", ssh.scene->sender().wait(seconds(120)));
-  TRY(ssh.expect_no_session());
-  Scene& scene = *ssh.scene;
-  const bool here = scene.source().alive() && TRY(scene.source().status()) == "running";
-  const bool there = scene.sink().alive() && TRY(scene.sink().status()) == "running";
-  if (here == there) {
-    return fail(ErrorKind::kProtocol, fmt::format("runs {}; exit code {}: {}", here ? "twice" : "nowhere", sent.code,
-                                                  scene.sender().errors()));
-  }
-  if (sent.code != (there ? 0 : 1)) {
-    return fail(ErrorKind::kProtocol, fmt::format("exit code {}, but the guest is {}: {}", sent.code,
-                                                  there ? "there" : "here", scene.sender().errors()));
-  }
-  moved += there ? 1 : 0;
-  TRY(expect_guest_works(there ? scene.sink() : scene.source()));
-  return scene.expect_nothing_left();
 }
 
 // ssh breaks at every milestone of either side: wherever the guest is then, it is in one place, and the exit code says

@@ -1,5 +1,5 @@
 // `godwit relay --socket PATH`: started by ssh for each connection of a move with --ssh-data. It knows nothing of what
-// it carries, and nobody listens for it: it ends with either side.
+// it carries, and it ends with either side.
 //
 //   standard input  ---> socket   its end is passed on; the other direction goes on
 //   standard output <--- socket   its end is this program's
@@ -14,12 +14,14 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/say.h"
 #include "net/channel.h"
+#include "remote/remote_lanes.h"
 
 namespace godwit {
 
@@ -91,6 +93,11 @@ void carry_out(int socket) {
 
 int run_relay(const RelayOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);
+  const std::string started = std::string(kRelayIsStarted) + "\n";
+  if (!write_all(STDOUT_FILENO, started.data(), started.size())) return to_int(ExitCode::kFailed);
+  pollfd first{STDIN_FILENO, POLLIN, 0};
+  while (::poll(&first, 1, -1) < 0 && errno == EINTR) {
+  }
   const auto channel = connect_to({.kind = Address::Kind::kUnix, .host = {}, .path = options.socket});
   if (!channel) {
     say(stderr, fmt::format("godwit relay: {}\n", channel.error().message));

@@ -46,7 +46,7 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
 /// The destination that is there, or is started by ssh.
 Result<Destination> find_destination(const SendOptions& options, const std::stop_token& cancelled, ProgressView& view) {
   if (options.ssh) {
-    return start_ssh_destination(*options.ssh, options.goals.timeout, cancelled,
+    return start_ssh_destination(*options.ssh, options.goals, cancelled,
                                  [&view](std::string_view line) { view.note(line); });
   }
   auto tls = TRY(make_tls(options.tls, TlsSide::kClient, options.to));
@@ -104,7 +104,7 @@ int run_send(const SendOptions& options) {
                      [&](const Progress& progress) {
                        if (printer) printer->post(progress);
                      },
-                 .on_milestone = removing_when_connected(destination->folder, std::move(*milestone)),
+                 .on_milestone = std::move(*milestone),
                  .on_note = say_note,
                  .on_outcome = show},
                 log->log, host, clock);

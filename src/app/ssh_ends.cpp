@@ -29,6 +29,8 @@ constexpr std::string_view kSshKeyIdentity = "handed-over-by-ssh";
 // run, and its word is what the operator needs then.
 constexpr Duration kUntilReport = std::chrono::seconds(15);
 constexpr Duration kUntilReportInDoubt = std::chrono::seconds(75);
+// For all connections of --ssh-data: one that asks for a password takes as long as somebody types.
+constexpr Duration kUntilLanesStart = std::chrono::seconds(120);
 // Children of connections that are closed at both ends.
 constexpr Duration kUntilLanesEnd = std::chrono::seconds(3);
 
@@ -43,10 +45,6 @@ Result<std::string> new_key_line() {
 
 std::string line_from(const std::string& host, std::string_view line) {
   return fmt::format("{}: {}", host, printable(line));
-}
-
-std::string login_socket(const PrivateFolder& folder) {
-  return folder.path() + "/login";
 }
 
 /// The words that start `godwit receive` there.
@@ -66,30 +64,33 @@ std::vector<std::string> receive_words(const SshOptions& options) {
 
 /// What connects to `at` there, by one more remote shell.
 Result<std::unique_ptr<RemoteLanes>> make_lanes(const RemoteReceiver& remote, const SshOptions& options,
-                                                const Address& at, const PrivateFolder& folder) {
+                                                const Address& at, const SharedLogin& login) {
   std::vector<std::string> words = options.remote_godwit;
   words.insert(words.end(), {"relay", "--socket", at.path});
-  return std::make_unique<RemoteLanes>(
-      remote_command(options.shell, options.target, words, SharedLogin{.socket = login_socket(folder), .owner = false}),
-      options.target.host + " by " + options.shell.front(), TRY(remote.errors_for_others()));
+  return std::make_unique<RemoteLanes>(remote_command(options.shell, options.target, words, login),
+                                       options.target.host + " by " + options.shell.front(),
+                                       TRY(remote.errors_for_others()));
 }
 
 }  // namespace
 
-Result<Destination> start_ssh_destination(const SshOptions& options, Duration timeout, const std::stop_token& cancelled,
+Result<Destination> start_ssh_destination(const SshOptions& options, const Goals& goals,
+                                          const std::stop_token& cancelled,
                                           std::function<void(std::string_view)> on_line) {
   const std::string& host = options.target.host;
   const std::string key_line = TRY(new_key_line());
   SharedKey key = TRY(parse_shared_key(key_line, "the key for ssh"));
   auto tls = TRY(TlsContext::make(TlsSide::kClient, std::move(key), ""));
   Destination made;
+  // Gone when all connections are there.
+  std::optional<PrivateFolder> folder;
   std::optional<SharedLogin> login;
   if (options.data) {
-    made.folder.emplace(TRY(PrivateFolder::make(default_state_folder())));
-    login = SharedLogin{.socket = login_socket(*made.folder), .owner = true};
+    folder.emplace(TRY(PrivateFolder::make(default_state_folder())));
+    login = SharedLogin{.socket = folder->path() + "/login", .owner = true};
   }
   RemoteLimits limits;
-  limits.hello = std::min(limits.hello, timeout);
+  limits.hello = std::min(limits.hello, goals.timeout);
   made.tls = std::move(tls);
   made.remote = TRY(RemoteReceiver::start({
       .command = remote_command(options.shell, options.target, receive_words(options), login),
@@ -105,7 +106,11 @@ Result<Destination> start_ssh_destination(const SshOptions& options, Duration ti
     return fail(ErrorKind::kRefused,
                 fmt::format("{}: it listens on {}, which nobody has asked for", host, format_address(made.to)));
   }
-  if (options.data) made.lanes = TRY(make_lanes(*made.remote, options, made.to, *made.folder));
+  if (login) {
+    login->owner = false;
+    made.lanes = TRY(make_lanes(*made.remote, options, made.to, *login));
+    TRY(made.lanes->open(goals.lanes + 1, std::min(kUntilLanesStart, goals.timeout), cancelled));
+  }
   return made;
 }
 

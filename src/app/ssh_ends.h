@@ -26,12 +26,12 @@ struct Destination {
   std::shared_ptr<TlsContext> tls;         ///< null: in the clear
   std::unique_ptr<RemoteReceiver> remote;  ///< null: somebody else has started it
   std::unique_ptr<RemoteLanes> lanes;      ///< null: connections go to `to` from here
-  std::optional<PrivateFolder> folder;     ///< with ssh's socket, until all connections are there
 };
 
 /// Starts `godwit receive` there and gives it a new key. `on_line`: lines for people from there, with the host's name,
-/// safe for a terminal; from another thread. The VM has not been looked at. `timeout`: the whole move's.
-Result<Destination> start_ssh_destination(const SshOptions& options, Duration timeout, const std::stop_token& cancelled,
+/// safe for a terminal; from another thread. The VM has not been looked at. `goals`: the move's.
+Result<Destination> start_ssh_destination(const SshOptions& options, const Goals& goals,
+                                          const std::stop_token& cancelled,
                                           std::function<void(std::string_view)> on_line);
 
 /// A destination that has lost its remote shell says that it was cancelled: here it is known why.

@@ -4,17 +4,27 @@
 //
 // One child for each connection, on one login where the shell is ssh (ssh_target.h). Such a channel is a Unix socket:
 // its deadlines and its end are those of any other, and a remote shell that ends is a peer that has closed it.
+//
+// All are started before the move begins, since sshd starts them one after the other, and a loaded host takes a second
+// for each. A relay connects when the first byte comes, so that the time for the greeting is not running meanwhile.
 #pragma once
 
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "net/channel.h"
 #include "remote/remote_shell.h"
 
 namespace godwit {
+
+/// What `godwit relay` says on standard output, on a line, once it has been started. What comes before is a login
+/// shell's noise; what comes after is the move's.
+inline constexpr std::string_view kRelayIsStarted = "godwit relay 1";
 
 class RemoteLanes {
  public:
@@ -24,17 +34,23 @@ class RemoteLanes {
   /// As end() without waiting.
   ~RemoteLanes() = default;
 
-  /// Starts one more; whether it reaches the other side shows only when something comes from there. Any thread.
+  /// Starts so many, and waits until all are there. Once. kPeerLost where one has ended, kTimedOut, kCancelled.
+  Status open(unsigned count, Duration limit, const std::stop_token& cancelled);
+
+  /// One of those, as long as there are any; else kPeerLost. Any thread.
   Result<std::unique_ptr<Channel>> connect();
 
   /// The channels are closed: waits so long until their children have ended by themselves, and ends the others.
   void end(Duration patience);
 
  private:
+  Status await_relay(int near, Instant until, const std::stop_token& cancelled) const;
+
   const std::vector<std::string> command_;
   const std::string peer_;
   std::mutex mutex_;
   UniqueFd errors_;
+  std::vector<UniqueFd> ready_;
   std::vector<RemoteShell> children_;
 };
 

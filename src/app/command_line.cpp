@@ -35,7 +35,8 @@ constexpr const char* kExamples =
 constexpr const char* kSendExamples =
     "Examples:\n"
     "  godwit send --qmp /run/vm1.qmp --to tcp://[fd00::2]:4444 --bandwidth 2.5Gbit --codec lz4\n"
-    "  godwit send --qmp /run/vm1.qmp --to ssh://root@host-b/run/vm1.qmp --progress json --report moved.json\n";
+    "  godwit send --qmp /run/vm1.qmp --to ssh://root@host-b/run/vm1.qmp --progress json --report moved.json\n"
+    "With ssh:// also what is said to `receive`: --any-vm, --any-disks, --start-timeout TIME.\n";
 
 constexpr const char* kReceiveExamples =
     "Example:\n"
@@ -139,10 +140,6 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
       "with ssh://: the destination's address on the network for the move [that of ssh]");
   send->add_flag("--ssh-data", texts.ssh_data,
                  "with ssh://: memory goes through ssh, too, where only its port is open; slower");
-  send->add_flag("--any-vm", texts.any_vm, "with ssh://: `receive` there takes a VM with another name or UUID");
-  send->add_flag("--any-disks", texts.any_disks, "with ssh://: it takes the VM although disks are not the same disks");
-  add(*send, "--start-timeout", texts.start_timeout, "TIME",
-      "with ssh://: a VM that QEMU there cannot start goes back after this time [60s]");
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
   add(*send, "--codec", texts.codec, "CODEC",
@@ -163,6 +160,10 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
                  "move a guest that has run VMs of its own: none may run until the move is over");
   add_tls(*send, texts, "the host of --to");
   add_shared(*send, texts);
+  // For the `receive` that it starts, whose help has them.
+  send->add_flag("--any-vm", texts.any_vm)->group("");
+  send->add_flag("--any-disks", texts.any_disks)->group("");
+  send->add_option("--start-timeout", texts.start_timeout)->type_name("TIME")->check(is_value, "")->group("");
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
   send->footer(std::string(kSendExamples) + "\n" + std::string(kExitCodeHelp));

@@ -24,7 +24,7 @@ class PrivateFolder {
  private:
   PrivateFolder() = default;
   std::string path_;  ///< empty: removed
-  UniqueFd lock_;     ///< held as long as this process lives: how others tell a dead one's folder
+  UniqueFd lock_;     ///< held as long as this process is alive: how others tell a dead one's folder
 };
 
 }  // namespace godwit

@@ -72,4 +72,11 @@ Status send_by_script(Scene& scene, const FarSide& far, const GodwitOptions& ext
   return scene.send_to("ssh://root@destination" + path, options);
 }
 
+Status send_data_by_script(Scene& scene, const FarSide& far, const GodwitOptions& extra) {
+  GodwitOptions options = extra;
+  options.arguments.insert(options.arguments.end(),
+                           {"--rsh", far.shell().string(), "--remote-godwit", far.program().string(), "--ssh-data"});
+  return scene.send_to("ssh://root@destination" + scene.sink().qmp_path().string(), options);
+}
+
 }  // namespace godwit::testing

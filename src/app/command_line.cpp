@@ -35,7 +35,8 @@ constexpr const char* kExamples =
 constexpr const char* kSendExamples =
     "Examples:\n"
     "  godwit send --qmp /run/vm1.qmp --to tcp://[fd00::2]:4444 --bandwidth 2.5Gbit --codec lz4\n"
-    "  godwit send --qmp /run/vm1.qmp --to ssh://root@host-b/run/vm1.qmp --progress json --report moved.json\n";
+    "  godwit send --qmp /run/vm1.qmp --to ssh://root@host-b/run/vm1.qmp --progress json --report moved.json\n"
+    "With ssh:// also what is said to `receive`: --any-vm, --any-disks, --start-timeout TIME.\n";
 
 constexpr const char* kReceiveExamples =
     "Example:\n"
@@ -74,19 +75,23 @@ struct SharedTexts : LogTexts {
 };
 
 struct SendTexts : SharedTexts {
-  Text to, rsh, remote_godwit, via, lanes, encoding_threads, codec, delta_memory, max_downtime, bandwidth, timeout,
-      deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels;
-  bool allow_nested = false;
+  Text to, rsh, remote_godwit, via, start_timeout, lanes, encoding_threads, codec, delta_memory, max_downtime,
+      bandwidth, timeout, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels;
+  bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false;
 };
 
 struct ReceiveTexts : SharedTexts {
   Text listen, timeout, start_timeout, qmp_dir, at_once;
-  bool over_ssh = false, any_vm = false, any_disks = false, keep = false;
+  bool over_ssh = false, ssh_data = false, any_vm = false, any_disks = false, keep = false;
 };
 
 struct ProbeTexts : LogTexts {
   Text qmp, pid;
   bool json = false;
+};
+
+struct RelayTexts {
+  Text socket;
 };
 
 struct KeygenTexts {
@@ -133,6 +138,8 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--remote-godwit", texts.remote_godwit, "COMMAND", "with ssh://: what starts godwit there [godwit]");
   add(*send, "--via", texts.via, "HOST[:PORT]",
       "with ssh://: the destination's address on the network for the move [that of ssh]");
+  send->add_flag("--ssh-data", texts.ssh_data,
+                 "with ssh://: memory goes through ssh, too, where only its port is open; slower");
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
   add(*send, "--codec", texts.codec, "CODEC",
@@ -143,7 +150,8 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--devices", texts.devices, "auto|direct|stream",
       "how device state leaves QEMU [auto: directly if it can]");
   add(*send, "--lanes", texts.lanes, "N",
-      fmt::format("connections, each with a thread, 1 to {} [{}]", wire::kMaxLanes, default_lanes(cpus)));
+      fmt::format("connections, each with a thread, 1 to {} [{}]; with --ssh-data 1 to {} [{}]", wire::kMaxLanes,
+                  default_lanes(cpus), kMostSshDataLanes, std::min(kSshDataLanes, default_lanes(cpus))));
   add(*send, "--encoding-threads", texts.encoding_threads, "N",
       "threads that encode beside them at most, while CPUs are idle [CPUs less lanes]");
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
@@ -157,6 +165,10 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
                  "move a guest that has run VMs of its own: none may run until the move is over");
   add_tls(*send, texts, "the host of --to");
   add_shared(*send, texts);
+  // For the `receive` that it starts, whose help has them.
+  send->add_flag("--any-vm", texts.any_vm)->group("");
+  send->add_flag("--any-disks", texts.any_disks)->group("");
+  send->add_option("--start-timeout", texts.start_timeout)->type_name("TIME")->check(is_value, "")->group("");
   // For tests and measurements: not shown.
   send->add_option("--kernels", texts.kernels)->type_name("NAME")->group("");
   send->footer(std::string(kSendExamples) + "\n" + std::string(kExitCodeHelp));
@@ -177,6 +189,7 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
       fmt::format("with --keep: VMs side by side, 1 to {} [4]", kMostVmsAtOnce));
   receive->add_flag("--over-ssh", texts.over_ssh,
                     "how `godwit send --to ssh://...` starts it: the key comes by standard input");
+  receive->add_flag("--ssh-data", texts.ssh_data, "with --over-ssh: memory comes by ssh, too");
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
   add_tls(*receive, texts, "any that the CA has signed");
@@ -193,6 +206,13 @@ CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
   add_log(*probe, texts);
   probe->footer(std::string(kProbeExamples) + "\n" + std::string(kExitCodeHelp));
   return probe;
+}
+
+/// For `send --ssh-data`, which starts it: not shown.
+CLI::App* add_relay(CLI::App& app, RelayTexts& texts) {
+  CLI::App* relay = app.add_subcommand("relay", "Pass standard input and output on to a socket")->group("");
+  add(*relay, "--socket", texts.socket, "PATH", "where `receive` listens (required)");
+  return relay;
 }
 
 CLI::App* add_keygen(CLI::App& app, KeygenTexts& texts) {
@@ -261,6 +281,15 @@ Result<SshOptions> read_ssh(const SendTexts& texts) {
   if (texts.rsh) ssh.shell = TRY_IN("--rsh", words_of(*texts.rsh));
   if (texts.remote_godwit) ssh.remote_godwit = TRY_IN("--remote-godwit", words_of(*texts.remote_godwit));
   if (texts.via) ssh.via = TRY_IN("--via", parse_data_address(*texts.via));
+  if (texts.via && texts.ssh_data) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--ssh-data: memory goes through ssh, with --via past it by another network; give one of them");
+  }
+  ssh.data = texts.ssh_data;
+  ssh.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
+  if (texts.start_timeout) {
+    ssh.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
+  }
   return ssh;
 }
 
@@ -269,9 +298,14 @@ Status read_destination(const SendTexts& texts, SendOptions& options) {
     options.ssh = TRY(read_ssh(texts));
     return {};
   }
-  if (texts.rsh || texts.remote_godwit || texts.via) {
+  if (texts.rsh || texts.remote_godwit || texts.via || texts.ssh_data) {
     return fail(ErrorKind::kInvalidArgument,
-                "--rsh, --remote-godwit and --via: are for --to ssh://host-b/run/vm1.qmp; leave them out");
+                "--rsh, --remote-godwit, --via and --ssh-data: are for --to ssh://host-b/run/vm1.qmp; leave them out");
+  }
+  if (texts.any_vm || texts.any_disks || texts.start_timeout) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--any-vm, --any-disks and --start-timeout: are for --to ssh://host-b/run/vm1.qmp; give them to the "
+                "`godwit receive` that you have started");
   }
   options.to = TRY_IN("--to", parse_address(*texts.to));
   if (names_a_peer(options.to)) return {};
@@ -294,6 +328,16 @@ Status read_deadline(const SendTexts& texts, Goals& goals) {
   return {};
 }
 
+Result<unsigned> read_lanes(const SendTexts& texts, unsigned cpus) {
+  const unsigned few = texts.ssh_data ? kSshDataLanes : wire::kMaxLanes;
+  if (!texts.lanes) return std::min(few, default_lanes(cpus));
+  const unsigned lanes = TRY(lanes_value("--lanes", *texts.lanes));
+  if (!texts.ssh_data || lanes <= kMostSshDataLanes) return lanes;
+  return fail(ErrorKind::kInvalidArgument,
+              fmt::format("--lanes: with --ssh-data at most {}: sshd lets ten sessions through one login (MaxSessions)",
+                          kMostSshDataLanes));
+}
+
 Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (!texts.qmp) return missing("send", "--qmp", "/run/vm1.qmp");
   if (!texts.to) return missing("send", "--to", "tcp://host-b:4444");
@@ -301,7 +345,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   TRY(read_shared(texts, options));
   TRY(read_destination(texts, options));
   Goals& goals = options.goals;
-  goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
+  goals.lanes = TRY(read_lanes(texts, cpus));
   if (texts.encoding_threads) {
     goals.encoding_threads = TRY(encoding_threads_value("--encoding-threads", *texts.encoding_threads));
   }
@@ -352,6 +396,12 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   ReceiveOptions options;
   TRY(read_shared(texts, options));
   options.over_ssh = texts.over_ssh;
+  options.ssh_data = texts.ssh_data;
+  if (texts.ssh_data && (!texts.over_ssh || texts.listen)) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--ssh-data: is for --over-ssh, and nobody listens on a port then; leave it out, or leave out --listen "
+                "and add --over-ssh");
+  }
   if (texts.listen) options.listen = TRY_IN("--listen", parse_address(*texts.listen));
   if (texts.over_ssh && (texts.tls_dir || texts.tls_psk || texts.tls_hostname || texts.insecure_plain)) {
     return fail(ErrorKind::kInvalidArgument,
@@ -365,6 +415,11 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   TRY(read_many(texts, options));
   options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;
+}
+
+Result<Command> read_relay(const RelayTexts& texts) {
+  if (!texts.socket) return missing("relay", "--socket", "/run/godwit/ssh-1/socket");
+  return RelayOptions{.socket = TRY(socket_path_value("--socket", *texts.socket))};
 }
 
 Result<Command> read_probe(const ProbeTexts& texts) {
@@ -487,10 +542,12 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   ReceiveTexts receive_texts;
   ProbeTexts probe_texts;
   KeygenTexts keygen_texts;
+  RelayTexts relay_texts;
   const CLI::App* send = add_send(app, send_texts, cpus);
   const CLI::App* receive = add_receive(app, receive_texts);
   const CLI::App* probe = add_probe(app, probe_texts);
   const CLI::App* keygen = add_keygen(app, keygen_texts);
+  const CLI::App* relay = add_relay(app, relay_texts);
   try {
     app.parse(count, arguments);
   } catch (const CLI::CallForHelp&) {
@@ -506,6 +563,7 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   if (receive->parsed()) return read_receive(receive_texts);
   if (probe->parsed()) return read_probe(probe_texts);
   if (keygen->parsed()) return read_keygen(keygen_texts);
+  if (relay->parsed()) return read_relay(relay_texts);
   return fail(ErrorKind::kInvalidArgument,
               "godwit: a command is missing: send, receive, probe or keygen; see godwit --help");
 }

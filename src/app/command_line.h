@@ -47,6 +47,9 @@ struct SshOptions {
   std::vector<std::string> shell{"ssh"};             ///< the remote shell's program, and words for it
   std::vector<std::string> remote_godwit{"godwit"};  ///< what starts Godwit there
   std::optional<Address> via;                        ///< where it listens; none: the address that ssh has come by
+  bool data = false;                                 ///< the move's connections go through ssh, too
+  Lenience lenience;                                 ///< of `receive` there
+  std::optional<Duration> start_timeout;             ///< of `receive` there; none: its own
 };
 
 struct SendOptions {
@@ -72,6 +75,7 @@ struct ReceiveOptions {
   unsigned at_once = 4;
   Address listen;         ///< without a host, with `over_ssh`: the address that ssh has come by
   bool over_ssh = false;  ///< started by `godwit send`, with which it talks by standard input and output
+  bool ssh_data = false;  ///< with `over_ssh`: the move comes by ssh, too, from `godwit relay`
   pid_t pid = 0;
   std::string report_file;
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
@@ -98,6 +102,11 @@ struct KeygenOptions {
   std::string revoked_host;                     ///< the first of its names
 };
 
+/// Started by ssh for each connection of a move with --ssh-data.
+struct RelayOptions {
+  std::string socket;  ///< where `receive` listens
+};
+
 /// More would share the network and the CPUs so that none gets on.
 constexpr unsigned kMostVmsAtOnce = 64;
 
@@ -106,13 +115,18 @@ struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, KeygenOptions, ShowText>;
+using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, KeygenOptions, RelayOptions, ShowText>;
 
 /// Lanes when none are asked for: a lane without a CPU of its own only costs memory; from four on connections gain less
 /// and less (design notes), and other CPUs are better left to threads that encode.
 constexpr unsigned default_lanes(unsigned cpus) noexcept {
   return std::clamp(cpus, 1U, std::clamp(cpus / 2, 4U, 8U));
 }
+
+/// With --ssh-data all go through one login of ssh, which is one connection and one thread that encrypts; sshd lets ten
+/// sessions through it (MaxSessions), two of which are the far side's and the control connection's.
+constexpr unsigned kSshDataLanes = 2;
+constexpr unsigned kMostSshDataLanes = 8;
 
 /// `arguments` as main() gets them; `cpus` that this process may run on. kInvalidArgument: a one-line message that
 /// names the option, its text, and what would do.

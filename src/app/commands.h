@@ -11,5 +11,6 @@ int run_receive(const ReceiveOptions& options);
 int run_receive_many(const ReceiveOptions& options);
 int run_probe(const ProbeOptions& options);
 int run_keygen(const KeygenOptions& options);
+int run_relay(const RelayOptions& options);
 
 }  // namespace godwit

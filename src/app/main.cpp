@@ -26,6 +26,9 @@ int run(const ProbeOptions& options) {
 int run(const KeygenOptions& options) {
   return run_keygen(options);
 }
+int run(const RelayOptions& options) {
+  return run_relay(options);
+}
 int run(const ShowText& show) {
   say(stdout, show.text);
   return to_int(ExitCode::kDone);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <utility>
 
 #include "app/choose_trust.h"
 #include "app/commands.h"
@@ -37,7 +38,7 @@ ReceiveRequest request_of(const ReceiveOptions& options, ReceiveTrust trust) {
 
 /// Where to listen, and whom to trust there; of a near side both come by ssh.
 Result<ReceiveTrust> trust_of(const ReceiveOptions& options, NearSide* near) {
-  if (near != nullptr) return take_ssh_trust(*near, options.listen);
+  if (near != nullptr) return take_ssh_trust(*near, options.listen, options.ssh_data);
   auto tls = TRY(make_tls(options.tls, TlsSide::kServer, options.listen));
   return ReceiveTrust{options.listen, std::move(tls)};
 }
@@ -58,13 +59,14 @@ int run_receive(const ReceiveOptions& options) {
   auto milestone = failpoint_from_environment();
   auto trust = trust_of(options, near ? &*near : nullptr);
   if (milestone && trust) {
+    auto folder = std::exchange(trust->folder, std::nullopt);
     ReceiveJob job(request_of(options, std::move(*trust)),
                    {.on_listening =
                         [&](const Address& at) {
                           if (near) return near->tell(RemoteListening{at});
                           say(stderr, fmt::format("listening on {}\n", format_address(at)));
                         },
-                    .on_milestone = std::move(*milestone),
+                    .on_milestone = removing_when_connected(folder, std::move(*milestone)),
                     .on_note = say_note},
                    log->log, probe_host(), clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });

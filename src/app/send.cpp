@@ -37,6 +37,7 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
                                     .keeper = keeper},
                                    host),
           .to = destination.to,
+          .connect = destination.lanes ? [lanes = destination.lanes.get()] { return lanes->connect(); } : Connect{},
           .goals = options.goals,
           .tls = destination.tls,
           .kernels = options.kernels,
@@ -46,11 +47,14 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
 /// The destination that is there, or is started by ssh.
 Result<Destination> find_destination(const SendOptions& options, const std::stop_token& cancelled, ProgressView& view) {
   if (options.ssh) {
-    return start_ssh_destination(*options.ssh, options.goals.timeout, cancelled,
+    return start_ssh_destination(*options.ssh, options.goals, cancelled,
                                  [&view](std::string_view line) { view.note(line); });
   }
   auto tls = TRY(make_tls(options.tls, TlsSide::kClient, options.to));
-  return Destination{options.to, std::move(tls), nullptr};
+  Destination found;
+  found.to = options.to;
+  found.tls = std::move(tls);
+  return found;
 }
 
 void write_report_file(const SendOptions& options, const Report& report, std::string_view receiver) {
@@ -110,7 +114,7 @@ int run_send(const SendOptions& options) {
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     report = named(job.wait());
     if (remote != nullptr)
-      write_report_file(options, report, end_ssh_destination(*remote, *options.ssh, report.outcome));
+      write_report_file(options, report, end_ssh_destination(*destination, *options.ssh, report.outcome));
   } else {
     report.error = std::move(destination).error();
     show(report);

@@ -49,7 +49,9 @@ Result<wire::Message> SourceSession::receive() {
   if (auto error = context_.error.get()) return fail(*error);
   if (abort != nullptr) return fail(*gave_up_);
   if (message) return message;
-  lost_ = true;
+  // One that says something wrong is there to be told so, once: it has proved who it is, and nobody is told before
+  // that.
+  lost_ = message.error().kind != ErrorKind::kProtocol;
   return fail(lost(std::move(message).error()));
 }
 

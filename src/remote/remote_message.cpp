@@ -73,7 +73,7 @@ std::optional<RemoteMessage> listening_of(const MessageJson& json) {
   const auto text = text_in(json, "address");
   if (!text) return std::nullopt;
   auto address = parse_address(*text);
-  if (!address || address->kind != Address::Kind::kTcp || !names_a_peer(*address)) return std::nullopt;
+  if (!address || !names_a_peer(*address)) return std::nullopt;
   return RemoteListening{std::move(*address)};
 }
 

@@ -82,6 +82,7 @@ bool RemoteReceiver::look(Duration most) {
     changed_.notify_all();
   }
   (void)drain(shell_.errors(), error_lines_, true);
+  if (ended) error_lines_.flush([&](std::string_view line) { take_line(line, true); });
   const std::lock_guard lock(mutex_);
   if (ended && !ended_) {
     ended_ = shell_.take_end();

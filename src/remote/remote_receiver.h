@@ -62,6 +62,9 @@ class RemoteReceiver {
   /// one sentence that names the host, and what is to be done there or here. kCancelled where `cancelled` says so.
   Result<Address> listening_at(const std::string& key_line, const std::stop_token& cancelled);
 
+  /// For remote shells beside this one, whose errors are shown with its own.
+  Result<UniqueFd> errors_for_others() const { return shell_.errors_for_others(); }
+
   /// Nothing can be heard of the far side any more.
   bool has_ended() const;
 

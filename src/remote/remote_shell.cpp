@@ -52,21 +52,53 @@ void never_wait(int fd) noexcept {
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-/// In the child: only system calls.
-[[noreturn]] void become_remote_shell(char* const* words, pid_t parent, int in, int out, int err, int failed) {
+struct ChildStreams {
+  int in;
+  int out;
+  int err;
+};
+
+/// In the child: only system calls. `parent`: it ends with that process; 0: it need not.
+[[noreturn]] void become_remote_shell(char* const* words, pid_t parent, const ChildStreams& streams, int failed) {
   for (const int number : {SIGINT, SIGHUP, SIGTSTP}) std::signal(number, SIG_IGN);
   for (const int number : {SIGPIPE, SIGTTIN, SIGTTOU, SIGTERM}) std::signal(number, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // Whatever becomes of this program, its ssh does not stay.
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() == parent && ::dup2(in, 0) == 0 && ::dup2(out, 1) == 1 && ::dup2(err, 2) == 2) {
+  if (parent != 0) ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  const bool has_parent = parent == 0 || ::getppid() == parent;
+  if (has_parent && ::dup2(streams.in, 0) == 0 && ::dup2(streams.out, 1) == 1 && ::dup2(streams.err, 2) == 2) {
     ::execvp(words[0], words);
   }
   const int number = errno;
   (void)!::write(failed, &number, sizeof number);
   ::_exit(127);
+}
+
+/// The child's pidfd, once it has become the remote shell.
+Result<UniqueFd> spawn(const std::vector<std::string>& words, pid_t parent, const ChildStreams& streams) {
+  auto failed = TRY(make_pipe());
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail_os("fork");
+  if (pid == 0) become_remote_shell(pointers.data(), parent, streams, failed.write.get());
+  failed.write.reset();
+  int number = 0;
+  ssize_t got = -1;
+  do {
+    got = ::read(failed.read.get(), &number, sizeof number);
+  } while (got < 0 && errno == EINTR);
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (got > 0 || !process) {
+    const int reason = got > 0 ? number : errno;
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return fail(os_error(fmt::format("start '{}'", words.front()), reason));
+  }
+  return process;
 }
 
 }  // namespace
@@ -75,35 +107,31 @@ Result<RemoteShell> RemoteShell::start(const std::vector<std::string>& words) {
   auto in = TRY(make_pipe());
   auto out = TRY(make_pipe());
   auto err = TRY(make_pipe());
-  auto failed = TRY(make_pipe());
-  std::vector<char*> pointers;
-  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
-  pointers.push_back(nullptr);
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return fail_os("fork");
-  if (pid == 0) {
-    become_remote_shell(pointers.data(), parent, in.read.get(), out.write.get(), err.write.get(), failed.write.get());
-  }
-  failed.write.reset();
-  int number = 0;
-  ssize_t got = -1;
-  do {
-    got = ::read(failed.read.get(), &number, sizeof number);
-  } while (got < 0 && errno == EINTR);
   RemoteShell shell;
-  shell.process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (got > 0 || !shell.process_) {
-    const int reason = got > 0 ? number : errno;
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
-    return fail(os_error(fmt::format("start '{}'", words.front()), reason));
-  }
+  const ChildStreams far{in.read.get(), out.write.get(), err.write.get()};
+  shell.process_ = TRY(spawn(words, ::getpid(), far));
   shell.input_ = std::move(in.write);
   shell.output_ = std::move(out.read);
   shell.errors_ = std::move(err.read);
+  shell.errors_far_ = std::move(err.write);
   for (const UniqueFd* fd : {&shell.input_, &shell.output_, &shell.errors_}) never_wait(fd->get());
   return shell;
+}
+
+Result<RemoteShell> RemoteShell::start_on(const UniqueFd& stream, const UniqueFd& errors,
+                                          const std::vector<std::string>& words) {
+  RemoteShell shell;
+  UniqueFd higher(::fcntl(stream.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!higher) return fail_os("fcntl");
+  const ChildStreams far{higher.get(), higher.get(), errors.get()};
+  shell.process_ = TRY(spawn(words, 0, far));
+  return shell;
+}
+
+Result<UniqueFd> RemoteShell::errors_for_others() const {
+  UniqueFd others(::fcntl(errors_far_.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!others) return fail_os("fcntl");
+  return others;
 }
 
 RemoteShell::~RemoteShell() {

@@ -27,6 +27,15 @@ bool is_plain(char c) {
          kSigns.find(c) != std::string_view::npos;
 }
 
+/// Behind the user's own words, which count before these, and before ssh's configuration.
+void add_login(const SharedLogin& login, std::vector<std::string>& words) {
+  std::string path = "ControlPath=";
+  for (const char c : login.socket) path += c == '%' ? std::string("%%") : std::string(1, c);
+  words.insert(words.end(), {"-o", login.owner ? "ControlMaster=yes" : "ControlMaster=no", "-o", std::move(path)});
+  // One that went into the background would outlive the move.
+  if (login.owner) words.insert(words.end(), {"-o", "ControlPersist=no"});
+}
+
 }  // namespace
 
 bool names_ssh(std::string_view text) noexcept {
@@ -102,12 +111,15 @@ std::string quoted_for_shell(std::string_view word) {
 }
 
 std::vector<std::string> remote_command(const std::vector<std::string>& shell, const SshTarget& target,
-                                        const std::vector<std::string>& remote_words) {
+                                        const std::vector<std::string>& remote_words,
+                                        const std::optional<SharedLogin>& login) {
   std::vector<std::string> words = shell;
   // A terminal there, which ssh's configuration may ask for, would echo the key and mix what comes back. Another remote
   // shell may not know the option.
   const std::string_view program = shell.front();
-  if (program == "ssh" || program.ends_with("/ssh")) words.emplace_back("-T");
+  const bool is_ssh = program == "ssh" || program.ends_with("/ssh");
+  if (is_ssh) words.emplace_back("-T");
+  if (is_ssh && login) add_login(*login, words);
   if (target.port != 0) {
     words.emplace_back("-p");
     words.push_back(std::to_string(target.port));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,8 +38,16 @@ Result<std::vector<std::string>> words_of(std::string_view text);
 /// One word as a shell reads it again, whatever is in it.
 std::string quoted_for_shell(std::string_view word);
 
+/// One login of ssh for several remote commands, which asks for a password once and counts once with sshd's
+/// MaxStartups. For other remote shells each logs in by itself.
+struct SharedLogin {
+  std::string socket;  ///< its place in the file system
+  bool owner = false;  ///< logs in; the others come after it, and end with it at the latest
+};
+
 /// The command that starts `remote_words` at the target by way of the remote shell `shell`.
 std::vector<std::string> remote_command(const std::vector<std::string>& shell, const SshTarget& target,
-                                        const std::vector<std::string>& remote_words);
+                                        const std::vector<std::string>& remote_words,
+                                        const std::optional<SharedLogin>& login = {});
 
 }  // namespace godwit

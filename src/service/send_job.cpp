@@ -83,7 +83,8 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
                    {"paused", source->vm().starts_paused()},
                    {"quiesce_harvests", source->quiesce_harvests()}});
 
-  const Connect plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
+  Connect plain = request_.connect;
+  if (!plain) plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
   Dialler dialler{wrapped(plain, request_.tls ? tls_connected(request_.tls) : Wrap{}), nullptr};
   if (request_.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*request_.goals.bandwidth, clock_);
   const HashKey hash_key = TRY(random_hash_key());

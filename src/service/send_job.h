@@ -15,6 +15,7 @@
 #include "engine/report.h"
 #include "host/host_profile.h"
 #include "net/address.h"
+#include "net/wrap.h"
 #include "service/encoding_threads.h"
 #include "service/job.h"
 #include "service/job_log.h"
@@ -48,6 +49,7 @@ using OpenSource = std::function<Result<std::unique_ptr<OpenedSource>>(const Job
 struct SendRequest {
   OpenSource open;
   Address to;
+  Connect connect;  ///< how to get there; empty: by a socket from here
   Goals goals;
   std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   std::string kernels;              ///< SIMD table by name; empty: the fastest

@@ -127,6 +127,7 @@ class Exchange : public testing::FakeMigration {
       expect<wire::Prepared>("Prepared");
     }
   }
+  void say_raw(Bytes bytes) { EXPECT_TRUE(send_bytes(*control_, bytes)); }
   void say(const wire::Message& message) { EXPECT_TRUE(connection_->send(message)); }
   /// The sink's next message that is not a heartbeat.
   Result<wire::Message> next() {
@@ -208,6 +209,26 @@ TEST(MessageOrder, WhatDoesNotBelongThereIsRefusedInEveryState) {
     }
   }
   EXPECT_GE(refused, 60U);
+}
+
+/// Which has no end that could be found: it is told what was wrong with it, and that is all.
+TEST(MessageOrder, WhatIsNoMessageIsRefusedInEveryState) {
+  const std::array<std::byte, 8> rubbish{std::byte{0xfe}, std::byte{0xfe}};  // a header's size
+  for (const State state : kStates) {
+    SCOPED_TRACE(name_of(state));
+    Exchange exchange;
+    exchange.reach(state);
+    exchange.say_raw(rubbish);
+    const auto answer = exchange.next();
+    ASSERT_TRUE(answer) << answer.error().message;
+    const auto* abort = std::get_if<wire::Abort>(&*answer);
+    ASSERT_NE(abort, nullptr) << "it is answered";
+    EXPECT_EQ(abort->kind, name_of(ErrorKind::kProtocol));
+    EXPECT_NE(abort->reason.find("unknown control message 0xfefe"), std::string::npos) << abort->reason;
+    EXPECT_FALSE(abort->never_ran);
+    EXPECT_EQ(exchange.hang_up().outcome, Outcome::kSourceRuns);
+    EXPECT_FALSE(exchange.sink().runs());
+  }
 }
 
 TEST(MessageOrder, HeartbeatsBelongEverywhere) {

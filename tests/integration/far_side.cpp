@@ -30,9 +30,9 @@ Result<std::unique_ptr<FarSide>> FarSide::make(const TestQemu& sink, const std::
   far->folder_ = TRY(TempFolder::make("/tmp"));
   TRY(write_script(far->program(), "export GODWIT_FAILPOINT='" + failpoint + "' GODWIT_STATE_DIR='" +
                                        (sink.folder() / "state").string() + "' " + kMark + "=" + test_mark() +
-                                       "\necho $$ > '" + far->folder().string() + "/pid.new'\nmv '" +
-                                       far->folder().string() + "/pid.new' '" + far->folder().string() +
-                                       "/pid'\nexec '" + binary + "' \"$@\"\n"));
+                                       "\nif [ \"$1\" = receive ]; then\necho $$ > '" + far->folder().string() +
+                                       "/pid.new'\nmv '" + far->folder().string() + "/pid.new' '" +
+                                       far->folder().string() + "/pid'\nfi\nexec '" + binary + "' \"$@\"\n"));
   // The near side's environment is not the far side's.
   TRY(write_script(far->shell(), "for last; do :; done\nunset SSH_CONNECTION\nexec sh -c \"exec $last\"\n"));
   return far;
@@ -70,6 +70,13 @@ Status send_by_script(Scene& scene, const FarSide& far, const GodwitOptions& ext
                                                      far.program().string(), "--via", "127.0.0.1"});
   if (path.empty()) path = scene.sink().qmp_path().string();
   return scene.send_to("ssh://root@destination" + path, options);
+}
+
+Status send_data_by_script(Scene& scene, const FarSide& far, const GodwitOptions& extra) {
+  GodwitOptions options = extra;
+  options.arguments.insert(options.arguments.end(),
+                           {"--rsh", far.shell().string(), "--remote-godwit", far.program().string(), "--ssh-data"});
+  return scene.send_to("ssh://root@destination" + scene.sink().qmp_path().string(), options);
 }
 
 }  // namespace godwit::testing

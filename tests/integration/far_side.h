@@ -36,4 +36,7 @@ class FarSide {
 /// `send` by the remote shell that is a script.
 Status send_by_script(Scene& scene, const FarSide& far, const GodwitOptions& extra = {}, std::string path = "");
 
+/// The same with --ssh-data.
+Status send_data_by_script(Scene& scene, const FarSide& far, const GodwitOptions& extra = {});
+
 }  // namespace godwit::testing

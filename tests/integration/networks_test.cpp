@@ -11,6 +11,7 @@
 #include "net/channel.h"
 #include "tests/integration/scene.h"
 #include "tests/support/relay.h"
+#include "tests/support/ssh_server.h"
 
 namespace godwit::testing {
 namespace {
@@ -131,47 +132,31 @@ TEST(SmallMtu, IsNotBlamedForALinkThatIsCut) {
   EXPECT_FALSE(says(scene->sender().errors(), "max-downtime")) << scene->sender().errors();
 }
 
-/// `ssh -N -L` from the source's host to a port of the sink's, with an sshd of its own and keys that are thrown away.
+/// `ssh -N -L` from the source's host to a port of the sink's.
 class SshTunnel {
  public:
   static constexpr const char* kNear = "127.0.0.1:4444";
   static Result<std::unique_ptr<SshTunnel>> make(const NetLab& lab, const std::string& far) {
     auto tunnel = std::unique_ptr<SshTunnel>(new SshTunnel);
-    if (::geteuid() != 0 || !std::filesystem::exists(kServer)) {
-      return fail(ErrorKind::kUnsupported, "an sshd needs root and openssh-server , which is not installed");
-    }
+    tunnel->server_ = TRY(SshServer::start(NetLab::sink_address(), lab.sink()));
     tunnel->folder_ = TRY(TempFolder::make("/tmp"));
-    const auto at = [&](const char* name) { return (tunnel->folder_.path() / name).string(); };
-    for (const char* key : {"host", "user"}) {
-      TRY(run_program({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", at(key)}));
-    }
-    std::filesystem::create_directories("/run/sshd");  // into which sshd locks a part of itself
-    std::ofstream(at("config")) << "ListenAddress " << NetLab::sink_address() << ":2222\nHostKey " << at("host")
-                                << "\nAuthorizedKeysFile " << at("user.pub")
-                                << "\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\n";
-    tunnel->server_ = TRY(tunnel->start({kServer, "-D", "-e", "-f", at("config")}, "server", lab.sink()));
-    TRY(tunnel->server_->wait_for_error_line("Server listening", seconds(20)));
-    tunnel->client_ = TRY(tunnel->start(
-        {"ssh", "-v", "-N", "-F", "none", "-p", "2222", "-i", at("user"), "-o", "StrictHostKeyChecking=no", "-o",
-         "UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", "-L", std::string(kNear) + ":" + far,
-         "root@" + NetLab::sink_address()},
-        "client", lab.source()));
+    auto command = tunnel->server_->client();
+    command.insert(command.end(), {"-v", "-N", "-p", SshServer::port(), "-o", "ExitOnForwardFailure=yes", "-L",
+                                   std::string(kNear) + ":" + far, "root@" + NetLab::sink_address()});
+    tunnel->client_ = TRY(ChildProcess::start({.command = std::move(command),
+                                               .output = tunnel->folder_.path() / "client.out",
+                                               .errors = tunnel->folder_.path() / "client.err",
+                                               .network_namespace = lab.source()}));
     TRY_IN(tunnel->server_->errors(),
            tunnel->client_->wait_for_error_line("Entering interactive session", seconds(20)));
     return tunnel;
   }
 
  private:
-  static constexpr const char* kServer = "/usr/sbin/sshd";
-  Result<std::unique_ptr<ChildProcess>> start(std::vector<std::string> command, const char* name, int where) {
-    return ChildProcess::start({.command = std::move(command),
-                                .output = folder_.path() / (std::string(name) + ".out"),
-                                .errors = folder_.path() / (std::string(name) + ".err"),
-                                .network_namespace = where});
-  }
+  SshTunnel() = default;
   TempFolder folder_;
-  std::unique_ptr<ChildProcess> server_;
-  std::unique_ptr<ChildProcess> client_;
+  std::unique_ptr<SshServer> server_;
+  std::unique_ptr<ChildProcess> client_;  ///< ends before the server
 };
 
 /// Control and lanes by way of a tunnel whose near socket takes all at once; the link behind it is slow.

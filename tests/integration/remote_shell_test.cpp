@@ -40,6 +40,46 @@ TEST(RemoteShell, HandsOverTheKeyInSecret) {
   ASSERT_OK(scene->expect_moved());
 }
 
+// With --ssh-data, by a remote shell that knows nothing of ssh's options.
+TEST(RemoteShellData, CarriesTheMove) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSIGN_OR_FAIL(far, FarSide::make(scene->sink()));
+  ASSERT_OK(send_data_by_script(*scene, *far));
+  ASSERT_OK(scene->expect_moved());
+  ASSIGN_OR_FAIL(report, scene->sender().report());
+  EXPECT_TRUE(says(report.value("security", ""), "shared key 'handed-over-by-ssh'")) << report;
+  EXPECT_EQ(report.at("receiver").value("outcome", ""), "done");
+}
+
+/// The operator's limit holds there, too, and the move takes the time that it says.
+TEST(RemoteShellData, KeepsToTheBandwidth) {
+  QemuOptions vm = quiet_vm();
+  vm.guest_line = "work=256K cold=64M:8M stride=64 rate=4000";
+  ASSIGN_OR_SKIP(scene, Scene::make(vm));
+  ASSIGN_OR_FAIL(far, FarSide::make(scene->sink()));
+  GodwitOptions options;
+  options.arguments = {"--bandwidth", "40Mbit", "--codec", "raw"};
+  ASSERT_OK(send_data_by_script(*scene, *far, options));
+  ASSERT_OK(scene->expect_moved());
+  ASSIGN_OR_FAIL(report, scene->sender().report());
+  const double bytes = report.value("bytes_lanes", 0.0);
+  EXPECT_GT(bytes, 8.0 * kMiB) << report;
+  EXPECT_LT(bytes * 8 / report.value("total_us", 1.0), 40 * 1.05) << "bits in a microsecond: " << report;
+}
+
+/// An option of `receive` that the near side has been given.
+TEST(RemoteShellData, PassesOnWhatIsForTheReceiver) {
+  QemuOptions vm = quiet_vm(), other = quiet_vm();
+  vm.more = {"-name", "one"};
+  other.more = {"-name", "another"};
+  ASSIGN_OR_SKIP(scene, Scene::make(vm, other));
+  ASSIGN_OR_FAIL(far, FarSide::make(scene->sink()));
+  GodwitOptions options;
+  options.arguments = {"--any-vm", "--any-disks", "--start-timeout", "30s"};
+  ASSERT_OK(send_data_by_script(*scene, *far, options));
+  ASSERT_OK(scene->expect_moved());
+}
+
 // What keeps a move from beginning: one clear sentence, and the VM is where it was.
 class RemoteShellRefused : public ::testing::Test {
  protected:

@@ -15,68 +15,13 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <random>
 
-#include "tests/integration/far_side.h"
-#include "tests/support/ssh_server.h"
+#include "tests/integration/ssh_scene.h"
 
 namespace godwit::testing {
 namespace {
-
-/// A scene between two namespaces, with an sshd at the sink.
-struct SshScene {
-  std::unique_ptr<NetLab> lab;
-  std::unique_ptr<SshServer> server;
-  std::unique_ptr<Scene> scene;
-  std::unique_ptr<FarSide> far;
-
-  static Result<SshScene> make(const std::string& far_failpoint = "", std::unique_ptr<TestQemu> source = nullptr) {
-    SshScene made;
-    made.lab = TRY(NetLab::make());
-    made.server = TRY(SshServer::start(NetLab::sink_address(), made.lab->sink()));
-    made.scene = source ? TRY(Scene::from(std::move(source), quiet_vm())) : TRY(Scene::make(quiet_vm()));
-    made.scene->use(*made.lab);
-    made.far = TRY(FarSide::make(made.scene->sink(), far_failpoint));
-    return made;
-  }
-
-  Status send(const GodwitOptions& extra = {}, std::vector<std::string> client = {}, std::string port = "") {
-    if (client.empty()) client = server->client();
-    GodwitOptions options = extra;
-    options.arguments.insert(options.arguments.end(), {"--rsh", fmt::format("{}", fmt::join(client, " ")),
-                                                       "--remote-godwit", far->program().string()});
-    return scene->send_to(fmt::format("ssh://root@{}:{}{}", NetLab::sink_address(),
-                                      port.empty() ? SshServer::port() : port, scene->sink().qmp_path().string()),
-                          options);
-  }
-  pid_t sender() { return scene->sender().process().pid(); }
-  /// As a terminal does it, which sends it to all that it runs in the foreground.
-  void press_ctrl_c() {
-    for (const pid_t pid : children_of(sender(), "ssh")) ::kill(pid, SIGINT);
-    ::kill(sender(), SIGINT);
-  }
-  /// The connection of ssh, not those of the move.
-  Status cut() {
-    if (server->sessions().empty()) return fail(ErrorKind::kNotFound, "no session of ssh to cut");
-    server->cut();
-    return {};
-  }
-  /// Nothing more runs for it at either side.
-  Status expect_no_session() {
-    if (!wait_until([this] { return server->sessions().empty() && !far->alive(); }, seconds(20))) {
-      return fail(ErrorKind::kProtocol, fmt::format("left at the far side: {} sessions, godwit {}",
-                                                    server->sessions().size(), far->alive() ? "too" : "not"));
-    }
-    // Neither side has written its key anywhere.
-    for (const auto& folder : {far->folder(), scene->sink().folder(), scene->source().folder()}) {
-      for (const auto& file : std::filesystem::recursive_directory_iterator(folder)) {
-        if (!file.is_regular_file() || file.file_size() > kMiB) continue;
-        if (says(read_text(file.path()), "handed-over-by-ssh:")) return fail(ErrorKind::kProtocol, file.path());
-      }
-    }
-    return {};
-  }
-};
 
 TEST(Ssh, StartsTheFarSideAtTheAddressThatItHasComeBy) {
   ASSIGN_OR_SKIP(ssh, SshScene::make());
@@ -154,12 +99,6 @@ TEST_F(SshRefused, WhereQemuIsNotThere) {
     return ssh.scene->send_to("ssh://root@192.0.2.2:2222/no/such.qmp", options);
   });
 }
-
-const auto moment_name = [](const auto& tested) {
-  std::string text = tested.param;
-  std::replace(text.begin(), text.end(), '-', '_');
-  return text;
-};
 
 // Ctrl-C while the near side is at a milestone.
 class SshCtrlC : public ::testing::TestWithParam<const char*> {};
@@ -376,26 +315,6 @@ TEST_F(SshOnATerminal, IsLeftInOrderByCtrlCInTheMove) {
   ASSERT_OK(expect_running(ssh_->scene->source()));
 }
 
-/// Where the guest is after whatever has happened: in one place, and it works there.
-Status expect_one_guest(SshScene& ssh, int& moved) {
-  const Ended sent = TRY_IN("godwit send", ssh.scene->sender().wait(seconds(120)));
-  TRY(ssh.expect_no_session());
-  Scene& scene = *ssh.scene;
-  const bool here = scene.source().alive() && TRY(scene.source().status()) == "running";
-  const bool there = scene.sink().alive() && TRY(scene.sink().status()) == "running";
-  if (here == there) {
-    return fail(ErrorKind::kProtocol, fmt::format("runs {}; exit code {}: {}", here ? "twice" : "nowhere", sent.code,
-                                                  scene.sender().errors()));
-  }
-  if (sent.code != (there ? 0 : 1)) {
-    return fail(ErrorKind::kProtocol, fmt::format("exit code {}, but the guest is {}: {}", sent.code,
-                                                  there ? "there" : "here", scene.sender().errors()));
-  }
-  moved += there ? 1 : 0;
-  TRY(expect_guest_works(there ? scene.sink() : scene.source()));
-  return scene.expect_nothing_left();
-}
-
 // ssh breaks at every milestone of either side: wherever the guest is then, it is in one place, and the exit code says
 // where.
 class SshCutLong : public ::testing::TestWithParam<const char*> {};
@@ -428,11 +347,6 @@ INSTANTIATE_TEST_SUITE_P(At, SshCutLong,
                                            "far-resumed"),
                          moment_name);
 
-/// A time within what a move takes, and a little before and after.
-milliseconds random_moment(std::mt19937& random, milliseconds move) {
-  return milliseconds(std::uniform_int_distribution<long>(0, move.count() * 5 / 4)(random));
-}
-
 // A link that says nothing any more: neither end of ssh is told.
 TEST(SshLong, LeavesNothingBehindWhereTheLinkIsCut) {
   ASSIGN_OR_SKIP(ssh, SshScene::make());
@@ -444,43 +358,84 @@ TEST(SshLong, LeavesNothingBehindWhereTheLinkIsCut) {
   if (!wait_until([&] { return !ssh.far->alive(); }, seconds(120))) FAIL() << "the far side waits on";
 }
 
-// One guest, moved to and fro, and disturbed at random moments.
-TEST(SshLong, MovesAndEndsAtRandomMoments) {
-  constexpr int kMoves = 20, kCtrlC = 10, kCuts = 10;
-  std::mt19937 random(std::random_device{}());
-  std::unique_ptr<TestQemu> source;
-  milliseconds longest(0);
-  int undisturbed = 0, cancelled = 0, cut = 0;
-  for (int i = 0; i < kMoves + kCtrlC + kCuts; ++i) {
-    SCOPED_TRACE(i);
-    ASSIGN_OR_SKIP(ssh, SshScene::make("", std::move(source)));
-    const auto begin = std::chrono::steady_clock::now();
-    ASSERT_OK(ssh.send());
-    if (i < kMoves) {
-      ASSERT_OK(ssh.scene->sender().wait(seconds(60)));
-      longest = std::max(longest, std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin));
-      ASSERT_OK(ssh.scene->expect_moved());
-      ASSERT_OK(expect_one_guest(ssh, undisturbed));
-      ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
-      EXPECT_TRUE(report.at("receiver").is_object()) << ssh.scene->sender().errors();
-    } else {
-      nap(random_moment(random, longest));
-      if (i < kMoves + kCtrlC) ssh.press_ctrl_c();
-      // A cut that comes before ssh is there, or after it, cuts nothing.
-      else
-        ssh.server->cut();
-      ASSERT_OK(expect_one_guest(ssh, i < kMoves + kCtrlC ? cancelled : cut));
-    }
-    if (ssh.scene->sink().alive() && ssh.scene->sink().status().value_or("") == "running") {
-      source = ssh.scene->take_sink();
-    } else {
-      source = ssh.scene->take_source();
-    }
-  }
-  EXPECT_EQ(undisturbed, kMoves);
-  std::cout << fmt::format("moved: {} of {}; {} of {} with Ctrl-C, {} of {} with a cut; a move took up to {} ms\n",
-                           undisturbed, kMoves, cancelled, kCtrlC, cut, kCuts, longest.count());
+/// The phase that progress shows last, of `send --progress json`; "before" where there is none yet.
+std::string phase_now(SshScene& ssh) {
+  const std::string lines = ssh.scene->sender().process().output();
+  const std::string key = "\"phase\":\"";
+  const auto last = lines.rfind(key);
+  if (last == std::string::npos) return "before";
+  const auto begin = last + key.size();
+  return lines.substr(begin, lines.find('"', begin) - begin);
 }
+
+// One guest, moved to and fro, and disturbed at random moments of a move that takes seconds.
+class SshRandomLong : public ::testing::TestWithParam<bool> {
+ protected:
+  static constexpr int kMoves = 20, kCtrlC = 10, kCuts = 10;
+
+  void one_move(int i);
+  void disturb(SshScene& ssh, bool ctrl_c);
+
+  std::mt19937 random_{std::random_device{}()};
+  std::unique_ptr<TestQemu> source_;
+  std::vector<milliseconds> calm_;
+  std::map<std::string, int> hit_;
+  int undisturbed_ = 0, cancelled_ = 0, cut_ = 0;
+};
+
+/// At a moment of what a calm move has taken.
+void SshRandomLong::disturb(SshScene& ssh, bool ctrl_c) {
+  auto sorted = calm_;
+  std::sort(sorted.begin(), sorted.end());
+  const double part = std::uniform_real_distribution<>(0.1, 1.0)(random_);
+  nap(std::chrono::duration_cast<milliseconds>(sorted.at(sorted.size() / 2) * part));
+  const bool ended = !ssh.scene->sender().process().alive();
+  ++hit_[fmt::format("{} {}", ctrl_c ? "Ctrl-C" : "cut", ended ? "after the end" : phase_now(ssh))];
+  if (ctrl_c) return ssh.press_ctrl_c();
+  // A cut that comes before ssh is there, or after it, cuts nothing.
+  ssh.server->cut();
+}
+
+void SshRandomLong::one_move(int i) {
+  SshScene::Options options{.source = std::move(source_), .data = GetParam()};
+  options.vm.guest_line = "work=256K cold=64M:12M stride=64 rate=4000";
+  ASSIGN_OR_SKIP(ssh, SshScene::make(std::move(options)));
+  const auto begin = std::chrono::steady_clock::now();
+  GodwitOptions slowly;
+  slowly.arguments = {"--bandwidth", "40Mbit", "--codec", "raw", "--max-downtime", "1s", "--progress", "json"};
+  ASSERT_OK(ssh.send(slowly));
+  if (i < kMoves) {
+    ASSERT_OK(ssh.scene->sender().wait(seconds(60)));
+    calm_.push_back(std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin));
+    ASSERT_OK(ssh.scene->expect_moved());
+    ASSERT_OK(expect_one_guest(ssh, undisturbed_));
+    ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
+    EXPECT_TRUE(report.at("receiver").is_object()) << ssh.scene->sender().errors();
+  } else {
+    const bool ctrl_c = i < kMoves + kCtrlC;
+    disturb(ssh, ctrl_c);
+    ASSERT_OK(expect_one_guest(ssh, ctrl_c ? cancelled_ : cut_));
+  }
+  const bool there = ssh.scene->sink().alive() && ssh.scene->sink().status().value_or("") == "running";
+  source_ = there ? ssh.scene->take_sink() : ssh.scene->take_source();
+}
+
+TEST_P(SshRandomLong, LeavesOneGuest) {
+  for (int i = 0; i < kMoves + kCtrlC + kCuts && !IsSkipped() && !HasFatalFailure(); ++i) {
+    SCOPED_TRACE(i);
+    one_move(i);
+  }
+  if (IsSkipped()) return;
+  EXPECT_EQ(undisturbed_, kMoves);
+  std::sort(calm_.begin(), calm_.end());
+  std::cout << fmt::format("moved: {} of {}; {} of {} with Ctrl-C, {} of {} with a cut; a calm move took {} to {} ms\n",
+                           undisturbed_, kMoves, cancelled_, kCtrlC, cut_, kCuts, calm_.front().count(),
+                           calm_.back().count());
+  for (const auto& [phase, times] : hit_) std::cout << fmt::format("{}: {}\n", phase, times);
+}
+
+INSTANTIATE_TEST_SUITE_P(By, SshRandomLong, ::testing::Values(false, true),
+                         [](const auto& tested) { return tested.param ? "SshData" : "ItsOwnConnections"; });
 
 }  // namespace
 }  // namespace godwit::testing

@@ -87,6 +87,13 @@ TEST(RemoteCommand, HasWhatSshNeedsAndNoMore) {
   EXPECT_EQ(remote_command({"/usr/bin/ssh", "-i", "key"}, parsed("ssh://host-b/q"), {"godwit"}),
             (Words{"/usr/bin/ssh", "-i", "key", "-T", "host-b", "godwit"}));
   EXPECT_EQ(remote_command({"rsh"}, parsed("ssh://host-b/q"), {"godwit"}), (Words{"rsh", "host-b", "godwit"}));
+  EXPECT_EQ(remote_command({"ssh", "-q"}, parsed("ssh://host-b/q"), {"x"}, SharedLogin{"/a%b/s", true}),
+            (Words{"ssh", "-q", "-T", "-o", "ControlMaster=yes", "-o", "ControlPath=/a%%b/s", "-o", "ControlPersist=no",
+                   "host-b", "x"}));
+  EXPECT_EQ(remote_command({"ssh"}, parsed("ssh://host-b/q"), {"x"}, SharedLogin{"/s", false}),
+            (Words{"ssh", "-T", "-o", "ControlMaster=no", "-o", "ControlPath=/s", "host-b", "x"}));
+  EXPECT_EQ(remote_command({"rsh"}, parsed("ssh://host-b/q"), {"x"}, SharedLogin{"/s", true}),
+            (Words{"rsh", "host-b", "x"}));
   EXPECT_EQ(words_of("  ssh  -i key ").value(), (Words{"ssh", "-i", "key"}));
   EXPECT_FALSE(words_of("  ").has_value());
 }

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import time
 
-from . import client, guest, machine, migrations, network
+from . import client, guest, machine, migrations, network, ssh
 from .cleanup import Cleanup
 
 RATE = "1gbit"
@@ -61,6 +61,9 @@ class Demo:
         destination = machine.Machine(self.cleanup, self.place, self.network, "b", hardware, incoming=True,
                                       stopped=self._mover.destination_stopped)
         say(f"[4/5] An empty QEMU waits on host B. Now {self._mover.name} moves the running guest there:\n")
+        if self.options.transport == "godwit":
+            print(f"      host-a$ godwit send --qmp {os.path.basename(source.engine_socket)} "
+                  f"--to ssh://root@host-b/{os.path.basename(destination.engine_socket)}\n", flush=True)
         outcome = self._mover.move(source, destination, MOVE_SECONDS)
         if not outcome.moved:
             say(f"\nThe guest was not moved: {outcome.reason}")
@@ -98,9 +101,10 @@ class Demo:
     def _mover(self):
         if self.options.transport == "qemu":
             return migrations.QemuMigration("QEMU's own migration", max_downtime_ms=MAX_DOWNTIME_MS)
-        return migrations.GodwitMigration("Godwit", self.options.godwit, max_downtime_ms=MAX_DOWNTIME_MS,
-                                          report_path=self.place.file("report.json"), progress="auto",
-                                          tls=migrations.Certificates(self.options.godwit, self.place.file("pki")))
+        return migrations.GodwitOverSsh("Godwit", self.options.godwit,
+                                        ssh.Server(self.cleanup, self.place, self.network),
+                                        max_downtime_ms=MAX_DOWNTIME_MS, report_path=self.place.file("report.json"),
+                                        progress="auto")
 
     @staticmethod
     def _report(outcome, talker, before, after, machines):

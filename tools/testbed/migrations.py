@@ -159,7 +159,7 @@ class QemuMigration:
 
 
 class GodwitMigration:
-    """Godwit, from one host to the other."""
+    """Godwit, from one host to the other: a command on each."""
 
     destination_stopped = True
     hints = False  # it reads the guest's free pages by itself
@@ -227,7 +227,7 @@ class GodwitMigration:
         said = []
         if sender.stderr:
             threading.Thread(target=lambda: said.extend(sender.stderr), daemon=True).start()
-        waiting = {sender, receiver}
+        waiting = {sender, receiver} - {None}
         while waiting and time.monotonic() < deadline:
             for each in list(waiting):
                 cpu = process.reap(each)
@@ -267,3 +267,32 @@ class GodwitMigration:
             outcome.reason = f"godwit send: exit {sender.returncode}: {words.strip()}"
 
 
+class GodwitOverSsh(GodwitMigration):
+    """Godwit by one command on host A, which starts the other one on host B by ssh."""
+
+    def __init__(self, name, binary, ssh, **options):
+        """`ssh`: the server there (ssh.py)."""
+        super().__init__(name, binary, **options)
+        self._ssh = ssh
+
+    def command(self, source, destination, timeout):
+        return [self._binary, "send", "--qmp", source.engine_socket, "--to", self._ssh.target(destination.engine_socket),
+                "--rsh", self._ssh.client(), "--remote-godwit", self._binary,
+                "--timeout", f"{timeout:.0f}s", "--report", self._report_path, *self._options]
+
+    def move(self, source, destination, timeout):
+        pathlib.Path(self._report_path).unlink(missing_ok=True)
+        meter = _Meter(source, destination)
+        outcome = Outcome(moved=False, began=time.time())
+        # What it says goes on at once; what it says last is the reason if it fails.
+        sender = process.start(self.command(source, destination, timeout), source.network.hosts[source.host],
+                               stderr=None if self._show else subprocess.PIPE, text=True)
+        try:
+            meter.watch_engine(sender.pid)
+            words = self._await_end(sender, None, timeout + 30, outcome)
+            outcome.ended = outcome.ended or time.time()
+            meter.stop(outcome)
+            self._judge(outcome, source, destination, sender, words)
+            return outcome
+        finally:
+            process.end(sender)

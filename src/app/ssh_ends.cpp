@@ -112,9 +112,9 @@ Result<ReceiveTrust> take_ssh_trust(NearSide& near, const Address& listen) {
   return trust;
 }
 
-RemoteReport ssh_report_of(const SinkReport& report, int exit_code) {
+RemoteReport ssh_report_of(const SinkReport& report, int exit_code, const OwnRights& own) {
   // What to do next is the near side's to say, except where nobody but this side can know.
-  std::string text = report.outcome == Outcome::kDone ? render_report(report) : describe_failure(report);
+  std::string text = report.outcome == Outcome::kDone ? render_report(report) : describe_failure(report, own);
   if (report.outcome != Outcome::kDone && report.outcome != Outcome::kInDoubt) text = text.substr(0, text.rfind('\n'));
   return {.exit_code = exit_code,
           .json = report_json(report),

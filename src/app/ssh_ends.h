@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "app/command_line.h"
+#include "app/own_rights.h"
 #include "engine/report.h"
 #include "engine/sink.h"
 #include "remote/near_side.h"
@@ -44,6 +45,7 @@ struct ReceiveTrust {
 /// Says hello, and takes the key. Where `listen` names no host it is the address that ssh has come by.
 Result<ReceiveTrust> take_ssh_trust(NearSide& near, const Address& listen);
 
-RemoteReport ssh_report_of(const SinkReport& report, int exit_code);
+/// `own`: what this command was started with.
+RemoteReport ssh_report_of(const SinkReport& report, int exit_code, const OwnRights& own);
 
 }  // namespace godwit

@@ -57,7 +57,7 @@ constexpr sock_filter answer(std::uint32_t what) {
   return statement(BPF_RET | BPF_K, what);
 }
 
-// Jumps count the instructions that they pass over; an 8-bit number each, so what is answered stands beside its test.
+// Jumps count the instructions that they pass over; an 8-bit number each, so each test has its answer right behind it.
 constexpr std::size_t kBefore = 12;
 constexpr auto kFilter = [] {
   constexpr std::uint32_t kDeny = SECCOMP_RET_ERRNO | EPERM;

@@ -164,20 +164,21 @@ Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRig
   return said;
 }
 
-std::string describe_failure(Side side, Outcome outcome, const Error& error) {
-  const Explanation said = explain(side, outcome, error);
+std::string describe_failure(Side side, Outcome outcome, const Error& error, const OwnRights& rights) {
+  const Explanation said = explain(side, outcome, error, rights);
   return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
 }
 
-std::string describe_failure(const Report& report) {
-  return describe_failure(Side::kSource, report.outcome, report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
+std::string describe_failure(const Report& report, const OwnRights& rights) {
+  return describe_failure(Side::kSource, report.outcome, report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}),
+                          rights);
 }
 
-std::string describe_failure_over_ssh(const Report& report) {
+std::string describe_failure_over_ssh(const Report& report, const OwnRights& rights) {
   // What `send` starts by itself is not the operator's to start.
   constexpr std::string_view kBoth = "QEMU and `godwit receive` ";
   constexpr std::string_view kOne = "QEMU ";
-  std::string text = describe_failure(report);
+  std::string text = describe_failure(report, rights);
   const auto last_line = text.rfind('\n');
   if (const auto found = text.find(kBoth, last_line); found != std::string::npos) {
     text.replace(found, kBoth.size(), kOne);
@@ -185,9 +186,9 @@ std::string describe_failure_over_ssh(const Report& report) {
   return text;
 }
 
-std::string describe_failure(const SinkReport& report) {
+std::string describe_failure(const SinkReport& report, const OwnRights& rights) {
   const Error error = report.error.value_or(Error{ErrorKind::kIo, "unknown", 0});
-  Explanation said = explain(Side::kDestination, report.outcome, error);
+  Explanation said = explain(Side::kDestination, report.outcome, error, rights);
   if (report.outcome == Outcome::kSourceRuns && report.total == Duration{}) {
     said.state = "No VM came; nothing was changed here.";
     if (error.kind == ErrorKind::kCancelled) said.next = "To wait again, start `godwit receive` again.";

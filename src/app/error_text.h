@@ -22,16 +22,16 @@ struct Explanation {
 };
 
 /// For any outcome but kDone. What to do about a denied permission depends on what this process may do; `rights` are
-/// for tests.
+/// those that the command was started with, or the present ones.
 Explanation explain(Side side, Outcome outcome, const Error& error);
 Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRights& rights);
 
 /// The three lines, without a line end after the last. Nothing a peer said can do harm on a terminal.
-std::string describe_failure(Side side, Outcome outcome, const Error& error);
-std::string describe_failure(const Report& report);
+std::string describe_failure(Side side, Outcome outcome, const Error& error, const OwnRights& rights = own_rights());
+std::string describe_failure(const Report& report, const OwnRights& rights = own_rights());
 /// The same where `send` starts the receiver itself.
-std::string describe_failure_over_ssh(const Report& report);
-std::string describe_failure(const SinkReport& report);
+std::string describe_failure_over_ssh(const Report& report, const OwnRights& rights = own_rights());
+std::string describe_failure(const SinkReport& report, const OwnRights& rights = own_rights());
 /// A probe that could not look at the VM.
 std::string describe_failed_probe(const Error& error);
 

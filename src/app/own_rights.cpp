@@ -9,27 +9,29 @@
 #include <charconv>
 #include <cstdint>
 
+#include "base/capabilities.h"
 #include "base/small_files.h"
 
 namespace godwit {
 
 namespace {
 
-struct Capability {
-  unsigned number;
+struct NamedCapability {
+  Capability which;
   const char* name;
 };
 
-// linux/capability.h. Tracing QEMU and reading its memory; opening its files, sockets and pages where another user
+// Tracing QEMU and reading its memory; opening its files, sockets and pages where another user
 // owns them. CAP_SYS_ADMIN is asked for by name where it is needed (reading a seccomp filter).
-constexpr std::array kNeeded = {Capability{1, "CAP_DAC_OVERRIDE"}, Capability{19, "CAP_SYS_PTRACE"}};
+constexpr std::array kNeeded = {NamedCapability{Capability::kDacOverride, "CAP_DAC_OVERRIDE"},
+                                NamedCapability{Capability::kSysPtrace, "CAP_SYS_PTRACE"}};
 
 /// "CapEff:\t000001ffffffffff"; all of them where it is not told.
-std::uint64_t effective_capabilities(std::string_view status) {
+CapabilitySet effective_capabilities(std::string_view status) {
   const auto text = value_of_line(status, "CapEff");
   std::uint64_t bits = ~std::uint64_t{0};
   if (text) std::from_chars(text->data(), text->data() + text->size(), bits, 16);
-  return bits;
+  return CapabilitySet(bits);
 }
 
 /// The host's own has "0 0 4294967295", and every user there is himself.
@@ -58,8 +60,8 @@ OwnRights parse_own_rights(unsigned effective_user, std::string_view status, std
   OwnRights rights;
   rights.root = effective_user == 0;
   const auto capabilities = effective_capabilities(status);
-  for (const Capability& needed : kNeeded) {
-    if ((capabilities >> needed.number & 1) == 0) rights.lacks.emplace_back(needed.name);
+  for (const NamedCapability& needed : kNeeded) {
+    if (!capabilities.contains(CapabilitySet(needed.which))) rights.lacks.emplace_back(needed.name);
   }
   rights.in_user_namespace = is_namespace_of_its_own(uid_map);
   rights.ptrace_off = ptrace_scope.starts_with('3');

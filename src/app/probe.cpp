@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "app/commands.h"
+#include "app/confinement.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/open_log.h"
@@ -65,6 +66,7 @@ int look(const ProbeOptions& options, const Clock& clock, const Log& log) {
 }  // namespace
 
 int run_probe(const ProbeOptions& options) {
+  limit_to_open(rights_of_probe());
   const SteadyClock clock;
   const auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
   if (!log) {

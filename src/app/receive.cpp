@@ -9,10 +9,12 @@
 
 #include "app/choose_trust.h"
 #include "app/commands.h"
+#include "app/confinement.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
 #include "app/open_log.h"
+#include "app/own_rights.h"
 #include "app/report_json.h"
 #include "app/report_text.h"
 #include "app/say.h"
@@ -46,6 +48,10 @@ Result<ReceiveTrust> trust_of(const ReceiveOptions& options, NearSide* near) {
 }  // namespace
 
 int run_receive(const ReceiveOptions& options) {
+  // As it was started: what a denial is explained by.
+  const OwnRights own = own_rights();
+  const NeededRights rights = rights_of_receive();
+  limit_to_open(rights);
   StopSignals signals;
   const SteadyClock clock;
   auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
@@ -63,6 +69,7 @@ int run_receive(const ReceiveOptions& options) {
     ReceiveJob job(request_of(options, std::move(*trust)),
                    {.on_listening =
                         [&](const Address& at) {
+                          limit_at_work(rights);
                           if (near) return near->tell(RemoteListening{at});
                           say(stderr, fmt::format("listening on {}\n", format_address(at)));
                         },
@@ -83,9 +90,9 @@ int run_receive(const ReceiveOptions& options) {
   }
   const int code = to_int(exit_code_of(report.outcome));
   if (near) {
-    near->tell(ssh_report_of(report, code));
+    near->tell(ssh_report_of(report, code, own));
   } else {
-    if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));
+    if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report, own)));
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   }
   if (!options.report_file.empty()) {

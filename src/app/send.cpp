@@ -7,10 +7,12 @@
 
 #include "app/choose_trust.h"
 #include "app/commands.h"
+#include "app/confinement.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
 #include "app/open_log.h"
+#include "app/own_rights.h"
 #include "app/progress_printer.h"
 #include "app/progress_view.h"
 #include "app/report_json.h"
@@ -57,6 +59,14 @@ Result<Destination> find_destination(const SendOptions& options, const std::stop
   return found;
 }
 
+/// Once what the guest writes is tracked, no system call is made in QEMU any more.
+OnMilestone limiting(const NeededRights& rights, OnMilestone then) {
+  return [rights, then = std::move(then)](Milestone milestone) {
+    if (milestone == Milestone::kTracking) limit_at_work(rights);
+    if (then) then(milestone);
+  };
+}
+
 void write_report_file(const SendOptions& options, const Report& report, std::string_view receiver) {
   if (options.report_file.empty()) return;
   if (const Status written = write_report_json(report, options.report_file, receiver); !written) {
@@ -70,6 +80,12 @@ int run_send(const SendOptions& options) {
   // First of all: no thread, no descriptor and no blocked signal goes into it. Without it the move works too.
   const auto releaser = Releaser::start();
   const auto keeper = options.goals.guest_slowdown > 0 ? ThrottleKeeper::start() : nullptr;
+  // As it was started: what a denial is explained by.
+  const OwnRights own = own_rights();
+  const NeededRights rights = rights_of_send(options.ssh.has_value());
+  // A remote shell is started first, with all that this process was given: ssh may have to execute sudo, or enter a
+  // namespace, to get to the other host.
+  if (!options.ssh) limit_to_open(rights);
   StopSignals signals;
   const SteadyClock clock;
   auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
@@ -91,13 +107,15 @@ int run_send(const SendOptions& options) {
     // tells at its end it is written then.
     if (remote == nullptr) write_report_file(options, report, {});
     if (report.error) {
-      say(stderr, fmt::format("{}\n", options.ssh ? describe_failure_over_ssh(report) : describe_failure(report)));
+      say(stderr,
+          fmt::format("{}\n", options.ssh ? describe_failure_over_ssh(report, own) : describe_failure(report, own)));
     }
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };
   Report report;
   auto milestone = failpoint_from_environment();
   auto destination = milestone ? find_destination(options, signals.token(), view) : fail(milestone.error());
+  if (options.ssh) limit_to_open(rights);
   if (destination) {
     remote = destination->remote.get();
     const HostProfile host = probe_host();
@@ -107,7 +125,7 @@ int run_send(const SendOptions& options) {
              [&](const Progress& progress) {
                if (printer) printer->post(progress);
              },
-         .on_milestone = std::move(*milestone),
+         .on_milestone = limiting(rights, std::move(*milestone)),
          .on_note = say_note,
          .on_outcome = show},
         log->log, host, clock);

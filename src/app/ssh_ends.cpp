@@ -168,9 +168,9 @@ OnMilestone removing_when_connected(std::optional<PrivateFolder>& folder, OnMile
   };
 }
 
-RemoteReport ssh_report_of(const SinkReport& report, int exit_code) {
+RemoteReport ssh_report_of(const SinkReport& report, int exit_code, const OwnRights& own) {
   // What to do next is the near side's to say, except where nobody but this side can know.
-  std::string text = report.outcome == Outcome::kDone ? render_report(report) : describe_failure(report);
+  std::string text = report.outcome == Outcome::kDone ? render_report(report) : describe_failure(report, own);
   if (report.outcome != Outcome::kDone && report.outcome != Outcome::kInDoubt) text = text.substr(0, text.rfind('\n'));
   return {.exit_code = exit_code,
           .json = report_json(report),

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "app/command_line.h"
+#include "app/own_rights.h"
 #include "base/private_folder.h"
 #include "engine/report.h"
 #include "engine/sink.h"
@@ -55,6 +56,7 @@ Result<ReceiveTrust> take_ssh_trust(NearSide& near, const Address& listen, bool 
 /// `folder` outlives what is given.
 OnMilestone removing_when_connected(std::optional<PrivateFolder>& folder, OnMilestone then);
 
-RemoteReport ssh_report_of(const SinkReport& report, int exit_code);
+/// `own`: what this command was started with.
+RemoteReport ssh_report_of(const SinkReport& report, int exit_code, const OwnRights& own);
 
 }  // namespace godwit

@@ -13,6 +13,8 @@
 #include <ctime>
 #include <vector>
 
+#include "base/capabilities.h"
+#include "base/denied_calls.h"
 #include "base/standby.h"
 #include "throttle/undo_record.h"
 
@@ -29,6 +31,9 @@ constexpr timespec kBetweenTries{0, 200'000'000};
 /// What the process does; never returns. It was forked from one thread, so it may allocate.
 [[noreturn]] void keep(int socket) noexcept {
   be_on_standby(socket, kKeeperWaits);
+  // The files that it writes are root's, as it is.
+  (void)limit_this_thread(CapabilitySet());
+  (void)deny_calls();
   std::vector<std::string> files;
   std::array<char, PATH_MAX> name;
   while (true) {

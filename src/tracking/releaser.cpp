@@ -14,6 +14,8 @@
 #include <cstring>
 
 #include "attach/proc_files.h"
+#include "base/capabilities.h"
+#include "base/denied_calls.h"
 #include "base/limits.h"
 #include "base/standby.h"
 #include "base/units.h"
@@ -51,6 +53,12 @@ class Process {
  public:
   [[noreturn]] static void run(int socket) noexcept {
     be_on_standby(socket, kWaiting);
+    // For when it lets go: whoever is put aside while he holds that lock holds up the guest for so long. Where it is
+    // not allowed, so be it. Now, because it takes a right, and this process keeps none: it waits, and has a
+    // descriptor.
+    ::setpriority(PRIO_PROCESS, 0, kFirstInLine);
+    (void)limit_this_thread(CapabilitySet());
+    (void)deny_calls();
     Process process;
     while (process.take_message()) {
     }
@@ -85,8 +93,6 @@ class Process {
   void let_go() noexcept {
     if (userfaultfd_ < 0) return;
     ::prctl(PR_SET_NAME, kReleasing);
-    // Whoever is put aside while he holds that lock holds up the guest for so long. Where it is not allowed, so be it.
-    ::setpriority(PRIO_PROCESS, 0, kFirstInLine);
     release_piece_by_piece(userfaultfd_, std::span(stretches_).first(count_));
     ::close(userfaultfd_);
   }

@@ -24,6 +24,7 @@ Result<std::unique_ptr<TestGodwit>> TestGodwit::start(const GodwitOptions& optio
     child.command = {
         "unshare", "-m", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\"", options.hosts.string()};
   }
+  child.command.insert(child.command.end(), options.before.begin(), options.before.end());
   child.command.push_back(binary);
   for (const auto& argument : options.arguments) {
     child.command.push_back(argument == "@REPORT" ? (folder / "report.json").string() : argument);

@@ -14,6 +14,7 @@
 namespace godwit::testing {
 
 struct GodwitOptions {
+  std::vector<std::string> before;  ///< what becomes godwit: a program and its arguments
   std::vector<std::string> arguments;
   std::map<std::string, std::string> environment;  ///< GODWIT_FAILPOINT and the like
   std::optional<uid_t> user;

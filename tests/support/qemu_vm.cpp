@@ -103,6 +103,11 @@ Status TestQemu::prepare_folders() {
     ram_folder_ = TRY(TempFolder::make("/tmp"));
     TRY(ram_folder_.mount("hugetlbfs", "pagesize=2M"));
   }
+  if (!options_.user) return {};
+  for (const TempFolder* folder : {&folder_, &ram_folder_}) {
+    if (folder->path().empty()) continue;
+    if (::chown(folder->path().c_str(), *options_.user, *options_.user) != 0) return fail_os("chown a folder");
+  }
   return {};
 }
 
@@ -143,6 +148,7 @@ Result<std::unique_ptr<TestQemu>> TestQemu::start(const QemuOptions& options) {
   TRY(qemu->prepare_folders());
   ChildOptions child;
   child.command = options.before;
+  child.user = options.user;
   const auto line = qemu->command_line(program);
   child.command.insert(child.command.end(), line.begin(), line.end());
   child.output = qemu->folder_.path() / "stdout";

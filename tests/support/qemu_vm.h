@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct QemuOptions {
   bool incoming = false;                          ///< the destination: -S -incoming defer
   std::filesystem::path ram_folder = "/dev/shm";  ///< where kFile puts its file
   std::vector<std::string> more;
+  std::optional<uid_t> user;        ///< QEMU runs as this user; its folders are his. Needs root
   std::vector<std::string> before;  ///< what becomes QEMU: a program and its arguments, in front of QEMU's own
 };
 

@@ -11,7 +11,7 @@
 
 namespace godwit {
 
-/// Any thread, but for add().
+/// Any thread, except for add().
 class MissingPlacer final : public PagePlacer {
  public:
   /// All outlive it. `on_all_there` is called once, from the thread that has put the last page in place.

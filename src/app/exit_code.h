@@ -8,13 +8,14 @@
 namespace godwit {
 
 enum class ExitCode : int {
-  kDone = 0,           ///< it was done
-  kFailed = 1,         ///< it failed; the source VM runs on, or nothing had been started
-  kUsage = 2,          ///< the command line is wrong; nothing was touched
-  kInDoubt = 3,        ///< committed, but the destination did not confirm
-  kSourceStopped = 4,  ///< it failed, and the source VM is paused
-  kGuestEnded = 5,     ///< not moved: the guest, or its QEMU, has ended meanwhile
-  kGuestPaused = 6,    ///< not moved: somebody else has paused the guest, and it stays paused
+  kDone = 0,              ///< it was done
+  kFailed = 1,            ///< it failed; the source VM runs on, or nothing had been started
+  kUsage = 2,             ///< the command line is wrong; nothing was touched
+  kInDoubt = 3,           ///< committed, but the destination did not confirm
+  kSourceStopped = 4,     ///< it failed, and the source VM is paused
+  kGuestEnded = 5,        ///< not moved: the guest, or its QEMU, has ended meanwhile
+  kGuestPaused = 6,       ///< not moved: somebody else has paused the guest, and it stays paused
+  kWouldNotConverge = 7,  ///< forecast: a move would not come to an end within its bounds
 };
 
 constexpr int to_int(ExitCode code) noexcept {
@@ -49,6 +50,7 @@ inline constexpr std::string_view kExitCodeHelp =
     "  3  in doubt: the move was committed, but the destination did not confirm\n"
     "  4  failed, and the source VM is paused\n"
     "  5  not moved: the guest has shut down or crashed, or its QEMU has ended\n"
-    "  6  not moved: somebody else has paused the VM, and it stays paused";
+    "  6  not moved: somebody else has paused the VM, and it stays paused\n"
+    "  7  forecast: a move would not end within --max-downtime and --timeout";
 
 }  // namespace godwit

@@ -15,8 +15,12 @@ using std::chrono::duration;
 
 // The coordinator looks so often; an answer from the sink takes about as long.
 constexpr double kLookSeconds = 0.005;
-// Where pages drain in the hope that what is written fits, it may stop fitting.
-constexpr double kStepSeconds = 0.05;
+// The autopilot is asked after a hundredth of what is left to do, so that a move of days costs no more to simulate than
+// one of seconds: pages that are posted sooner wait for the same sweep. What drains because it fits may stop fitting.
+constexpr double kStepsLeft = 100;
+constexpr double kShortestStep = 0.05;
+constexpr double kLongestStep = 30;
+constexpr double kLongestLaterStep = 1;
 constexpr double kHarvestSeconds = 1;
 // As often the autopilot harvests while QEMU gets ready to stop the guest.
 constexpr double kNearStopSeconds = 0.25;
@@ -66,6 +70,7 @@ class SimulatedMove {
   double waiting() const;
   double written() const { return m_.writes.pages(since_harvest_); }
   double seconds_a_page(bool first) const;
+  double step_seconds() const;
   Sample sample() const;
   void harvest();
   void drain(double length);
@@ -130,6 +135,11 @@ double SimulatedMove::seconds_a_page(bool first) const {
   const double bytes = first ? m_.first_page_bytes : m_.again_page_bytes;
   const double link = m_.bytes_per_second > 0 ? bytes / m_.bytes_per_second : 0;
   return std::max({link, first ? m_.first_page_seconds : m_.again_page_seconds, 1e-9});
+}
+
+double SimulatedMove::step_seconds() const {
+  const double left = waiting() * seconds_a_page(first_sweep_);
+  return std::clamp(left / kStepsLeft, kShortestStep, over_ ? kLongestLaterStep : kLongestStep);
 }
 
 Sample SimulatedMove::sample() const {
@@ -220,7 +230,7 @@ MoveCourse SimulatedMove::run() {
       continue;
     }
     const bool waits = waiting() > kNothing;
-    drain(waits ? kStepSeconds : kLookSeconds);
+    drain(waits ? step_seconds() : kLookSeconds);
   }
   return end(false);
 }

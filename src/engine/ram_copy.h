@@ -16,6 +16,7 @@
 #include "engine/rate_meter.h"
 #include "engine/rounds.h"
 #include "engine/sink_session.h"
+#include "engine/source_forecast.h"
 #include "engine/source_lanes.h"
 
 namespace godwit {
@@ -44,6 +45,7 @@ class RamCopy final : public Load {
   bool never_got_through() const noexcept { return lanes_.never_got_through(); }
   /// Fills in what it knows.
   void show(Progress& progress, const Sample& sample) const;
+  CopyFacts facts() const;
   void account(Report& report) const;
 
  private:

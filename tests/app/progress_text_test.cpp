@@ -140,6 +140,7 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   EXPECT_DOUBLE_EQ(json.at("compression_ratio"), 2.14);
   EXPECT_EQ(json.at("predicted_pause_us"), 12'000);
   EXPECT_EQ(json.at("time_left_us"), 72'000'000);
+  EXPECT_TRUE(json.at("forecast").is_null());
   EXPECT_DOUBLE_EQ(json.at("fraction"), 0.428);
 }
 

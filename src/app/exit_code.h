@@ -50,7 +50,6 @@ inline constexpr std::string_view kExitCodeHelp =
     "  3  in doubt: the move was committed, but the destination did not confirm\n"
     "  4  failed, and the source VM is paused\n"
     "  5  not moved: the guest has shut down or crashed, or its QEMU has ended\n"
-    "  6  not moved: somebody else has paused the VM, and it stays paused\n"
-    "  7  forecast: a move would not end within --max-downtime and --timeout";
+    "  6  not moved: somebody else has paused the VM, and it stays paused";
 
 }  // namespace godwit

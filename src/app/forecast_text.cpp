@@ -12,7 +12,7 @@ namespace godwit {
 namespace {
 
 std::string forecast_row(std::string_view label, std::string_view text) {
-  return fmt::format("  {:<14}{}\n", label, text);
+  return fmt::format("  {:<16}{}\n", label, text);
 }
 
 std::uint64_t whole(double value) {
@@ -82,6 +82,10 @@ std::string forecast_text(const ForecastAnswer& a) {
                                   format_duration(f.pause.high)));
   if (f.prospect != Prospect::kNever) out += forecast_row("bytes", bytes_text(f.bytes));
   out += forecast_row("limited by", sentence_of(f.limit));
+  if (converges(f.prospect) && f.pause.point > a.goals.max_downtime) {
+    out += fmt::format("devices and looks alone make the pause longer than --max-downtime {}\n",
+                       format_duration(a.goals.max_downtime));
+  }
   if (const auto why = explain(f, a.help, a.goals); !why.empty()) out += why + "\n";
   return out;
 }

@@ -174,7 +174,8 @@ Forecast make_forecast(const ForecastInput& in, const Goals& goals) {
       always &= course.switched;
     }
   }
-  f.left.low = bounded(plain_seconds(f.left.low) * (1 - kUnmodelled) - kUnmodelledSeconds);
+  const double least = plain_seconds(f.left.low) * (1 - kUnmodelled);
+  f.left.low = bounded(std::max(least - kUnmodelledSeconds, least / 2));
   f.left.high = always ? bounded(plain_seconds(f.left.high) * (1 + kUnmodelled) + kUnmodelledSeconds) : Duration::max();
   f.total = shifted(f.left, in.elapsed);
   f.bytes = {f.bytes.low * (1 - kUnmodelled) + in.bytes_so_far, f.bytes.point + in.bytes_so_far,
@@ -191,7 +192,7 @@ Forecast make_forecast(const ForecastInput& in, const Goals& goals) {
   f.prospect = !in_time                                  ? Prospect::kTooLong
                : always && f.total.high <= goals.timeout ? Prospect::kConverges
                                                          : Prospect::kLikely;
-  const bool copies_once = 2 * likely.first_pass > likely.total;
+  const bool copies_once = 2 * likely.first_pass > likely.total - bounded(in.setup_seconds.point);
   f.limit = !copies_once && in.first_left > 0 ? LimitedBy::kGuestWrites
             : likely.by_link                  ? LimitedBy::kLink
                                               : LimitedBy::kEncoding;

@@ -33,7 +33,7 @@ bool has(const std::string& text, const std::string& part) {
 
 TEST(ForecastText, SaysWhatWillBeWithIntervals) {
   const std::string text = forecast_text(answer());
-  for (const char* part : {"converges     yes", "5 s (4 s to 7 s)", "20 ms (10 ms to 40 ms)", "limited by    the link",
+  for (const char* part : {"converges       yes", "5 s (4 s to 7 s)", "20 ms (10 ms to 40 ms)", "limited by      the link",
                            "4 GiB, of which 1 GiB would be copied", "477 MiB (381 MiB to 572 MiB)"}) {
     EXPECT_TRUE(has(text, part)) << part << "\n" << text;
   }
@@ -54,6 +54,13 @@ TEST(ForecastText, SaysWhyNotAndWhatWouldHelp) {
         "pause, at least"}) {
     EXPECT_TRUE(has(text, part)) << part << "\n" << text;
   }
+}
+
+TEST(ForecastText, SaysThatThePauseIsLongerThanAskedFor) {
+  auto a = answer();
+  EXPECT_FALSE(has(forecast_text(a), "longer than --max-downtime"));
+  a.goals.max_downtime = 15ms;
+  EXPECT_TRUE(has(forecast_text(a), "longer than --max-downtime 15 ms")) << forecast_text(a);
 }
 
 TEST(ForecastText, OfAnIntervalWithoutAnEnd) {

@@ -25,6 +25,7 @@ constexpr const char* kDescription =
     "godwit moves a running QEMU virtual machine to another host.\n"
     "`receive` waits on the destination, beside a QEMU started with -S -incoming defer;\n"
     "`send` moves the VM there; `probe` says what a host and a VM can do;\n"
+    "`forecast` says beforehand how a move would go;\n"
     "`keygen` makes what two hosts need to know each other.";
 
 constexpr const char* kExamples =
@@ -49,6 +50,14 @@ constexpr const char* kProbeExamples =
     "  godwit probe --qmp /run/vm1.qmp --json\n"
     "\n"
     "With --qmp the exit code is 0 if the VM can be moved and 1 if it cannot.\n";
+
+constexpr const char* kForecastExamples =
+    "Examples:\n"
+    "  godwit forecast --qmp /run/vm1.qmp --bandwidth 10Gbit\n"
+    "  godwit forecast --qmp /run/vm1.qmp --bandwidth 1Gbit --max-downtime 300ms --json\n"
+    "\n"
+    "Watches the VM for some seconds; nothing is moved or paused. The exit code is 0 if a move would converge\n"
+    "and 8 if it would not.\n";
 
 constexpr const char* kKeygenExamples =
     "Examples:\n"
@@ -92,6 +101,11 @@ struct ProbeTexts : LogTexts {
 
 struct RelayTexts {
   Text socket;
+};
+
+struct ForecastTexts : LogTexts {
+  Text qmp, pid, bandwidth, seconds, lanes, encoding_threads, codec, max_downtime, timeout, free_pages, devices;
+  bool allow_nested = false, json = false;
 };
 
 struct KeygenTexts {
@@ -213,6 +227,26 @@ CLI::App* add_relay(CLI::App& app, RelayTexts& texts) {
   CLI::App* relay = app.add_subcommand("relay", "Pass standard input and output on to a socket")->group("");
   add(*relay, "--socket", texts.socket, "PATH", "where `receive` listens (required)");
   return relay;
+}
+
+CLI::App* add_forecast(CLI::App& app, ForecastTexts& texts, unsigned cpus) {
+  CLI::App* forecast = app.add_subcommand("forecast", "Watch a VM for some seconds and say how a move would go");
+  add(*forecast, "--qmp", texts.qmp, "PATH", "QEMU's monitor: a Unix socket (required)");
+  add(*forecast, "--bandwidth", texts.bandwidth, "RATE", "what the link takes, e.g. 10Gbit (required)");
+  add(*forecast, "--seconds", texts.seconds, "N", "how long to watch, 1 to 600 [5]");
+  add(*forecast, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
+  add(*forecast, "--timeout", texts.timeout, "TIME", "when a move would give up [1h]");
+  add(*forecast, "--codec", texts.codec, "CODEC", "as for send [auto]");
+  add(*forecast, "--free-pages", texts.free_pages, "skip|send", "as for send [skip]");
+  add(*forecast, "--devices", texts.devices, "auto|direct|stream", "as for send [auto]");
+  add(*forecast, "--lanes", texts.lanes, "N", fmt::format("as for send [{}]", default_lanes(cpus)));
+  add(*forecast, "--encoding-threads", texts.encoding_threads, "N", "as for send [CPUs less lanes]");
+  add(*forecast, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
+  forecast->add_flag("--allow-nested", texts.allow_nested, "as for send");
+  forecast->add_flag("--json", texts.json, "print JSON");
+  add_log(*forecast, texts);
+  forecast->footer(kForecastExamples);
+  return forecast;
 }
 
 CLI::App* add_keygen(CLI::App& app, KeygenTexts& texts) {
@@ -434,6 +468,32 @@ Result<Command> read_probe(const ProbeTexts& texts) {
   return options;
 }
 
+Result<Command> read_forecast(const ForecastTexts& texts, unsigned cpus) {
+  if (!texts.qmp) return missing("forecast", "--qmp", "/run/vm1.qmp");
+  if (!texts.bandwidth) return missing("forecast", "--bandwidth", "10Gbit");
+  ForecastOptions options;
+  options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
+  if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
+  Goals& goals = options.goals;
+  goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
+  if (texts.seconds) options.length = TRY(duration_value("--seconds", *texts.seconds + "s", 1s, 600s));
+  goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
+  if (texts.encoding_threads) {
+    goals.encoding_threads = TRY(encoding_threads_value("--encoding-threads", *texts.encoding_threads));
+  }
+  if (texts.codec && *texts.codec != kAutoCodec) goals.codec = TRY_IN("--codec", parse_codec(*texts.codec));
+  if (texts.max_downtime) {
+    goals.max_downtime = TRY(duration_value("--max-downtime", *texts.max_downtime, 1ms, 10min));
+  }
+  if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
+  if (texts.devices) options.devices = TRY(devices_value("--devices", *texts.devices));
+  options.allow_nested = texts.allow_nested;
+  options.json = texts.json;
+  TRY(read_log(texts, options.log));
+  return options;
+}
+
 Result<Command> read_keygen_psk(const KeygenTexts& texts) {
   if (texts.dir || texts.days || texts.revoke || !texts.hosts.empty()) {
     return fail(ErrorKind::kInvalidArgument,
@@ -536,16 +596,19 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   CLI::App app(kDescription, "godwit");
   app.set_version_flag("--version", std::string(kProgram));
   app.footer(std::string(kExamples) + "\n" + std::string(kExitCodeHelp) +
-             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help, godwit keygen --help");
+             "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help, godwit forecast --help,\n"
+             "godwit keygen --help");
   app.require_subcommand(0, 1);
   SendTexts send_texts;
   ReceiveTexts receive_texts;
   ProbeTexts probe_texts;
+  ForecastTexts forecast_texts;
   KeygenTexts keygen_texts;
   RelayTexts relay_texts;
   const CLI::App* send = add_send(app, send_texts, cpus);
   const CLI::App* receive = add_receive(app, receive_texts);
   const CLI::App* probe = add_probe(app, probe_texts);
+  const CLI::App* forecast = add_forecast(app, forecast_texts, cpus);
   const CLI::App* keygen = add_keygen(app, keygen_texts);
   const CLI::App* relay = add_relay(app, relay_texts);
   try {
@@ -562,10 +625,11 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   if (send->parsed()) return read_send(send_texts, cpus);
   if (receive->parsed()) return read_receive(receive_texts);
   if (probe->parsed()) return read_probe(probe_texts);
+  if (forecast->parsed()) return read_forecast(forecast_texts, cpus);
   if (keygen->parsed()) return read_keygen(keygen_texts);
   if (relay->parsed()) return read_relay(relay_texts);
   return fail(ErrorKind::kInvalidArgument,
-              "godwit: a command is missing: send, receive, probe or keygen; see godwit --help");
+              "godwit: a command is missing: send, receive, probe, forecast or keygen; see godwit --help");
 }
 
 }  // namespace godwit

@@ -93,6 +93,18 @@ struct ProbeOptions {
   LogOptions log;
 };
 
+struct ForecastOptions {
+  std::string qmp;  ///< path of QEMU's monitor socket
+  Goals goals;      ///< with a bandwidth: what the link takes
+  Duration length = std::chrono::seconds(5);
+  pid_t pid = 0;
+  bool skip_free_pages = true;
+  std::optional<DeviceWay> devices;
+  bool allow_nested = false;
+  bool json = false;
+  LogOptions log;
+};
+
 /// Either `psk_file` alone, or `folder` with `hosts` or `revoked_host`.
 struct KeygenOptions {
   std::string psk_file;                         ///< where a new shared key goes
@@ -115,7 +127,8 @@ struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, KeygenOptions, RelayOptions, ShowText>;
+using Command =
+    std::variant<SendOptions, ReceiveOptions, ProbeOptions, ForecastOptions, KeygenOptions, RelayOptions, ShowText>;
 
 /// Lanes when none are asked for: a lane without a CPU of its own only costs memory; from four on connections gain less
 /// and less (design notes), and other CPUs are better left to threads that encode.

@@ -10,6 +10,7 @@ int run_receive(const ReceiveOptions& options);
 /// With --keep.
 int run_receive_many(const ReceiveOptions& options);
 int run_probe(const ProbeOptions& options);
+int run_forecast(const ForecastOptions& options);
 int run_keygen(const KeygenOptions& options);
 int run_relay(const RelayOptions& options);
 

@@ -202,4 +202,12 @@ std::string describe_failed_probe(const Error& error) {
   return fmt::format("Could not inspect the VM: {}\nNo VM was moved.\n{}", sentence(printable(error.message)), next);
 }
 
+std::string describe_failed_forecast(const Error& error) {
+  const std::string next = error.kind == ErrorKind::kNoPermission ? advice_on_denial(own_rights(), kWhyRootAtSource)
+                           : error.kind == ErrorKind::kCancelled  ? "To watch it again, start `godwit forecast` again."
+                                                                  : "Fix what is named above, and try again.";
+  return fmt::format("Could not watch the VM: {}\nNo VM was moved, and nothing was left behind in it.\n{}",
+                     sentence(printable(error.message)), next);
+}
+
 }  // namespace godwit

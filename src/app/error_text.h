@@ -34,5 +34,7 @@ std::string describe_failure_over_ssh(const Report& report, const OwnRights& rig
 std::string describe_failure(const SinkReport& report, const OwnRights& rights = own_rights());
 /// A probe that could not look at the VM.
 std::string describe_failed_probe(const Error& error);
+/// A forecast that could not watch the VM.
+std::string describe_failed_forecast(const Error& error);
 
 }  // namespace godwit

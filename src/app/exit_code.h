@@ -8,14 +8,15 @@
 namespace godwit {
 
 enum class ExitCode : int {
-  kDone = 0,           ///< it was done
-  kFailed = 1,         ///< it failed; the source VM runs on, or nothing had been started
-  kUsage = 2,          ///< the command line is wrong; nothing was touched
-  kInDoubt = 3,        ///< committed, but the destination did not confirm
-  kSourceStopped = 4,  ///< it failed, and the source VM is paused
-  kGuestEnded = 5,     ///< not moved: the guest, or its QEMU, has ended meanwhile
-  kGuestPaused = 6,    ///< not moved: somebody else has paused the guest, and it stays paused
-  kIncomplete = 7,     ///< the guest runs at the destination, and some of its memory is only at the source
+  kDone = 0,              ///< it was done
+  kFailed = 1,            ///< it failed; the source VM runs on, or nothing had been started
+  kUsage = 2,             ///< the command line is wrong; nothing was touched
+  kInDoubt = 3,           ///< committed, but the destination did not confirm
+  kSourceStopped = 4,     ///< it failed, and the source VM is paused
+  kGuestEnded = 5,        ///< not moved: the guest, or its QEMU, has ended meanwhile
+  kGuestPaused = 6,       ///< not moved: somebody else has paused the guest, and it stays paused
+  kIncomplete = 7,        ///< the guest runs at the destination, and some of its memory is only at the source
+  kWouldNotConverge = 8,  ///< forecast: a move would not come to an end within its bounds
 };
 
 constexpr int to_int(ExitCode code) noexcept {

@@ -23,6 +23,9 @@ int run(const ReceiveOptions& options) {
 int run(const ProbeOptions& options) {
   return run_probe(options);
 }
+int run(const ForecastOptions& options) {
+  return run_forecast(options);
+}
 int run(const KeygenOptions& options) {
   return run_keygen(options);
 }

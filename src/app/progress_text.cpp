@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "app/forecast_json.h"
 #include "base/units.h"
 
 namespace godwit {
@@ -129,6 +130,7 @@ std::string progress_json(const Progress& progress) {
       {"time_left_us", optional(progress.time_left)},
       {"security", progress.security.empty() ? nlohmann::json() : nlohmann::json(progress.security)},
       {"trouble", progress.trouble.empty() ? nlohmann::json() : nlohmann::json(progress.trouble)},
+      {"forecast", nlohmann::ordered_json::parse(forecast_object(progress.forecast))},
       {"fraction", clamped(progress.fraction)}};
   return line.dump();
 }

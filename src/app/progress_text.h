@@ -3,7 +3,7 @@
 // The JSON object of a line (docs/json.md has the same list):
 //   type "progress", id or null, phase, elapsed_us, ram_bytes, pages_left, bytes_left, bytes_sent, pages_sent,
 //   send_bits_per_second, dirty_pages_per_second, compression_ratio, predicted_pause_us or null, time_left_us or null,
-//   trouble or null, fraction
+//   trouble or null, forecast or null, fraction
 #pragma once
 
 #include <string>

@@ -22,6 +22,12 @@ constexpr Duration kDevicePause = milliseconds(10);
 constexpr Duration kHarvestEvery = std::chrono::seconds(1);
 constexpr Duration kHarvestAtMostEvery = milliseconds(50);
 
+// Now and then one comes sooner, the first two among them: what was written in times of different lengths tells pages
+// that are written again and again from ever new ones, and that tells how long it will take (write_curve.h).
+constexpr Duration kFirstHarvestAfter = milliseconds(100);
+constexpr Duration kSoonerHarvestAfter = milliseconds(300);
+constexpr std::uint64_t kOneInSooner = 8;
+
 // Rarer than the hand-over of a VM with shared RAM takes: a harvest that meets the guest's stop lengthens the pause.
 constexpr Duration kHarvestInHandover = milliseconds(250);
 
@@ -66,6 +72,12 @@ double expected_harvest(const Sample& s) {
 /// themselves.
 bool another_round_pays(const Sample& s, Duration pages) {
   return pages > kNotWorthARound && 2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest;
+}
+
+/// While there is much to send.
+Duration harvest_after(const Sample& s) {
+  if (s.harvests == 0) return kFirstHarvestAfter;
+  return s.harvests % kOneInSooner == 1 ? kSoonerHarvestAfter : kHarvestEvery;
 }
 
 /// Looks at all of RAM, whatever the guest has written.
@@ -199,7 +211,7 @@ Verdict decide(const Goals& goals, const Sample& s) {
   if (!s.drained) {
     // What is written again and again under a wide bound would never drain: where it fits, no more is posted.
     const bool let_it_drain = s.first_pass_over && fits;
-    return s.since_harvest >= kHarvestEvery && !let_it_drain ? Verdict{Harvest{}} : Verdict{GoOn{}};
+    return s.since_harvest >= harvest_after(s) && !let_it_drain ? Verdict{Harvest{}} : Verdict{GoOn{}};
   }
   if (fits) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
   const bool first = s.harvests == 0;

@@ -424,6 +424,19 @@ void RamCopy::show(Progress& p, const Sample& s) const {
   }
 }
 
+CopyFacts RamCopy::facts() const {
+  const auto totals = lanes_.totals();
+  const auto& layout = context_.parts.vm.memory().layout();
+  const auto data = layout.bytes() / kPageSize - pages_skipped_ - free_pages_.pages();
+  const auto sent_first = pages_sent(totals) - totals.pages_resent;
+  return {.data_pages = static_cast<double>(data),
+          .first_left = static_cast<double>(data - std::min(data, sent_first)),
+          .waiting = static_cast<double>(board_.waiting()),
+          .pages_sent = static_cast<double>(totals.claimed()),
+          .bytes_sent = static_cast<double>(totals.bytes_wire),
+          .handover = context_.parts.vm.preparation()};
+}
+
 void RamCopy::account(Report& r) const {
   const auto totals = lanes_.totals();
   r.codec = lane_setting_.codec ? format_codec(*lane_setting_.codec) : "auto";

@@ -17,6 +17,7 @@
 #include "engine/rate_meter.h"
 #include "engine/rounds.h"
 #include "engine/sink_session.h"
+#include "engine/source_forecast.h"
 #include "engine/source_lanes.h"
 
 namespace godwit {
@@ -50,6 +51,7 @@ class RamCopy final : public Load {
   PostcopySource& postcopy() noexcept { return *postcopy_; }
   /// Fills in what it knows.
   void show(Progress& progress, const Sample& sample) const;
+  CopyFacts facts() const;
   void account(Report& report) const;
 
  private:

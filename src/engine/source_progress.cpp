@@ -42,14 +42,25 @@ void SourceProgress::show() {
   p.security = session_.security();
   p.trouble = trouble_now(s);
   const bool too_long = s.first_pass_over && p.predicted_pause.value_or(Duration{}) > context_.parts.goals.max_downtime;
-  // Where one round follows another nobody can tell when it ends.
-  if (s.wire_bytes_per_second > 0 && p.phase == Phase::kCopying && !too_long && p.trouble.empty()) {
+  look_ahead(p, s);
+  p.fraction = fraction_of(p, too_long);
+  context_.parts.on_progress(p);
+}
+
+/// Where no end is in sight no time is shown.
+void SourceProgress::look_ahead(Progress& p, const Sample& s) {
+  if (p.phase != Phase::kCopying) return;
+  forecast_.look(s, ram_.facts());
+  if (const auto note = forecast_.take_note()) context_.note(*note);
+  p.forecast = forecast_.latest();
+  if (!p.trouble.empty()) return;
+  if (p.forecast) {
+    p.time_left = forecast_.time_left(s.elapsed);
+  } else if (s.wire_bytes_per_second > 0) {
     const double left = static_cast<double>(p.pages_left) * s.wire_bytes_per_page / s.wire_bytes_per_second;
     p.time_left = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left)) +
                   p.predicted_pause.value_or(Duration{});
   }
-  p.fraction = fraction_of(p, too_long);
-  context_.parts.on_progress(p);
 }
 
 /// Never less than was shown before.

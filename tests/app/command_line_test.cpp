@@ -287,6 +287,56 @@ TEST(SshDestination, TakesNoOtherTrustAndNoneOfItsOptionsElsewhere) {
   expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://host-b/q", "--rsh", " "}), "not a command");
 }
 
+TEST(CommandLine, ReadsForecast) {
+  const auto plain = parsed<ForecastOptions>({"forecast", "--qmp", "/q", "--bandwidth", "10Gbit"});
+  EXPECT_EQ(plain.length, 5s);
+  EXPECT_EQ(plain.goals.max_downtime, 50ms);
+  EXPECT_EQ(plain.goals.timeout, 1h);
+  EXPECT_EQ(plain.goals.lanes, default_lanes(kCpus));
+  EXPECT_EQ(plain.goals.bandwidth->bits_per_second, 10'000'000'000u);
+  EXPECT_TRUE(plain.skip_free_pages);
+  EXPECT_FALSE(plain.json);
+  const auto all = parsed<ForecastOptions>({"forecast",
+                                            "--qmp",
+                                            "/q",
+                                            "--bandwidth",
+                                            "1Gbit",
+                                            "--seconds",
+                                            "12",
+                                            "--max-downtime",
+                                            "1s",
+                                            "--timeout",
+                                            "2min",
+                                            "--codec",
+                                            "zstd:3",
+                                            "--lanes",
+                                            "3",
+                                            "--encoding-threads",
+                                            "2",
+                                            "--json",
+                                            "--free-pages",
+                                            "send",
+                                            "--allow-nested",
+                                            "--devices",
+                                            "stream"});
+  EXPECT_EQ(all.length, 12s);
+  EXPECT_EQ(all.goals.max_downtime, 1s);
+  EXPECT_EQ(all.goals.timeout, 2min);
+  EXPECT_EQ(all.goals.codec, (CodecChoice{CodecId::kZstd, 3}));
+  EXPECT_EQ(all.goals.lanes, 3u);
+  EXPECT_EQ(all.goals.encoding_threads, 2u);
+  EXPECT_EQ(all.devices, DeviceWay::kStream);
+  EXPECT_FALSE(all.skip_free_pages);
+  EXPECT_TRUE(all.allow_nested);
+  EXPECT_TRUE(all.json);
+}
+
+TEST(CommandLine, ForecastNeedsToKnowTheLink) {
+  expect_contains(message({"forecast", "--bandwidth", "1Gbit"}), "forecast needs --qmp");
+  expect_contains(message({"forecast", "--qmp", "/q"}), "forecast needs --bandwidth");
+  expect_contains(message({"forecast", "--qmp", "/q", "--bandwidth", "1Gbit", "--seconds", "0"}), "--seconds");
+}
+
 TEST(ProbeCommand, TakesDefaultsAndOptions) {
   EXPECT_EQ(parsed<ProbeOptions>({"probe"}).qmp, "");
   EXPECT_FALSE(parsed<ProbeOptions>({"probe"}).json);
@@ -409,7 +459,7 @@ TEST(CommandLine, RefusesASocketPathThatNoKernelTakes) {
 }
 
 TEST(CommandLine, SaysWhatIsMissing) {
-  expect_contains(message({}), "send, receive, probe or keygen");
+  expect_contains(message({}), "send, receive, probe, forecast or keygen");
   expect_contains(message({"send"}), "send needs --qmp");
   expect_contains(message({"send", "--qmp", "/q"}), "send needs --to");
   expect_contains(message({"receive", "--qmp", "/q"}), "receive needs --listen");

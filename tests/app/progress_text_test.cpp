@@ -120,7 +120,7 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   const std::string line = progress_json(copying());
   EXPECT_EQ(line.find('\n'), std::string::npos);
   const auto json = nlohmann::json::parse(line);
-  EXPECT_EQ(json.size(), 18U);
+  EXPECT_EQ(json.size(), 19U);
   EXPECT_TRUE(json.at("security").is_null());
   EXPECT_TRUE(json.at("id").is_null());
   Progress named = copying();
@@ -140,6 +140,7 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   EXPECT_DOUBLE_EQ(json.at("compression_ratio"), 2.14);
   EXPECT_EQ(json.at("predicted_pause_us"), 12'000);
   EXPECT_EQ(json.at("time_left_us"), 72'000'000);
+  EXPECT_TRUE(json.at("forecast").is_null());
   EXPECT_DOUBLE_EQ(json.at("fraction"), 0.428);
 }
 

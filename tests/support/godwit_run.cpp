@@ -83,4 +83,8 @@ Result<std::unique_ptr<TestGodwit>> start_probe(const TestQemu& qemu, const Godw
   return start_at(qemu, {"probe", "--qmp", qemu.qmp_path().string()}, extra);
 }
 
+Result<std::unique_ptr<TestGodwit>> start_forecast(const TestQemu& qemu, const GodwitOptions& extra) {
+  return start_at(qemu, {"forecast", "--qmp", qemu.qmp_path().string()}, extra);
+}
+
 }  // namespace godwit::testing

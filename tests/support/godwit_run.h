@@ -56,5 +56,7 @@ Result<std::unique_ptr<TestGodwit>> start_send(const TestQemu& qemu, const std::
                                                const GodwitOptions& extra = {});
 /// `godwit probe` at this QEMU: looks, and cleans up what an engine that died left.
 Result<std::unique_ptr<TestGodwit>> start_probe(const TestQemu& qemu, const GodwitOptions& extra = {});
+/// `godwit forecast` at this QEMU.
+Result<std::unique_ptr<TestGodwit>> start_forecast(const TestQemu& qemu, const GodwitOptions& extra);
 
 }  // namespace godwit::testing

@@ -124,17 +124,21 @@ Result<wire::Message> SinkMigration::next_message() {
   return message;
 }
 
-/// The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor.
+/// The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor, or of
+/// one that somebody else has put to use.
 Result<wire::Message> SinkMigration::next_but_heartbeats() {
   while (true) {
-    TRY(context_.vm->check_alive());
+    TRY(context_.vm->check_waits());
     auto message = TRY(session_.receive());
     if (!std::holds_alternative<wire::Heartbeat>(message)) return message;
   }
 }
 
-/// From here on something changes here: no other source may come.
+/// From here on something changes here: no other source may come. The first thing asked is whether the hypervisor still
+/// waits: somebody may have let a guest run in it since this engine attached, whose memory is not to be touched.
 Status SinkMigration::begin_to_change() {
+  TRY(context_.vm->open_incoming());
+  TRY(context_.vm->check_waits());
   TRY(reception_.end());
   loader_.emplace(
       *context_.vm, context_.parts.clock, [this] { on_prepared(); },

@@ -371,6 +371,10 @@ class FakeSinkVm final : public SinkVm {
   Status check_alive() const override {
     return dead ? Status(fail(ErrorKind::kHypervisor, "the fake hypervisor has ended")) : Status{};
   }
+  Status check_waits() const override {
+    TRY(check_alive());
+    return used_by_others ? Status(fail(ErrorKind::kHypervisor, "somebody else uses the fake hypervisor")) : Status{};
+  }
   void interrupt() noexcept override {}
 
   bool runs() const noexcept { return running_; }
@@ -379,7 +383,8 @@ class FakeSinkVm final : public SinkVm {
   DeviceWay device_way = DeviceWay::kStream;
   std::string why_not_direct;
   std::string loaded;
-  /// Hears each step of the loading, on the loader's thread; what it gives is what the step comes to.
+  /// Hears open_incoming(), and each step of the loading on the loader's thread; what it gives is what the step comes
+  /// to.
   std::function<Status(std::string_view)> on_load;
   std::atomic<std::uint64_t> warmed{0};  ///< pages
   bool fail_load = false;
@@ -390,6 +395,7 @@ class FakeSinkVm final : public SinkVm {
   bool cannot_end = false;
   bool ended = false;
   std::atomic<bool> dead{false};
+  std::atomic<bool> used_by_others{false};  ///< it has told that it runs somebody else's guest
   std::atomic<bool> announced{false};
   std::atomic<bool> stayed_paused{false};
   std::atomic<bool> gave_up{false};

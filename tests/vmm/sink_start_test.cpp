@@ -28,6 +28,10 @@ class SlowToAnswer final : public Qmp {
   void on_lost(std::function<void()>) override {}
   pid_t peer_pid() const noexcept override { return 0; }
 
+  void tell(const std::string& event, const Json& data = Json::object()) {
+    on_event_(event, data, SteadyClock().now());
+  }
+
   std::shared_future<void> answered;
   bool refuses = false;
 
@@ -73,6 +77,22 @@ TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {
   played_->refuses = false;
   answer_.set_value();
   EXPECT_TRUE(sink_->resume());
+}
+
+TEST_F(SinkStart, IsNotForAQemuThatSomebodyElseHasLetRun) {
+  EXPECT_TRUE(sink_->check_waits());
+  played_->tell("RESUME");
+  const Status used = sink_->check_waits();
+  ASSERT_FALSE(used);
+  EXPECT_NE(used.error().message.find("somebody else let the guest run"), std::string::npos) << used.error().message;
+  EXPECT_TRUE(sink_->check_alive());
+}
+
+TEST_F(SinkStart, IsNotForAQemuThatTakesInAnotherVm) {
+  played_->tell("MIGRATION", {{"status", "setup"}});
+  const Status used = sink_->check_waits();
+  ASSERT_FALSE(used);
+  EXPECT_NE(used.error().message.find("another VM"), std::string::npos) << used.error().message;
 }
 
 TEST_F(SinkStart, TellsWhereItsTimeWent) {

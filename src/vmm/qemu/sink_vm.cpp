@@ -47,6 +47,8 @@ constexpr Duration kAskEvery = std::chrono::milliseconds(1);
 // After `quit` QEMU flushes and closes its disks.
 constexpr Duration kQuitPatience = std::chrono::seconds(10);
 
+constexpr std::string_view kRunByOthers = "somebody else let the guest run here before the move was committed";
+
 class QemuSinkVm final : public SinkVm {
  public:
   QemuSinkVm(QemuVm& vm, DeviceChoice choice, VmRecord& record, const Clock& clock,
@@ -75,6 +77,21 @@ class QemuSinkVm final : public SinkVm {
     return fail(ErrorKind::kHypervisor, "the destination's QEMU has ended" + in_its_words());
   }
 
+  Status check_waits() const override {
+    TRY(check_alive());
+    // From here on its migration is ours, and await_loaded() knows what to do with a guest that others let run.
+    if (load_ordered_) return {};
+    const auto seen = watch_.look();
+    if (seen.resumed) return fail(ErrorKind::kHypervisor, std::string(kRunByOthers));
+    // QEMU tells of migrations since open_incoming().
+    if (!seen.status.empty()) {
+      return fail(ErrorKind::kHypervisor, fmt::format("somebody else has this QEMU take in another VM (its incoming "
+                                                      "migration is '{}')",
+                                                      seen.status));
+    }
+    return {};
+  }
+
   void interrupt() noexcept override {
     interrupted_ = true;
     watch_.interrupt();
@@ -101,10 +118,11 @@ class QemuSinkVm final : public SinkVm {
   UniqueFd socket_;
   LogEnd log_ = LogEnd::of(vm_.process->pid());
   std::jthread cache_dropper_;
-  bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
-  Instant looked_at_{};               // at what this VM consists of
-  bool may_have_run_ = false;         // a `cont` was not refused
-  std::atomic<Instant> cont_sent_{};  // the latest `cont`
+  std::atomic<bool> load_ordered_{false};  // this engine has told QEMU to take a stream in, or is about to
+  bool loading_ = false;                   // QEMU has been told to take a stream in, and has not said that it has
+  Instant looked_at_{};                    // at what this VM consists of
+  bool may_have_run_ = false;              // a `cont` was not refused
+  std::atomic<Instant> cont_sent_{};       // the latest `cont`
   // To the latest `cont`. Last, so that it is waited for before anything else here ends.
   std::future<Result<Json>> answer_;
 };
@@ -148,6 +166,7 @@ Status QemuSinkVm::check_exports() {
 Status QemuSinkVm::begin_load() {
   UniqueFd socket = std::move(TRY(give_stream_socket(*vm_.qmp, kStreamSocketName)).ours);
   const std::string uri = fmt::format("fd:{}", kStreamSocketName);
+  load_ordered_ = true;
   auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}, {"exit-on-error", false}});
   // An older one names the argument that it does not know, and has begun nothing.
   const bool older = !begun && begun.error().message.find("exit-on-error") != std::string::npos;
@@ -204,7 +223,7 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
     if (!seen.resumed) return check_run_state();
     // A `cont` while it waited has set it to start by itself.
     (void)vm_.qmp->execute("stop");
-    return fail(ErrorKind::kHypervisor, "somebody else let the guest run here before the move was committed");
+    return fail(ErrorKind::kHypervisor, std::string(kRunByOthers));
   }
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "interrupted");
   if (seen.lost || seen.ended()) return load_failed();

@@ -1,5 +1,6 @@
 #include "engine/sink_migration.h"
 #include "base/cpu_account.h"
+#include "base/without_exceptions.h"
 
 #include <fmt/format.h>
 
@@ -49,15 +50,21 @@ SinkMigration::~SinkMigration() {
   if (context_.vm != nullptr && !context_.runs()) context_.vm->interrupt();
 }
 
-SinkReport SinkMigration::run() {
+/// A host that gives no further thread is a reason to fail like others: the guest is given up or kept by the rules.
+SinkReport SinkMigration::run() noexcept {
   const std::stop_callback on_cancel(context_.parts.cancelled, [this] { session_.cancel(); });
-  if (Status running = up_to_running(); !running) session_.fail_with(std::move(running).error());
+  if (Status running = without_exceptions([this] { return up_to_running(); }); !running) {
+    session_.fail_with(std::move(running).error());
+  }
   if (context_.state() == SinkState::kCommitted) {
     const Error error = *context_.error.get();
     (void)session_.control().send(
-        wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error.message, takeover_->never_ran()});
+        wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error.message, takeover_ && takeover_->never_ran()});
   }
-  session_.see_off();
+  (void)without_exceptions([this]() -> Status {
+    session_.see_off();
+    return {};
+  });
   abort_channels();
   end_threads();
   if (context_.vm != nullptr && !context_.runs()) context_.vm->give_up();

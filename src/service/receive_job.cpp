@@ -6,6 +6,7 @@
 
 #include "base/migration_id.h"
 #include "base/units.h"
+#include "base/without_exceptions.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "service/job_log.h"
@@ -50,7 +51,7 @@ SinkReport ReceiveJob::run(std::stop_token cancelled) {
              {"listen", format_address(request_.placed ? request_.placed->listener.address() : request_.listen)},
              {"timeout", request_.timeout},
              {"kernel", host_.kernel_release}});
-  auto result = migrate(std::move(cancelled));
+  auto result = without_exceptions([&] { return migrate(std::move(cancelled)); });
   SinkReport report;
   if (result) {
     report = std::move(*result);

@@ -341,6 +341,7 @@ class FakeSinkVm final : public SinkVm {
   }
   Status resume() override {
     ++resumes;
+    if (on_resume) on_resume();
     if (fail_resume) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot run this");
     if (refuse_resume > 0) {
       --refuse_resume;
@@ -390,8 +391,9 @@ class FakeSinkVm final : public SinkVm {
   bool fail_load = false;
   std::chrono::milliseconds load_takes{0};
   bool fail_resume = false;
-  unsigned refuse_resume = 0;  ///< so many times
-  unsigned resumes = 0;        ///< calls
+  std::function<void()> on_resume;  ///< hears resume(), and may throw as a library does
+  unsigned refuse_resume = 0;       ///< so many times
+  unsigned resumes = 0;             ///< calls
   bool cannot_end = false;
   bool ended = false;
   std::atomic<bool> dead{false};

@@ -1,7 +1,9 @@
 // The guest's start at the sink, at a QEMU that the test plays.
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
 
@@ -18,6 +20,7 @@ class SlowToAnswer final : public Qmp {
   using Qmp::execute;
   Result<Json> execute(std::string_view command, const Json&) override {
     if (command != "cont") return Json::object();
+    asked_by = std::to_string(::syscall(SYS_gettid));
     if (refuses) return fail(ErrorKind::kHypervisor, "the disk is locked");
     on_event_("RESUME", Json::object(), SteadyClock().now());
     answered.wait();
@@ -34,6 +37,7 @@ class SlowToAnswer final : public Qmp {
 
   std::shared_future<void> answered;
   bool refuses = false;
+  std::string asked_by;  ///< the thread that sent `cont`
 
  private:
   OnEvent on_event_;
@@ -77,6 +81,17 @@ TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {
   played_->refuses = false;
   answer_.set_value();
   EXPECT_TRUE(sink_->resume());
+}
+
+/// After a commit a thread that cannot be started would leave the guest paused in both QEMUs.
+TEST_F(SinkStart, NeedsNoThreadThatDoesNotRunYet) {
+  std::vector<std::string> before;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    before.push_back(thread.path().filename());
+  }
+  answer_.set_value();
+  ASSERT_TRUE(sink_->resume());
+  EXPECT_NE(std::ranges::find(before, played_->asked_by), before.end());
 }
 
 TEST_F(SinkStart, IsNotForAQemuThatSomebodyElseHasLetRun) {

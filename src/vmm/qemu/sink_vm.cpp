@@ -20,6 +20,7 @@
 #include <set>
 #include <thread>
 
+#include "base/task_queue.h"
 #include "vmm/qemu/cached_images.h"
 #include "vmm/qemu/json_access.h"
 #include "vmm/qemu/log_end.h"
@@ -123,8 +124,10 @@ class QemuSinkVm final : public SinkVm {
   Instant looked_at_{};                    // at what this VM consists of
   bool may_have_run_ = false;              // a `cont` was not refused
   std::atomic<Instant> cont_sent_{};       // the latest `cont`
-  // To the latest `cont`. Last, so that it is waited for before anything else here ends.
-  std::future<Result<Json>> answer_;
+  std::future<Result<Json>> answer_;       // to the latest `cont`
+  // Asks for it. Its thread runs before anything is changed here: after a commit a host that gives no more threads
+  // would leave the guest paused for good. Last, so that it is waited for before anything else here ends.
+  TaskQueue asker_{1};
 };
 
 Status QemuSinkVm::open_incoming() {
@@ -279,9 +282,11 @@ Status QemuSinkVm::resume() {
   // Not interruptible: who asks for this has committed. QEMU tells that the guest runs before it answers, and vCPUs
   // that take its lock at once hold the answer back, on a busy host for 20 ms and more: nobody waits for that.
   const Instant asked = clock_.now();
-  answer_ = std::async(std::launch::async, [this] {
+  auto answer = std::make_shared<std::promise<Result<Json>>>();
+  answer_ = answer->get_future();
+  asker_.add([this, answer = std::move(answer)] {
     cont_sent_ = clock_.now();
-    return vm_.qmp->execute("cont");
+    answer->set_value(vm_.qmp->execute("cont"));
   });
   while (answer_.wait_for(Duration::zero()) != std::future_status::ready) {
     if (watch_.await([](const auto& s) { return s.resumed; }, kAskEvery).resumed) {

@@ -100,11 +100,12 @@ Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRigh
       return {"Not moved", "The VM is paused on this host; the destination cannot run it.",
               "Let it run on: `godwit probe --qmp PATH` here does so, or `cont` in QEMU's monitor."};
     case Outcome::kInDoubt:
-      // A sink that ended with 1 never got the commit, or has ended its QEMU before the guest ran, so here alone it may
-      // run. A destination that is lost may have run it and written its disk: then the memory here is older than that.
+      // Not by its exit code: with --keep that is not this VM's. A sink that has not received it never got the commit,
+      // or has ended its QEMU before the guest ran, so here alone it may run. A destination that is lost may have run
+      // it and written its disk: then the memory here is older than that.
       return {"In doubt", "The move was committed: the VM must not run here unless the destination never started it.",
-              "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there, "
-              "or, if that is gone, boot the VM from its disk. With 1: `cont` here."};
+              "If `receive` there said 'done': end the QEMU here. If 'In doubt', or it was killed: `cont` in the QEMU "
+              "there, or, if that is gone, boot the VM from its disk. If 'Not received': `cont` here."};
     case Outcome::kGuestEnded:
       return {"Not moved", "The VM has ended on this host; the destination does not run it.",
               "Start the VM again where you want it to run; end the QEMU that waits at the destination."};

@@ -1,4 +1,5 @@
 #include "app/error_text.h"
+#include "app/report_text.h"
 
 #include <gtest/gtest.h>
 
@@ -68,8 +69,13 @@ TEST(ErrorText, NeverAdvisesToResumeAtBothEnds) {
   const Error error{ErrorKind::kPeerLost, "the connection is gone", 0};
   expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).next, "Never resume the VM at the source");
   const std::string next = explain(Side::kSource, Outcome::kInDoubt, error).next;
-  expect_contains(next, "With 1: `cont` here.");
-  expect_contains(next, "ended with 0: end the QEMU here.");
+  // What a sink says of this VM, not an exit code: `receive --keep` ends with 0 although a VM has not come.
+  expect_contains(next, "If 'Not received': `cont` here.");
+  expect_contains(next, "said 'done': end the QEMU here.");
+  expect_contains(next, "If 'In doubt', or it was killed: `cont` in the QEMU there");
+  EXPECT_TRUE(explain(Side::kDestination, Outcome::kInDoubt, error).happened.starts_with("In doubt: "));
+  EXPECT_TRUE(explain(Side::kDestination, Outcome::kSourceRuns, error).happened.starts_with("Not received: "));
+  expect_contains(render_report(SinkReport{.outcome = Outcome::kDone}), "done: the VM runs here");
   for (const ErrorKind kind : all_kinds()) {
     EXPECT_EQ(explain(Side::kDestination, Outcome::kSourceRuns, Error{kind, "x", 0}).next.find("`cont`"),
               std::string::npos)

@@ -189,6 +189,19 @@ std::string describe_failure(const SinkReport& report) {
   return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
 }
 
+std::string describe_failure_of_one(const SinkReport& report) {
+  const Error error = report.error.value_or(Error{ErrorKind::kIo, "unknown", 0});
+  Explanation said = explain(Side::kDestination, report.outcome, error);
+  if (report.outcome != Outcome::kInDoubt) {
+    if (report.changed) {
+      said.next = "To try again, restart its QEMU here with -S -incoming defer, and send again.";
+    } else if (error.kind != ErrorKind::kNoPermission) {
+      said.next = "Nothing was changed here. Fix what is named above, on the side that it names, and send again.";
+    }
+  }
+  return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
+}
+
 std::string describe_failed_probe(const Error& error) {
   const std::string next = error.kind == ErrorKind::kNoPermission ? advice_on_denial(own_rights(), kWhyRootAtSource)
                                                                   : "Fix what is named above, and probe again.";

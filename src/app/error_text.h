@@ -32,6 +32,8 @@ std::string describe_failure(const Report& report);
 /// The same where `send` starts the receiver itself.
 std::string describe_failure_over_ssh(const Report& report);
 std::string describe_failure(const SinkReport& report);
+/// The same of one VM of many, by a receiver that goes on.
+std::string describe_failure_of_one(const SinkReport& report);
 /// A probe that could not look at the VM.
 std::string describe_failed_probe(const Error& error);
 

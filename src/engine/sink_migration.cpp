@@ -184,6 +184,7 @@ SinkReport SinkMigration::report() const {
                   ? Outcome::kInDoubt
                   : session_.ended_there().value_or(Outcome::kSourceRuns);
   r.error = context_.error.get();
+  r.changed = context_.has_come_to(SinkState::kMapping);
   r.vm_name = context_.parts.fingerprint.vm_name;
   session_.account(r);
   if (ram_) r.bytes_received += ram_->bytes_received();

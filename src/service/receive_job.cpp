@@ -41,6 +41,7 @@ ReceiveJob::ReceiveJob(ReceiveRequest request, ReceiveHooks hooks, Log log, cons
       log_(std::move(log)),
       host_(host),
       clock_(clock),
+      vm_name_(request_.placed ? request_.placed->place.source().hello.fingerprint.vm_name : ""),
       thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
 
 SinkReport ReceiveJob::run(std::stop_token cancelled) {
@@ -57,6 +58,7 @@ SinkReport ReceiveJob::run(std::stop_token cancelled) {
     report = std::move(*result);
   } else {
     report.error = std::move(result).error();
+    report.vm_name = vm_name_;
   }
   report.id = source_id_.look();
   log_end(log_, report);

@@ -75,6 +75,8 @@ class ReceiveJob {
   Log log_;
   HostProfile host_;
   const Clock& clock_;
+  const std::string vm_name_;  ///< of the source that is placed already
+  mutable Mailbox<std::string> why_cancelled_;
   mutable Mailbox<std::string> source_id_;
   std::optional<GuestStart> start_;  ///< the job's thread's
   JobThread<SinkReport> thread_;     ///< last: it works on the others

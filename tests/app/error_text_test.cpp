@@ -184,6 +184,30 @@ TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {
   expect_contains(describe_failure(sink), "To wait again, start `godwit receive` again.");
 }
 
+/// A VM has come, the receiver goes on, and whether its QEMU is as it was is known.
+TEST(ErrorText, OfOneVmOfManySaysWhatIsToBeDoneForIt) {
+  SinkReport sink;
+  sink.error = Error{ErrorKind::kNotFound, "no QEMU waits here for a VM called 'a'", 0};
+  for (const ErrorKind kind : all_kinds()) {
+    sink.error->kind = kind;
+    for (sink.changed = false;; sink.changed = true) {
+      const std::string text = describe_failure_of_one(sink);
+      EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+      expect_contains(text, "The VM was not started here; the source has it.");
+      EXPECT_EQ(text.find("No VM came"), std::string::npos) << text;
+      EXPECT_EQ(text.find("start `godwit receive`"), std::string::npos) << text;
+      if (sink.changed) break;
+    }
+  }
+  sink.error->kind = ErrorKind::kPeerLost;
+  sink.changed = true;
+  expect_contains(describe_failure_of_one(sink), "restart its QEMU here");
+  sink.changed = false;
+  expect_contains(describe_failure_of_one(sink), "Nothing was changed here.");
+  sink.outcome = Outcome::kInDoubt;
+  EXPECT_EQ(describe_failure_of_one(sink), describe_failure(sink));
+}
+
 TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {
   const std::string text = describe_failed_probe(Error{ErrorKind::kNotFound, "no monitor", 0});
   EXPECT_EQ(text, "Could not inspect the VM: no monitor.\nNo VM was moved.\nFix what is named above, and probe again.");

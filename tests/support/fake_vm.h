@@ -44,6 +44,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
 
   void set_cpus(unsigned cpus) { fingerprint_.cpus = cpus; }
+  void set_name(std::string name) { fingerprint_.vm_name = std::move(name); }
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }

@@ -20,6 +20,9 @@ sigset_t stop_signals() {
 
 StopSignals::StopSignals() {
   std::signal(SIGPIPE, SIG_IGN);
+  // Where whoever started this ignores it (it is inherited), the kernel takes the ends of children before they are
+  // read.
+  std::signal(SIGCHLD, SIG_DFL);
   // An engine that is stopped from a terminal in the pause would keep its guest paused.
   for (const int signal : {SIGTSTP, SIGTTIN, SIGTTOU}) std::signal(signal, SIG_IGN);
   const sigset_t set = stop_signals();

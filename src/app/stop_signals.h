@@ -7,7 +7,7 @@
 namespace godwit {
 
 /// Must be made before any other thread: it blocks the signals for all of them and waits for them on its own. It also
-/// makes SIGPIPE and the terminal's stop signals harmless.
+/// makes SIGPIPE and the terminal's stop signals harmless, and sees to it that children can be waited for.
 class StopSignals {
  public:
   StopSignals();

@@ -198,7 +198,8 @@ Error RemoteReceiver::why_no_hello(const std::string& last) const {
   const std::string& shell = options_.command.front();
   const std::string& host = options_.host;
   const auto said = [](std::string text) { return Error{ErrorKind::kRefused, std::move(text)}; };
-  if (!ended_) return said(fmt::format("{} started no `godwit receive` on {}: {}", shell, host, last));
+  if (!ended_ || !ended_->known())
+    return said(fmt::format("{} started no `godwit receive` on {}: {}", shell, host, last));
   if (ended_->signal != 0) return said(fmt::format("{} to {} was ended by signal {}", shell, host, ended_->signal));
   switch (ended_->code) {
     case kSshFailed:

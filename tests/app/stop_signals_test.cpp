@@ -63,5 +63,21 @@ TEST(StopSignals, AReaderThatGoesAwayDoesNotKillIt) {
   EXPECT_EQ(told(fate_of_an_engine(SIGPIPE, false)), "goes on");
 }
 
+/// Ignored by whoever started it, which a process inherits.
+TEST(StopSignals, LetsChildrenBeWaitedFor) {
+  const pid_t engine = ::fork();
+  if (engine == 0) {
+    std::signal(SIGCHLD, SIG_IGN);
+    StopSignals signals;
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(3);
+    int status = 0;
+    ::_exit(::waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 3 ? kWentOn : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(engine, &status, 0), engine);
+  EXPECT_EQ(told(status), "goes on");
+}
+
 }  // namespace
 }  // namespace godwit::stop_signals_test

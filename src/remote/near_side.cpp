@@ -27,7 +27,9 @@ NearSide::~NearSide() {
 }
 
 void NearSide::tell(const RemoteMessage& message) {
-  const std::string line = line_of(message);
+  // A login shell may have printed something without a line end, such as a terminal's title.
+  const std::string line = (told_ ? "" : "\n") + line_of(message);
+  told_ = true;
   for (std::string_view rest = line; !rest.empty();) {
     const ssize_t written = ::write(out_, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;

@@ -40,6 +40,7 @@ class NearSide {
   bool waits_for_more(Duration limit);
   int in_;
   int out_;
+  bool told_ = false;  ///< something
   Wake wake_;
   std::jthread thread_;
 };

@@ -78,6 +78,17 @@ TEST_F(NearSideTest, MayGiveNoKey) {
   EXPECT_EQ(near.key_line().error().kind, ErrorKind::kPeerLost);
 }
 
+TEST_F(NearSideTest, BeginsALineOfItsOwn) {
+  NearSide near(in_.get(), out_.get());
+  near.tell(RemoteHello{.program = "godwit 9"});
+  near.tell(RemoteHello{.program = "godwit 9"});
+  out_.reset();
+  std::string heard(4096, ' ');
+  heard.resize(static_cast<std::size_t>(std::max<ssize_t>(::read(heard_.get(), heard.data(), heard.size()), 0)));
+  const std::string line = line_of(RemoteHello{.program = "godwit 9"});
+  EXPECT_EQ(heard, "\n" + line + line);
+}
+
 TEST_F(NearSideTest, MayHearNothingAnyMore) {
   NearSide near(in_.get(), out_.get());
   near.tell(RemoteHello{.program = "godwit 9"});

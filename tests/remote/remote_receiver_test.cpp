@@ -78,6 +78,25 @@ TEST_F(RemoteReceiverTest, GivesSignsOfLife) {
   EXPECT_TRUE(end.report.has_value());
 }
 
+/// As where a terminal has been stopped by Ctrl-S: without signs of life the far side would cancel a sound move.
+TEST_F(RemoteReceiverTest, GivesSignsOfLifeWhileNobodyTakesItsLines) {
+  std::promise<void> go_on;
+  const auto may_go_on = go_on.get_future().share();
+  auto receiver = RemoteReceiver::start(
+      {.command = {"sh", "-c",
+                   std::string(kHello) + "read -r key; " + kListening +
+                       "echo a line >&2; read -r a && read -r b && read -r c && " + kReport + "exit 0"},
+       .host = "host-b",
+       .on_line = [may_go_on](std::string_view) { may_go_on.wait(); },
+       .limits = {.hello = 20s, .listening = 20s, .sign_of_life = 50ms}});
+  ASSERT_TRUE(receiver.has_value());
+  ASSERT_TRUE((*receiver)->listening_at("ssh:0011", {}).has_value());
+  const auto end = std::chrono::steady_clock::now() + 20s;
+  while (!(*receiver)->has_ended() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE((*receiver)->finish(0s).report.has_value()) << "it has heard nothing";
+  go_on.set_value();
+}
+
 TEST_F(RemoteReceiverTest, SaysWhyNothingCame) {
   const auto expect = [&](const std::string& script, const std::string& words) {
     const std::string text = failure(script);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "app/left_report.h"
 #include "app/own_rights.h"
 #include "app/printable.h"
 
@@ -167,12 +168,29 @@ std::string describe_failure(const Report& report) {
   return describe_failure(Side::kSource, report.outcome, report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}));
 }
 
-std::string describe_failure_over_ssh(const Report& report) {
+namespace {
+
+/// Nobody but the destination's host can tell any more: by what its QEMU is, and by the report that the receiver has
+/// left there (left_report.h). One that is killed leaves none.
+std::string in_doubt_over_ssh(const Report& report, const std::string& host, const std::string& qmp) {
+  return fmt::format(
+      "Unless {0} has said below how it ended, ask it: `ssh {0} godwit probe --qmp {1}`. Its QEMU is 'running': end "
+      "the QEMU here. 'paused': `cont` there. 'inmigrate': `cont` here. It is gone: `ssh {0} cat {2}`: only if that "
+      "says \"source-runs\", `cont` here; else boot the VM from its disk.",
+      host, qmp, left_report_path("/run/godwit", report.id));
+}
+
+}  // namespace
+
+std::string describe_failure_over_ssh(const Report& report, const std::string& host, const std::string& qmp) {
   // What `send` starts by itself is not the operator's to start.
   constexpr std::string_view kBoth = "QEMU and `godwit receive` ";
   constexpr std::string_view kOne = "QEMU ";
   std::string text = describe_failure(report);
   const auto last_line = text.rfind('\n');
+  if (report.outcome == Outcome::kInDoubt) {
+    return text.substr(0, last_line + 1) + in_doubt_over_ssh(report, printable(host), printable(qmp));
+  }
   if (const auto found = text.find(kBoth, last_line); found != std::string::npos) {
     text.replace(found, kBoth.size(), kOne);
   }

@@ -11,6 +11,7 @@
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
+#include "app/left_report.h"
 #include "app/open_log.h"
 #include "app/report_json.h"
 #include "app/report_text.h"
@@ -18,6 +19,7 @@
 #include "app/ssh_ends.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
+#include "engine/journal_file.h"
 #include "service/qemu_sink.h"
 #include "service/receive_job.h"
 
@@ -81,6 +83,8 @@ int run_receive(const ReceiveOptions& options) {
   }
   const int code = to_int(exit_code_of(report.outcome));
   if (near) {
+    // First, for nobody may hear it any more.
+    if (const Status left = leave_report(report, default_state_folder()); !left) say_note(left.error().message);
     near->tell(ssh_report_of(report, code));
   } else {
     if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report)));

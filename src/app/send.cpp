@@ -85,7 +85,9 @@ int run_send(const SendOptions& options) {
     // tells at its end it is written then.
     if (remote == nullptr) write_report_file(options, report, {});
     if (report.error) {
-      say(stderr, fmt::format("{}\n", options.ssh ? describe_failure_over_ssh(report) : describe_failure(report)));
+      const SshTarget* const far = options.ssh ? &options.ssh->target : nullptr;
+      say(stderr, fmt::format("{}\n", far != nullptr ? describe_failure_over_ssh(report, far->host, far->path)
+                                                     : describe_failure(report)));
     }
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };

@@ -170,10 +170,24 @@ TEST(ErrorText, AsksForNoReceiverWhereSendStartsIt) {
   Report report;
   report.error = Error{ErrorKind::kPeerLost, "QEMU and `godwit receive` are gone", 0};
   expect_contains(describe_failure(report), "start QEMU and `godwit receive` there again");
-  expect_contains(describe_failure_over_ssh(report), "start QEMU there again");
-  expect_contains(describe_failure_over_ssh(report), "QEMU and `godwit receive` are gone");
+  expect_contains(describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp"), "start QEMU there again");
+  expect_contains(describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp"), "QEMU and `godwit receive` are gone");
   report.error->kind = ErrorKind::kRefused;
-  EXPECT_EQ(describe_failure_over_ssh(report), describe_failure(report));
+  EXPECT_EQ(describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp"), describe_failure(report));
+}
+
+/// No exit code of a process that nobody has seen; commands that tell, and what each answer means.
+TEST(ErrorText, InDoubtOverSshSaysHowToAskTheFarHost) {
+  Report report;
+  report.id = "3f2a9c01d4e7";
+  report.outcome = Outcome::kInDoubt;
+  report.error = Error{ErrorKind::kPeerLost, "the link is gone", 0};
+  const std::string text = describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp");
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+  expect_contains(text, "`ssh host-b godwit probe --qmp /run/vm1.qmp`");
+  expect_contains(text, "'running': end the QEMU here");
+  expect_contains(text, "`ssh host-b cat /run/godwit/move-3f2a9c01d4e7.json`");
+  expect_contains(text, "else boot the VM from its disk");
 }
 
 TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 
+#include "net/accept_errors.h"
 #include "wire/control.h"
 #include "wire/limits.h"
 
@@ -88,7 +88,7 @@ void Greeter::take_connection() {
   }
   const int number = channel.error().os_error;
   if (channel.error().kind == ErrorKind::kTimedOut) return;  // it is gone again
-  if (number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM) {
+  if (is_shortage(number)) {
     rests_until_ = clock_.now() + kRest;
     return drop_oldest(false);
   }

@@ -94,7 +94,7 @@ ExitCode code_of_service(const Result<bool>& in_doubt) {
 }  // namespace
 
 int run_receive_many(const ReceiveOptions& options) {
-  StopSignals signals;
+  StopSignals signals(OnHangUp::kGoOn);
   const SteadyClock clock;
   const auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
   if (!log) {

@@ -20,12 +20,12 @@ constexpr int kWentOn = 7;
 constexpr int kAskedToEnd = 8;
 
 /// How a process ends or stops that has StopSignals and is sent `signal`: as waitpid(2) tells it.
-int fate_of_an_engine(int signal, bool asked_to_end) {
+int fate_of_an_engine(int signal, bool asked_to_end, OnHangUp on_hang_up = OnHangUp::kStop) {
   const pid_t child = ::fork();
   if (child == 0) {
     // In a group of its own with a parent in the session: the kernel stops no orphaned groups.
     ::setpgid(0, 0);
-    StopSignals signals;
+    StopSignals signals(on_hang_up);
     ::kill(::getpid(), signal);
     for (int i = 0; asked_to_end && i < 1000 && !signals.token().stop_requested(); ++i) {
       std::this_thread::sleep_for(10ms);
@@ -51,6 +51,11 @@ TEST(StopSignals, AHangUpAsksToEndAsCtrlCDoes) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     EXPECT_EQ(told(fate_of_an_engine(signal, true)), "is asked to end") << ::strsignal(signal);
   }
+}
+
+TEST(StopSignals, AServiceOutlivesItsTerminal) {
+  EXPECT_EQ(told(fate_of_an_engine(SIGHUP, false, OnHangUp::kGoOn)), "goes on");
+  EXPECT_EQ(told(fate_of_an_engine(SIGTERM, true, OnHangUp::kGoOn)), "is asked to end");
 }
 
 TEST(StopSignals, ATerminalCannotMakeAnEngineStandStill) {

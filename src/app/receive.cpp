@@ -71,9 +71,9 @@ int run_receive(const ReceiveOptions& options) {
                    log->log, probe_host(), clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     if (near) {
-      near->watch([&] {
-        log->log.warning("near-side-gone");
-        job.cancel();
+      near->watch([&](const std::string& why) {
+        log->log.warning("near-side-gone", {{"text", why}});
+        job.cancel(why);
       });
     }
     report = job.wait();

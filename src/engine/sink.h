@@ -51,6 +51,7 @@ struct SinkParts {
   /// A line for the operator: "a connection was turned away: ...". From any thread, one at a time.
   std::function<void(std::string_view)> on_note;
   std::stop_token cancelled;
+  std::function<std::string()> why_cancelled = {};  ///< once it is; empty: by the operator
   std::string program;
   /// A source has said Hello, with its migration's id (empty: it has none). Called before anything else is done for it.
   std::function<void(std::string_view id)> on_source = {};

@@ -44,6 +44,13 @@ ReceiveJob::ReceiveJob(ReceiveRequest request, ReceiveHooks hooks, Log log, cons
       vm_name_(request_.placed ? request_.placed->place.source().hello.fingerprint.vm_name : ""),
       thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
 
+void ReceiveJob::cancel(const std::string& why) {
+  why_cancelled_.change([&](std::string& kept) {
+    if (kept.empty()) kept = why;
+  });
+  thread_.cancel();
+}
+
 SinkReport ReceiveJob::run(std::stop_token cancelled) {
   name_thread("", "receive");
   log_.info("start",
@@ -102,6 +109,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
       .on_milestone = context.on_milestone,
       .on_note = context.on_note,
       .cancelled = std::move(cancelled),
+      .why_cancelled = [&] { return why_cancelled_.look(); },
       .program = request_.program,
       .on_source =
           [&](std::string_view id) {

@@ -28,12 +28,17 @@ class NearSideTest : public ::testing::Test {
   void say(const std::string& text) {
     ASSERT_EQ(::write(near_.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
   }
+  void gone(const std::string& why) {
+    why_ = why;
+    ++gone_;
+  }
   bool gone_within(Duration limit) {
     const auto end = std::chrono::steady_clock::now() + limit;
     while (gone_ == 0 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);
     return gone_ == 1;
   }
   UniqueFd in_, near_, heard_, out_;
+  std::string why_;  ///< once it is
   std::atomic<int> gone_ = 0;
 };
 
@@ -41,27 +46,29 @@ TEST_F(NearSideTest, GivesTheKeyAndNoticesTheEnd) {
   NearSide near(in_.get(), out_.get());
   say("ssh:00\n\n");
   EXPECT_EQ(near.key_line().value_or("?"), "ssh:00");
-  near.watch([&] { ++gone_; });
+  near.watch([&](const std::string& why) { gone(why); });
   say("\n");
   EXPECT_FALSE(gone_within(100ms));
   near_.reset();
   EXPECT_TRUE(gone_within(5s));
+  EXPECT_NE(why_.find("has ended"), std::string::npos) << why_;
 }
 
 TEST_F(NearSideTest, IsGoneWhereNothingIsHeardForLong) {
   NearSide near(in_.get(), out_.get());
-  near.watch([&] { ++gone_; }, 300ms);
+  near.watch([&](const std::string& why) { gone(why); }, 300ms);
   for (int i = 0; i < 10; ++i) {
     say("\n");
     EXPECT_FALSE(gone_within(50ms));
   }
   EXPECT_TRUE(gone_within(5s));
+  EXPECT_NE(why_.find("nothing was heard"), std::string::npos) << why_;
 }
 
 TEST_F(NearSideTest, MayEndBeforeItIsGone) {
   {
     NearSide near(in_.get(), out_.get());
-    near.watch([&] { ++gone_; });
+    near.watch([&](const std::string& why) { gone(why); });
   }
   EXPECT_EQ(gone_, 0);
 }

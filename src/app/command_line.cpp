@@ -198,7 +198,7 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
   add(*receive, "--start-timeout", texts.start_timeout, "TIME",
       "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
-  receive->add_flag("--keep", texts.keep, "go on after a VM has come in, or a try has failed");
+  receive->add_flag("--keep", texts.keep, "go on after a VM has come in, or a try has failed; SIGTERM ends it");
   add(*receive, "--at-once", texts.at_once, "N",
       fmt::format("with --keep: VMs side by side, 1 to {} [4]", kMostVmsAtOnce));
   receive->add_flag("--over-ssh", texts.over_ssh,

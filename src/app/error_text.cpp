@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "app/left_report.h"
 #include "app/own_rights.h"
 #include "app/printable.h"
 
@@ -100,11 +101,12 @@ Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRigh
       return {"Not moved", "The VM is paused on this host; the destination cannot run it.",
               "Let it run on: `godwit probe --qmp PATH` here does so, or `cont` in QEMU's monitor."};
     case Outcome::kInDoubt:
-      // A sink that ended with 1 never got the commit, or has ended its QEMU before the guest ran, so here alone it may
-      // run. A destination that is lost may have run it and written its disk: then the memory here is older than that.
+      // Not by its exit code: with --keep that is not this VM's. A sink that has not received it never got the commit,
+      // or has ended its QEMU before the guest ran, so here alone it may run. A destination that is lost may have run
+      // it and written its disk: then the memory here is older than that.
       return {"In doubt", "The move was committed: the VM must not run here unless the destination never started it.",
-              "If `godwit receive` there ended with 0: end the QEMU here. With 3, or killed: `cont` in the QEMU there, "
-              "or, if that is gone, boot the VM from its disk. With 1: `cont` here."};
+              "If `receive` there said 'done': end the QEMU here. If 'In doubt', or it was killed: `cont` in the QEMU "
+              "there, or, if that is gone, boot the VM from its disk. If 'Not received': `cont` here."};
     case Outcome::kGuestEnded:
       return {"Not moved", "The VM has ended on this host; the destination does not run it.",
               "Start the VM again where you want it to run; end the QEMU that waits at the destination."};
@@ -174,12 +176,30 @@ std::string describe_failure(const Report& report, const OwnRights& rights) {
                           rights);
 }
 
-std::string describe_failure_over_ssh(const Report& report, const OwnRights& rights) {
+namespace {
+
+/// Nobody but the destination's host can tell any more: by what its QEMU is, and by the report that the receiver has
+/// left there (left_report.h). One that is killed leaves none.
+std::string in_doubt_over_ssh(const Report& report, const std::string& host, const std::string& qmp) {
+  return fmt::format(
+      "Unless {0} has said below how it ended, ask it: `ssh {0} godwit probe --qmp {1}`. Its QEMU is 'running': end "
+      "the QEMU here. 'paused': `cont` there. 'inmigrate': `cont` here. It is gone: `ssh {0} cat {2}`: only if that "
+      "says \"source-runs\", `cont` here; else boot the VM from its disk.",
+      host, qmp, left_report_path("/run/godwit", report.id));
+}
+
+}  // namespace
+
+std::string describe_failure_over_ssh(const Report& report, const std::string& host, const std::string& qmp,
+                                      const OwnRights& rights) {
   // What `send` starts by itself is not the operator's to start.
   constexpr std::string_view kBoth = "QEMU and `godwit receive` ";
   constexpr std::string_view kOne = "QEMU ";
   std::string text = describe_failure(report, rights);
   const auto last_line = text.rfind('\n');
+  if (report.outcome == Outcome::kInDoubt) {
+    return text.substr(0, last_line + 1) + in_doubt_over_ssh(report, printable(host), printable(qmp));
+  }
   if (const auto found = text.find(kBoth, last_line); found != std::string::npos) {
     text.replace(found, kBoth.size(), kOne);
   }
@@ -192,6 +212,19 @@ std::string describe_failure(const SinkReport& report, const OwnRights& rights) 
   if (report.outcome == Outcome::kSourceRuns && report.total == Duration{}) {
     said.state = "No VM came; nothing was changed here.";
     if (error.kind == ErrorKind::kCancelled) said.next = "To wait again, start `godwit receive` again.";
+  }
+  return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
+}
+
+std::string describe_failure_of_one(const SinkReport& report, const OwnRights& rights) {
+  const Error error = report.error.value_or(Error{ErrorKind::kIo, "unknown", 0});
+  Explanation said = explain(Side::kDestination, report.outcome, error, rights);
+  if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete) {
+    if (report.changed) {
+      said.next = "To try again, restart its QEMU here with -S -incoming defer, and send again.";
+    } else if (error.kind != ErrorKind::kNoPermission) {
+      said.next = "Nothing was changed here. Fix what is named above, on the side that it names, and send again.";
+    }
   }
   return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
 }

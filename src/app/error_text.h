@@ -29,9 +29,12 @@ Explanation explain(Side side, Outcome outcome, const Error& error, const OwnRig
 /// The three lines, without a line end after the last. Nothing a peer said can do harm on a terminal.
 std::string describe_failure(Side side, Outcome outcome, const Error& error, const OwnRights& rights = own_rights());
 std::string describe_failure(const Report& report, const OwnRights& rights = own_rights());
-/// The same where `send` starts the receiver itself.
-std::string describe_failure_over_ssh(const Report& report, const OwnRights& rights = own_rights());
+/// The same where `send` starts the receiver itself on `host`, for the QEMU with that monitor.
+std::string describe_failure_over_ssh(const Report& report, const std::string& host, const std::string& qmp,
+                                      const OwnRights& rights = own_rights());
 std::string describe_failure(const SinkReport& report, const OwnRights& rights = own_rights());
+/// The same of one VM of many, by a receiver that goes on.
+std::string describe_failure_of_one(const SinkReport& report, const OwnRights& rights = own_rights());
 /// A probe that could not look at the VM.
 std::string describe_failed_probe(const Error& error);
 /// A forecast that could not watch the VM.

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "app/commands.h"
+#include "app/confinement.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/forecast_json.h"
@@ -45,6 +46,7 @@ Result<ForecastAnswer> forecast_for(const ForecastOptions& options, Releaser* re
 
 int run_forecast(const ForecastOptions& options) {
   const auto releaser = Releaser::start();
+  limit_to_open(rights_of_send(false));
   const StopSignals signals;
   const SteadyClock clock;
   const auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));

@@ -13,6 +13,7 @@
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
+#include "app/left_report.h"
 #include "app/open_log.h"
 #include "app/own_rights.h"
 #include "app/report_json.h"
@@ -21,6 +22,7 @@
 #include "app/ssh_ends.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
+#include "engine/journal_file.h"
 #include "service/qemu_sink.h"
 #include "service/receive_job.h"
 
@@ -78,9 +80,9 @@ int run_receive(const ReceiveOptions& options) {
                    log->log, probe_host(), clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     if (near) {
-      near->watch([&] {
-        log->log.warning("near-side-gone");
-        job.cancel();
+      near->watch([&](const std::string& why) {
+        log->log.warning("near-side-gone", {{"text", why}});
+        job.cancel(why);
       });
     }
     report = job.wait();
@@ -90,6 +92,8 @@ int run_receive(const ReceiveOptions& options) {
   }
   const int code = to_int(exit_code_of(report.outcome));
   if (near) {
+    // First, for nobody may hear it any more.
+    if (const Status left = leave_report(report, default_state_folder()); !left) say_note(left.error().message);
     near->tell(ssh_report_of(report, code, own));
   } else {
     if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report, own)));

@@ -1,12 +1,17 @@
 // `godwit receive --keep`: one address where VMs come in one after the other, and side by side.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <sstream>
 
+#include "app/background_output.h"
 #include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/confinement.h"
+#include "app/descriptors.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
@@ -26,23 +31,42 @@ namespace godwit {
 
 namespace {
 
-Result<OpenSink> open_for(const ReceiveOptions& options, const std::string& vm_name) {
-  if (options.qmp_dir.empty()) return open_qemu_sink(options.qmp, options.pid);
-  return open_qemu_sink(TRY(monitor_for(options.qmp_dir, vm_name)), 0);
+Result<WaitingPlace> open_for(const ReceiveOptions& options, const std::string& vm_name) {
+  if (options.qmp_dir.empty()) return WaitingPlace{options.qmp, open_qemu_sink(options.qmp, options.pid)};
+  const std::string monitor = TRY(monitor_for(options.qmp_dir, vm_name));
+  return WaitingPlace{monitor, open_qemu_sink(monitor, 0)};
 }
 
-void show(const SinkReport& report, const std::string& report_file, const OwnRights& own) {
+/// Each line under the name of its VM: of many moves side by side nobody could tell otherwise whose it is.
+std::string named_lines(const SinkReport& report, const std::string& text) {
+  const std::string name = printable(name_of_move(report.vm_name, report.id));
+  std::string out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) out += fmt::format("{}: {}\n", name, line);
+  return out;
+}
+
+void show(const SinkReport& report, const std::string& report_file, const OwnRights& own,
+          const std::shared_ptr<BackgroundOutput>& output) {
   if (!report_file.empty()) {
-    if (const Status written = append_report_json(report, report_file); !written) say_note(written.error().message);
+    // Whoever is told of a failure to write it may be gone by then.
+    output->run([report, report_file, note = std::weak_ptr(output)] {
+      if (const Status written = append_report_json(report, report_file); !written) {
+        if (const auto still = note.lock()) still->note(written.error().message);
+      }
+    });
   }
-  if (report.error) say(stderr, fmt::format("{}\n", describe_failure(report, own)));
-  if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
+  if (report.error) output->say(named_lines(report, describe_failure_of_one(report, own)));
+  if (report.outcome == Outcome::kDone) output->say(named_lines(report, render_report(report)));
 }
 
-Status serve(const ReceiveOptions& options, const OpenedLog& log, const Clock& clock, const NeededRights& rights,
-             const OwnRights& own, const std::stop_token& stop) {
+/// Whether a VM was left in doubt.
+Result<bool> serve(const ReceiveOptions& options, const OpenedLog& log, const Clock& clock, const NeededRights& rights,
+                   const OwnRights& own, const std::stop_token& stop, const std::shared_ptr<BackgroundOutput>& output) {
+  TRY(allow_descriptors(descriptors_for(options.at_once)));
   auto milestone = TRY(failpoint_from_environment());
   auto tls = TRY(make_tls(options.tls, TlsSide::kServer, options.listen));
+  bool in_doubt = false;
   ReceiveService service(
       {.open_for = [&](const std::string& vm_name) { return open_for(options, vm_name); },
        .listen = options.listen,
@@ -54,13 +78,24 @@ Status serve(const ReceiveOptions& options, const OpenedLog& log, const Clock& c
       {.on_listening =
            [&](const Address& at) {
              limit_at_work(rights);
-             say(stderr, fmt::format("listening on {}\n", format_address(at)));
+             output->say(fmt::format("listening on {}\n", format_address(at)));
            },
        .on_milestone = std::move(milestone),
-       .on_note = say_note,
-       .on_report = [&](const SinkReport& report) { show(report, options.report_file, own); }},
+       .on_note = [&](std::string_view text) { output->note(text); },
+       .on_report =
+           [&](const SinkReport& report) {
+             in_doubt = in_doubt || report.outcome == Outcome::kInDoubt || report.outcome == Outcome::kIncomplete;
+             show(report, options.report_file, own, output);
+           }},
       [&] { return log.writer ? Log(log.writer, options.log.level, clock) : Log(); }, probe_host(), clock);
-  return service.run(stop);
+  TRY(service.run(stop));
+  return in_doubt;
+}
+
+/// Of no single VM: it has ended because it was told to, or could not go on.
+ExitCode code_of_service(const Result<bool>& in_doubt) {
+  if (!in_doubt) return ExitCode::kFailed;
+  return *in_doubt ? ExitCode::kInDoubt : ExitCode::kDone;
 }
 
 }  // namespace
@@ -70,18 +105,19 @@ int run_receive_many(const ReceiveOptions& options) {
   const OwnRights own = own_rights();
   const NeededRights rights = rights_of_receive();
   limit_to_open(rights);
-  StopSignals signals;
+  StopSignals signals(OnHangUp::kGoOn);
   const SteadyClock clock;
   const auto log = open_log(options.log, clock, std::getenv("JOURNAL_STREAM"));
   if (!log) {
     say(stderr, fmt::format("{}\n", log.error().message));
     return to_int(ExitCode::kUsage);
   }
-  const Status served = serve(options, *log, clock, rights, own, signals.token());
-  if (!served) say(stderr, fmt::format("{}\n", printable(served.error().message)));
-  const int code = to_int(served ? ExitCode::kDone : ExitCode::kFailed);
+  const auto output = std::make_shared<BackgroundOutput>(STDERR_FILENO);
+  const auto served = serve(options, *log, clock, rights, own, signals.token(), output);
+  if (!served) output->say(fmt::format("{}\n", printable(served.error().message)));
+  const int code = to_int(code_of_service(served));
   log->log.info("exit", {{"code", code}});
-  if (const auto lost = describe_lost_lines(*log); !lost.empty()) say_note(lost);
+  if (const auto lost = describe_lost_lines(*log); !lost.empty()) output->note(lost);
   return code;
 }
 

@@ -142,6 +142,7 @@ std::string report_json(const SinkReport& report) {
                      {"source_version", report.source_version},
                      {"security", security_json(report.security)},
                      {"total_us", microseconds(report.total)},
+                     {"changed", report.changed},
                      {"paused", report.paused},
                      {"bytes_received", report.bytes_received},
                      {"commit_to_resume_us", microseconds(report.commit_to_resume)},

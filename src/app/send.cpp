@@ -107,8 +107,9 @@ int run_send(const SendOptions& options) {
     // tells at its end it is written then.
     if (remote == nullptr) write_report_file(options, report, {});
     if (report.error) {
-      say(stderr,
-          fmt::format("{}\n", options.ssh ? describe_failure_over_ssh(report, own) : describe_failure(report, own)));
+      const SshTarget* const far = options.ssh ? &options.ssh->target : nullptr;
+      say(stderr, fmt::format("{}\n", far != nullptr ? describe_failure_over_ssh(report, far->host, far->path, own)
+                                                     : describe_failure(report, own)));
     }
     if (report.outcome == Outcome::kDone) say(stderr, render_report(report));
   };

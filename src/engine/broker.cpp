@@ -21,10 +21,16 @@ constexpr Duration kLostLanesTimeout = seconds(3);
 constexpr Duration kNoLanesTimeout = seconds(7);
 constexpr std::size_t kMostSourcesPerPlace = 4;
 constexpr std::size_t kMostLanesPerPlace = 2 * wire::kMaxLanes;
+// Of sources that have no place (yet), whoever they are: a bound that does not grow with the places, because each lane
+// is a descriptor, and strangers in the clear may open as many as they like.
+constexpr std::size_t kMostLanesWithoutPlace = 4 * wire::kMaxLanes;
+// A source that has not been answered by then has given up (kGreetingPatience in sink_session.cpp).
+constexpr Duration kSourceTimeout = seconds(10);
 // How often somebody looks at the clock, which in a test does not wake anybody.
 constexpr Duration kClockLook = std::chrono::milliseconds(50);
 constexpr std::string_view kWrongSecret = "wrong session secret";
 constexpr std::string_view kOthersWait = "others wait here already";
+constexpr std::string_view kNoPlaceInTime = "no place for this VM was free in time";
 
 TurnedAway with_answer(GreetedSource source, std::string why) {
   return {std::move(source.control), std::move(why), true};
@@ -72,6 +78,7 @@ Result<Broker::Place> Broker::await_source(Duration patience, const std::stop_to
   std::unique_lock lock(mutex_);
   while (true) {
     TRY_IN("waiting for a source", waiting_may_go_on(stop));
+    drop_late_sources();
     if (!sources_.empty() && sessions_.size() < places_) break;
     if (patience > Duration::zero() && clock_.now() >= deadline) {
       return fail(ErrorKind::kTimedOut,
@@ -79,7 +86,7 @@ Result<Broker::Place> Broker::await_source(Duration patience, const std::stop_to
     }
     changed_.wait_for(lock, kClockLook);
   }
-  GreetedSource source = std::move(sources_.front());
+  GreetedSource source = std::move(sources_.front().source);
   sources_.pop_front();
   sessions_.push_back({source.secret, std::nullopt});
   return Place(*this, std::prev(sessions_.end()), std::move(source));
@@ -148,7 +155,8 @@ const Broker::Session* Broker::session_of(const wire::Secret& secret) const {
 }
 
 bool Broker::waits(const wire::Secret& secret) const {
-  return std::ranges::any_of(sources_, [&](const GreetedSource& s) { return wire::same_secret(s.secret, secret); });
+  return std::ranges::any_of(sources_,
+                             [&](const WaitingSource& s) { return wire::same_secret(s.source.secret, secret); });
 }
 
 /// Why a source is refused that comes now; nothing as long as it may still get a place.
@@ -159,8 +167,22 @@ std::optional<std::string> Broker::refusal() const {
   return fmt::format("{} other VMs are just being moved to this host, and there is room for no more", places_);
 }
 
-std::size_t Broker::most_lanes() const noexcept {
-  return kMostLanesPerPlace * places_;
+/// For one more lane of this session.
+bool Broker::is_full_for(const wire::Secret& secret) const {
+  if (lanes_.size() >= kMostLanesPerPlace * places_) return true;
+  if (session_of(secret) != nullptr) return false;
+  const auto without =
+      std::ranges::count_if(lanes_, [&](const ParkedLane& l) { return session_of(l.secret) == nullptr; });
+  return static_cast<std::size_t>(without) >= kMostLanesWithoutPlace;
+}
+
+/// They go to late_, to be told so by the greeter: whoever serves one that has gone holds a hypervisor for nothing.
+void Broker::drop_late_sources() {
+  const auto now = clock_.now();
+  while (!sources_.empty() && now - sources_.front().came >= kSourceTimeout) {
+    late_.push_back(std::move(sources_.front().source));
+    sources_.pop_front();
+  }
 }
 
 std::vector<TurnedAway> Broker::take_source(GreetedSource source) {
@@ -174,7 +196,7 @@ std::vector<TurnedAway> Broker::take_source(GreetedSource source) {
     } else if (sources_.size() >= kMostSourcesPerPlace * places_) {
       away.push_back(with_answer(std::move(source), std::string(kOthersWait)));
     } else {
-      sources_.push_back(std::move(source));
+      sources_.push_back({std::move(source), clock_.now()});
     }
   }
   changed_.notify_all();
@@ -193,13 +215,13 @@ std::vector<TurnedAway> Broker::take_lane(GreetedLane lane, const wire::Secret& 
     if (refusal() || (session != nullptr && session->refusal)) {
       away.push_back(silently(std::move(lane), kWrongSecret));
     } else {
-      if (lanes_.size() >= most_lanes()) {
+      if (is_full_for(secret)) {
         if (const auto oldest = std::ranges::find_if_not(lanes_, expected); oldest != lanes_.end()) {
           away.push_back(silently(std::move(oldest->lane), kWrongSecret));
           lanes_.erase(oldest);
         }
       }
-      if (lanes_.size() >= most_lanes()) {
+      if (is_full_for(secret)) {
         away.push_back(silently(std::move(lane), kOthersWait));
       } else {
         lanes_.push_back({std::move(lane), secret, clock_.now()});
@@ -215,9 +237,12 @@ std::vector<TurnedAway> Broker::clear_out() {
   const std::lock_guard lock(mutex_);
   const auto why = refusal();
   if (why) {
-    for (GreetedSource& source : sources_) away.push_back(with_answer(std::move(source), *why));
+    for (WaitingSource& one : sources_) away.push_back(with_answer(std::move(one.source), *why));
     sources_.clear();
   }
+  drop_late_sources();
+  for (GreetedSource& source : late_) away.push_back(with_answer(std::move(source), std::string(kNoPlaceInTime)));
+  late_.clear();
   const auto now = clock_.now();
   const auto stays = [&](const ParkedLane& lane) {
     const Session* const session = session_of(lane.secret);
@@ -232,7 +257,7 @@ std::vector<TurnedAway> Broker::clear_out() {
 
 bool Broker::some_wait() const {
   const std::lock_guard lock(mutex_);
-  return !lanes_.empty();
+  return !lanes_.empty() || !sources_.empty() || !late_.empty();
 }
 
 void Broker::listening_ended(const Error& error) {

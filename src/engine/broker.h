@@ -5,7 +5,7 @@
 //          +--- no place free, a secret that is not in use: turned away, by name
 //
 // There are as many places as VMs can be taken in at a time. Until a place is settled, its source may still be lost, so
-// further sources wait for it; when all are settled, whoever comes is refused.
+// further sources wait for it, for as long as a source does; when all are settled, whoever comes is refused.
 #pragma once
 
 #include <condition_variable>
@@ -65,6 +65,11 @@ class Broker final : private Desk {
     Instant came;
   };
 
+  struct WaitingSource {
+    GreetedSource source;
+    Instant came;
+  };
+
   // Of the greeter's thread.
   std::vector<TurnedAway> take_source(GreetedSource source) override;
   std::vector<TurnedAway> take_lane(GreetedLane lane, const wire::Secret& secret,
@@ -84,15 +89,17 @@ class Broker final : private Desk {
   const Session* session_of(const wire::Secret& secret) const;
   bool waits(const wire::Secret& secret) const;
   std::optional<std::string> refusal() const;
-  std::size_t most_lanes() const noexcept;
+  bool is_full_for(const wire::Secret& secret) const;
+  void drop_late_sources();
 
   Listener& listener_;
   const Clock& clock_;
   const unsigned places_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::list<Session> sessions_;  ///< one for each place that is taken
-  std::deque<GreetedSource> sources_;
+  std::list<Session> sessions_;        ///< one for each place that is taken
+  std::deque<WaitingSource> sources_;  ///< in the order in which they came
+  std::vector<GreetedSource> late_;    ///< that have waited for too long
   std::vector<ParkedLane> lanes_;
   std::optional<Error> ended_;
   Greeter greeter_;  ///< last: its thread works on the others

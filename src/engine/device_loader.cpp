@@ -82,7 +82,6 @@ void DeviceLoader::run(std::stop_token stop) {
 }
 
 Status DeviceLoader::load_all(std::stop_token stop) {
-  TRY(vm_.open_incoming());
   bool began = false;
   std::optional<Instant> waited;  ///< until when for RAM
   while (const auto piece = TRY(next(stop))) {

@@ -17,7 +17,7 @@
 
 namespace godwit {
 
-/// Fed by the control reader and by the lanes; loads on a thread of its own.
+/// Fed by the control reader and by the lanes; loads on a thread of its own, into a VM that is open for it.
 class DeviceLoader {
  public:
   /// `on_prepared` and `on_failed` are called from the loader's thread.

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 
+#include "net/accept_errors.h"
 #include "wire/control.h"
 #include "wire/limits.h"
 
@@ -27,7 +27,9 @@ constexpr Duration kLeaveTimeout = seconds(2);
 constexpr std::size_t kMostStrangers = 256;
 // Each may announce a Hello of 2 MiB.
 constexpr std::size_t kMostHellos = 16;
+// In an hour: whoever is scanned all day hears of it all the same, and of a source that is turned away, too.
 constexpr unsigned kMostNotes = 20;
+constexpr Duration kNotesFor = std::chrono::hours(1);
 constexpr Duration kRest = milliseconds(100);
 // How often somebody looks at the clock, which in a test does not wake anybody.
 constexpr Duration kLookAround = milliseconds(50);
@@ -88,7 +90,7 @@ void Greeter::take_connection() {
   }
   const int number = channel.error().os_error;
   if (channel.error().kind == ErrorKind::kTimedOut) return;  // it is gone again
-  if (number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM) {
+  if (is_shortage(number)) {
     rests_until_ = clock_.now() + kRest;
     return drop_oldest(false);
   }
@@ -189,9 +191,16 @@ void Greeter::turn_away(TurnedAway one) {
 }
 
 void Greeter::note(const std::string& why) {
-  if (!on_note_ || notes_ > kMostNotes) return;
-  on_note_(++notes_ <= kMostNotes ? "a connection was turned away: " + why
-                                  : "more connections were turned away; no more is said of them");
+  if (!on_note_) return;
+  const auto now = clock_.now();
+  if (notes_ > 0 && now - noting_since_ >= kNotesFor) {
+    if (unsaid_ > 0) on_note_(fmt::format("{} more connections have been turned away since then", unsaid_));
+    notes_ = 0;
+    unsaid_ = 0;
+  }
+  if (notes_ == 0) noting_since_ = now;
+  if (++notes_ <= kMostNotes) return on_note_("a connection was turned away: " + why);
+  if (++unsaid_ == 1) on_note_("more connections are turned away; for an hour no more is said of them");
 }
 
 }  // namespace godwit

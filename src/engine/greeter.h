@@ -8,6 +8,7 @@
 // or a byte now and then, holds nobody up, and a source that does not get as far as a whole Hello has never been here.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -102,8 +103,10 @@ class Greeter {
   std::vector<Stranger> strangers_;  ///< in the order in which they came
   std::vector<Stranger> leaving_;    ///< to be put among them
   bool listening_ = true;
-  Instant rests_until_{};  ///< takes no connections before: this process had no room for one
+  Instant rests_until_{};   ///< takes no connections before: this process had no room for one
+  Instant noting_since_{};  ///< the first of those
   unsigned notes_ = 0;
+  std::uint64_t unsaid_ = 0;  ///< that were turned away without a note
   std::jthread thread_;
 };
 

@@ -51,6 +51,7 @@ struct SinkParts {
   /// A line for the operator: "a connection was turned away: ...". From any thread, one at a time.
   std::function<void(std::string_view)> on_note;
   std::stop_token cancelled;
+  std::function<std::string()> why_cancelled = {};  ///< once it is; empty: by the operator
   std::string program;
   /// A source has said Hello, with its migration's id (empty: it has none). Called before anything else is done for it.
   std::function<void(std::string_view id)> on_source = {};
@@ -65,9 +66,10 @@ struct SinkReport {
   std::string id;  ///< the source's name for the migration; empty if none came, or from a source that gave none
   std::string vm_name;
   std::string source_version;
-  std::string security;              ///< as in Report
-  bool paused = false;               ///< the guest was paused there, and is paused here
-  Duration total{};                  ///< from the source's connection on
+  std::string security;  ///< as in Report
+  bool changed = false;  ///< the hypervisor here is not as it was before: its memory, or more; it takes in no other VM
+  bool paused = false;   ///< the guest was paused there, and is paused here
+  Duration total{};      ///< from the source's connection on
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections
   Duration commit_to_resume{};
   Duration device_load{};

@@ -17,7 +17,9 @@ bool SinkContext::become_prepared() {
 bool SinkContext::cancel() {
   const std::lock_guard lock(prepared_);
   if (has_come_to(SinkState::kPrepared)) return false;
-  error.report(Error{ErrorKind::kCancelled, "cancelled by the operator"});
+  std::string why = parts.why_cancelled ? parts.why_cancelled() : std::string();
+  if (why.empty()) why = "cancelled by the operator";
+  error.report(Error{ErrorKind::kCancelled, std::move(why)});
   return true;
 }
 

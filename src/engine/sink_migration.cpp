@@ -1,5 +1,6 @@
 #include "engine/sink_migration.h"
 #include "base/cpu_account.h"
+#include "base/without_exceptions.h"
 
 #include <fmt/format.h>
 
@@ -49,15 +50,21 @@ SinkMigration::~SinkMigration() {
   if (context_.vm != nullptr && !context_.runs()) context_.vm->interrupt();
 }
 
-SinkReport SinkMigration::run() {
+/// A host that gives no further thread is a reason to fail like others: the guest is given up or kept by the rules.
+SinkReport SinkMigration::run() noexcept {
   const std::stop_callback on_cancel(context_.parts.cancelled, [this] { session_.cancel(); });
-  if (Status running = up_to_running(); !running) session_.fail_with(std::move(running).error());
+  if (Status running = without_exceptions([this] { return up_to_running(); }); !running) {
+    session_.fail_with(std::move(running).error());
+  }
   if (context_.state() == SinkState::kCommitted) {
     const Error error = *context_.error.get();
     (void)session_.control().send(
-        wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error.message, takeover_->never_ran()});
+        wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), error.message, takeover_ && takeover_->never_ran()});
   }
-  session_.see_off();
+  (void)without_exceptions([this]() -> Status {
+    session_.see_off();
+    return {};
+  });
   abort_channels();
   end_threads();
   if (context_.vm != nullptr && !context_.runs()) context_.vm->give_up();
@@ -139,17 +146,21 @@ Result<wire::Message> SinkMigration::next_message() {
   return message;
 }
 
-/// The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor.
+/// The source's heartbeat makes this a look a second: lanes would go on filling the memory of a dead hypervisor, or of
+/// one that somebody else has put to use.
 Result<wire::Message> SinkMigration::next_but_heartbeats() {
   while (true) {
-    TRY(context_.vm->check_alive());
+    TRY(context_.vm->check_waits());
     auto message = TRY(session_.receive());
     if (!std::holds_alternative<wire::Heartbeat>(message)) return message;
   }
 }
 
-/// From here on something changes here: no other source may come.
+/// From here on something changes here: no other source may come. The first thing asked is whether the hypervisor still
+/// waits: somebody may have let a guest run in it since this engine attached, whose memory is not to be touched.
 Status SinkMigration::begin_to_change() {
+  TRY(context_.vm->open_incoming());
+  TRY(context_.vm->check_waits());
   TRY(reception_.end());
   loader_.emplace(
       *context_.vm, context_.parts.clock, [this] { on_prepared(); },
@@ -192,6 +203,7 @@ SinkReport SinkMigration::report() const {
                   ? Outcome::kInDoubt
                   : session_.ended_there().value_or(Outcome::kSourceRuns);
   r.error = context_.error.get();
+  r.changed = context_.has_come_to(SinkState::kMapping);
   r.vm_name = context_.parts.fingerprint.vm_name;
   session_.account(r);
   if (ram_) r.bytes_received += ram_->bytes_received();

@@ -22,7 +22,7 @@ class SinkMigration {
   /// For the source that has this place.
   SinkMigration(const SinkParts& parts, Broker::Place place) : context_(parts), session_(context_, std::move(place)) {}
   ~SinkMigration();
-  SinkReport run();
+  SinkReport run() noexcept;
   /// After run(): a source had come and is lost or was refused, and the hypervisor here waits as it did before: another
   /// may come.
   bool another_may_come() const;

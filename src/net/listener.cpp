@@ -16,8 +16,10 @@
 #include <cerrno>
 #include <climits>
 #include <optional>
+#include <thread>
 
 #include "base/wake.h"
+#include "net/accept_errors.h"
 #include "net/resolve.h"
 #include "net/socket_channel.h"
 
@@ -28,6 +30,8 @@ namespace {
 // fill the queue, the kernel lets a source's connection wait for its next try, 1 s, 3 s and 7 s later. Those that are
 // taken first and turned away cost a fraction of a millisecond each.
 constexpr int kBacklog = 1024;
+// After an error of accept(2) that may come again at once.
+constexpr auto kAcceptRest = std::chrono::milliseconds(10);
 
 /// A socket file that is ours: removed when this goes, unless another has taken its name.
 class SocketFile {
@@ -209,27 +213,6 @@ Result<bool> SocketListener::wait(std::optional<std::chrono::steady_clock::time_
   return ready > 0 && waiting[0].revents != 0;
 }
 
-/// Errors of accept(2) that belong to the one connection, not to the listener (accept(2) names them).
-bool only_this_connection(int number) {
-  switch (number) {
-    case EAGAIN:
-    case EINTR:
-    case ECONNABORTED:
-    case ECONNRESET:
-    case EPROTO:
-    case ENETDOWN:
-    case ENOPROTOOPT:
-    case EHOSTDOWN:
-    case ENONET:
-    case EHOSTUNREACH:
-    case EOPNOTSUPP:
-    case ENETUNREACH:
-      return true;
-    default:
-      return false;
-  }
-}
-
 std::string name_of_peer(const sockaddr_storage& peer, const Address& listening) {
   char host[INET6_ADDRSTRLEN];
   const void* numeric = nullptr;
@@ -259,8 +242,13 @@ Result<std::unique_ptr<Channel>> SocketListener::accept(Duration timeout) {
     socklen_t size = sizeof peer;
     UniqueFd taken(::accept4(socket_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
     if (!taken) {
-      if (only_this_connection(errno)) continue;
-      return fail_os("accept on " + format_address(address_));
+      const int number = errno;
+      if (ends_listening(number) || is_shortage(number)) {
+        return fail(os_error("accept on " + format_address(address_), number));
+      }
+      // One that the kernel would not give away is there still: not all the time for it.
+      if (number != EAGAIN && number != EINTR) std::this_thread::sleep_for(kAcceptRest);
+      continue;
     }
     // A connection that is gone already must not end the listening: its channel will say so.
     if (!set_options(taken.get())) continue;

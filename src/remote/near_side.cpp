@@ -27,7 +27,9 @@ NearSide::~NearSide() {
 }
 
 void NearSide::tell(const RemoteMessage& message) {
-  const std::string line = line_of(message);
+  // A login shell may have printed something without a line end, such as a terminal's title.
+  const std::string line = (told_ ? "" : "\n") + line_of(message);
+  told_ = true;
   for (std::string_view rest = line; !rest.empty();) {
     const ssize_t written = ::write(out_, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
@@ -55,12 +57,14 @@ Result<std::string> NearSide::key_line(Duration limit) {
   return fail(ErrorKind::kProtocol, "what came by ssh is not a key");
 }
 
-void NearSide::watch(std::function<void()> on_gone, Duration silence) {
+void NearSide::watch(std::function<void(const std::string& why)> on_gone, Duration silence) {
   thread_ = std::jthread([this, on_gone = std::move(on_gone), silence](std::stop_token stop) {
-    while (waits_for_more(silence)) {
-      if (stop.stop_requested()) return;
-    }
-    if (!stop.stop_requested()) on_gone();
+    Heard heard = Heard::kSomething;
+    while (heard == Heard::kSomething && !stop.stop_requested()) heard = wait_for_more(silence);
+    if (stop.stop_requested()) return;
+    on_gone(heard == Heard::kEnd ? "the connection of the remote shell that has started this has ended"
+                                 : fmt::format("nothing was heard for {} s by the remote shell that has started this",
+                                               std::chrono::duration_cast<std::chrono::seconds>(silence).count()));
   });
 }
 
@@ -71,16 +75,16 @@ void NearSide::watch_no_more() {
   thread_.join();
 }
 
-/// Until something comes, which is read and passed over, or this object goes; false when nothing will come.
-bool NearSide::waits_for_more(Duration limit) {
+/// Until something comes, which is read and passed over, or this object goes.
+NearSide::Heard NearSide::wait_for_more(Duration limit) {
   std::array<pollfd, 2> look{{{in_, POLLIN, 0}, {wake_.descriptor(), POLLIN, 0}}};
   const int ready = ::poll(look.data(), look.size(), poll_milliseconds(limit));
-  if (ready < 0) return errno == EINTR;
-  if (ready == 0) return false;
-  if (look[0].revents == 0) return true;
+  if (ready < 0) return errno == EINTR ? Heard::kSomething : Heard::kEnd;
+  if (ready == 0) return Heard::kNothing;
+  if (look[0].revents == 0) return Heard::kSomething;
   std::array<char, 256> bytes;
   const ssize_t got = ::read(in_, bytes.data(), bytes.size());
-  return got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN));
+  return got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN)) ? Heard::kSomething : Heard::kEnd;
 }
 
 Result<Address> address_of_ssh(const char* connection) {

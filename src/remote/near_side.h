@@ -31,15 +31,18 @@ class NearSide {
   /// The first line that comes in. kPeerLost at the end of input, kTimedOut, kProtocol for a line that is too long.
   Result<std::string> key_line(Duration limit = std::chrono::seconds(60));
 
-  /// Calls `on_gone` once, from a thread of its own, when input ends, or is silent for too long. After key_line().
-  void watch(std::function<void()> on_gone, Duration silence = kNearSideSilence);
+  /// Calls `on_gone` once, from a thread of its own, when input ends, or is silent for too long: which of the two, as a
+  /// sentence. After key_line().
+  void watch(std::function<void(const std::string& why)> on_gone, Duration silence = kNearSideSilence);
   /// When this returns, `on_gone` is not called any more.
   void watch_no_more();
 
  private:
-  bool waits_for_more(Duration limit);
+  enum class Heard { kSomething, kEnd, kNothing };
+  Heard wait_for_more(Duration limit);
   int in_;
   int out_;
+  bool told_ = false;  ///< something
   Wake wake_;
   std::jthread thread_;
 };

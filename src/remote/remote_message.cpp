@@ -10,6 +10,8 @@ namespace {
 using MessageJson = nlohmann::ordered_json;
 
 constexpr const char* kTypeKey = "type";
+// As line_of() writes it.
+constexpr std::string_view kBeginning = R"({"type":")";
 
 MessageJson json_of_message(const RemoteHello& hello) {
   return {{kTypeKey, "hello"}, {"program", hello.program}, {"version", hello.version}};
@@ -98,6 +100,8 @@ std::string line_of(const RemoteMessage& message) {
 }
 
 std::optional<RemoteMessage> message_of(std::string_view line) {
+  // Something may lie before it on its line, which others have not ended.
+  if (!line.starts_with('{')) line.remove_prefix(std::min(line.find(kBeginning), line.size()));
   if (!line.starts_with('{') || !is_shallow(line)) return std::nullopt;
   const MessageJson json = MessageJson::parse(line, nullptr, false);
   if (!json.is_object()) return std::nullopt;

@@ -37,7 +37,7 @@ using RemoteMessage = std::variant<RemoteHello, RemoteListening, RemoteReport>;
 
 /// With its line end.
 std::string line_of(const RemoteMessage& message);
-/// Nothing for a line that is not one, or lacks something.
+/// Nothing for a line that is not one and does not end with one, or lacks something.
 std::optional<RemoteMessage> message_of(std::string_view line);
 
 /// Bytes into lines. A line of more than `most` bytes is cut there; the rest of it is dropped.

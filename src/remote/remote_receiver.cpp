@@ -22,6 +22,8 @@ constexpr int kUsageThere = 2;
 
 // For a child that was told to end.
 constexpr Duration kShellGrace = std::chrono::seconds(3);
+// For lines that somebody takes to be there before what is said at the end.
+constexpr Duration kLinesPatience = std::chrono::seconds(1);
 // After standard output has ended, until the remote shell has, too: then its exit code says why.
 constexpr Duration kEndGrace = std::chrono::seconds(5);
 
@@ -110,6 +112,14 @@ bool RemoteReceiver::drain(UniqueFd& from, LineBuffer& lines, bool errors) {
   return static_cast<bool>(from);
 }
 
+void RemoteReceiver::tell_line(std::string_view line) {
+  if (!options_.on_line) return;
+  if (!telling_.add([this, text = std::string(line)] { options_.on_line(text); })) return;
+  if (const auto lost = telling_.take_dropped(); lost > 0) {
+    telling_.add([this, lost] { options_.on_line(fmt::format("({} lines before this one were lost)", lost)); });
+  }
+}
+
 void RemoteReceiver::take_line(std::string_view line, bool errors) {
   if (line.ends_with('\r')) line.remove_suffix(1);
   if (line.find_first_not_of(' ') == std::string_view::npos) return;
@@ -118,8 +128,7 @@ void RemoteReceiver::take_line(std::string_view line, bool errors) {
       const std::lock_guard lock(mutex_);
       last_error_ = line;
     }
-    if (options_.on_line) options_.on_line(line);
-    return;
+    return tell_line(line);
   }
   auto message = message_of(line);
   const std::lock_guard lock(mutex_);
@@ -199,7 +208,8 @@ Error RemoteReceiver::why_no_hello(const std::string& last) const {
   const std::string& shell = options_.command.front();
   const std::string& host = options_.host;
   const auto said = [](std::string text) { return Error{ErrorKind::kRefused, std::move(text)}; };
-  if (!ended_) return said(fmt::format("{} started no `godwit receive` on {}: {}", shell, host, last));
+  if (!ended_ || !ended_->known())
+    return said(fmt::format("{} started no `godwit receive` on {}: {}", shell, host, last));
   if (ended_->signal != 0) return said(fmt::format("{} to {} was ended by signal {}", shell, host, ended_->signal));
   switch (ended_->code) {
     case kSshFailed:
@@ -237,7 +247,10 @@ RemoteEnd RemoteReceiver::finish(Duration patience) {
     shell_.signal(number);
     changed_.wait_for(lock, kShellGrace, ended);
   }
-  return {.report = report_, .shell = ended_, .in_time = in_time};
+  RemoteEnd end{.report = report_, .shell = ended_, .in_time = in_time};
+  lock.unlock();
+  telling_.await_idle(kLinesPatience);
+  return end;
 }
 
 }  // namespace godwit

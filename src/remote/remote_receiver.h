@@ -8,7 +8,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/task_queue.h"
 #include "base/wake.h"
 #include "remote/remote_message.h"
 #include "remote/remote_shell.h"
@@ -39,7 +39,8 @@ struct RemoteReceiverOptions {
   std::string host;                  ///< for messages
   std::string program;               ///< for messages: "godwit 0.1.0"
   std::string remote_godwit;         ///< for messages: what is started there
-  /// A line of the far side's errors, or of the remote shell's, as it came. From a thread of the receiver.
+  /// A line of the far side's errors, or of the remote shell's, as it came. From a thread of the receiver
+  /// that does nothing else: it may block, and lines are lost then.
   std::function<void(std::string_view)> on_line;
   RemoteLimits limits = {};
 };
@@ -73,11 +74,13 @@ class RemoteReceiver {
   RemoteEnd finish(Duration patience);
 
  private:
+  static constexpr std::size_t kMostUntold = 256;
   explicit RemoteReceiver(RemoteReceiverOptions options, RemoteShell shell)
       : options_(std::move(options)), shell_(std::move(shell)) {}
   void run();
   bool look(Duration most);
   bool drain(UniqueFd& from, LineBuffer& lines, bool errors);
+  void tell_line(std::string_view line);
   void take_line(std::string_view line, bool errors);
   void give_sign_of_life();
   void send_key(const std::string& key_line);
@@ -103,6 +106,7 @@ class RemoteReceiver {
   std::string last_noise_;  ///< what came on standard output and was not a message
   std::string last_error_;
   bool stop_ = false;
+  TaskQueue telling_{kMostUntold};  ///< on_line(): a terminal that takes nothing must not hold back signs of life
   std::thread thread_;
 };
 

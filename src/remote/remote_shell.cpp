@@ -150,10 +150,12 @@ RemoteShell::~RemoteShell() {
 std::optional<ChildEnd> RemoteShell::take_end() {
   if (end_) return end_;
   siginfo_t info{};
-  if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(process_.get()), &info, WEXITED | WNOHANG) != 0 ||
-      info.si_pid == 0) {
-    return std::nullopt;
+  if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(process_.get()), &info, WEXITED | WNOHANG) != 0) {
+    // Somebody else has taken it, such as a kernel that was told to (SIGCHLD ignored): how it ended nobody knows.
+    if (errno == ECHILD) end_ = ChildEnd{};
+    return end_;
   }
+  if (info.si_pid == 0) return std::nullopt;
   end_ = info.si_code == CLD_EXITED ? ChildEnd{.code = info.si_status} : ChildEnd{.signal = info.si_status};
   return end_;
 }

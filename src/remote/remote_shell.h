@@ -20,10 +20,11 @@
 
 namespace godwit {
 
-/// How a child has ended.
+/// How a child has ended; as it is, it has ended in a way that nobody knows.
 struct ChildEnd {
-  int code = -1;   ///< -1: by a signal
-  int signal = 0;  ///< 0: by itself
+  int code = -1;   ///< -1: not by itself
+  int signal = 0;  ///< 0: by none
+  bool known() const noexcept { return code >= 0 || signal != 0; }
 };
 
 class RemoteShell {

@@ -6,6 +6,7 @@
 
 #include "base/migration_id.h"
 #include "base/units.h"
+#include "base/without_exceptions.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "service/job_log.h"
@@ -40,7 +41,15 @@ ReceiveJob::ReceiveJob(ReceiveRequest request, ReceiveHooks hooks, Log log, cons
       log_(std::move(log)),
       host_(host),
       clock_(clock),
+      vm_name_(request_.placed ? request_.placed->place.source().hello.fingerprint.vm_name : ""),
       thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
+
+void ReceiveJob::cancel(const std::string& why) {
+  why_cancelled_.change([&](std::string& kept) {
+    if (kept.empty()) kept = why;
+  });
+  thread_.cancel();
+}
 
 SinkReport ReceiveJob::run(std::stop_token cancelled) {
   name_thread("", "receive");
@@ -50,12 +59,13 @@ SinkReport ReceiveJob::run(std::stop_token cancelled) {
              {"listen", format_address(request_.placed ? request_.placed->listener.address() : request_.listen)},
              {"timeout", request_.timeout},
              {"kernel", host_.kernel_release}});
-  auto result = migrate(std::move(cancelled));
+  auto result = without_exceptions([&] { return migrate(std::move(cancelled)); });
   SinkReport report;
   if (result) {
     report = std::move(*result);
   } else {
     report.error = std::move(result).error();
+    report.vm_name = vm_name_;
   }
   report.id = source_id_.look();
   log_end(log_, report);
@@ -99,6 +109,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
       .on_milestone = context.on_milestone,
       .on_note = context.on_note,
       .cancelled = std::move(cancelled),
+      .why_cancelled = [&] { return why_cancelled_.look(); },
       .program = request_.program,
       .on_source =
           [&](std::string_view id) {

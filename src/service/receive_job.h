@@ -59,8 +59,9 @@ class ReceiveJob {
 
   /// The migration's, once a source has come; empty before.
   std::string id() const { return source_id_.look(); }
-  /// Without effect once this side has said that it is prepared: then it does what the source decides. Any thread.
-  void cancel() noexcept { thread_.cancel(); }
+  /// Without effect once this side has said that it is prepared: then it does what the source decides. `why` is told
+  /// both operators; the first counts. Any thread.
+  void cancel(const std::string& why = "cancelled by the operator");
   /// Until it has ended and all is cleaned up. Any thread, as often as wanted.
   SinkReport wait() const { return thread_.wait(); }
   bool ended() const { return thread_.ended(); }
@@ -75,6 +76,8 @@ class ReceiveJob {
   Log log_;
   HostProfile host_;
   const Clock& clock_;
+  const std::string vm_name_;  ///< of the source that is placed already
+  mutable Mailbox<std::string> why_cancelled_;
   mutable Mailbox<std::string> source_id_;
   std::optional<GuestStart> start_;  ///< the job's thread's
   JobThread<SinkReport> thread_;     ///< last: it works on the others

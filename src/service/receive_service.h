@@ -14,9 +14,15 @@
 
 namespace godwit {
 
+/// A hypervisor that may wait for a VM.
+struct WaitingPlace {
+  std::string where;  ///< names it: one job at a time uses it
+  OpenSink open;
+};
+
 struct ReceiveServiceRequest {
   /// The hypervisor for a VM of this name, which comes from a peer. kRefused, kNotFound: there is none.
-  std::function<Result<OpenSink>(const std::string& vm_name)> open_for;
+  std::function<Result<WaitingPlace>(const std::string& vm_name)> open_for;
   Address listen;
   std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   Lenience lenience;
@@ -25,13 +31,18 @@ struct ReceiveServiceRequest {
   std::string program;
 };
 
-/// From several threads, one at a time; may be empty.
+/// From several threads, one at a time; may be empty. Whoever writes somewhere does so in a thread of its own: what
+/// blocks here blocks all moves and those who come.
 struct ReceiveServiceHooks {
   std::function<void(const Address&)> on_listening;
   OnMilestone on_milestone;
-  SayNote on_note;
+  SayNote on_note;                                   ///< of a VM's: begins with its name
   std::function<void(const SinkReport&)> on_report;  ///< of each source that has come as far as its Hello
 };
+
+/// "VM 'name' (id)": which of many something is said of; without an id where the source gave none. Not safe for a
+/// terminal.
+std::string name_of_move(const std::string& vm_name, const std::string& id);
 
 class ReceiveService {
  public:
@@ -43,7 +54,13 @@ class ReceiveService {
   Status run(const std::stop_token& stop);
 
  private:
+  struct Served {
+    std::string where;
+    std::unique_ptr<ReceiveJob> job;
+  };
+  void note(std::string_view text);
   void serve(Listener& listener, Broker::Place place);
+  Result<WaitingPlace> place_for(const std::string& vm_name) const;
   void end_those_that_are_over();
 
   ReceiveServiceRequest request_;
@@ -52,7 +69,7 @@ class ReceiveService {
   HostProfile host_;
   const Clock& clock_;
   std::mutex mutex_;  ///< hooks
-  std::list<std::unique_ptr<ReceiveJob>> jobs_;
+  std::list<Served> served_;
 };
 
 }  // namespace godwit

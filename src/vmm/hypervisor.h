@@ -130,8 +130,8 @@ class SinkVm {
   /// with the reason as a phrase. This object outlives it.
   virtual Result<std::unique_ptr<MissingPages>> open_missing_pages() = 0;
   /// Gets the hypervisor ready to take in a device stream; may be called long before there is one, and costs
-  /// milliseconds that are then not part of the pause. Until the first load() the hypervisor waits on unharmed if this
-  /// migration is given up.
+  /// milliseconds that are then not part of the pause. Before memory() is changed: kRefused if the hypervisor does not
+  /// wait for a VM any more. Until the first load() the hypervisor waits on unharmed if this migration is given up.
   virtual Status open_incoming() = 0;
   /// A piece of the device stream. May block while the hypervisor digests.
   virtual Status load(Bytes bytes) = 0;
@@ -163,6 +163,9 @@ class SinkVm {
   virtual void give_up() noexcept = 0;
   /// kHypervisor if the hypervisor has ended. Asks nobody; any thread.
   virtual Status check_alive() const = 0;
+  /// Before resume(): the same, and kHypervisor if the hypervisor has told before the first load() that somebody else
+  /// uses it: lets a guest run in it, or has it take in another one. Asks nobody; any thread.
+  virtual Status check_waits() const = 0;
   virtual void interrupt() noexcept = 0;
 };
 

@@ -1,4 +1,5 @@
 #include "app/error_text.h"
+#include "app/report_text.h"
 
 #include <gtest/gtest.h>
 
@@ -68,8 +69,13 @@ TEST(ErrorText, NeverAdvisesToResumeAtBothEnds) {
   const Error error{ErrorKind::kPeerLost, "the connection is gone", 0};
   expect_contains(explain(Side::kDestination, Outcome::kInDoubt, error).next, "Never resume the VM at the source");
   const std::string next = explain(Side::kSource, Outcome::kInDoubt, error).next;
-  expect_contains(next, "With 1: `cont` here.");
-  expect_contains(next, "ended with 0: end the QEMU here.");
+  // What a sink says of this VM, not an exit code: `receive --keep` ends with 0 although a VM has not come.
+  expect_contains(next, "If 'Not received': `cont` here.");
+  expect_contains(next, "said 'done': end the QEMU here.");
+  expect_contains(next, "If 'In doubt', or it was killed: `cont` in the QEMU there");
+  EXPECT_TRUE(explain(Side::kDestination, Outcome::kInDoubt, error).happened.starts_with("In doubt: "));
+  EXPECT_TRUE(explain(Side::kDestination, Outcome::kSourceRuns, error).happened.starts_with("Not received: "));
+  expect_contains(render_report(SinkReport{.outcome = Outcome::kDone}), "done: the VM runs here");
   for (const ErrorKind kind : all_kinds()) {
     EXPECT_EQ(explain(Side::kDestination, Outcome::kSourceRuns, Error{kind, "x", 0}).next.find("`cont`"),
               std::string::npos)
@@ -164,10 +170,24 @@ TEST(ErrorText, AsksForNoReceiverWhereSendStartsIt) {
   Report report;
   report.error = Error{ErrorKind::kPeerLost, "QEMU and `godwit receive` are gone", 0};
   expect_contains(describe_failure(report), "start QEMU and `godwit receive` there again");
-  expect_contains(describe_failure_over_ssh(report), "start QEMU there again");
-  expect_contains(describe_failure_over_ssh(report), "QEMU and `godwit receive` are gone");
+  expect_contains(describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp"), "start QEMU there again");
+  expect_contains(describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp"), "QEMU and `godwit receive` are gone");
   report.error->kind = ErrorKind::kRefused;
-  EXPECT_EQ(describe_failure_over_ssh(report), describe_failure(report));
+  EXPECT_EQ(describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp"), describe_failure(report));
+}
+
+/// No exit code of a process that nobody has seen; commands that tell, and what each answer means.
+TEST(ErrorText, InDoubtOverSshSaysHowToAskTheFarHost) {
+  Report report;
+  report.id = "3f2a9c01d4e7";
+  report.outcome = Outcome::kInDoubt;
+  report.error = Error{ErrorKind::kPeerLost, "the link is gone", 0};
+  const std::string text = describe_failure_over_ssh(report, "host-b", "/run/vm1.qmp");
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+  expect_contains(text, "`ssh host-b godwit probe --qmp /run/vm1.qmp`");
+  expect_contains(text, "'running': end the QEMU here");
+  expect_contains(text, "`ssh host-b cat /run/godwit/move-3f2a9c01d4e7.json`");
+  expect_contains(text, "else boot the VM from its disk");
 }
 
 TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {
@@ -176,6 +196,30 @@ TEST(ErrorText, NamesNoSourceWhereNoneHasConnected) {
   expect_contains(describe_failure(sink), "No VM came; nothing was changed here.");
   sink.error->kind = ErrorKind::kCancelled;
   expect_contains(describe_failure(sink), "To wait again, start `godwit receive` again.");
+}
+
+/// A VM has come, the receiver goes on, and whether its QEMU is as it was is known.
+TEST(ErrorText, OfOneVmOfManySaysWhatIsToBeDoneForIt) {
+  SinkReport sink;
+  sink.error = Error{ErrorKind::kNotFound, "no QEMU waits here for a VM called 'a'", 0};
+  for (const ErrorKind kind : all_kinds()) {
+    sink.error->kind = kind;
+    for (sink.changed = false;; sink.changed = true) {
+      const std::string text = describe_failure_of_one(sink);
+      EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+      expect_contains(text, "The VM was not started here; the source has it.");
+      EXPECT_EQ(text.find("No VM came"), std::string::npos) << text;
+      EXPECT_EQ(text.find("start `godwit receive`"), std::string::npos) << text;
+      if (sink.changed) break;
+    }
+  }
+  sink.error->kind = ErrorKind::kPeerLost;
+  sink.changed = true;
+  expect_contains(describe_failure_of_one(sink), "restart its QEMU here");
+  sink.changed = false;
+  expect_contains(describe_failure_of_one(sink), "Nothing was changed here.");
+  sink.outcome = Outcome::kInDoubt;
+  EXPECT_EQ(describe_failure_of_one(sink), describe_failure(sink));
 }
 
 TEST(ErrorText, SaysThatAFailedProbeMovedNothing) {

@@ -185,6 +185,40 @@ TEST_F(BrokerTest, AStrangersLanesHoldUpNobodyAndAreClosed) {
   EXPECT_TRUE(noted("wrong session secret"));
 }
 
+/// Where many VMs are taken in at a time, strangers cannot use up this process's descriptors.
+TEST_F(BrokerTest, StrangersLanesAreFewHoweverManyPlacesThereAre) {
+  broker_.reset();
+  broker_.emplace(*listener_, clock_, 16, [](std::string_view) {});
+  std::vector<std::unique_ptr<Channel>> strange;
+  for (int i = 0; i < 300; ++i) strange.push_back(lane(9, 0));
+  // Those that came first have made room.
+  for (std::size_t i = 0; i < 300 - 256; ++i) EXPECT_TRUE(is_closed(*strange[i])) << i;
+  const auto one = source(1);
+  const auto lanes = std::array{lane(1, 0), lane(1, 1)};
+  auto place = broker_->await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  expect_lanes(*place, 1);
+}
+
+/// It does not wait for longer than that itself.
+TEST_F(BrokerTest, ASourceThatHasWaitedForTooLongIsNotServed) {
+  std::vector<std::unique_ptr<Channel>> sources;
+  sources.push_back(source(1));
+  sources.push_back(source(2));
+  std::optional<Broker::Place> place_one(broker_->await_source({}).value());
+  const Broker::Place place_two(broker_->await_source({}).value());
+  const auto late = source(3);
+  std::array<std::byte, 1> byte;
+  EXPECT_EQ(receive_bytes(*late, byte, 200ms).error().kind, ErrorKind::kTimedOut);
+  clock_.advance(10s);
+  EXPECT_EQ(refusal(*late), "no place for this VM was free in time");
+  place_one.reset();
+  const auto fourth = source(4);
+  auto place = broker_->await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  EXPECT_TRUE(place->source().secret == secret(4));
+}
+
 /// Whole migrations of two VMs over one listener, in the midst of which the other one is, and a stranger.
 TEST_F(BrokerTest, TwoMigrationsRunSideBySide) {
   FakeSourceVm other_source(small_ram(), 20);

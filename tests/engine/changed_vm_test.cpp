@@ -89,5 +89,50 @@ TEST_F(ChangedVm, IsAskedForBeforeAndAfterTheStop) {
   EXPECT_EQ(calls, wanted);
 }
 
+/// The hypervisor at the destination has been put to use by somebody else while it waited.
+class UsedSink : public ChangedVm {
+ protected:
+  UsedSink() {
+    const auto& layout = sink_.plain().layout();
+    for (std::uint32_t c = 0; c < layout.chunk_count(); ++c) {
+      for_each_page(layout.valid_pages(ChunkIndex{c}),
+                    [&](unsigned page) { std::memset(sink_.plain().at(ChunkIndex{c}, page), 0x5a, kPageSize); });
+    }
+  }
+  void expect_untouched() {
+    const auto& layout = sink_.plain().layout();
+    std::size_t changed = 0;
+    for (std::uint32_t c = 0; c < layout.chunk_count(); ++c) {
+      for_each_page(layout.valid_pages(ChunkIndex{c}), [&](unsigned page) {
+        const std::byte* at = sink_.plain().at(ChunkIndex{c}, page);
+        changed += *at != std::byte{0x5a} || std::memcmp(at, at + 1, kPageSize - 1) != 0;
+      });
+    }
+    EXPECT_EQ(changed, 0U) << "pages of somebody else's guest";
+  }
+};
+
+TEST_F(UsedSink, KeepsItsMemoryIfItDoesNotWaitAnyMore) {
+  sink_.on_load = [](std::string_view step) {
+    return step == "open_incoming" ? Status(fail(ErrorKind::kRefused, "this QEMU does not wait for a VM")) : Status{};
+  };
+  const auto report = run();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error.value_or(Error{}).message.find("does not wait for a VM"), std::string::npos);
+  EXPECT_EQ(sink_report_.error.value_or(Error{}).kind, ErrorKind::kRefused);
+  expect_untouched();
+}
+
+TEST_F(UsedSink, KeepsItsMemoryIfItTellsOfAGuestThatRunsByThen) {
+  sink_.on_load = [this](std::string_view step) {
+    if (step == "open_incoming") sink_.used_by_others = true;
+    return Status{};
+  };
+  const auto report = run();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error.value_or(Error{}).message.find("somebody else uses"), std::string::npos);
+  expect_untouched();
+}
+
 }  // namespace
 }  // namespace godwit::changed_vm_test

@@ -128,7 +128,7 @@ TEST_F(DeviceLoaderTest, HoldsBackWhatCameAfterItUntilRamIsInPlace) {
   loader_->ram_complete();
   EXPECT_EQ(ending(), "prepared");
   EXPECT_EQ(vm_.loaded, "beforeafter");
-  EXPECT_EQ(steps(), "open_incoming load check_unchanged load finish_load await_loaded ");
+  EXPECT_EQ(steps(), "load check_unchanged load finish_load await_loaded ");
 }
 
 /// While the source saves its devices, which is when nobody waits for it.
@@ -177,7 +177,7 @@ TEST_F(DeviceLoaderTest, AStreamWithoutBytesIsNoDeviceState) {
 }
 
 TEST_F(DeviceLoaderTest, AFailureOfAnyStepIsTheEnd) {
-  for (const std::string step : {"open_incoming", "check_unchanged", "load", "finish_load", "await_loaded"}) {
+  for (const std::string step : {"check_unchanged", "load", "finish_load", "await_loaded"}) {
     SCOPED_TRACE(step);
     failing_ = step;
     steps_.clear();

@@ -107,6 +107,21 @@ TEST_F(GreeterTest, ASourceIsHeardBesideAnyNumberOfSilentStrangers) {
   EXPECT_TRUE(noted("no more is said of them"));
 }
 
+/// A source with a wrong key, weeks after a scan of ports, must not be turned away without a word.
+TEST_F(GreeterTest, WhoComesHoursAfterAScanIsSpokenOfToo) {
+  const std::vector<std::byte> rubbish(64, std::byte{'x'});
+  for (int i = 0; i < 30; ++i) {
+    const auto stranger = connect();
+    ASSERT_TRUE(send_bytes(*stranger, rubbish));
+    EXPECT_TRUE(is_closed(*stranger));
+  }
+  EXPECT_TRUE(noted("no more is said of them"));
+  clock_.advance(1h);
+  const auto late = connect();
+  ASSERT_TRUE(send_bytes(*late, rubbish));
+  EXPECT_TRUE(noted("10 more connections have been turned away since then\na connection was turned away: "));
+}
+
 TEST_F(GreeterTest, AStrangerThatDripsItsHelloHasADeadlineForAllOfIt) {
   const auto stranger = connect();
   const auto bytes = opening_bytes(1);

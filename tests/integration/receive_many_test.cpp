@@ -20,8 +20,7 @@ class ReceiveMany : public ::testing::Test {
     folder_ = std::move(*folder);
   }
 
-  Status start() {
-    GodwitOptions options;
+  Status start(GodwitOptions options = {}) {
     options.arguments = {"receive",
                          "--qmp-dir",
                          folder_.path().string(),
@@ -91,6 +90,27 @@ TEST_F(ReceiveMany, GoesOnAfterAVmThatNobodyWaitsForAndOneThatBreaksOff) {
   EXPECT_EQ(broken_end.signal, SIGKILL);
   ASSIGN_OR_FAIL(sent, start_send(*one.source, address_));
   ASSERT_OK(expect_moved(one, *sent));
+  for (const char* line : {"VM 'unknown' (", "): Not received: no QEMU waits here", "): Nothing was changed here."}) {
+    EXPECT_TRUE(says(receiver_->errors(), line)) << receiver_->errors();
+  }
+}
+
+/// Committed, and then both the QEMU there and whoever could take the guest back are lost.
+TEST_F(ReceiveMany, ThatLeavesAVmInDoubtEndsWithThree) {
+  ASSIGN_OR_SKIP(one, pair("one"));
+  ASSERT_OK(start(failing_at("committed", "stop")));
+  ASSIGN_OR_FAIL(sender, start_send(*one.source, address_));
+  ASSERT_OK(receiver_->process().wait_until_stopped(seconds(60)));
+  sender->process().kill();
+  one.sink->process().kill();
+  ASSERT_OK(receiver_->process().send_signal(SIGCONT));
+  const auto told = [&] {
+    return says(receiver_->errors(), "VM 'one' (") && says(receiver_->errors(), "): In doubt: ");
+  };
+  EXPECT_TRUE(wait_until(told, seconds(30))) << receiver_->errors();
+  ASSERT_OK(receiver_->process().send_signal(SIGTERM));
+  ASSIGN_OR_FAIL(ended, receiver_->wait(seconds(30)));
+  EXPECT_EQ(ended.code, 3) << receiver_->errors();
 }
 
 /// Told to stop, it lets what has been committed run, and takes nothing new.

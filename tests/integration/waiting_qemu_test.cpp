@@ -48,6 +48,31 @@ TEST_P(WaitingQemu, ThatSomebodyElseUsesIsRefusedAtTheStart) {
   ASSERT_NO_FATAL_FAILURE(expect_refused(*qemu, {"own migration", "127.0.0.1:"}));
 }
 
+/// While `receive` waits somebody loads another VM into its QEMU by QEMU's own migration: not a page of it may change.
+TEST_P(WaitingQemu, ThatHasAnotherVmByThenKeepsIt) {
+  QemuOptions options = quiet_vm();
+  options.version = GetParam();
+  ASSIGN_OR_SKIP(other, start_pair(options));
+  ASSIGN_OR_FAIL(receiver, start_receive(*other.sink));
+  ASSIGN_OR_FAIL(address, receiver->listening_at());
+  ASSERT_OK(migrate_by_qemu(other));
+  ASSIGN_OR_FAIL(before, compare_ram(*other.source, *other.sink));
+  ASSERT_TRUE(before.equal()) << before.describe();
+  // Without a guest of its own nearly all of its memory is zeros, which a data map makes zeros there.
+  options.guest.clear();
+  options.guest_line.clear();
+  ASSIGN_OR_FAIL(source, TestQemu::start(options));
+  ASSIGN_OR_FAIL(sender, start_send(*source, address));
+  ASSIGN_OR_FAIL(sent, sender->wait(seconds(60)));
+  EXPECT_EQ(sent.code, 1);
+  EXPECT_TRUE(says(sender->errors(), "does not wait for a VM")) << sender->errors();
+  ASSIGN_OR_FAIL(after, compare_ram(*other.source, *other.sink));
+  EXPECT_TRUE(after.equal()) << after.describe();
+  ASSIGN_OR_FAIL(ended, receiver->wait(seconds(60)));
+  EXPECT_EQ(ended.code, 1) << receiver->errors();
+  EXPECT_EQ(source->status().value_or("gone"), "running");
+}
+
 /// What only QEMU can tell: a stream whose header the sink is told not to expect. Its own words reach both operators;
 /// one that stays alive afterwards (since 9.1) is not listened beside again.
 TEST_P(WaitingQemu, ThatFailsToLoadSaysWhyInItsOwnWords) {

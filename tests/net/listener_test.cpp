@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/unique_fd.h"
+#include "net/accept_errors.h"
 #include "net/channel.h"
 #include "net/socket_channel.h"
 #include "tests/net/channel_kinds.h"
@@ -116,6 +117,17 @@ TEST(Listener, HundredsMayWaitToBeTakenAndOneMoreIsNotDelayed) {
     ASSERT_TRUE(stranger) << i << ": " << stranger.error().message;
     strangers.push_back(std::move(*stranger));
   }
+}
+
+/// A service that listened no more would cancel all that it does.
+TEST(Listener, OnlyWhatIsWrongWithItselfEndsIt) {
+  for (const int number : {EBADF, EINVAL, ENOTSOCK}) EXPECT_TRUE(ends_listening(number)) << number;
+  for (const int number : {EPERM, ETIMEDOUT, ESOCKTNOSUPPORT, EPROTONOSUPPORT, ECONNABORTED, EPROTO, ENETDOWN, EMFILE,
+                           ENFILE, ENOBUFS, ENOMEM, EAGAIN, EINTR, EIO}) {
+    EXPECT_FALSE(ends_listening(number)) << number;
+  }
+  for (const int number : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) EXPECT_TRUE(is_shortage(number)) << number;
+  EXPECT_FALSE(is_shortage(EPERM));
 }
 
 TEST(Listener, ATakenPortIsNamed) {

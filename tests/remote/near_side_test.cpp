@@ -28,12 +28,17 @@ class NearSideTest : public ::testing::Test {
   void say(const std::string& text) {
     ASSERT_EQ(::write(near_.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
   }
+  void gone(const std::string& why) {
+    why_ = why;
+    ++gone_;
+  }
   bool gone_within(Duration limit) {
     const auto end = std::chrono::steady_clock::now() + limit;
     while (gone_ == 0 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);
     return gone_ == 1;
   }
   UniqueFd in_, near_, heard_, out_;
+  std::string why_;  ///< once it is
   std::atomic<int> gone_ = 0;
 };
 
@@ -41,27 +46,29 @@ TEST_F(NearSideTest, GivesTheKeyAndNoticesTheEnd) {
   NearSide near(in_.get(), out_.get());
   say("ssh:00\n\n");
   EXPECT_EQ(near.key_line().value_or("?"), "ssh:00");
-  near.watch([&] { ++gone_; });
+  near.watch([&](const std::string& why) { gone(why); });
   say("\n");
   EXPECT_FALSE(gone_within(100ms));
   near_.reset();
   EXPECT_TRUE(gone_within(5s));
+  EXPECT_NE(why_.find("has ended"), std::string::npos) << why_;
 }
 
 TEST_F(NearSideTest, IsGoneWhereNothingIsHeardForLong) {
   NearSide near(in_.get(), out_.get());
-  near.watch([&] { ++gone_; }, 300ms);
+  near.watch([&](const std::string& why) { gone(why); }, 300ms);
   for (int i = 0; i < 10; ++i) {
     say("\n");
     EXPECT_FALSE(gone_within(50ms));
   }
   EXPECT_TRUE(gone_within(5s));
+  EXPECT_NE(why_.find("nothing was heard"), std::string::npos) << why_;
 }
 
 TEST_F(NearSideTest, MayEndBeforeItIsGone) {
   {
     NearSide near(in_.get(), out_.get());
-    near.watch([&] { ++gone_; });
+    near.watch([&](const std::string& why) { gone(why); });
   }
   EXPECT_EQ(gone_, 0);
 }
@@ -76,6 +83,17 @@ TEST_F(NearSideTest, MayGiveNoKey) {
   while (::read(in_.get(), rest.data(), rest.size()) > 0) {
   }
   EXPECT_EQ(near.key_line().error().kind, ErrorKind::kPeerLost);
+}
+
+TEST_F(NearSideTest, BeginsALineOfItsOwn) {
+  NearSide near(in_.get(), out_.get());
+  near.tell(RemoteHello{.program = "godwit 9"});
+  near.tell(RemoteHello{.program = "godwit 9"});
+  out_.reset();
+  std::string heard(4096, ' ');
+  heard.resize(static_cast<std::size_t>(std::max<ssize_t>(::read(heard_.get(), heard.data(), heard.size()), 0)));
+  const std::string line = line_of(RemoteHello{.program = "godwit 9"});
+  EXPECT_EQ(heard, "\n" + line + line);
 }
 
 TEST_F(NearSideTest, MayHearNothingAnyMore) {

@@ -62,6 +62,16 @@ TEST(RemoteMessage, IsNotFoundInAnythingElse) {
   }
 }
 
+TEST(RemoteMessage, IsFoundBehindWhatALoginShellHasPrintedWithoutALineEnd) {
+  std::string line = line_of(RemoteHello{.program = "godwit 1.2.3"});
+  line.pop_back();
+  for (const char* before : {"\033]0;host-b\007", "host-b$ "}) {
+    const auto hello = message_of(before + line);
+    ASSERT_TRUE(hello && std::holds_alternative<RemoteHello>(*hello)) << before;
+    EXPECT_EQ(std::get<RemoteHello>(*hello).program, "godwit 1.2.3");
+  }
+}
+
 TEST(RemoteMessage, KeepsBracketsInTextsApart) {
   const auto report =
       message_of(line_of(RemoteReport{.text = std::string(100, '{') + "\"\\\"" + std::string(100, '[')}));

@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
+#include <future>
 
 namespace godwit::remote_receiver_test {
 namespace {
@@ -17,6 +19,12 @@ using namespace std::chrono_literals;
 constexpr const char* kHello = R"(echo '{"type":"hello","program":"godwit 9","version":1}'; )";
 constexpr const char* kListening = R"(echo '{"type":"listening","address":"tcp://127.0.0.1:4711"}'; )";
 constexpr const char* kReport = R"(echo '{"type":"report","exit_code":0,"report":{"a":1},"text":"t","error":""}'; )";
+
+Duration cpu_time_of_this_process() {
+  timespec used{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
 
 class RemoteReceiverTest : public ::testing::Test {
  protected:
@@ -68,6 +76,25 @@ TEST_F(RemoteReceiverTest, GivesSignsOfLife) {
   std::this_thread::sleep_for(500ms);
   const RemoteEnd end = receiver->finish(5s);
   EXPECT_TRUE(end.report.has_value());
+}
+
+/// As where a terminal has been stopped by Ctrl-S: without signs of life the far side would cancel a sound move.
+TEST_F(RemoteReceiverTest, GivesSignsOfLifeWhileNobodyTakesItsLines) {
+  std::promise<void> go_on;
+  const auto may_go_on = go_on.get_future().share();
+  auto receiver = RemoteReceiver::start(
+      {.command = {"sh", "-c",
+                   std::string(kHello) + "read -r key; " + kListening +
+                       "echo a line >&2; read -r a && read -r b && read -r c && " + kReport + "exit 0"},
+       .host = "host-b",
+       .on_line = [may_go_on](std::string_view) { may_go_on.wait(); },
+       .limits = {.hello = 20s, .listening = 20s, .sign_of_life = 50ms}});
+  ASSERT_TRUE(receiver.has_value());
+  ASSERT_TRUE((*receiver)->listening_at("ssh:0011", {}).has_value());
+  const auto end = std::chrono::steady_clock::now() + 20s;
+  while (!(*receiver)->has_ended() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE((*receiver)->finish(0s).report.has_value()) << "it has heard nothing";
+  go_on.set_value();
 }
 
 TEST_F(RemoteReceiverTest, SaysWhyNothingCame) {
@@ -132,6 +159,21 @@ TEST_F(RemoteReceiverTest, StaysAliveWhereTheTerminalTellsTheGroupToEnd) {
                               "cat >/dev/null; " + kReport + "exit 0");
   ASSERT_TRUE(receiver->listening_at("ssh:00", {}).has_value());
   EXPECT_TRUE(receiver->finish(5s).report.has_value());
+}
+
+/// The kernel takes the child's end then, and its exit code with it.
+TEST_F(RemoteReceiverTest, NoticesTheEndOfAChildWhoseEndIsTaken) {
+  const auto before = std::signal(SIGCHLD, SIG_IGN);
+  const auto used = cpu_time_of_this_process();
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_NE(failure("echo Permission denied >&2; sleep 1; exit 255").find("Permission denied"), std::string::npos);
+  const auto receiver = start(std::string(kHello) + "read -r key; " + kListening + "cat >/dev/null; exit 0");
+  EXPECT_TRUE(receiver->listening_at("ssh:00", {}).has_value());
+  const RemoteEnd end = receiver->finish(20s);
+  EXPECT_TRUE(end.shell && !end.shell->known());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s) << "it has waited for what does not come";
+  EXPECT_LT(cpu_time_of_this_process() - used, 2s) << "it has burned a CPU";
+  std::signal(SIGCHLD, before);
 }
 
 TEST_F(RemoteReceiverTest, WorksInAProcessWithoutStandardStreams) {

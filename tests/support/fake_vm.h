@@ -44,6 +44,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
 
   void set_cpus(unsigned cpus) { fingerprint_.cpus = cpus; }
+  void set_name(std::string name) { fingerprint_.vm_name = std::move(name); }
   const Fingerprint& fingerprint() const noexcept override { return fingerprint_; }
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return device_way; }
@@ -345,6 +346,7 @@ class FakeSinkVm final : public SinkVm {
   }
   Status resume() override {
     ++resumes;
+    if (on_resume) on_resume();
     if (fail_resume) return fail(ErrorKind::kHypervisor, "the fake hypervisor cannot run this");
     if (refuse_resume > 0) {
       --refuse_resume;
@@ -375,6 +377,10 @@ class FakeSinkVm final : public SinkVm {
   Status check_alive() const override {
     return dead ? Status(fail(ErrorKind::kHypervisor, "the fake hypervisor has ended")) : Status{};
   }
+  Status check_waits() const override {
+    TRY(check_alive());
+    return used_by_others ? Status(fail(ErrorKind::kHypervisor, "somebody else uses the fake hypervisor")) : Status{};
+  }
   void interrupt() noexcept override {}
 
   bool runs() const noexcept { return running_; }
@@ -383,18 +389,21 @@ class FakeSinkVm final : public SinkVm {
   DeviceWay device_way = DeviceWay::kStream;
   std::string why_not_direct;
   std::string loaded;
-  /// Hears each step of the loading, on the loader's thread; what it gives is what the step comes to.
+  /// Hears open_incoming(), and each step of the loading on the loader's thread; what it gives is what the step comes
+  /// to.
   std::function<Status(std::string_view)> on_load;
   std::function<Result<std::unique_ptr<MissingPages>>()> on_missing_pages;  ///< empty: it cannot wait for any
   std::atomic<std::uint64_t> warmed{0};                                     ///< pages
   bool fail_load = false;
   std::chrono::milliseconds load_takes{0};
   bool fail_resume = false;
-  unsigned refuse_resume = 0;  ///< so many times
-  unsigned resumes = 0;        ///< calls
+  std::function<void()> on_resume;  ///< hears resume(), and may throw as a library does
+  unsigned refuse_resume = 0;       ///< so many times
+  unsigned resumes = 0;             ///< calls
   bool cannot_end = false;
   bool ended = false;
   std::atomic<bool> dead{false};
+  std::atomic<bool> used_by_others{false};  ///< it has told that it runs somebody else's guest
   std::atomic<bool> announced{false};
   std::atomic<bool> stayed_paused{false};
   std::atomic<bool> gave_up{false};

@@ -1,7 +1,9 @@
 // The guest's start at the sink, at a QEMU that the test plays.
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
 
@@ -18,6 +20,7 @@ class SlowToAnswer final : public Qmp {
   using Qmp::execute;
   Result<Json> execute(std::string_view command, const Json&) override {
     if (command != "cont") return Json::object();
+    asked_by = std::to_string(::syscall(SYS_gettid));
     if (refuses) return fail(ErrorKind::kHypervisor, "the disk is locked");
     on_event_("RESUME", Json::object(), SteadyClock().now());
     answered.wait();
@@ -28,8 +31,13 @@ class SlowToAnswer final : public Qmp {
   void on_lost(std::function<void()>) override {}
   pid_t peer_pid() const noexcept override { return 0; }
 
+  void tell(const std::string& event, const Json& data = Json::object()) {
+    on_event_(event, data, SteadyClock().now());
+  }
+
   std::shared_future<void> answered;
   bool refuses = false;
+  std::string asked_by;  ///< the thread that sent `cont`
 
  private:
   OnEvent on_event_;
@@ -73,6 +81,33 @@ TEST_F(SinkStart, ThatIsRefusedMayBeTriedAgain) {
   played_->refuses = false;
   answer_.set_value();
   EXPECT_TRUE(sink_->resume());
+}
+
+/// After a commit a thread that cannot be started would leave the guest paused in both QEMUs.
+TEST_F(SinkStart, NeedsNoThreadThatDoesNotRunYet) {
+  std::vector<std::string> before;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    before.push_back(thread.path().filename());
+  }
+  answer_.set_value();
+  ASSERT_TRUE(sink_->resume());
+  EXPECT_NE(std::ranges::find(before, played_->asked_by), before.end());
+}
+
+TEST_F(SinkStart, IsNotForAQemuThatSomebodyElseHasLetRun) {
+  EXPECT_TRUE(sink_->check_waits());
+  played_->tell("RESUME");
+  const Status used = sink_->check_waits();
+  ASSERT_FALSE(used);
+  EXPECT_NE(used.error().message.find("somebody else let the guest run"), std::string::npos) << used.error().message;
+  EXPECT_TRUE(sink_->check_alive());
+}
+
+TEST_F(SinkStart, IsNotForAQemuThatTakesInAnotherVm) {
+  played_->tell("MIGRATION", {{"status", "setup"}});
+  const Status used = sink_->check_waits();
+  ASSERT_FALSE(used);
+  EXPECT_NE(used.error().message.find("another VM"), std::string::npos) << used.error().message;
 }
 
 TEST_F(SinkStart, TellsWhereItsTimeWent) {

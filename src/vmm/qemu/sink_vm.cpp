@@ -20,6 +20,7 @@
 #include <set>
 #include <thread>
 
+#include "base/task_queue.h"
 #include "postcopy/uffd_missing_pages.h"
 #include "vmm/qemu/cached_images.h"
 #include "vmm/qemu/descriptor_lender.h"
@@ -48,6 +49,8 @@ constexpr Duration kHungPatience = std::chrono::seconds(60);
 constexpr Duration kAskEvery = std::chrono::milliseconds(1);
 // After `quit` QEMU flushes and closes its disks.
 constexpr Duration kQuitPatience = std::chrono::seconds(10);
+
+constexpr std::string_view kRunByOthers = "somebody else let the guest run here before the move was committed";
 
 class QemuSinkVm final : public SinkVm {
  public:
@@ -78,6 +81,21 @@ class QemuSinkVm final : public SinkVm {
     return fail(ErrorKind::kHypervisor, "the destination's QEMU has ended" + in_its_words());
   }
 
+  Status check_waits() const override {
+    TRY(check_alive());
+    // From here on its migration is ours, and await_loaded() knows what to do with a guest that others let run.
+    if (load_ordered_) return {};
+    const auto seen = watch_.look();
+    if (seen.resumed) return fail(ErrorKind::kHypervisor, std::string(kRunByOthers));
+    // QEMU tells of migrations since open_incoming().
+    if (!seen.status.empty()) {
+      return fail(ErrorKind::kHypervisor, fmt::format("somebody else has this QEMU take in another VM (its incoming "
+                                                      "migration is '{}')",
+                                                      seen.status));
+    }
+    return {};
+  }
+
   void interrupt() noexcept override {
     interrupted_ = true;
     watch_.interrupt();
@@ -104,12 +122,15 @@ class QemuSinkVm final : public SinkVm {
   UniqueFd socket_;
   LogEnd log_ = LogEnd::of(vm_.process->pid());
   std::jthread cache_dropper_;
-  bool loading_ = false;              // QEMU has been told to take a stream in, and has not said that it has
-  Instant looked_at_{};               // at what this VM consists of
-  bool may_have_run_ = false;         // a `cont` was not refused
-  std::atomic<Instant> cont_sent_{};  // the latest `cont`
-  // To the latest `cont`. Last, so that it is waited for before anything else here ends.
-  std::future<Result<Json>> answer_;
+  std::atomic<bool> load_ordered_{false};  // this engine has told QEMU to take a stream in, or is about to
+  bool loading_ = false;                   // QEMU has been told to take a stream in, and has not said that it has
+  Instant looked_at_{};                    // at what this VM consists of
+  bool may_have_run_ = false;              // a `cont` was not refused
+  std::atomic<Instant> cont_sent_{};       // the latest `cont`
+  std::future<Result<Json>> answer_;       // to the latest `cont`
+  // Asks for it. Its thread runs before anything is changed here: after a commit a host that gives no more threads
+  // would leave the guest paused for good. Last, so that it is waited for before anything else here ends.
+  TaskQueue asker_{1};
 };
 
 Result<std::unique_ptr<MissingPages>> QemuSinkVm::open_missing_pages() {
@@ -174,6 +195,7 @@ Status QemuSinkVm::check_exports() {
 Status QemuSinkVm::begin_load() {
   UniqueFd socket = std::move(TRY(give_stream_socket(*vm_.qmp, kStreamSocketName)).ours);
   const std::string uri = fmt::format("fd:{}", kStreamSocketName);
+  load_ordered_ = true;
   auto begun = vm_.qmp->execute("migrate-incoming", Json{{"uri", uri}, {"exit-on-error", false}});
   // An older one names the argument that it does not know, and has begun nothing.
   const bool older = !begun && begun.error().message.find("exit-on-error") != std::string::npos;
@@ -230,7 +252,7 @@ Status QemuSinkVm::await_loaded(Duration timeout) {
     if (!seen.resumed) return check_run_state();
     // A `cont` while it waited has set it to start by itself.
     (void)vm_.qmp->execute("stop");
-    return fail(ErrorKind::kHypervisor, "somebody else let the guest run here before the move was committed");
+    return fail(ErrorKind::kHypervisor, std::string(kRunByOthers));
   }
   if (seen.interrupted) return fail(ErrorKind::kCancelled, "interrupted");
   if (seen.lost || seen.ended()) return load_failed();
@@ -286,9 +308,11 @@ Status QemuSinkVm::resume() {
   // Not interruptible: who asks for this has committed. QEMU tells that the guest runs before it answers, and vCPUs
   // that take its lock at once hold the answer back, on a busy host for 20 ms and more: nobody waits for that.
   const Instant asked = clock_.now();
-  answer_ = std::async(std::launch::async, [this] {
+  auto answer = std::make_shared<std::promise<Result<Json>>>();
+  answer_ = answer->get_future();
+  asker_.add([this, answer = std::move(answer)] {
     cont_sent_ = clock_.now();
-    return vm_.qmp->execute("cont");
+    answer->set_value(vm_.qmp->execute("cont"));
   });
   while (answer_.wait_for(Duration::zero()) != std::future_status::ready) {
     if (watch_.await([](const auto& s) { return s.resumed; }, kAskEvery).resumed) {

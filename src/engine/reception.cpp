@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/units.h"
+#include "engine/lane_shares.h"
 #include "wire/limits.h"
 
 namespace godwit {

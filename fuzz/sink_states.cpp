@@ -523,6 +523,7 @@ class FuzzVm final : public SinkVm {
   Status check_alive() const override {
     return ended ? Status(fail(ErrorKind::kHypervisor, "it has ended")) : Status{};
   }
+  Status check_waits() const override { return check_alive(); }
   void interrupt() noexcept override {}
 
   bool runs = false;  ///< or is here, paused as it was

@@ -75,7 +75,7 @@ bool SinkMigration::another_may_come() const {
   const auto error = context_.error.get();
   const bool lost = session_.has_come() && !context_.has_come_to(SinkState::kMapping) && error &&
                     (reception_.turned_away() || error->kind != ErrorKind::kRefused);
-  return lost && !context_.parts.cancelled.stop_requested() && (context_.vm == nullptr || context_.vm->check_alive());
+  return lost && !context_.parts.cancelled.stop_requested() && (context_.vm == nullptr || context_.vm->check_waits());
 }
 
 Status SinkMigration::up_to_running() {

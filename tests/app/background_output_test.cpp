@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "base/unique_fd.h"
 
@@ -15,6 +16,7 @@ namespace {
 class BackgroundOutputTest : public ::testing::Test {
  protected:
   BackgroundOutputTest() {
+    std::signal(SIGPIPE, SIG_IGN);  // as in the program
     int ends[2];
     EXPECT_EQ(::pipe(ends), 0);
     out_.reset(ends[0]);
@@ -45,7 +47,7 @@ TEST_F(BackgroundOutputTest, SaysAllInOrder) {
 
 TEST_F(BackgroundOutputTest, HoldsUpNobodyWhereNobodyReads) {
   {
-    BackgroundOutput output(in_.get());
+    BackgroundOutput output(::dup(in_.get()));  // outlives this test, as the thread does
     // More than a pipe and the queue take.
     for (int i = 0; i < 3000; ++i) output.say(std::string(100, 'x') + "\n");
   }

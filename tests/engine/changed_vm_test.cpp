@@ -131,6 +131,8 @@ TEST_F(UsedSink, KeepsItsMemoryIfItTellsOfAGuestThatRunsByThen) {
   const auto report = run();
   expect_source_runs_alone(report);
   EXPECT_NE(report.error.value_or(Error{}).message.find("somebody else uses"), std::string::npos);
+  // It does not wait for another source beside somebody else's guest.
+  EXPECT_EQ(sink_report_.error.value_or(Error{}).kind, ErrorKind::kHypervisor);
   expect_untouched();
 }
 

@@ -28,6 +28,7 @@ class BytesChannel final : public Channel, private Link {
   std::uint64_t bytes_sent() const noexcept override { return 0; }
   std::uint64_t bytes_received() const noexcept override { return size_ - bytes_.size(); }
   SendWaits send_waits() const noexcept override { return {}; }
+  void bear_silence(Duration) noexcept override {}
   SendQueue send_queue() noexcept override { return {}; }
   int descriptor() const noexcept override { return -1; }
   const std::string& peer() const noexcept override { return peer_; }

@@ -295,6 +295,7 @@ class QuietLink final : public Link {
   std::uint64_t bytes_sent() const noexcept override { return 0; }
   std::uint64_t bytes_received() const noexcept override { return 0; }
   SendWaits send_waits() const noexcept override { return {}; }
+  void bear_silence(Duration) noexcept override {}
   SendQueue send_queue() noexcept override { return {}; }
   int descriptor() const noexcept override {
     static const int readable = ::eventfd(1, EFD_CLOEXEC);

@@ -171,7 +171,19 @@ std::string describe_failure(Side side, Outcome outcome, const Error& error, con
   return fmt::format("{}\n{}\n{}", said.happened, said.state, said.next);
 }
 
+/// The guest may run there and lack what only this QEMU has: whatever else is tried could lose it.
+constexpr std::string_view kDoubtInPostcopy =
+    "Do not end QEMU on either host before you know. If `receive` there said 'Incomplete', or its QEMU runs the VM, "
+    "that "
+    "VM needs the QEMU here. If it said 'Not received' and the QEMU there has ended: `cont` here. Never let a paused "
+    "VM "
+    "run there: it is not whole.";
+
 std::string describe_failure(const Report& report, const OwnRights& rights) {
+  if (report.outcome == Outcome::kInDoubt && report.postcopy && report.error) {
+    const Explanation said = explain(Side::kSource, report.outcome, *report.error, rights);
+    return fmt::format("{}\n{}\n{}", said.happened, said.state, kDoubtInPostcopy);
+  }
   return describe_failure(Side::kSource, report.outcome, report.error.value_or(Error{ErrorKind::kIo, "unknown", 0}),
                           rights);
 }
@@ -197,7 +209,7 @@ std::string describe_failure_over_ssh(const Report& report, const std::string& h
   constexpr std::string_view kOne = "QEMU ";
   std::string text = describe_failure(report, rights);
   const auto last_line = text.rfind('\n');
-  if (report.outcome == Outcome::kInDoubt) {
+  if (report.outcome == Outcome::kInDoubt && !report.postcopy) {
     return text.substr(0, last_line + 1) + in_doubt_over_ssh(report, printable(host), printable(qmp));
   }
   if (const auto found = text.find(kBoth, last_line); found != std::string::npos) {
@@ -209,6 +221,10 @@ std::string describe_failure_over_ssh(const Report& report, const std::string& h
 std::string describe_failure(const SinkReport& report, const OwnRights& rights) {
   const Error error = report.error.value_or(Error{ErrorKind::kIo, "unknown", 0});
   Explanation said = explain(Side::kDestination, report.outcome, error, rights);
+  if (report.outcome == Outcome::kInDoubt && report.postcopy) {
+    said.state = "The QEMU here does not have all of the VM's memory; what it lacks is at the source.";
+    said.next = "If the VM is paused here, end this QEMU and type `cont` at the source. If it runs here, end neither.";
+  }
   if (report.outcome == Outcome::kSourceRuns && report.total == Duration{}) {
     said.state = "No VM came; nothing was changed here.";
     if (error.kind == ErrorKind::kCancelled) said.next = "To wait again, start `godwit receive` again.";

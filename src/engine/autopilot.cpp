@@ -198,11 +198,11 @@ std::optional<Verdict> at_deadline(const Goals& goals, const Sample& s) {
 }  // namespace
 
 Verdict decide(const Goals& goals, const Sample& s) {
-  if (s.early) return PostCopy{};
   if (s.elapsed >= goals.timeout) {
     return GiveUp{"it did not converge within --timeout " + format_duration(goals.timeout) + ": " +
                   why_not_yet(goals, s)};
   }
+  if (s.early) return PostCopy{};
   if (auto late = at_deadline(goals, s)) return *std::move(late);
   if (auto help = against_trouble(goals, s)) return *std::move(help);
   const auto predicted = predict_pause(s);

@@ -53,6 +53,7 @@ Status CommitDecision::record() {
 CommitOutcome CommitDecision::commit() {
   auto& parts = context_.parts;
   parts.on_milestone(Milestone::kCommitted);
+  if (context_.signals.look().early) session_.bear_silence(kPostcopyPatience);
   const auto committed = context_.now();
   Status sent = session_.control().send(wire::Commit{}, Deadline::in(kPeerDeadAfter, parts.clock));
   context_.enter(Phase::kCommitted);
@@ -69,8 +70,11 @@ CommitOutcome CommitDecision::commit() {
   return InDoubt{std::move(sent).error().in("committed, but not confirmed by the destination")};
 }
 
+/// Where memory follows the guest, a lane that breaks says nothing about what becomes of it: the sink does.
 SourceSignals CommitDecision::await_done(Instant committed) {
   bool told = false;
+  const bool early = context_.signals.look().early;
+  const auto is_over = [early](const SourceSignals& s) { return s.done || (s.failed && (!early || s.closed)); };
   while (true) {
     if (!told && !context_.parts.vm.can_take_back()) {
       told = true;
@@ -78,8 +82,8 @@ SourceSignals CommitDecision::await_done(Instant committed) {
       (void)session_.control().send(
           wire::Abort{std::string(name_of(ErrorKind::kHypervisor)), "the source's QEMU has ended"});
     }
-    const auto signals = context_.signals.await([](const SourceSignals& s) { return s.done || s.failed; }, kLookAgain);
-    if (signals.done || signals.failed) return signals;
+    const auto signals = context_.signals.await(is_over, kLookAgain);
+    if (is_over(signals)) return signals;
     if (context_.now() - std::max(committed, signals.heard_at) >= kDonePatience) return signals;
   }
 }

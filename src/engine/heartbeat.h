@@ -16,6 +16,8 @@ namespace godwit {
 inline constexpr Duration kHeartbeatEvery = std::chrono::seconds(1);
 /// The peer counts as dead after so long without a byte on the control connection: six heartbeats.
 inline constexpr Duration kPeerDeadAfter = std::chrono::seconds(6);
+/// Where memory follows a guest that runs already nobody gives up on a short silence: it would lose the guest.
+inline constexpr Duration kPostcopyPatience = std::chrono::minutes(10);
 
 class Heartbeat {
  public:

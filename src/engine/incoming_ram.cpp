@@ -45,7 +45,7 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, Reception
                                         .on_failed =
                                             [this](Error error) {
                                               // A source that has been told that all is here hangs up.
-                                              if (!all_there_) session_.fail_with(std::move(error));
+                                              if (!confirming_) session_.fail_with(std::move(error));
                                             },
                                         .on_all_there =
                                             [this] {
@@ -133,6 +133,9 @@ Status IncomingRam::run_early() {
   populator_ = {};
   TRY(discard_stale());
   last_page_placed_ = postcopy_->placer().left() == 0;
+  // On record first: what this hypervisor holds from here on is not the whole guest.
+  TRY(context_.parts.journal.starting_early());
+  context_.early = true;
   TRY(postcopy_->begin());
   context_.parts.log.info("early", {{"missing_pages", postcopy_->placer().left()}});
   lanes_.open_gate(postcopy_->placer());
@@ -146,13 +149,14 @@ Status IncomingRam::run_early() {
 void IncomingRam::confirm_if_all_there() {
   {
     const std::lock_guard lock(ending_);
-    if (!last_fence_passed_ || !last_page_placed_ || all_there_) return;
-    all_there_ = true;
+    if (!last_fence_passed_ || !last_page_placed_ || confirming_) return;
+    confirming_ = true;
   }
   context_.parts.on_milestone(Milestone::kLastFencePassed);
-  if (Status told = session_.control().send(wire::Fenced{kLastFence}); !told) {
-    session_.fail_with(std::move(told).error());
-  }
+  const Status told = session_.control().send(wire::Fenced{kLastFence});
+  if (!told)
+    context_.note("all of the guest's memory is here, but the source could not be told: " + told.error().message);
+  all_there_ = true;
 }
 
 /// All lanes have ended their work: nobody else looks at these words. Few pages, if any: those that the guest has free

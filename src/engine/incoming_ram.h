@@ -40,6 +40,10 @@ class IncomingRam {
   bool all_there() const noexcept { return all_there_; }
   /// All is there: the guest's memory is as any other.
   Status end_early() { return postcopy_->end(); }
+  void bear_silence(Duration dead_after) noexcept {
+    lanes_.bear_silence(dead_after);
+    postcopy_->bear_silence(dead_after);
+  }
   void abort() noexcept {
     lanes_.abort();
     if (postcopy_) postcopy_->abort();
@@ -70,6 +74,7 @@ class IncomingRam {
   std::mutex ending_;
   bool last_fence_passed_ = false;
   bool last_page_placed_ = false;
+  std::atomic<bool> confirming_{false};
   std::atomic<bool> all_there_{false};
   std::jthread populator_;
 };

@@ -37,6 +37,7 @@ class PostcopySink {
   MissingPlacer& placer() noexcept { return placer_; }
   /// All is there: nobody waits any more.
   Status end();
+  void bear_silence(Duration dead_after) noexcept { parts_.urgent->link().bear_silence(dead_after); }
   void abort() noexcept { parts_.urgent->abort(); }
   /// Aborts and joins. What is missing stays so.
   void stop();

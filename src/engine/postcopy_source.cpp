@@ -69,14 +69,17 @@ Status PostcopySource::send_map() {
 }
 
 void PostcopySource::go_on() {
+  lanes_.bear_silence(kPostcopyPatience);
+  urgent_.bear_silence(kPostcopyPatience);
   if (context_.parts.impose_rate_limit) context_.parts.impose_rate_limit();
   setting_.held.store(false, std::memory_order_release);
   setting_.board.announce();
 }
 
 Result<bool> PostcopySource::all_there() {
-  TRY(context_.no_error_yet());
+  // First: a sink that has all may hang up.
   if (context_.signals.look().last_fence) return true;
+  TRY(context_.no_error_yet());
   if (!last_fence_asked_ && setting_.board.waiting() == 0 && lanes_.idle()) {
     last_fence_asked_ = true;
     lanes_.fence(kLastFence);

@@ -66,10 +66,11 @@ struct SinkReport {
   std::string id;  ///< the source's name for the migration; empty if none came, or from a source that gave none
   std::string vm_name;
   std::string source_version;
-  std::string security;  ///< as in Report
-  bool changed = false;  ///< the hypervisor here is not as it was before: its memory, or more; it takes in no other VM
-  bool paused = false;   ///< the guest was paused there, and is paused here
-  Duration total{};      ///< from the source's connection on
+  std::string security;   ///< as in Report
+  bool changed = false;   ///< the hypervisor here is not as it was before: its memory, or more; it takes in no other VM
+  bool postcopy = false;  ///< the guest was to run here before all of it was
+  bool paused = false;    ///< the guest was paused there, and is paused here
+  Duration total{};       ///< from the source's connection on
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections
   Duration commit_to_resume{};
   Duration device_load{};

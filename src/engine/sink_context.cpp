@@ -14,6 +14,20 @@ bool SinkContext::become_prepared() {
   return true;
 }
 
+bool SinkContext::commit() {
+  const std::lock_guard lock(prepared_);
+  if (given_up_) return false;
+  state_ = SinkState::kCommitted;
+  return true;
+}
+
+bool SinkContext::give_up_for_good() {
+  const std::lock_guard lock(prepared_);
+  if (has_come_to(SinkState::kCommitted)) return false;
+  given_up_ = true;
+  return true;
+}
+
 bool SinkContext::cancel() {
   const std::lock_guard lock(prepared_);
   if (has_come_to(SinkState::kPrepared)) return false;

@@ -22,6 +22,9 @@ class SinkContext {
   SinkVm* vm = nullptr;  ///< once a source has been found to fit it
   FirstError error;
 
+  std::atomic<bool> early{
+      false};  ///< pages have been taken away here: what the hypervisor holds is not the whole guest
+
   Instant now() const noexcept { return parts.clock.now(); }
   void note(std::string_view text) const;
 
@@ -32,12 +35,17 @@ class SinkContext {
   void enter(SinkState state) noexcept { state_ = state; }
   /// From here on what the source decides is done, whatever the operator wants. False: something had failed before.
   bool become_prepared();
+  /// The source's Commit has been read. False: this side has given up for good, and said so.
+  bool commit();
+  /// Nothing but its end follows, so that it can be said that the guest never ran here. False: a Commit has been read.
+  bool give_up_for_good();
   /// The operator gives up. False: too late, this side is prepared.
   bool cancel();
 
  private:
   std::atomic<SinkState> state_{SinkState::kListening};
   mutable std::mutex noting_;
+  bool given_up_ = false;
   std::mutex prepared_;  ///< held to become prepared, and to cancel
 };
 

@@ -32,6 +32,10 @@ class SinkLanes {
   bool await_all_at_gate(Duration at_most);
   /// They go on, and put what comes into place by this placer, which outlives them.
   void open_gate(PagePlacer& placer);
+  /// As Link::bear_silence(), of all of them.
+  void bear_silence(Duration dead_after) noexcept {
+    for (const auto& channel : channels_) channel->link().bear_silence(dead_after);
+  }
   void abort() noexcept;
   /// Aborts and joins.
   void stop();

@@ -54,7 +54,12 @@ SinkMigration::~SinkMigration() {
 SinkReport SinkMigration::run() noexcept {
   const std::stop_callback on_cancel(context_.parts.cancelled, [this] { session_.cancel(); });
   if (Status running = without_exceptions([this] { return up_to_running(); }); !running) {
-    session_.fail_with(std::move(running).error());
+    // Whatever fails when all of a guest is here that runs.
+    if (context_.runs() && !lacks_pages()) {
+      context_.note("the guest runs here, with all of its memory, but: " + running.error().message);
+    } else {
+      session_.fail_with(std::move(running).error());
+    }
   }
   if (context_.state() == SinkState::kCommitted) {
     const Error error = *context_.error.get();
@@ -118,8 +123,13 @@ Status SinkMigration::take_guest() {
 }
 
 Status SinkMigration::take_over() {
+  if (context_.early) {
+    // From here on giving up would lose the guest.
+    session_.bear_silence(kPostcopyPatience);
+    ram_->bear_silence(kPostcopyPatience);
+  }
   takeover_.emplace(context_, session_);
-  TRY(takeover_->run(ram_->is_early()));
+  TRY(takeover_->run());
   takeover_->follow_up(*loader_, *ram_);
   return {};
 }
@@ -127,13 +137,13 @@ Status SinkMigration::take_over() {
 /// The guest runs, and waits for what it touches and does not have. The source goes when it has been told that all is
 /// here.
 Status SinkMigration::take_rest() {
-  session_.control().set_silence(kPeerDeadAfter);
   while (!ram_->all_there()) {
     auto message = session_.receive();
     if (ram_->all_there()) break;
     TRY(std::move(message));
   }
-  return ram_->end_early();
+  TRY(ram_->end_early());
+  return context_.parts.journal.starting();
 }
 
 /// The next one that is in order; its state has been entered, because what is done next may make this side prepared.
@@ -142,6 +152,7 @@ Result<wire::Message> SinkMigration::next_message() {
   const auto next = TRY(next_state(context_.state(), message));
   if (context_.state() == SinkState::kWelcomed) TRY(begin_to_change());
   if (next != context_.state()) context_.parts.log.info("state", {{"state", name_of(next)}});
+  if (next == SinkState::kCommitted && !context_.commit()) return fail(*context_.error.get());
   context_.enter(next);
   return message;
 }
@@ -183,26 +194,35 @@ void SinkMigration::abort_channels() noexcept {
   if (ram_) ram_->abort();
 }
 
+/// It looks like the whole guest and is not: nobody shall let it run. The source has all of it. One that cannot be
+/// ended goes on waiting for its pages, which is better than zeros in their place.
+void SinkMigration::end_what_lacks_pages() {
+  if (const Status ended = session_.end_unrun(); !ended) {
+    context_.note("the QEMU here holds a part of a guest that stayed at the source: end it (" + ended.error().message +
+                  ")");
+  }
+}
+
 /// Nobody touches the hypervisor any more when this returns.
 void SinkMigration::end_threads() {
+  if (context_.early && context_.give_up_for_good()) end_what_lacks_pages();
   if (context_.vm != nullptr && !context_.runs()) context_.vm->interrupt();
   // The lanes first: their last fence speaks to the loader.
   if (ram_) ram_->stop();
-  // A hypervisor that will not run this guest waits for none of its pages, so that it can be told so.
-  if (ram_ && ram_->is_early() && !context_.has_come_to(SinkState::kCommitted)) (void)ram_->end_early();
   if (loader_) loader_->stop();
 }
 
 SinkReport SinkMigration::report() const {
   const bool never_ran = takeover_ && takeover_->never_ran();
   SinkReport r;
-  const bool incomplete = context_.runs() && ram_->is_early() && !ram_->all_there();
-  r.outcome = incomplete        ? Outcome::kIncomplete
-              : context_.runs() ? Outcome::kDone
+  r.postcopy = context_.early;
+  r.outcome = context_.runs() && lacks_pages() ? Outcome::kIncomplete
+              : context_.runs()                ? Outcome::kDone
               : context_.has_come_to(SinkState::kCommitted) && !never_ran
                   ? Outcome::kInDoubt
                   : session_.ended_there().value_or(Outcome::kSourceRuns);
-  r.error = context_.error.get();
+  // Of lanes that broke when nothing was missing any more.
+  if (r.outcome != Outcome::kDone) r.error = context_.error.get();
   r.changed = context_.has_come_to(SinkState::kMapping);
   r.vm_name = context_.parts.fingerprint.vm_name;
   session_.account(r);

@@ -35,6 +35,8 @@ class SinkMigration {
   Status take_guest();
   Status take_over();
   Status take_rest();
+  bool lacks_pages() const { return ram_->is_early() && !ram_->all_there(); }
+  void end_what_lacks_pages();
 
   Result<wire::Message> next_message();
   Result<wire::Message> next_but_heartbeats();

@@ -36,6 +36,11 @@ class SinkSession {
   Status hear();
   /// It was heard lately; asks nobody.
   bool is_fresh() const { return context_.now() - context_.signals.look().heard_at < kFreshness; }
+  /// After open(): from here on a sink that is not heard for so long is lost, and not before.
+  void bear_silence(Duration dead_after) noexcept {
+    control_->set_silence(dead_after);
+    channel_->link().bear_silence(dead_after);
+  }
   /// Wakes open() before the sink has answered; any thread.
   void cancel() noexcept;
   /// Tells a sink that can still hear why; a connection that is stuck must not keep the guest paused. `kind`: as

@@ -38,6 +38,10 @@ class SourceLanes {
   bool never_got_through() const noexcept { return never_got_through_; }
   /// Every codec level that lanes may use, raw first.
   std::vector<CodecUse> codecs() const;
+  /// As Link::bear_silence(), of all of them.
+  void bear_silence(Duration dead_after) noexcept {
+    for (const auto& channel : channels_) channel->link().bear_silence(dead_after);
+  }
   void abort() noexcept;
   /// Stops and joins; the channels stay open.
   void stop();

@@ -88,8 +88,10 @@ void SourceSession::cancel() {
 void SourceSession::tell_failure() {
   if (!connected_ || context_.has_come_to(SinkState::kCommitted)) return;
   const Error error = *context_.error.get();
-  // The source may be committing just now: a hypervisor that has ended unasked leaves it no doubt.
-  const bool ended = context_.has_come_to(SinkState::kPrepared) && !context_.vm->check_alive();
+  // The source may be committing just now: a hypervisor that has ended, unasked or because what it holds is not the
+  // whole guest, leaves it no doubt.
+  const bool prepared = context_.has_come_to(SinkState::kPrepared);
+  const bool ended = prepared && (!context_.vm->check_alive() || (context_.early && context_.give_up_for_good()));
   const bool never_ran = ended && context_.vm->end_unrun();
   if (!lost_) (void)control_->send(wire::Abort{std::string(name_of(error.kind)), error.message, never_ran});
   (void)channel_->shut_down();

@@ -51,6 +51,11 @@ class SourceSession {
   void cancel();
   /// SinkVm::end_unrun(), by one thread at a time.
   Status end_unrun();
+  /// After await(): from here on a source that is not heard for so long is lost, and not before.
+  void bear_silence(Duration dead_after) noexcept {
+    control_->set_silence(dead_after);
+    channel_->link().bear_silence(dead_after);
+  }
   /// Any thread, after await(): the source does not go by itself.
   void cut() noexcept { channel_->abort(); }
   /// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and

@@ -25,11 +25,10 @@ std::uint64_t microseconds(Duration d) {
 }
 }  // namespace
 
-Status Takeover::run(bool early) {
+Status Takeover::run() {
   const auto committed = context_.now();
-  auto& journal = context_.parts.journal;
-  // It only tells more to who comes after a dead engine.
-  (void)(early ? journal.starting_early() : journal.starting());
+  // It only tells more to who comes after a dead engine; of a guest that lacks memory it is on record already.
+  if (!context_.early) (void)context_.parts.journal.starting();
   context_.parts.on_milestone(Milestone::kCommitted);
   TRY(let_run());
   context_.enter(SinkState::kRunning);

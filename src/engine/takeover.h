@@ -18,9 +18,9 @@ class Takeover {
   /// All outlive it.
   Takeover(SinkContext& context, SourceSession& session) : context_(context), session_(session) {}
 
-  /// Once; `early`: memory is missing yet. On success the guest runs, or is here complete and paused if it was paused
+  /// Once. On success the guest runs, or is here complete and paused if it was paused
   /// at the source.
-  Status run(bool early);
+  Status run();
   /// Tells the source and the network, and sees to it that the guest's first steps are fast. It runs whatever fails.
   void follow_up(const DeviceLoader& loader, IncomingRam& ram);
   /// For certain, after run() has failed.

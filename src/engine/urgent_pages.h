@@ -26,6 +26,7 @@ class UrgentPages {
 
   /// From here on requests are answered. Memory does not change any more.
   void start(const std::string& id, std::function<void(Error)> on_failed);
+  void bear_silence(Duration dead_after) noexcept { channel_->link().bear_silence(dead_after); }
   void abort() noexcept { channel_->abort(); }
   /// Aborts and joins.
   void stop();

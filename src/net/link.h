@@ -39,6 +39,8 @@ class Link {
   virtual SendWaits send_waits() const noexcept = 0;
   /// As it is now; empty where the kernel does not tell. The writing thread's.
   virtual SendQueue send_queue() noexcept = 0;
+  /// From here on a peer that does not answer counts as dead after so long. Best effort. Any thread.
+  virtual void bear_silence(Duration dead_after) noexcept = 0;
   /// For poll(2): readable when bytes, an end or an error have come.
   virtual int descriptor() const noexcept = 0;
   /// The other end, as messages name it.

@@ -100,6 +100,7 @@ class LimitedLink final : public Link {
     queue.bytes += limit_.taken();
     return queue;
   }
+  void bear_silence(Duration dead_after) noexcept override { inner_.bear_silence(dead_after); }
   int descriptor() const noexcept override { return inner_.descriptor(); }
   const std::string& peer() const noexcept override { return inner_.peer(); }
   std::string security() const override { return inner_.security(); }

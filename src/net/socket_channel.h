@@ -17,6 +17,8 @@ std::unique_ptr<Channel> make_socket_channel(UniqueFd socket, std::string peer, 
 
 /// No delay, and the timers that find a dead peer. For TCP sockets only.
 Status set_tcp_options(int socket, const Liveness& liveness);
+/// Of them only those by which a dead peer is noticed.
+Status set_liveness(int socket, Duration dead_after);
 
 /// How long in all the peer's closed receive window has held bytes back; zero for what is not a TCP socket.
 Duration held_back_by_receiver(int socket) noexcept;

@@ -13,6 +13,10 @@ SendQueue SocketLink::send_queue() noexcept {
   return {unconfirmed_bytes(socket_.get()), round_trip_};
 }
 
+void SocketLink::bear_silence(Duration dead_after) noexcept {
+  (void)set_liveness(socket_.get(), dead_after);
+}
+
 void SocketLink::count_wait(Duration waited) noexcept {
   const Duration held_back = held_back_by_receiver(socket_.get());
   waits_.total += waited;

@@ -28,11 +28,13 @@ Status set_tcp_options(int socket, const Liveness& liveness) {
   // Control messages are small and each is waited for.
   TRY(set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1, "set TCP_NODELAY"));
   TRY(set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentBytes, "set TCP_NOTSENT_LOWAT"));
-  if (liveness.dead_after <= Duration::zero()) return {};
+  return liveness.dead_after <= Duration::zero() ? Status{} : set_liveness(socket, liveness.dead_after);
+}
 
+Status set_liveness(int socket, Duration dead_after) {
   // An idle connection: first probe after a third, then four more, so that the last unanswered one falls on dead_after.
   // The kernel counts these in whole seconds, at most 32767, and wants at least 1.
-  const auto seconds = std::chrono::ceil<std::chrono::seconds>(liveness.dead_after).count();
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(dead_after).count();
   const int total = static_cast<int>(std::clamp<decltype(seconds)>(seconds, 1, 32767));
   const int idle = std::max(1, total / 3);
   const int interval = std::max(1, (total - idle) / 4);
@@ -45,7 +47,7 @@ Status set_tcp_options(int socket, const Liveness& liveness) {
   // A connection with bytes under way: the time in which they must be acknowledged.
   // KERNEL: with TCP_USER_TIMEOUT a peer that is alive but reads nothing for so long (its window closed) also counts as
   // dead. A receiver must therefore keep reading.
-  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(liveness.dead_after).count();
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(dead_after).count();
   const int user_timeout = static_cast<int>(std::clamp<decltype(ms)>(ms, 1, INT32_MAX));
   return set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout, "set TCP_USER_TIMEOUT");
 }

@@ -8,9 +8,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
+#include "base/clock.h"
 #include "base/wake.h"
 #include "postcopy/take_away.h"
 
@@ -19,6 +22,9 @@ namespace godwit {
 namespace {
 
 constexpr std::size_t kTouchesAtOnce = 64;
+// A host that has no memory for a guest that runs already: giving up would lose it.
+constexpr Duration kBetweenTries = std::chrono::milliseconds(20);
+constexpr Duration kMemoryPatience = std::chrono::minutes(10);
 
 uffdio_range range_of(std::uint64_t address, std::uint64_t length) noexcept {
   uffdio_range range{};
@@ -50,7 +56,10 @@ class UffdMissingPages final : public MissingPages {
   Status put(ChunkIndex chunk, PageWord pages, Bytes in) override;
   Status put_zeros(ChunkIndex chunk, PageWord pages) override;
   Status end() override;
-  void interrupt() noexcept override { wake_.wake(); }
+  void interrupt() noexcept override {
+    interrupted_ = true;
+    wake_.wake();
+  }
 
  private:
   Status enlist(const MissingRange& range);
@@ -61,6 +70,7 @@ class UffdMissingPages final : public MissingPages {
   std::optional<Touch> touch_at(std::uint64_t address) const noexcept;
   Status copy(std::uint64_t to, Bytes from);
   Status zero(std::uint64_t address);
+  bool wait_for_memory();
   void close_theirs() noexcept;
 
   const RemoteProcess& process_;
@@ -69,6 +79,8 @@ class UffdMissingPages final : public MissingPages {
   Wake wake_;
   bool begun_ = false;
   bool ended_ = false;
+  std::atomic<bool> interrupted_{false};
+  std::atomic<Duration::rep> waited_for_memory_{0};  ///< in all
 };
 
 Status UffdMissingPages::enlist(const MissingRange& range) {
@@ -189,6 +201,7 @@ Status UffdMissingPages::copy(std::uint64_t to, Bytes from) {
     const bool whole = ::ioctl(userfault_.fd.get(), UFFDIO_COPY, &call) == 0;
     const int number = errno;
     if (whole) return {};
+    if (call.copy <= 0 && number == ENOMEM && wait_for_memory()) continue;
     if (call.copy <= 0 && number != EAGAIN) return failed("put a page in place", number);
     if (call.copy > 0) {
       to += static_cast<std::uint64_t>(call.copy);
@@ -218,14 +231,25 @@ Status UffdMissingPages::zero(std::uint64_t address) {
       if (::ioctl(userfault_.fd.get(), UFFDIO_WAKE, &waiting) == 0) return {};
       return failed("wake who waited for a page", errno);
     }
+    if (number == ENOMEM && wait_for_memory()) continue;
     if (number != EAGAIN) return failed("put a page of zeros in place", number);
   }
 }
 
 Status UffdMissingPages::end() {
-  for (const auto& range : ranges_) TRY(delist(range));
-  ended_ = true;
-  return {};
+  Status first;
+  for (const auto& range : ranges_) {
+    if (Status delisted = delist(range); !delisted && first) first = std::move(delisted);
+  }
+  ended_ = first.has_value();
+  return first;
+}
+
+/// The guest waits, and somebody may make room. False: not any longer.
+bool UffdMissingPages::wait_for_memory() {
+  if (interrupted_) return false;
+  std::this_thread::sleep_for(kBetweenTries);
+  return (waited_for_memory_ += kBetweenTries.count()) < Duration(kMemoryPatience).count();
 }
 
 void UffdMissingPages::close_theirs() noexcept {

@@ -20,13 +20,15 @@ constexpr std::string_view kMovedText =
     "this VM has been moved: the move was committed, so its guest never runs here again (it may be running at the "
     "destination). Look there; then end this QEMU.";
 constexpr std::string_view kFollowingText =
-    "this VM runs at the destination, and may wait for memory that only this QEMU has (post-copy; a godwit died, or "
-    "lost "
-    "the other side). Do not end this QEMU: without it the VM there cannot go on.";
+    "this VM was given to the destination, and may wait there for memory that only this QEMU has (post-copy; a godwit "
+    "died, or lost the other side). Do not end this QEMU: without it the VM there cannot go on. If `receive` there "
+    "said "
+    "'Not received' and its QEMU has ended, the VM is here alone: `cont` in this QEMU's monitor.";
 constexpr std::string_view kLackingText =
-    "this VM was started here before all of its memory had come (post-copy), and a godwit died, or lost the other "
-    "side: "
-    "it waits as soon as it touches what is missing. Do not end the QEMU at the source, which alone has it.";
+    "this VM was taken in here before all of its memory had come (post-copy), and a godwit died, or lost the other "
+    "side. "
+    "If it runs, it waits as soon as it touches what is missing. Do not end the QEMU at the source, which alone has "
+    "that. If it is paused, never let it run: end this QEMU; the VM is whole at the source.";
 constexpr std::string_view kRevivedText =
     "a godwit died while it moved this VM and left its guest paused. The move had not been committed, so the "
     "destination cannot have started it: the guest has been let run on here.";

@@ -34,6 +34,7 @@ class TlsLink final : public Link {
   std::uint64_t bytes_received() const noexcept override { return inner_.bytes_received(); }
   SendWaits send_waits() const noexcept override { return inner_.send_waits(); }
   SendQueue send_queue() noexcept override { return inner_.send_queue(); }
+  void bear_silence(Duration dead_after) noexcept override { inner_.bear_silence(dead_after); }
   int descriptor() const noexcept override { return inner_.descriptor(); }
   const std::string& peer() const noexcept override { return inner_.peer(); }
   std::string security() const override {

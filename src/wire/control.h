@@ -1,6 +1,7 @@
 // Sends and receives control messages on a channel.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -36,7 +37,7 @@ class ControlConnection {
   Result<Message> receive();
   /// The same, by a deadline for all of it.
   Result<Message> receive(const Deadline& until);
-  /// How long the peer may be silent; zero: for ever. The receiving thread's.
+  /// How long the peer may be silent; zero: for ever. Any thread; counts from the next message on.
   void set_silence(Duration silence) noexcept { silence_ = silence; }
 
  private:
@@ -57,7 +58,7 @@ class ControlConnection {
   Result<Message> receive_by(Read read);
 
   Channel& channel_;
-  Duration silence_;
+  std::atomic<Duration> silence_;
   std::mutex mutex_;
   std::condition_variable turn_is_free_;
   bool sending_ = false;

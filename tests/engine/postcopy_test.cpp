@@ -47,6 +47,7 @@ class PostcopyOfFakes : public godwit::testing::FakeMigration {
     return same;
   }
 
+  std::mutex mutex_;
   MissingPagesSeen seen_;
 };
 
@@ -96,9 +97,34 @@ TEST_F(PostcopyOfFakes, LeavesTheGuestAtTheSourceIfDevicesCannotBeLoaded) {
   sink_.fail_load = true;
   const auto ends = move();
   EXPECT_TRUE(seen_.begun);
-  EXPECT_TRUE(seen_.ended) << "a hypervisor that is given up still waits for pages";
+  EXPECT_TRUE(sink_.ended) << "what lacks pages could be taken for the guest";
   expect_source_runs_alone(ends.source);
   EXPECT_EQ(ends.sink.outcome, Outcome::kSourceRuns);
+}
+
+/// A lane breaks between the source's decision and the sink's reading of it: what is there is ended, and the source
+/// takes its guest back.
+TEST_F(PostcopyOfFakes, ComesBackIfTheSinkFailsBeforeItReadsTheCommit) {
+  source_.run_ahead(200);
+  std::vector<Channel*> channels;
+  connect_ = [&, connect = connect_]() -> Result<std::unique_ptr<Channel>> {
+    auto channel = TRY(connect());
+    const std::lock_guard lock(mutex_);
+    channels.push_back(channel.get());
+    return channel;
+  };
+  auto received = std::async(std::launch::async, [this] { return receive(); });
+  const Report report = send(steady_, [&](Milestone milestone) {
+    if (milestone != Milestone::kPrepared) return;
+    channels.back()->abort();  // that of urgent pages
+    std::this_thread::sleep_for(300ms);
+  });
+  EXPECT_NE(report.outcome, Outcome::kDone);
+  EXPECT_EQ(received.get().outcome, Outcome::kSourceRuns);
+  EXPECT_TRUE(sink_.ended);
+  EXPECT_FALSE(sink_.runs());
+  EXPECT_EQ(report.outcome, Outcome::kSourceRuns) << report.error->message;
+  EXPECT_TRUE(source_.runs());
 }
 
 /// From the guest's start on this host is needed: that is said, and nothing is let go.

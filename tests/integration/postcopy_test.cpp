@@ -77,6 +77,32 @@ TEST(PostcopyRefused, WhereHugePagesHoldTheGuest) {
   ASSERT_OK(scene->expect_source_runs({"huge pages", "--on-deadline"}));
 }
 
+/// What a private mapping of a file shows where its pages have been taken away is the file, and nobody waits for it.
+TEST(PostcopyRefused, WhereTheGuestIsInAFileThatIsMappedPrivately) {
+  const Guest guest{"Memfd", Ram::kMemfd};
+  QemuOptions options = vm_of(guest);
+  options.share = false;
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(too_slow_a_link(guest)));
+  ASSERT_OK(scene->expect_source_runs({"mapped privately", "--on-deadline"}));
+}
+
+/// A commit that never arrives: what is there looks like the guest and lacks pages, so it must be gone.
+TEST(PostcopyCut, BeforeTheCommitArrivesLeavesNothingAtTheDestinationThatCouldBeLetRun) {
+  const Guest guest{"Memfd", Ram::kMemfd};
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(guest)));
+  ASSERT_OK(scene->receive());
+  GodwitOptions options = too_slow_a_link(guest);
+  options.environment["GODWIT_FAILPOINT"] = "committed:kill";
+  ASSERT_OK(scene->send(options));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.signal, SIGKILL);
+  ASSIGN_OR_FAIL(received, scene->receiver().wait(seconds(60)));
+  EXPECT_EQ(received.code, 1) << scene->receiver().errors();
+  EXPECT_FALSE(scene->sink().alive());
+}
+
 /// The source is needed to the last page: nobody is told that it may be ended, and no vCPU reads zeros.
 TEST(PostcopyCut, LeavesTheGuestWaitingAndSaysSo) {
   const Guest guest{"Memfd", Ram::kMemfd};

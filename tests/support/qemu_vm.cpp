@@ -36,18 +36,19 @@ std::string block_name(const QemuOptions& options, unsigned node) {
 std::string backend(const QemuOptions& options, const std::filesystem::path& folder, unsigned node) {
   const std::string id = block_name(options, node);
   const std::uint64_t size = options.size / options.nodes;
+  const char* share = options.share ? "on" : "off";
   const char* prealloc = options.preallocate ? ",prealloc=on" : "";
   switch (options.ram) {
     case Ram::kPrivate:
       return fmt::format("memory-backend-ram,id={},size={}", id, size);
     case Ram::kMemfd:
-      return fmt::format("memory-backend-memfd,id={},size={},share=on{}", id, size, prealloc);
+      return fmt::format("memory-backend-memfd,id={},size={},share={}{}", id, size, share, prealloc);
     case Ram::kFile:
     case Ram::kHugetlbfs:
       break;
   }
-  return fmt::format("memory-backend-file,id={},size={},share=on,mem-path={}{}", id, size, (folder / id).string(),
-                     prealloc);
+  return fmt::format("memory-backend-file,id={},size={},share={},mem-path={}{}", id, size, share,
+                     (folder / id).string(), prealloc);
 }
 
 void add_memory(std::vector<std::string>& line, const QemuOptions& options, const std::filesystem::path& folder) {

@@ -39,6 +39,7 @@ struct QemuOptions {
   std::uint64_t size = 256 * kMiB;
   unsigned nodes = 1;        ///< NUMA nodes, each with a backend of its own and an equal part of the memory
   bool preallocate = false;  ///< prealloc=on; not for private RAM on one node
+  bool share = true;         ///< of files and memfds: a shared mapping
   bool kvm = false;
   unsigned cpus = 1;
   std::string machine = "pc-i440fx-7.2";          ///< that both versions know

@@ -15,6 +15,8 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
+#include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -51,6 +53,16 @@ constexpr Duration kAskEvery = std::chrono::milliseconds(1);
 constexpr Duration kQuitPatience = std::chrono::seconds(10);
 
 constexpr std::string_view kRunByOthers = "somebody else let the guest run here before the move was committed";
+
+/// Nothing that is locked can be taken away.
+bool has_locked_memory(pid_t pid) {
+  std::ifstream status(fmt::format("/proc/{}/status", pid));
+  for (std::string line; std::getline(status, line);) {
+    unsigned long kilobytes = 0;
+    if (std::sscanf(line.c_str(), "VmLck: %lu kB", &kilobytes) == 1) return kilobytes != 0;
+  }
+  return false;
+}
 
 class QemuSinkVm final : public SinkVm {
  public:
@@ -143,7 +155,12 @@ Result<std::unique_ptr<MissingPages>> QemuSinkVm::open_missing_pages() {
                       .length = block.size,
                       .page_size = block.page_size,
                       .first_chunk = layout.blocks()[i].first_chunk});
-    if (block.backing == Backing::kPrivate) continue;
+    if (block.backing == Backing::kPrivate && block.mapping.inode == 0) continue;
+    // What is taken away of a private mapping shows what lies in the file, and nobody waits.
+    if (block.backing == Backing::kPrivate) {
+      return fail(ErrorKind::kUnsupported,
+                  fmt::format("RAM block '{}' is a file that is mapped privately (share=off)", block.name));
+    }
     // Whoever reads the file past QEMU would find zeros in place of what has not come.
     if (const auto others = TRY(vm_.process->others_mapping(block.mapping)); !others.empty()) {
       return fail(ErrorKind::kUnsupported,
@@ -151,6 +168,9 @@ Result<std::unique_ptr<MissingPages>> QemuSinkVm::open_missing_pages() {
     }
     ranges.back().file = TRY(vm_.process->open_backing_file(block.mapping));
     ranges.back().file_offset = block.mapping.offset + (block.address - block.mapping.start);
+  }
+  if (has_locked_memory(vm_.process->pid())) {
+    return fail(ErrorKind::kUnsupported, "QEMU's memory is locked (-overcommit mem-lock=on)");
   }
   const auto lender = make_descriptor_lender(*vm_.qmp, *vm_.process);
   return godwit::open_missing_pages(*vm_.process, std::move(ranges), lender.get());

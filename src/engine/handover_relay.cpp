@@ -91,7 +91,9 @@ Status HandoverRelay::guest_stopped(Instant at) {
   stopped_ = true;
   // The coordinator first: the last harvest is what the pause waits for.
   signals_.change([&](SourceSignals& s) { s.stopped = at; });
-  return control_.send(wire::GuestStopped{});
+  TRY(control_.send(wire::GuestStopped{}));
+  signals_.change([](SourceSignals& s) { s.stop_told = true; });
+  return {};
 }
 
 Status HandoverRelay::stream_ended(Instant at, std::uint64_t dropped) {

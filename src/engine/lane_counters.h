@@ -69,6 +69,7 @@ struct LaneCounters : LaneCounts<std::atomic<std::uint64_t>> {
 
   std::array<LevelCounters, kMostLevels> levels;  ///< the first is raw
   std::atomic<std::uint32_t> fence{0};            ///< the latest that was given to the network
+  std::atomic<std::uint64_t> sweeps{0};           ///< through all of its chunks, to their end
   std::atomic<bool> busy{true};                   ///< false while its chunks hold nothing to send
 };
 

@@ -25,6 +25,8 @@ void PostcopySource::hold(std::uint32_t fence) {
 
 Status PostcopySource::tell() {
   TRY(await_fence_sent());
+  TRY(context_.until([](const SourceSignals& s) { return s.stop_told; }, kFencePatience,
+                     "the destination to be told that the guest is paused"));
   context_.signals.change([](SourceSignals& s) { s.early = true; });
   TRY(send_map());
   urgent_.start(context_.parts.id, [this](Error error) { context_.fail_with(std::move(error)); });

@@ -138,6 +138,7 @@ Status RamCopy::step() {
   watch_fence(totals.bytes_wire);
   const bool applied = all_applied();
   rounds_.look(applied, board_.waiting(), context_.signals.look().fenced_at, totals.bytes_wire);
+  rounds_.first_pass_over |= rounds_.harvests > 1 && lanes_.have_swept();
   const Sample now_is = sample();
   const Verdict verdict = decide(context_.parts.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);

@@ -84,6 +84,8 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
     count_busy(begin);
     if (setting_.board.waiting() == 0) break;
   }
+  // One that ended before has found nothing left.
+  if (found && !stop.stop_requested() && !setting_.held.load(std::memory_order_relaxed)) add(counters_.sweeps, 1);
   if (ring_.oldest() == nullptr) return found;
   const Instant begin = setting_.clock.now();
   while (ring_.oldest() != nullptr && !stop.stop_requested()) TRY(send_oldest(stop));

@@ -37,6 +37,13 @@ bool SourceLanes::idle() const noexcept {
   return true;
 }
 
+bool SourceLanes::have_swept() const noexcept {
+  for (const auto& lane : lanes_) {
+    if (lane->counters().sweeps.load(std::memory_order_relaxed) == 0) return false;
+  }
+  return true;
+}
+
 bool SourceLanes::have_sent(std::uint32_t fence) const noexcept {
   for (const auto& lane : lanes_) {
     if (lane->counters().fence.load(std::memory_order_acquire) < fence) return false;

@@ -31,6 +31,8 @@ class SourceLanes {
   void fence(std::uint32_t number);
   /// No lane is at work. Together with an empty board: all that was posted has been given to the network.
   bool idle() const noexcept;
+  /// Every lane has been through all of its chunks: what waited at first has been claimed.
+  bool have_swept() const noexcept;
   /// Every lane has given the network this fence, or a later one.
   bool have_sent(std::uint32_t fence) const noexcept;
   LaneTotals totals() const noexcept;

@@ -18,6 +18,7 @@ struct SourceSignals {
   std::optional<wire::Done> done;
   std::optional<Instant> stopping;  ///< the guest's pause began
   std::optional<Instant> stopped;   ///< RAM does not change any more
+  bool stop_told = false;          ///< to the sink
   std::optional<Instant> stream_ended;
   /// When the guest's pause began. The hypervisor's word of it may come after that of the stop itself.
   Instant pause_began() const { return stopping && *stopping < *stopped ? *stopping : *stopped; }

@@ -351,6 +351,11 @@ Status read_deadline(const SendTexts& texts, Goals& goals) {
   if (texts.deadline) goals.deadline = TRY(duration_value("--deadline", *texts.deadline, 0s, 168h));
   if (texts.guest_slowdown) goals.guest_slowdown = TRY(percent_value("--guest-slowdown", *texts.guest_slowdown, 99));
   if (texts.on_deadline) goals.on_deadline = TRY(on_deadline_value("--on-deadline", *texts.on_deadline));
+  if (texts.ssh_data && goals.may_postcopy()) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--ssh-data: has no connection past the others for pages that the guest waits for; leave out "
+                "--on-deadline postcopy");
+  }
   if (texts.on_deadline && !texts.deadline && !goals.may_postcopy()) {
     return fail(ErrorKind::kInvalidArgument, "--on-deadline: say when, with --deadline 60s");
   }

@@ -212,6 +212,34 @@ TEST(TlsOptions, SayOneWayOnly) {
   expect_contains(refusal({"--tls-dir", "/pki", "--tls-hostname", "b c"}), "--tls-hostname");
 }
 
+TEST(DeadlineOptions, SayWhatIsDoneWhen) {
+  const auto goals = [](std::vector<const char*> words) {
+    words.insert(words.begin(), {"send", "--qmp", "/q", "--to", "tcp://b:1"});
+    return parsed<SendOptions>(std::move(words)).goals;
+  };
+  EXPECT_FALSE(goals({}).deadline.has_value());
+  EXPECT_EQ(goals({}).guest_slowdown, 0);
+  EXPECT_EQ(goals({"--deadline", "90s"}).on_deadline, OnDeadline::kCancel);
+  EXPECT_EQ(goals({"--deadline", "90s", "--on-deadline", "pause"}).on_deadline, OnDeadline::kPause);
+  EXPECT_TRUE(goals({"--on-deadline", "postcopy"}).may_postcopy());
+  EXPECT_EQ(goals({"--on-deadline", "postcopy", "--lanes", "64"}).lanes, 63U) << "one connection is for urgent pages";
+  EXPECT_DOUBLE_EQ(goals({"--guest-slowdown", "30%"}).guest_slowdown, 0.3);
+  EXPECT_DOUBLE_EQ(goals({"--guest-slowdown", "30"}).guest_slowdown, 0.3);
+}
+
+TEST(DeadlineOptions, ThatContradictEachOtherAreRefused) {
+  const auto refusal = [](std::vector<const char*> words) {
+    words.insert(words.begin(), {"send", "--qmp", "/q", "--to", "ssh://b/q"});
+    return message(std::move(words));
+  };
+  expect_contains(refusal({"--on-deadline", "pause"}), "say when, with --deadline");
+  expect_contains(refusal({"--on-deadline", "later", "--deadline", "9s"}), "write cancel, pause or postcopy");
+  expect_contains(refusal({"--deadline", "2h"}), "is after --timeout");
+  expect_contains(refusal({"--on-deadline", "postcopy", "--ssh-data"}), "leave out --on-deadline postcopy");
+  for (const char* bad : {"100%", "x", "-1", "30%%", ""})
+    expect_contains(refusal({"--guest-slowdown", bad}), "--guest-slowdown");
+}
+
 TEST(SshDestination, IsReadWithAllThatStartsIt) {
   const auto plain = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://root@host-b:22/run/b.qmp"});
   ASSERT_TRUE(plain.ssh.has_value());

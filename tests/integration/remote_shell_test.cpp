@@ -54,11 +54,11 @@ TEST(RemoteShellData, CarriesTheMove) {
 /// The operator's limit holds there, too, and the move takes the time that it says.
 TEST(RemoteShellData, KeepsToTheBandwidth) {
   QemuOptions vm = quiet_vm();
-  vm.guest_line = "work=256K cold=64M:8M stride=64 rate=4000";
+  vm.guest_line = "work=256K cold=64M:8M stride=64 rate=1000";
   ASSIGN_OR_SKIP(scene, Scene::make(vm));
   ASSIGN_OR_FAIL(far, FarSide::make(scene->sink()));
   GodwitOptions options;
-  options.arguments = {"--bandwidth", "40Mbit", "--codec", "raw"};
+  options.arguments = {"--bandwidth", "40Mbit", "--codec", "raw", "--max-downtime", "500ms"};
   ASSERT_OK(send_data_by_script(*scene, *far, options));
   ASSERT_OK(scene->expect_moved());
   ASSIGN_OR_FAIL(report, scene->sender().report());

@@ -1,5 +1,6 @@
 // A guest that writes faster than the link carries is slowed down as far as it may be, moved, and is as fast as before,
-// also where the engine that slowed it down has died.
+// also where the engine that slowed it down has died. Long: on a busy machine such a guest is slow by itself, and then
+// it takes minutes until a share is found, or needs none.
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -17,14 +18,14 @@ QemuOptions flat_out() {
   QemuOptions options;
   options.size = 128 * kMiB;
   options.guest = guest_image();
-  options.guest_line = "work=16M cold=64M:8M";
+  options.guest_line = "work=4M cold=64M:8M";
   options.ram = Ram::kMemfd;
   return options;
 }
 
 GodwitOptions slowing(const std::string& by) {
   GodwitOptions options;
-  options.arguments = {"--codec",     "raw",     "--delta-memory",   "0", "--max-downtime", "200ms",
+  options.arguments = {"--codec",     "raw",     "--delta-memory",   "0", "--max-downtime", "60ms",
                        "--bandwidth", "300Mbit", "--guest-slowdown", by,  "--progress",     "json"};
   return options;
 }
@@ -47,7 +48,7 @@ bool becomes_slow(Scene& scene) {
   return is_slow();
 }
 
-TEST(Slowdown, LetsAMoveComeToItsEnd) {
+TEST(SlowdownLong, LetsAMoveComeToItsEnd) {
   ASSIGN_OR_SKIP(scene, Scene::make(flat_out()));
   const auto before = groups_of(scene->source().pid());
   ASSERT_OK(scene->receive());
@@ -57,7 +58,7 @@ TEST(Slowdown, LetsAMoveComeToItsEnd) {
   EXPECT_EQ(groups_of(scene->source().pid()), before);
 }
 
-TEST(Slowdown, GoesNoFurtherThanItMayAndEndsWithTheMove) {
+TEST(SlowdownLong, GoesNoFurtherThanItMayAndEndsWithTheMove) {
   ASSIGN_OR_SKIP(scene, Scene::make(flat_out()));
   const auto before = groups_of(scene->source().pid());
   ASSERT_OK(scene->receive());
@@ -71,7 +72,7 @@ TEST(Slowdown, GoesNoFurtherThanItMayAndEndsWithTheMove) {
   EXPECT_EQ(groups_of(scene->source().pid()), before);
 }
 
-TEST(Slowdown, EndsWithTheEngineThatDied) {
+TEST(SlowdownLong, EndsWithTheEngineThatDied) {
   ASSIGN_OR_SKIP(scene, Scene::make(flat_out()));
   const auto before = groups_of(scene->source().pid());
   ASSERT_OK(scene->receive());

@@ -67,9 +67,9 @@ TEST(SshData, GoesByLoginsOfItsOwn) {
   ASSERT_OK(ssh.expect_no_session());
 }
 
-class SshDataCtrlC : public ::testing::TestWithParam<const char*> {};
+class SshDataCtrlCLong : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(SshDataCtrlC, EndsBothSides) {
+TEST_P(SshDataCtrlCLong, EndsBothSides) {
   ASSIGN_OR_SKIP(ssh, data_scene());
   ASSERT_OK(ssh.send(failing_at(GetParam(), "stop")));
   ASSERT_OK(ssh.scene->sender().process().wait_until_stopped(seconds(60)));
@@ -81,12 +81,12 @@ TEST_P(SshDataCtrlC, EndsBothSides) {
   EXPECT_TRUE(report.at("receiver").is_object()) << ssh.scene->sender().errors();
 }
 
-INSTANTIATE_TEST_SUITE_P(At, SshDataCtrlC, ::testing::Values("attached", "connected", "copying", "stopped"),
+INSTANTIATE_TEST_SUITE_P(At, SshDataCtrlCLong, ::testing::Values("attached", "connected", "copying", "stopped"),
                          moment_name);
 
-class SshDataCutBefore : public ::testing::TestWithParam<const char*> {};
+class SshDataCutBeforeLong : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(SshDataCutBefore, LeavesTheGuestHere) {
+TEST_P(SshDataCutBeforeLong, LeavesTheGuestHere) {
   std::unique_ptr<TestQemu> source;
   {
     ASSIGN_OR_SKIP(ssh, data_scene());
@@ -106,8 +106,8 @@ TEST_P(SshDataCutBefore, LeavesTheGuestHere) {
   ASSERT_OK(next.expect_no_session());
 }
 
-INSTANTIATE_TEST_SUITE_P(At, SshDataCutBefore,
-                         ::testing::Values("attached", "connected", "copying", "stopped"), moment_name);
+INSTANTIATE_TEST_SUITE_P(At, SshDataCutBeforeLong, ::testing::Values("attached", "connected", "copying", "stopped"),
+                         moment_name);
 
 /// The journal says committed, and the commit finds no way: nobody can know.
 TEST(SshDataCut, AtTheCommitIsInDoubt) {
@@ -146,16 +146,16 @@ TEST(SshDataCut, AfterTheCommitLeavesTheGuestThere) {
 }
 
 /// The near side is killed: the far side ends by itself, and nothing is left of either's connections.
-class SshDataKilled : public ::testing::TestWithParam<const char*> {};
+class SshDataKilledLong : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(SshDataKilled, LeavesNothingBehind) {
+TEST_P(SshDataKilledLong, LeavesNothingBehind) {
   ASSIGN_OR_SKIP(ssh, data_scene());
   ASSERT_OK(ssh.send(failing_at(GetParam(), "kill")));
   ASSERT_OK(ssh.scene->expect_probe_revives());
   ASSERT_OK(ssh.expect_no_session());
 }
 
-INSTANTIATE_TEST_SUITE_P(At, SshDataKilled, ::testing::Values("tracking", "copying", "prepared"), moment_name);
+INSTANTIATE_TEST_SUITE_P(At, SshDataKilledLong, ::testing::Values("tracking", "copying", "prepared"), moment_name);
 
 /// The far side is killed.
 class SshDataFarKilled : public ::testing::TestWithParam<const char*> {};

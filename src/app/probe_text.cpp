@@ -13,7 +13,7 @@ std::string row(std::string_view label, std::string_view text) {
   return fmt::format("  {:<14}{}\n", label, printable(text));
 }
 
-/// The first line has the label, the others hang below it; "none" if there is no line.
+/// The first line has the label, the others are put below it; "none" if there is no line.
 std::string rows(std::string_view label, const std::vector<std::string>& lines, std::string_view none) {
   if (lines.empty()) return row(label, none);
   std::string out;

@@ -191,6 +191,10 @@ void RamCopy::slow_down(double share) {
   if (share == share_) return;
   auto& parts = context_.parts;
   const Status slowed = parts.slow_guest ? parts.slow_guest(share) : fail(ErrorKind::kUnsupported, "no way is known");
+  if (!slowed && share == 1) {
+    // What holds still is undone when this process ends, at the latest; a later way out tries again.
+    return context_.note("the guest is still slowed down: " + slowed.error().message);
+  }
   if (!slowed) {
     context_.note("the guest cannot be slowed down: " + slowed.error().message);
     parts.goals.guest_slowdown = 0;

@@ -170,9 +170,23 @@ Status SourceMigration::follow() {
   while (true) {
     const bool there = TRY(ram_->postcopy().all_there());
     if (there) return {};
+    keep_paused();
     context_.signals.await([](const SourceSignals& s) { return s.failed || s.last_fence; }, kTick);
     progress_.show_at_times();
   }
+}
+
+/// It runs at the sink: somebody's `cont` here would have it run twice, and write to memory that is still to follow.
+void SourceMigration::keep_paused() {
+  auto& vm = context_.parts.vm;
+  if (paused_again_ || vm.still_paused()) return;
+  paused_again_ = true;
+  const Status paused = vm.pause();
+  context_.note(fmt::format(
+      "somebody let the guest run at the source, although it runs at the destination: {}. What it "
+      "has written since, to its disks, too, may have damaged it",
+      paused ? "it has been paused again"
+             : "it could not be paused (" + paused.error().message + "): type `stop` in the monitor of the QEMU here"));
 }
 
 /// Neither side may end its hypervisor: the guest waits for what is missing.

@@ -28,6 +28,7 @@ class SourceMigration {
   Status copy_until_stopped();
   Report commit();
   Status follow();
+  void keep_paused();
   Report roll_back(Error error);
 
   Status copy_on();
@@ -47,6 +48,7 @@ class SourceMigration {
   std::optional<RamCopy> ram_;  ///< made again, at its place, if the sink can only take main memory
   std::vector<Load*> loads_;    ///< RAM, and what else moves
   SourceProgress progress_;
+  bool paused_again_ = false;             ///< here, while memory followed it: told once
   std::optional<Switchover> switchover_;  ///< once the sink has taken the VM
 };
 

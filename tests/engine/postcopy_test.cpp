@@ -127,6 +127,20 @@ TEST_F(PostcopyOfFakes, ComesBackIfTheSinkFailsBeforeItReadsTheCommit) {
   EXPECT_TRUE(source_.runs());
 }
 
+/// It runs at the sink by then: two of it would write to the same disks.
+TEST_F(PostcopyOfFakes, PausesAGuestAgainThatSomebodyLetsRunAtTheSource) {
+  source_.run_ahead(200);
+  std::atomic<unsigned> pauses{0};
+  source_.on_call = [&](std::string_view what) { pauses += what == "pause"; };
+  auto received = std::async(std::launch::async, [this] { return receive(); });
+  const Report report = send(steady_, [&](Milestone milestone) {
+    if (milestone == Milestone::kRunsEarly) source_.let_run_by_others = true;
+  });
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  EXPECT_EQ(report.outcome, Outcome::kDone);
+  EXPECT_EQ(pauses, 1U);
+}
+
 /// From the guest's start on this host is needed: that is said, and nothing is let go.
 TEST_F(PostcopyOfFakes, IsIncompleteIfTheSinkIsLostWhileTheGuestRunsThere) {
   source_.run_ahead(200);

@@ -247,5 +247,18 @@ TEST(ErrorDocument, ListsEveryStateAndAdvice) {
   }
 }
 
+/// What is there is not the whole guest: the advice for any other move would lose it.
+TEST(ErrorText, InDoubtInPostcopyLetsNobodyEndEitherQemu) {
+  Report report;
+  report.outcome = Outcome::kInDoubt;
+  report.error = Error{ErrorKind::kPeerLost, "the link is down", 0};
+  report.postcopy = true;
+  for (const std::string& text : {describe_failure(report), describe_failure_over_ssh(report, "host-b", "/q")}) {
+    expect_contains(text, "Do not end QEMU on either host before you know");
+    EXPECT_EQ(text.find("`cont` in the QEMU there"), std::string::npos) << text;
+    EXPECT_EQ(text.find("`cont` there"), std::string::npos) << text;
+  }
+}
+
 }  // namespace
 }  // namespace godwit::error_text_test

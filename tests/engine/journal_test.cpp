@@ -261,5 +261,16 @@ TEST_F(JournalTest, HalfWrittenSettingsDoNotCount) {
   EXPECT_FALSE(Journal::open(folder_, vm_).value().keep_settings(std::string(kMostSettings + 1, 's')));
 }
 
+/// Paused once more while its memory follows it: that must not become a pause after which it may be let run here.
+TEST_F(JournalTest, KeepsThatMemoryFollowsTheGuestWhateverElseIsSeen) {
+  {
+    auto journal = Journal::open(folder_, vm_).value();
+    ASSERT_TRUE(journal.begin());
+    ASSERT_TRUE(journal.commit_early());
+    ASSERT_TRUE(journal.guest_stands("a mark"));
+  }
+  EXPECT_EQ(Journal::peek(folder_, vm_).value(), Journal::State::kFollowing);
+}
+
 }  // namespace
 }  // namespace godwit::journal_test

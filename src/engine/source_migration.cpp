@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/cpu_account.h"
 #include "base/units.h"
@@ -16,6 +17,8 @@ namespace {
 constexpr Duration kTick = std::chrono::milliseconds(5);
 // A guest that is paused because its hypervisor waits for a disk is not kept so for a move.
 constexpr Duration kDiskPatience = std::chrono::seconds(5);
+// From the end of a process's memory to that of its connections.
+constexpr Duration kEndPatience = std::chrono::seconds(5);
 constexpr Duration kRemindEvery = std::chrono::seconds(5);
 
 Outcome outcome_of(const Halt& halt) {
@@ -213,6 +216,7 @@ Report SourceMigration::moved(Duration pause) {
 }
 
 Report SourceMigration::roll_back(Error error) {
+  await_its_end(context_.error.get().value_or(error));
   error = explain(std::move(error));
   context_.parts.log.warning("roll-back", {{"kind", name_of(error.kind)}, {"reason", error.message}});
   context_.enter(Phase::kRollingBack);
@@ -233,6 +237,16 @@ Report SourceMigration::roll_back(Error error) {
   }
   context_.parts.journal.clear();
   return report(Outcome::kSourceRuns, std::move(error));
+}
+
+/// The kernel says that the hypervisor's memory is gone before its monitor's connection tells of its end, and both
+/// sides are to say the same of it.
+void SourceMigration::await_its_end(const Error& error) const {
+  if (error.os_error != ESRCH) return;
+  const auto deadline = context_.now() + kEndPatience;
+  while (!context_.parts.vm.halted() && context_.now() < deadline) {
+    context_.signals.await([](const SourceSignals&) { return false; }, kTick);
+  }
 }
 
 /// The first error is the cause; the one that a step came back with may be its consequence.

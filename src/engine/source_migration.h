@@ -36,6 +36,7 @@ class SourceMigration {
   Status check_disks(const SourceSignals& signals) const;
   void cancel();
   Status let_guest_go_on();
+  void await_its_end(const Error& error) const;
   Error explain(Error error) const;
   void say_goodbye(const Error& error);
   Report incomplete(Duration pause, Error error);

@@ -130,6 +130,29 @@ TEST_F(Migration, AGuestThatEndsIsNotMovedNorLetRun) {
   }
 }
 
+/// Its memory is gone before its monitor's connection is: who asks for it then hears so first, from the kernel.
+TEST_F(Migration, AHypervisorWhoseMemoryIsGoneHasEnded) {
+  FakeSourceVm source(two_blocks(), 20);
+  FakeSinkVm sink(two_blocks());
+  auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
+  auto journal = begun_journal();
+  auto parts = source_parts(source, source, journal, steady_);
+  std::jthread monitor;
+  parts.on_milestone = [&](Milestone reached) {
+    if (reached != Milestone::kCopying) return;
+    source.harvest_fails = Error{ErrorKind::kPeerLost, "no such process", ESRCH};
+    monitor = std::jthread([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      source.halt_by_others({Halt::Kind::kEnded, "QEMU has ended"});
+    });
+  };
+  const auto report = run_source(std::move(parts));
+  EXPECT_EQ(report.outcome, Outcome::kGuestEnded);
+  EXPECT_EQ(report.error.value_or(Error{}).message, "QEMU has ended");
+  EXPECT_EQ(received.get().outcome, Outcome::kGuestEnded);
+  EXPECT_FALSE(sink.runs());
+}
+
 TEST_F(Migration, AGuestThatWasPausedArrivesPaused) {
   source_.start_paused();
   auto received = std::async(std::launch::async, [&] { return receive(); });

@@ -118,6 +118,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Result<HarvestStats> harvest(Board& board) override {
     called("harvest");
+    if (harvest_fails) return fail(*harvest_fails);
     return collect(board);
   }
   Result<HarvestStats> harvest_near_stop(Board& board, const std::function<bool()>&) override {
@@ -238,6 +239,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::atomic<bool> harvested_near_stop{false};
   bool stops_late = false;  ///< the hand-over stops the guest only after a harvest of its own
   bool fail_start = false;
+  std::optional<Error> harvest_fails;  ///< set before a migration or on the coordinator's thread
   unsigned rolled_back = 0;
   std::atomic<bool> let_run_by_others{false};  ///< somebody else's `cont`
   unsigned finished = 0;

@@ -44,9 +44,14 @@ void move_once(LinuxGuest& guest, const Course& course) {
   ASSIGN_OR_FAIL(received, receiver->wait(seconds(60)));
   ASSERT_EQ(received.code, 0) << receiver->errors();
   ASSIGN_OR_FAIL(report, sender->report());
-  EXPECT_EQ(report.value("free_pages", "none"), "found");
-  // The guest has just freed 64 MiB that were full; the look may come when some of it has been sent.
-  EXPECT_GT(report.value("pages_free", std::uint64_t{0}), 0U);
+  // On a busy machine all may have been sent before the guest's books are found: free_pages_test waits for them.
+  const auto found = report.value("free_pages", "none");
+  if (found == "found") {
+    // The guest has just freed 64 MiB that were full; the look may come when some of it has been sent.
+    EXPECT_GT(report.value("pages_free", std::uint64_t{0}), 0U);
+  } else {
+    EXPECT_EQ(found, "still looking when the guest was stopped");
+  }
   EXPECT_EQ(sink->status().value(), "running");
   EXPECT_NE(guest.qemu().status().value(), "running");
   ASSERT_OK(guest.move_into(std::move(sink)));

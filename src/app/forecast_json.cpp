@@ -35,7 +35,7 @@ ForecastObject object_of(const WhatWouldHelp& help) {
       {"bits_per_second", nullptr}, {"max_downtime_us", nullptr}, {"timeout_us", nullptr}, {"guest_speed", nullptr}};
   if (help.bytes_per_second) out["bits_per_second"] = whole_number(*help.bytes_per_second * 8);
   if (help.max_downtime) out["max_downtime_us"] = microseconds_or_null(*help.max_downtime);
-  if (help.timeout) out["timeout_us"] = microseconds_or_null(*help.timeout);
+  if (help.bound) out["timeout_us"] = microseconds_or_null(*help.bound);
   if (help.guest_speed) out["guest_speed"] = *help.guest_speed;
   return out;
 }

@@ -64,7 +64,9 @@ MoveModel model_of(const ForecastInput& in, WriteCurve writes, Luck luck) {
           .setup = bounded(pick(in.setup_seconds, luck)),
           .handover = bounded(pick(in.handover_seconds, luck)),
           .since_harvest = in.since_harvest,
-          .harvests = in.harvests};
+          .harvests = in.harvests,
+          .elapsed = in.elapsed,
+          .share = in.share};
 }
 
 /// How the guest may write, as far as it was watched: the likely way first.
@@ -188,9 +190,9 @@ Forecast make_forecast(const ForecastInput& in, const Goals& goals) {
     f.left.point = f.total.point = Duration::max();
     return f;
   }
-  const bool in_time = f.total.point <= goals.timeout;
+  const bool in_time = f.total.point <= goals.bound();
   f.prospect = !in_time                                  ? Prospect::kTooLong
-               : always && f.total.high <= goals.timeout ? Prospect::kConverges
+               : always && f.total.high <= goals.bound() ? Prospect::kConverges
                                                          : Prospect::kLikely;
   const bool copies_once = 2 * likely.first_pass > likely.total - bounded(in.setup_seconds.point);
   f.limit = !copies_once && in.first_left > 0 ? LimitedBy::kGuestWrites
@@ -205,7 +207,7 @@ WhatWouldHelp what_would_help(const ForecastInput& in, const Goals& goals, const
   const WriteCurve writes = WriteCurve::fitted(in.found, std::max(in.data_pages, 1.0));
   const auto ends = [&](const MoveModel& model, const Goals& with) {
     const auto course = simulate_move(model, with);
-    return course.switched && in.elapsed + course.total <= with.timeout;
+    return course.switched && in.elapsed + course.total <= with.bound();
   };
   const MoveModel now = model_of(in, writes, Luck::kLikely);
   if (now.bytes_per_second > 0) {
@@ -215,8 +217,7 @@ WhatWouldHelp what_would_help(const ForecastInput& in, const Goals& goals, const
       return ends(faster, goals);
     });
   }
-  if (forecast.prospect == Prospect::kTooLong)
-    help.timeout = rounded_up(forecast.total.point + forecast.total.point / 4);
+  if (forecast.prospect == Prospect::kTooLong) help.bound = rounded_up(forecast.total.point + forecast.total.point / 4);
   const double bound = plain_seconds(goals.max_downtime);
   const auto downtime = least_that(bound, std::max(600.0, 2 * bound), [&](double length) {
     Goals wider = goals;
@@ -235,10 +236,11 @@ WhatWouldHelp what_would_help(const ForecastInput& in, const Goals& goals, const
 
 std::string explain(const Forecast& f, const WhatWouldHelp& help, const Goals& goals) {
   if (converges(f.prospect)) return "";
+  const std::string_view bound = goals.deadline_is_bound() ? "--deadline" : "--timeout";
   std::string text;
   if (f.prospect == Prospect::kTooLong) {
-    text = fmt::format("at this rate it needs {}, and --timeout is {}", format_duration(f.total.point),
-                       format_duration(goals.timeout));
+    text = fmt::format("at this rate it needs {}, and {} is {}", format_duration(f.total.point), bound,
+                       format_duration(goals.bound()));
   } else if (f.limit == LimitedBy::kLooks) {
     text = fmt::format("the last look at which pages were written takes longer than --max-downtime {}",
                        format_duration(goals.max_downtime));
@@ -251,7 +253,7 @@ std::string explain(const Forecast& f, const WhatWouldHelp& help, const Goals& g
   std::vector<std::string> ways;
   if (help.bytes_per_second) ways.push_back(fmt::format("a link of {}", format_bit_rate(*help.bytes_per_second * 8)));
   if (help.max_downtime) ways.push_back(fmt::format("--max-downtime {}", format_duration(*help.max_downtime)));
-  if (help.timeout) ways.push_back(fmt::format("--timeout {}", format_duration(*help.timeout)));
+  if (help.bound) ways.push_back(fmt::format("{} {}", bound, format_duration(*help.bound)));
   if (help.guest_speed) ways.push_back(fmt::format("a guest slowed to {:.0f} %", std::floor(*help.guest_speed * 100)));
   if (ways.empty()) return text;
   return fmt::format("{}; what would help: {}", text, fmt::join(ways, ", or "));

@@ -50,6 +50,7 @@ struct ForecastInput {
   Estimate setup_seconds;  ///< 0: is over
   Estimate handover_seconds;
   Duration elapsed{};  ///< since the move began
+  double share = 1;    ///< as in MoveModel
   double bytes_so_far = 0;
   Duration since_harvest{};
   std::uint64_t harvests = 0;
@@ -58,7 +59,7 @@ struct ForecastInput {
 enum class Prospect {
   kConverges,  ///< within its bounds, also if it is worse than it looks
   kLikely,     ///< if all is as it looks, but not with some bad luck
-  kTooLong,    ///< it would end, but after --timeout
+  kTooLong,    ///< it would end, but after --timeout, or after a --deadline at which it is cancelled
   kNever,      ///< the guest writes so much that the pause stays above --max-downtime
 };
 std::string_view name_of(Prospect prospect) noexcept;  ///< "converges", "likely", "too-long", "never"
@@ -74,7 +75,7 @@ std::string_view name_of(LimitedBy limit) noexcept;  ///< "nothing", "link", "en
 struct WhatWouldHelp {
   std::optional<double> bytes_per_second;  ///< a link that takes so much
   std::optional<Duration> max_downtime;
-  std::optional<Duration> timeout;
+  std::optional<Duration> bound;      ///< --timeout, or --deadline where that is what cancels it
   std::optional<double> guest_speed;  ///< the guest slowed down to this share
 };
 

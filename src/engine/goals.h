@@ -28,6 +28,11 @@ struct Goals {
   std::optional<Duration> deadline;  ///< of the whole move; none: only `timeout` bounds it
   OnDeadline on_deadline = OnDeadline::kCancel;
   double guest_slowdown = 0;  ///< how much of its CPU time the guest may be denied so that the move ends, 0 to 0.99
+  /// The move is not to last longer, or it will be cancelled.
+  Duration bound() const noexcept { return deadline_is_bound() ? *deadline : timeout; }
+  bool deadline_is_bound() const noexcept {
+    return deadline && on_deadline == OnDeadline::kCancel && *deadline < timeout;
+  }
   bool may_postcopy() const noexcept { return on_deadline == OnDeadline::kPostcopy; }
   std::optional<BitRate> bandwidth;
   std::optional<std::uint64_t> delta_memory;  ///< bytes for all lanes; none: by the size of RAM; 0: no deltas

@@ -27,7 +27,7 @@ constexpr double kNearStopSeconds = 0.25;
 // So many harvests without the pause becoming shorter: nothing changes any more.
 constexpr int kPatience = 60;
 constexpr double kShorter = 0.99;
-constexpr int kMostSteps = 400'000;
+constexpr int kMostSteps = 20'000;
 constexpr double kNothing = 0.5;  // pages
 
 double course_seconds(Duration d) {
@@ -54,13 +54,15 @@ struct WaitingSet {
 
 class SimulatedMove {
  public:
-  SimulatedMove(const MoveModel& model, const Goals& goals) : m_(model), goals_(goals) {
+  SimulatedMove(const MoveModel& model, const Goals& goals)
+      : m_(model), goals_(goals), writes_(model.writes), share_(model.share) {
     goals_.timeout = Duration::max();
+    if (goals_.on_deadline == OnDeadline::kCancel) goals_.deadline.reset();
     make_sets();
     since_harvest_ = course_seconds(m_.since_harvest);
     harvests_ = m_.harvests;
     last_interval_ = kHarvestSeconds;
-    last_harvest_ = m_.harvests > 0 ? m_.writes.pages(last_interval_) : 0;
+    last_harvest_ = m_.harvests > 0 ? writes_.pages(last_interval_) : 0;
   }
 
   MoveCourse run();
@@ -68,18 +70,23 @@ class SimulatedMove {
  private:
   void make_sets();
   double waiting() const;
-  double written() const { return m_.writes.pages(since_harvest_); }
+  double written() const { return writes_.pages(since_harvest_); }
   double seconds_a_page(bool first) const;
   double step_seconds() const;
   Sample sample() const;
   void harvest();
+  void slow_down(double share);
   void drain(double length);
   void pass(double length);
   bool nothing_changes(const Sample& s);
   MoveCourse end(bool switched) const;
+  MoveCourse end_early() const;
 
   const MoveModel& m_;
   Goals goals_;
+  WriteCurve writes_;
+  double share_;
+  std::uint64_t slowed_at_ = 0;  ///< harvests
   std::vector<WaitingSet> sets_;
   double x_ = 0;
   bool first_sweep_ = true;
@@ -144,7 +151,7 @@ double SimulatedMove::step_seconds() const {
 
 Sample SimulatedMove::sample() const {
   const double rate = m_.again_page_bytes > 0 ? m_.again_page_bytes / seconds_a_page(false) : m_.bytes_per_second;
-  return {.elapsed = as_duration(now_),
+  return {.elapsed = m_.elapsed + as_duration(now_),
           .drained = empty_for_ >= kLookSeconds / 2,
           .harvests = harvests_,
           .last_harvest = static_cast<std::uint64_t>(last_harvest_),
@@ -156,7 +163,9 @@ Sample SimulatedMove::sample() const {
           .rechecks = m_.rechecks,
           .device_bytes = m_.device_bytes,
           .ram_pages = static_cast<std::uint64_t>(m_.ram_pages),
-          .first_pass_over = over_};
+          .first_pass_over = over_,
+          .share = share_,
+          .harvests_at_share = harvests_ - slowed_at_};
 }
 
 void SimulatedMove::harvest() {
@@ -166,6 +175,13 @@ void SimulatedMove::harvest() {
   since_harvest_ = 0;
   empty_for_ = 0;
   ++harvests_;
+}
+
+void SimulatedMove::slow_down(double share) {
+  writes_ = writes_.at_speed(share / share_);
+  for (auto& set : sets_) set.every *= share_ / share;
+  share_ = share;
+  slowed_at_ = harvests_;
 }
 
 /// Lanes at work for so long, or until nothing waits.
@@ -223,6 +239,11 @@ MoveCourse SimulatedMove::run() {
     const Sample s = sample();
     const Verdict verdict = decide(goals_, s);
     if (std::holds_alternative<SwitchOver>(verdict)) return end(true);
+    if (std::holds_alternative<PostCopy>(verdict)) return end_early();
+    if (const auto* slower = std::get_if<SlowDown>(&verdict)) {
+      slow_down(slower->share);
+      continue;
+    }
     if (std::holds_alternative<Harvest>(verdict)) {
       // The pause that a stop just now would have brought.
       if (nothing_changes(s)) return end(false);
@@ -242,7 +263,7 @@ MoveCourse SimulatedMove::end(bool switched) const {
   const double looks = course_seconds(m_.scan + m_.rechecks);
   // On average the guest's stop comes in the middle between two harvests.
   const double late = handover > kNearStopSeconds ? kNearStopSeconds / 2 : since_harvest_ + handover;
-  const double pages = m_.writes.pages(late + kLookSeconds);
+  const double pages = writes_.pages(late + kLookSeconds);
   const double device_bytes = static_cast<double>(m_.device_bytes);
   double pause = course_seconds(m_.device_pause) + looks + pages * seconds_a_page(false);
   if (m_.bytes_per_second > 0) pause += device_bytes / m_.bytes_per_second;
@@ -252,6 +273,20 @@ MoveCourse SimulatedMove::end(bool switched) const {
   course.pause = as_duration(switched || !std::isfinite(least_pause_) ? pause : least_pause_);
   course.bytes = bytes_ + pages * m_.again_page_bytes + device_bytes;
   course.by_link = m_.bytes_per_second > 0 && m_.first_page_bytes / m_.bytes_per_second >= m_.first_page_seconds;
+  return course;
+}
+
+/// The guest runs, and what waits follows it.
+MoveCourse SimulatedMove::end_early() const {
+  const double handover = course_seconds(m_.handover);
+  const double rest = waiting() + writes_.pages(since_harvest_ + handover);
+  MoveCourse course;
+  course.switched = true;
+  course.pause = m_.device_pause + m_.scan + m_.rechecks;
+  course.total = m_.setup + as_duration(now_ + handover + rest * seconds_a_page(first_sweep_)) + course.pause;
+  course.first_pass = first_pass_ < 0 ? course.total : as_duration(first_pass_);
+  course.bytes =
+      bytes_ + rest * (first_sweep_ ? m_.first_page_bytes : m_.again_page_bytes) + static_cast<double>(m_.device_bytes);
   return course;
 }
 

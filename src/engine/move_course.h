@@ -30,10 +30,12 @@ struct MoveModel {
   Duration handover{};  ///< from asking the hypervisor to stop the guest until it is paused
   Duration since_harvest{};
   std::uint64_t harvests = 0;  ///< made already
+  Duration elapsed{};          ///< since the move began
+  double share = 1;            ///< of a CPU that each vCPU may use now, which `writes` has in it
 };
 
 struct MoveCourse {
-  bool switched = false;  ///< it comes to an end
+  bool switched = false;  ///< it comes to an end, by post-copy too
   Duration total{};       ///< from now on, with the pause; what was simulated, if it does not end
   Duration first_pass{};  ///< of that, until all memory has been copied once
   Duration pause{};       ///< if it does not end, the shortest that the autopilot could have chosen
@@ -41,7 +43,7 @@ struct MoveCourse {
   bool by_link = true;    ///< the first pass waits for the link rather than for encoders
 };
 
-/// Without regard to goals.timeout. Pure.
+/// Without regard to goals.bound(). Pure.
 MoveCourse simulate_move(const MoveModel& model, const Goals& goals);
 
 }  // namespace godwit

@@ -60,6 +60,7 @@ ForecastInput SourceForecast::input(const Sample& s, const CopyFacts& facts) con
   const double pass = std::chrono::duration<double>(facts.handover).count();
   in.handover_seconds = {kStopSeconds.low, kStopSeconds.point + pass, kStopSeconds.high + 2 * pass};
   in.elapsed = s.elapsed;
+  in.share = s.share;
   in.bytes_so_far = facts.bytes_sent;
   in.since_harvest = s.since_harvest;
   in.harvests = s.harvests;

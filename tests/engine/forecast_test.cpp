@@ -257,11 +257,65 @@ TEST(Forecast, SaysThatTheTimeIsTooShort) {
   const Forecast forecast = make_forecast(input, goals);
   EXPECT_EQ(forecast.prospect, Prospect::kTooLong);
   const auto help = what_would_help(input, goals, forecast);
-  ASSERT_TRUE(help.timeout.has_value());
-  EXPECT_TRUE(move.run(within(300ms, *help.timeout)).switched);
+  ASSERT_TRUE(help.bound.has_value());
+  EXPECT_TRUE(move.run(within(300ms, *help.bound)).switched);
   const std::string text = explain(forecast, help, goals);
   EXPECT_NE(text.find("at this rate it needs 54"), std::string::npos) << text;
   EXPECT_NE(text.find("--timeout is 20 s"), std::string::npos) << text;
+}
+
+/// A guest that is too fast for the link, and what the operator allows.
+struct TooFast {
+  explicit TooFast(const Goals& goals) {
+    PageByPageMove move({65536, {area(0, 3000, 20'000)}, 31}, always(25 * kMegabyte));
+    move.watch();
+    input = move.input_before(25 * kMegabyte);
+    forecast = make_forecast(input, goals);
+  }
+  ForecastInput input;
+  Forecast forecast;
+};
+
+TEST(Forecast, KnowsThatPostCopyEndsWhatDoesNotConverge) {
+  Goals goals = within(50ms, 120s);
+  goals.on_deadline = OnDeadline::kPostcopy;
+  goals.deadline = 60s;
+  const TooFast soon(goals);
+  EXPECT_EQ(soon.forecast.prospect, Prospect::kConverges);
+  EXPECT_GT(soon.forecast.total.point, 10s) << "all of memory goes by the link";
+  EXPECT_LT(soon.forecast.total.point, 60s) << "it need not wait for the deadline";
+  // In the midst of the first pass, and after it: the rest follows.
+  goals.deadline = 3s;
+  const TooFast late(goals);
+  EXPECT_EQ(late.forecast.prospect, Prospect::kConverges);
+  EXPECT_NEAR(in_s(late.forecast.total.point), 65536 * 4096 / (25 * kMegabyte), 1.5);
+  EXPECT_LT(late.forecast.pause.point, 50ms);
+  ForecastInput on_the_way = late.input;
+  on_the_way.elapsed = 10s;
+  EXPECT_NEAR(in_s(make_forecast(on_the_way, goals).total.point),
+              10 + in_s(make_forecast(on_the_way, goals).left.point), 0.01);
+}
+
+TEST(Forecast, KnowsThatAGuestMayBeSlowedDown) {
+  Goals goals = within(50ms, 120s);
+  EXPECT_EQ(TooFast(goals).forecast.prospect, Prospect::kNever);
+  goals.guest_slowdown = 0.9;
+  const TooFast slowed(goals);
+  EXPECT_TRUE(converges(slowed.forecast.prospect)) << name_of(slowed.forecast.prospect);
+  EXPECT_LT(slowed.forecast.total.point, 120s);
+}
+
+TEST(Forecast, ComparesWithTheDeadlineAtWhichItIsCancelled) {
+  PageByPageMove move({65536, {area(0, 200, 100)}, 41}, always(5 * kMegabyte));
+  move.watch();
+  Goals goals = within(300ms, 120s);
+  const auto input = move.input_before(5 * kMegabyte);
+  EXPECT_TRUE(converges(make_forecast(input, goals).prospect));
+  goals.deadline = 20s;
+  const Forecast forecast = make_forecast(input, goals);
+  EXPECT_EQ(forecast.prospect, Prospect::kTooLong);
+  const std::string text = explain(forecast, what_would_help(input, goals, forecast), goals);
+  EXPECT_NE(text.find("--deadline is 20 s"), std::string::npos) << text;
 }
 
 TEST(Forecast, KnowsWhatLooksAndDevicesTake) {

@@ -85,8 +85,8 @@ class LeanHardware(Hardware):
     """No device but a serial line, and the bare-metal guest, which has nothing to do unless `line` tells it to; its
     words are in tests/guests/bare_metal/main.c."""
 
-    def __init__(self, memory, kernel, line="work=1M halt=1", **more):
-        super().__init__(guest.Config(memory=memory, cpus=1), None, **more)
+    def __init__(self, memory, kernel, line="work=1M halt=1", cpus=1, **more):
+        super().__init__(guest.Config(memory=memory, cpus=cpus), None, **more)
         self._kernel, self._line = kernel, line
 
     def network(self, tap):

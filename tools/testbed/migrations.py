@@ -95,17 +95,19 @@ class _Meter:
 
 
 # What any variant may switch on. A guest moves on from where it arrived, and there the last move's settings still hold.
-_CAPABILITIES = ("multifd", "xbzrle", "auto-converge")
+_CAPABILITIES = ("multifd", "xbzrle", "auto-converge", "postcopy-ram", "postcopy-preempt")
 _PARAMETERS = {"multifd-compression": "none"}
 
 
 class QemuMigration:
-    """QEMU's own migration over TCP, pre-copy. `hints` says that the balloon is to tell it of free pages."""
+    """QEMU's own migration over TCP. `hints` says that the balloon is to tell it of free pages, `postcopy_after` after how
+    many seconds it is to change to post-copy, which is a capability besides."""
 
     destination_stopped = False
 
-    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300, hints=False, tls=None):
-        self.name, self.hints, self._tls = name, hints, tls
+    def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300, hints=False, tls=None,
+                 postcopy_after=None):
+        self.name, self.hints, self._tls, self._postcopy_after = name, hints, tls, postcopy_after
         self._capabilities = capabilities
         # As fast as the link allows; by itself QEMU keeps below 1 Gbit/s.
         self._parameters = {**_PARAMETERS, "max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms,
@@ -125,6 +127,9 @@ class QemuMigration:
         meter = _Meter(source, destination)
         outcome = Outcome(moved=False, began=time.time())
         source.qmp.command("migrate", uri=address)
+        if self._postcopy_after is not None:
+            time.sleep(self._postcopy_after)
+            source.qmp.command("migrate-start-postcopy")
         outcome.reason = self._await_end(source, outcome.began, timeout)
         if not outcome.reason:
             outcome.resumed = destination.qmp.time_of("RESUME", 10, outcome.began)

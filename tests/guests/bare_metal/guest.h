@@ -1,7 +1,7 @@
 // What the parts of the bare-metal guest know of each other.
 //
 //   start.S --> main.c reads the command line --> smp.c starts the other CPUs
-//                        each CPU: work.c writes and verifies its stripe; the first also serves disk.c
+//                        each CPU: work.c writes and verifies its stripe; the first also serves disk.c and touch.c
 //
 // General registers only, no interrupts but a timer that ends a hlt when the guest is told to go slowly.
 #pragma once
@@ -81,6 +81,7 @@ struct Task {
   struct Area cold[MAX_AREAS];  ///< written once, then verified, one page for every HOT_PER_COLD hot ones
   uint32_t cold_count;
   struct Area pool;     ///< disk buffers
+  struct Area touch;    ///< written once, then touched by the first CPU, a page each time that it writes one
   uint32_t cpus;        ///< wanted
   uint32_t rate;        ///< page writes a second on each CPU; 0: as fast as it goes
   uint32_t passes;      ///< after so many only verify; 0: write for ever
@@ -103,6 +104,12 @@ void release_cpus(void);
 // ---- work.c
 void make_template(void);  ///< once, before any CPU works
 void work(unsigned cpu) __attribute__((noreturn));
+
+void note_error(unsigned cpu, uint32_t page, uint32_t word, uint32_t expected, uint32_t found, uint32_t generation);
+
+// ---- touch.c
+void touch_prepare(unsigned cpu);
+void touch_one(void);
 
 // ---- disk.c: one virtio-blk (legacy interface), 16 reads in flight
 void disk_start(void);

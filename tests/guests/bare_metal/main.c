@@ -3,6 +3,7 @@
 //   work=64M            hot area of this size at the lowest place that is free
 //   hot=START:SIZE      a hot area, up to 8; above 4 GiB too
 //   cold=START:SIZE     an area that is written once, then only verified, up to 8
+//   touch=START:SIZE    an area that is written once; the first CPU then touches it here and there, and takes the time
 //   halt=N              halts for good after N passes over the hot areas (1: when they have been filled)
 //   cpus=N rate=N passes=N stride=N zeros=N soft=1 spin=1     struct Task says what they are
 //   disk=1 pool=SIZE    reads the first virtio-blk disk for ever into a pool of buffers (default 16M)
@@ -59,11 +60,17 @@ static void take_area(const char* text, struct Area* areas, uint32_t* count) {
   add_area(areas, count, start, size);
 }
 
+static void take_touch(const char* text) {
+  uint32_t count = 0;
+  take_area(text, &task.touch, &count);
+}
+
 /// `work` and `pool` are sizes whose place is found once all is known.
 static void take_word(const char* word, uint64_t* work, uint64_t* pool) {
   uint64_t value = 0;
   if (is(word, "hot")) return take_area(value_of(word), task.hot, &task.hot_count);
   if (is(word, "cold")) return take_area(value_of(word), task.cold, &task.cold_count);
+  if (is(word, "touch")) return take_touch(value_of(word));
   const bool known = is(word, "work") || is(word, "pool") || is(word, "cpus") || is(word, "rate") ||
                      is(word, "passes") || is(word, "stride") || is(word, "zeros") || is(word, "soft") ||
                      is(word, "spin") || is(word, "disk") || is(word, "halt");
@@ -112,7 +119,7 @@ static bool needs_high_memory(void) {
   for (uint32_t i = 0; i < task.cold_count; ++i) {
     if (task.cold[i].first_page + task.cold[i].pages > HIGH_PAGE) return true;
   }
-  return false;
+  return task.touch.first_page + task.touch.pages > HIGH_PAGE;
 }
 
 void guest_main(uint32_t magic, const struct MultibootInfo* info) {

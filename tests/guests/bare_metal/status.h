@@ -49,6 +49,19 @@ struct GuestDiskStatus {
   uint32_t reserved[4];
 };
 
+/* How long touches took, in ticks of the ACPI timer (3.579545 MHz): four buckets for each power of two. */
+#define GUEST_TOUCH_BUCKETS 92u
+struct GuestTouchStatus {
+  uint32_t touches;
+  uint32_t buckets[GUEST_TOUCH_BUCKETS];
+};
+/* Of up to 24 bits; the bucket begins at the ticks whose highest three bits are these. */
+static inline uint32_t guest_touch_bucket(uint32_t ticks) {
+  if (ticks < 4) return ticks;
+  const uint32_t octave = 31u - (uint32_t)__builtin_clz(ticks);
+  return octave * 4 + ((ticks >> (octave - 2)) & 3) - 4;
+}
+
 struct GuestStatus {
   uint32_t magic;
   uint32_t version;
@@ -58,6 +71,7 @@ struct GuestStatus {
   uint32_t reserved[11];
   struct GuestCpuStatus cpu[GUEST_MAX_CPUS];
   struct GuestDiskStatus disk;
+  struct GuestTouchStatus touch;
 };
 
 /* Disk content: word `word` (0..127) of a sector. The tests write the disk with it, the guest checks it. */

@@ -101,8 +101,7 @@ static uint32_t first_bad_word(const uint32_t* at, struct Pattern pattern) {
   return is_bad(at, pattern, 1023) ? 1023 : PAGE_WORDS;
 }
 
-static void note_error(unsigned cpu, uint32_t page, uint32_t word, uint32_t expected, uint32_t found,
-                       uint32_t generation) {
+void note_error(unsigned cpu, uint32_t page, uint32_t word, uint32_t expected, uint32_t found, uint32_t generation) {
   volatile struct GuestCpuStatus* mine = &STATUS->cpu[cpu];
   if (mine->errors == 0) {
     mine->first_bad_page = page;
@@ -212,6 +211,7 @@ void work(unsigned cpu) {
   uint32_t generation = 1;
   fill_stripe(cpu, task.cold, task.cold_count, COLD_GENERATION);
   fill_stripe(cpu, task.hot, task.hot_count, generation);
+  touch_prepare(cpu);
   mine->passes = 1;
   struct Sweep hot = sweep_of(task.hot, task.hot_count, cpu);
   struct Sweep cold = sweep_of(task.cold, task.cold_count, cpu);
@@ -222,6 +222,7 @@ void work(unsigned cpu) {
     if (task.halt != 0 && mine->passes >= task.halt) halt_for_good();
     keep_pace(cpu, &pace);
     if (cpu == 0 && task.disk && turn % task.disk_pause == 0) disk_serve();
+    if (cpu == 0) touch_one();
     const bool writing = task.passes == 0 || generation < task.passes;
     if (next_page(&hot, &page)) {
       uint32_t* at = page_at(cpu, page);

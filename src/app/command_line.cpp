@@ -26,6 +26,7 @@ constexpr const char* kDescription =
     "`receive` waits on the destination, beside a QEMU started with -S -incoming defer;\n"
     "`send` moves the VM there; `probe` says what a host and a VM can do;\n"
     "`forecast` says beforehand how a move would go;\n"
+    "`control` steers a `send` that is under way;\n"
     "`keygen` makes what two hosts need to know each other.";
 
 constexpr const char* kExamples =
@@ -59,6 +60,21 @@ constexpr const char* kForecastExamples =
     "Watches the VM for some seconds; nothing is moved or paused. The exit code is 0 if a move would converge\n"
     "and 8 if it would not.\n";
 
+constexpr const char* kControlExamples =
+    "Commands:\n"
+    "  status                     how far it is, and by which goals\n"
+    "  set GOAL VALUE             max-downtime 100ms, bandwidth 2.5Gbit|none, timeout 2h, deadline 10min|none,\n"
+    "                             on-deadline cancel|pause|postcopy, guest-slowdown 30%\n"
+    "  cancel                     the guest stays at the source\n"
+    "  switch-over-now            the guest is paused until the rest has been sent, however long that takes\n"
+    "  postcopy-now               the guest runs at the destination, and the rest follows\n"
+    "\n"
+    "Examples:\n"
+    "  godwit send ... --control /run/vm1.control\n"
+    "  godwit control /run/vm1.control set max-downtime 200ms\n"
+    "\n"
+    "What makes no sense, or no sense any more, is refused in a sentence (exit code 1), and the move goes on.\n";
+
 constexpr const char* kKeygenExamples =
     "Examples:\n"
     "  godwit keygen --dir /root/godwit-ca --host host-a,10.0.0.1 --host host-b,10.0.0.2\n"
@@ -85,7 +101,7 @@ struct SharedTexts : LogTexts {
 
 struct SendTexts : SharedTexts {
   Text to, rsh, remote_godwit, via, start_timeout, lanes, encoding_threads, codec, delta_memory, max_downtime,
-      bandwidth, timeout, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels;
+      bandwidth, timeout, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels, control;
   bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false;
 };
 
@@ -96,6 +112,12 @@ struct ReceiveTexts : SharedTexts {
 
 struct ProbeTexts : LogTexts {
   Text qmp, pid;
+  bool json = false;
+};
+
+struct ControlTexts {
+  Text socket;
+  std::vector<std::string> words;
   bool json = false;
 };
 
@@ -174,6 +196,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--deadline", texts.deadline, "TIME", "when the move is to have come to its end [none]");
   add(*send, "--on-deadline", texts.on_deadline, "cancel|pause|postcopy",
       "then; postcopy: as soon as waiting is of no use [cancel]");
+  add(*send, "--control", texts.control, "SOCKET", "where `godwit control` steers it while it runs [nowhere]");
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");
@@ -220,6 +243,15 @@ CLI::App* add_probe(CLI::App& app, ProbeTexts& texts) {
   add_log(*probe, texts);
   probe->footer(std::string(kProbeExamples) + "\n" + std::string(kExitCodeHelp));
   return probe;
+}
+
+CLI::App* add_control(CLI::App& app, ControlTexts& texts) {
+  CLI::App* control = app.add_subcommand("control", "Steer a `godwit send --control SOCKET` that is under way");
+  control->add_option("SOCKET", texts.socket, "of that `send` (required)");
+  control->add_option("COMMAND", texts.words, "what is wanted, as below (required)")->type_name("");
+  control->add_flag("--json", texts.json, "print the whole answer as JSON");
+  control->footer(kControlExamples);
+  return control;
 }
 
 /// For `send --ssh-data`, which starts it: not shown.
@@ -377,6 +409,15 @@ Result<unsigned> read_lanes(const SendTexts& texts, unsigned cpus) {
                           kMostSshDataLanes));
 }
 
+/// Whoever steers may order post-copy, too, for which one connection is kept; through ssh there is none.
+Status read_control_socket(const SendTexts& texts, SendOptions& options) {
+  if (!texts.control) return {};
+  options.control = TRY(socket_path_value("--control", *texts.control));
+  options.goals.may_be_ordered = !texts.ssh_data;
+  if (!texts.ssh_data) options.goals.lanes = std::min(options.goals.lanes, static_cast<unsigned>(wire::kMaxLanes) - 1);
+  return {};
+}
+
 Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (!texts.qmp) return missing("send", "--qmp", "/run/vm1.qmp");
   if (!texts.to) return missing("send", "--to", "tcp://host-b:4444");
@@ -400,6 +441,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
   if (texts.devices) options.devices = TRY(devices_value("--devices", *texts.devices));
   options.allow_nested = texts.allow_nested;
+  TRY(read_control_socket(texts, options));
   if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.kernels) options.kernels = *texts.kernels;
   return options;
@@ -459,6 +501,16 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
 Result<Command> read_relay(const RelayTexts& texts) {
   if (!texts.socket) return missing("relay", "--socket", "/run/godwit/ssh-1/socket");
   return RelayOptions{.socket = TRY(socket_path_value("--socket", *texts.socket))};
+}
+
+Result<Command> read_control(const ControlTexts& texts) {
+  if (!texts.socket) return missing("control", "the socket of a `godwit send --control SOCKET`", "/run/vm1.control");
+  if (texts.words.empty()) return missing("control", "a command", "status");
+  ControlOptions options;
+  options.socket = TRY(socket_path_value("control", *texts.socket));
+  options.request = TRY(control_request_of(texts.words));
+  options.json = texts.json;
+  return options;
 }
 
 Result<Command> read_probe(const ProbeTexts& texts) {
@@ -573,7 +625,9 @@ std::string unknown_word(const CLI::App& app, std::string word) {
   if (used.empty()) {
     for (const CLI::App* command : app.get_subcommands({})) consider(command->get_name());
   } else {
-    for (const CLI::Option* option : used.front()->get_options()) consider("--" + option->get_lnames().front());
+    for (const CLI::Option* option : used.front()->get_options()) {
+      if (!option->get_lnames().empty()) consider("--" + option->get_lnames().front());
+    }
   }
   const std::string_view kind = word.starts_with('-') ? "option" : used.empty() ? "command" : "argument";
   const std::string hint = best.empty() ? fmt::format("see {} --help", where) : fmt::format("did you mean {}?", best);
@@ -602,7 +656,7 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   app.set_version_flag("--version", std::string(kProgram));
   app.footer(std::string(kExamples) + "\n" + std::string(kExitCodeHelp) +
              "\n\nMore: godwit send --help, godwit receive --help, godwit probe --help, godwit forecast --help,\n"
-             "godwit keygen --help");
+             "godwit control --help, godwit keygen --help");
   app.require_subcommand(0, 1);
   SendTexts send_texts;
   ReceiveTexts receive_texts;
@@ -610,12 +664,14 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   ForecastTexts forecast_texts;
   KeygenTexts keygen_texts;
   RelayTexts relay_texts;
+  ControlTexts control_texts;
   const CLI::App* send = add_send(app, send_texts, cpus);
   const CLI::App* receive = add_receive(app, receive_texts);
   const CLI::App* probe = add_probe(app, probe_texts);
   const CLI::App* forecast = add_forecast(app, forecast_texts, cpus);
   const CLI::App* keygen = add_keygen(app, keygen_texts);
   const CLI::App* relay = add_relay(app, relay_texts);
+  const CLI::App* control = add_control(app, control_texts);
   try {
     app.parse(count, arguments);
   } catch (const CLI::CallForHelp&) {
@@ -633,8 +689,9 @@ Result<Command> parse_command_line(int count, const char* const* arguments, unsi
   if (forecast->parsed()) return read_forecast(forecast_texts, cpus);
   if (keygen->parsed()) return read_keygen(keygen_texts);
   if (relay->parsed()) return read_relay(relay_texts);
+  if (control->parsed()) return read_control(control_texts);
   return fail(ErrorKind::kInvalidArgument,
-              "godwit: a command is missing: send, receive, probe, forecast or keygen; see godwit --help");
+              "godwit: a command is missing: send, receive, probe, forecast, control or keygen; see godwit --help");
 }
 
 }  // namespace godwit

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "app/control_request.h"
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/goals.h"
@@ -64,6 +65,7 @@ struct SendOptions {
   std::optional<DeviceWay> devices;  ///< none: directly if they can
   bool allow_nested = false;         ///< the operator says that no VM runs inside the guest until the move is over
   std::string kernels;               ///< SIMD table by name; empty: the fastest
+  std::string control;               ///< socket on which the move can be steered; empty: none
   TlsOptions tls;
   LogOptions log;
 };
@@ -114,6 +116,12 @@ struct KeygenOptions {
   std::string revoked_host;                     ///< the first of its names
 };
 
+struct ControlOptions {
+  std::string socket;      ///< of a `send --control`
+  ControlRequest request;  ///< its value has not been looked at
+  bool json = false;       ///< print the whole answer
+};
+
 /// Started by ssh for each connection of a move with --ssh-data.
 struct RelayOptions {
   std::string socket;  ///< where `receive` listens
@@ -127,8 +135,8 @@ struct ShowText {
   std::string text;
 };
 
-using Command =
-    std::variant<SendOptions, ReceiveOptions, ProbeOptions, ForecastOptions, KeygenOptions, RelayOptions, ShowText>;
+using Command = std::variant<SendOptions, ReceiveOptions, ProbeOptions, ForecastOptions, KeygenOptions, RelayOptions,
+                             ControlOptions, ShowText>;
 
 /// Lanes when none are asked for: a lane without a CPU of its own only costs memory; from four on connections gain less
 /// and less (design notes), and other CPUs are better left to threads that encode.

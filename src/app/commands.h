@@ -12,6 +12,7 @@ int run_receive_many(const ReceiveOptions& options);
 int run_probe(const ProbeOptions& options);
 int run_forecast(const ForecastOptions& options);
 int run_keygen(const KeygenOptions& options);
+int run_control(const ControlOptions& options);
 int run_relay(const RelayOptions& options);
 
 }  // namespace godwit

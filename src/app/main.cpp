@@ -32,6 +32,9 @@ int run(const KeygenOptions& options) {
 int run(const RelayOptions& options) {
   return run_relay(options);
 }
+int run(const ControlOptions& options) {
+  return run_control(options);
+}
 int run(const ShowText& show) {
   say(stdout, show.text);
   return to_int(ExitCode::kDone);

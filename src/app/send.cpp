@@ -8,6 +8,8 @@
 #include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/confinement.h"
+#include "app/control_desk.h"
+#include "app/control_server.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
 #include "app/failpoint.h"
@@ -43,7 +45,8 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
           .goals = options.goals,
           .tls = destination.tls,
           .kernels = options.kernels,
-          .program = std::string(kProgram)};
+          .program = std::string(kProgram),
+          .steerable = !options.control.empty()};
 }
 
 /// The destination that is there, or is started by ssh.
@@ -58,6 +61,24 @@ Result<Destination> find_destination(const SendOptions& options, const std::stop
   found.tls = std::move(tls);
   return found;
 }
+
+/// What `godwit control` reaches of a job.
+class ControlledJob final : public ControlledMove {
+ public:
+  explicit ControlledJob(SendJob& job) : job_(job) {}
+  Status change(const GoalChange& change) override { return job_.steering().change(change); }
+  Status order(Order order) override { return job_.steering().order(order); }
+  Status cancel() override {
+    TRY(job_.steering().may_cancel());
+    job_.cancel();
+    return {};
+  }
+  Goals goals() const override { return job_.steering().goals(); }
+  std::optional<Progress> progress() const override { return job_.progress(); }
+
+ private:
+  SendJob& job_;
+};
 
 /// Once what the guest writes is tracked, no system call is made in QEMU any more.
 OnMilestone limiting(const NeededRights& rights, OnMilestone then) {
@@ -79,7 +100,7 @@ void write_report_file(const SendOptions& options, const Report& report, std::st
 int run_send(const SendOptions& options) {
   // First of all: no thread, no descriptor and no blocked signal goes into it. Without it the move works too.
   const auto releaser = Releaser::start();
-  const auto keeper = options.goals.guest_slowdown > 0 ? ThrottleKeeper::start() : nullptr;
+  const auto keeper = options.goals.guest_slowdown > 0 || !options.control.empty() ? ThrottleKeeper::start() : nullptr;
   // As it was started: what a denial is explained by.
   const OwnRights own = own_rights();
   const NeededRights rights = rights_of_send(options.ssh.has_value());
@@ -92,6 +113,15 @@ int run_send(const SendOptions& options) {
   if (!log) {
     say(stderr, fmt::format("{}\n", log.error().message));
     return to_int(ExitCode::kUsage);
+  }
+  std::unique_ptr<ControlServer> control;
+  if (!options.control.empty()) {
+    auto listens = ControlServer::listen(options.control);
+    if (!listens) {
+      say(stderr, fmt::format("{}\n", listens.error().message));
+      return to_int(ExitCode::kUsage);
+    }
+    control = std::move(*listens);
   }
   ProgressView view(options.progress);
   std::optional<ProgressPrinter> printer(std::in_place, view);
@@ -131,7 +161,10 @@ int run_send(const SendOptions& options) {
          .on_outcome = show},
         log->log, host, clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
+    ControlledJob controlled(job);
+    if (control) control->serve([&controlled](std::string_view line) { return answer_request(line, controlled); });
     report = named(job.wait());
+    control.reset();
     if (remote != nullptr)
       write_report_file(options, report, end_ssh_destination(*destination, *options.ssh, report.outcome));
   } else {

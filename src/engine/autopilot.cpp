@@ -180,6 +180,20 @@ std::optional<Verdict> against_trouble(const Goals& goals, const Sample& s) {
   return std::nullopt;
 }
 
+/// What the operator has ordered.
+std::optional<Verdict> by_order(const Goals& goals, const Sample& s) {
+  if (s.handing_over) return std::nullopt;
+  switch (goals.order) {
+    case Order::kSwitchOver:
+      return SwitchOver{predict_pause(s).value_or(Duration{})};
+    case Order::kPostcopy:
+      return PostCopy{"the operator wants it so"};
+    case Order::kNone:
+      break;
+  }
+  return std::nullopt;
+}
+
 /// What the operator wants done now; nothing while there is time.
 std::optional<Verdict> at_deadline(const Goals& goals, const Sample& s) {
   if (!goals.deadline || s.elapsed < *goals.deadline || s.handing_over) return std::nullopt;
@@ -203,6 +217,7 @@ Verdict decide(const Goals& goals, const Sample& s) {
                   why_not_yet(goals, s)};
   }
   if (s.early) return PostCopy{};
+  if (auto ordered = by_order(goals, s)) return *std::move(ordered);
   if (auto late = at_deadline(goals, s)) return *std::move(late);
   if (auto help = against_trouble(goals, s)) return *std::move(help);
   const auto predicted = predict_pause(s);

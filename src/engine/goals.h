@@ -19,6 +19,13 @@ enum class OnDeadline {
               ///< would be of no use
 };
 
+/// What the operator has ordered while it was under way.
+enum class Order {
+  kNone,
+  kSwitchOver,  ///< the guest is paused until the rest has been sent, however long that takes
+  kPostcopy,    ///< the guest runs at the destination, and the rest follows
+};
+
 struct Goals {
   unsigned lanes = 2;                        ///< connections, and threads that copy and send; they encode, too
   std::optional<unsigned> encoding_threads;  ///< beside the lanes, at most; none: by the idle CPUs
@@ -34,6 +41,8 @@ struct Goals {
     return deadline && on_deadline == OnDeadline::kCancel && *deadline < timeout;
   }
   bool may_postcopy() const noexcept { return on_deadline == OnDeadline::kPostcopy; }
+  bool may_be_ordered = false;  ///< what it takes for post-copy is made ready, if the destination agrees
+  Order order = Order::kNone;
   std::optional<BitRate> bandwidth;
   std::optional<std::uint64_t> delta_memory;  ///< bytes for all lanes; none: by the size of RAM; 0: no deltas
 };

@@ -83,7 +83,7 @@ void HandoverRelay::measure() {
 std::uint64_t HandoverRelay::fits_into_pause() const {
   const double rate = rate_;
   if (rate <= 0) return ~std::uint64_t{0};
-  const double fits = rate * std::chrono::duration<double>(max_downtime_).count();
+  const double fits = rate * std::chrono::duration<double>(max_downtime_.load()).count();
   return static_cast<std::uint64_t>(std::clamp(fits, kAlwaysFits, kMostThatFits));
 }
 

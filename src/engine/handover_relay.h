@@ -18,6 +18,8 @@ class HandoverRelay final : public HandoverObserver {
   HandoverRelay(wire::ControlConnection& control, Mailbox<SourceSignals>& signals, FirstError& error,
                 const Clock& clock, Duration max_downtime)
       : control_(control), signals_(signals), error_(error), clock_(clock), max_downtime_(max_downtime) {}
+  /// Before the hand-over: the operator may have changed it since.
+  void allow_pause(Duration max_downtime) noexcept { max_downtime_ = max_downtime; }
   /// Before the hand-over, for a sink that can unpack: device bytes go compressed.
   void pack_with(std::unique_ptr<Encoder> encoder) { encoder_ = std::move(encoder); }
 
@@ -42,7 +44,7 @@ class HandoverRelay final : public HandoverObserver {
   Mailbox<SourceSignals>& signals_;
   FirstError& error_;
   const Clock& clock_;
-  const Duration max_downtime_;
+  std::atomic<Duration> max_downtime_;
   std::unique_ptr<Encoder> encoder_;  ///< answers inside submit(); null: bytes go as they are
   std::vector<std::byte> packed_;
   std::uint64_t given_ = 0;            ///< bytes given to the connection

@@ -25,6 +25,9 @@ constexpr Duration kMapPatience = std::chrono::seconds(120);
 constexpr Duration kMapPatiencePerGiB = milliseconds(500);
 // So many are sent within a millisecond or two.
 constexpr std::uint64_t kFewPages = 1024;
+// The last pages may go far more slowly than those before. A link that is dead is noticed otherwise.
+constexpr int kRestMayTake = 4;
+constexpr double kLongestRestSeconds = 24 * 3600;
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
 std::uint64_t delta_memory_of_a_lane(const SourceParts& parts) {
@@ -209,6 +212,12 @@ void RamCopy::slow_down(double share) {
   parts.log.info("guest-share", {{"share", share_}});
 }
 
+/// A guest that is slower than it may be now is given more at once; the autopilot takes away again what it must.
+void RamCopy::follow_goals() {
+  const double least = 1 - context_.parts.goals.guest_slowdown;
+  if (share_ < least) slow_down(least);
+}
+
 /// The guest runs on until what lies in the sockets has arrived, so that its pause need not wait for that.
 void RamCopy::hold_for_postcopy() {
   fences_.posted();
@@ -232,6 +241,15 @@ void RamCopy::watch_fence(std::uint64_t bytes_sent) {
   const auto signals = context_.signals.look();
   if (!fences_.answered(signals.fence, signals.fenced_at, rounds_.harvested_at)) return;
   lane_setting_.way_rate.store(fences_.bytes_per_ns() / context_.parts.goals.lanes, std::memory_order_relaxed);
+}
+
+/// As far as it can be told: a day, where nothing has been sent yet.
+Duration RamCopy::to_send_what_waits() const {
+  const Sample s = sample();
+  const double bytes = static_cast<double>(board_.waiting()) * s.wire_bytes_per_page;
+  if (bytes <= 0) return {};
+  const double seconds = s.wire_bytes_per_second > 0 ? bytes / s.wire_bytes_per_second : kLongestRestSeconds;
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(std::min(seconds, kLongestRestSeconds)));
 }
 
 /// Later rounds are short, or last until the guest writes less.
@@ -357,6 +375,8 @@ Status RamCopy::freeze(Ledger& ledger) {
   const auto harvested = now();
   ledger.enter("last harvest", begin, harvested);
   free_pages_.post_taken_into_use();
+  // Where the operator has the guest paused until the rest has been sent, that may be all of its memory.
+  const Duration rest = to_send_what_waits();
   board_.announce();
   if (context_.parts.holes_may_appear) {
     // Devices are loaded while this is looked for.
@@ -368,8 +388,8 @@ Status RamCopy::freeze(Ledger& ledger) {
   // that must have been given after it.
   context_.gaps.begin(now());
   lanes_.fence(kLastFence);
-  TRY(context_.until([](const SourceSignals& s) { return s.last_fence; }, context_.load_patience(),
-                     "the destination to apply the last pages"));
+  TRY(context_.until([](const SourceSignals& s) { return s.last_fence; },
+                     context_.load_patience() + kRestMayTake * rest, "the destination to apply the last pages"));
   ledger.enter("last pages", harvested, context_.signals.look().fenced_at);
   return {};
 }

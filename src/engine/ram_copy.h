@@ -43,6 +43,8 @@ class RamCopy final : public Load {
   void finish() noexcept override;
   void cancel() noexcept override;
 
+  /// The goals have changed.
+  void follow_goals();
   Sample sample() const;
   /// A lane has failed because what it sent did not arrive, almost from the beginning.
   bool never_got_through() const noexcept { return lanes_.never_got_through(); }
@@ -59,6 +61,7 @@ class RamCopy final : public Load {
   Status send_data_map(const std::vector<PageWord>& data);
   void post_all(const std::vector<PageWord>& data);
   bool all_applied();
+  Duration to_send_what_waits() const;
   void watch_fence(std::uint64_t bytes_sent);
   void log_verdict(const Sample& sample) const;
   Status take(Step step);

@@ -22,6 +22,12 @@ constexpr Duration kAwaited = milliseconds(300);
 constexpr Duration kGoodbyePatience = milliseconds(500);
 }  // namespace
 
+namespace {
+std::string why_not_postcopy(const wire::Welcome& welcome) {
+  return welcome.why_not_postcopy.empty() ? "godwit there is too old" : welcome.why_not_postcopy;
+}
+}  // namespace
+
 Error why_the_sink_gave_up(const wire::Abort& abort) {
   return {.kind = error_kind_from(abort.kind).value_or(ErrorKind::kRefused),
           .message = "the destination gave up: " + abort.reason,
@@ -38,7 +44,7 @@ Result<SinkSession::Lanes> SinkSession::open() {
   control_.emplace(*channel_, kGreetingPatience);
   parts.on_milestone(Milestone::kConnected);
   auto lanes = TRY(open_lanes(parts.connect, greeting.secret, parts.goals.lanes));
-  if (parts.goals.may_postcopy()) TRY(open_urgent(greeting.secret, lanes));
+  TRY(offer_postcopy(greeting.secret, lanes));
   TRY(context_.check_not_cancelled());
   const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
   const auto in_a_row = LaneShares::offered(parts.vm.memory().layout().chunk_count(), opened);
@@ -50,7 +56,7 @@ Result<SinkSession::Lanes> SinkSession::open() {
                                  .id = parts.id,
                                  .direct = parts.vm.way() == DeviceWay::kDirect,
                                  .lane_chunks = static_cast<std::uint16_t>(in_a_row),
-                                 .postcopy = parts.goals.may_postcopy()}));
+                                 .postcopy = offers_postcopy_}));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
   welcomed_ = true;
@@ -70,12 +76,37 @@ Result<SinkSession::Lanes> SinkSession::open() {
     read_control();
   });
   auto found = TRY(lanes_found(std::move(lanes), welcome.lanes));
-  if (parts.goals.may_postcopy()) {
-    urgent_ = std::move(found.back());
-    found.pop_back();
-  }
+  if (offers_postcopy_) settle_postcopy(welcome, opened, found);
   parts.on_milestone(Milestone::kWelcomed);
   return found;
+}
+
+/// Goals that need it, or an operator who may order it. The latter's move goes on without.
+Status SinkSession::offer_postcopy(const wire::Secret& secret, OpenedLanes& lanes) {
+  const auto& goals = context_.parts.goals;
+  if (!goals.may_postcopy() && !goals.may_be_ordered) return {};
+  Status opened = open_urgent(secret, lanes);
+  offers_postcopy_ = opened.has_value();
+  if (opened || goals.may_postcopy()) return opened;
+  cannot_postcopy(opened.error().message);
+  return {};
+}
+
+void SinkSession::cannot_postcopy(std::string why) {
+  if (context_.parts.steering != nullptr) context_.parts.steering->postcopy_is(std::move(why));
+}
+
+/// A sink that does not agree takes the last of the connections for one lane more.
+void SinkSession::settle_postcopy(const wire::Welcome& welcome, std::size_t opened, Lanes& found) {
+  if (welcome.postcopy) {
+    urgent_ = std::move(found.back());
+    found.pop_back();
+    return cannot_postcopy({});
+  }
+  cannot_postcopy(why_not_postcopy(welcome));
+  const bool came = !welcome.lanes || welcome.lanes->back() + std::size_t{1} == opened;
+  const auto& limit = context_.parts.limit_rate;
+  if (came && limit) found.back() = limit(std::move(found.back()));
 }
 
 /// The last of the lanes, on which the sink asks for pages.
@@ -116,7 +147,7 @@ Result<wire::Welcome> SinkSession::welcome_in(wire::Message answer) const {
     return fail(ErrorKind::kRefused,
                 fmt::format("the guest cannot run at the destination before all of it is there ({}): choose something "
                             "else with --on-deadline",
-                            welcome->why_not_postcopy.empty() ? "godwit there is too old" : welcome->why_not_postcopy));
+                            why_not_postcopy(*welcome)));
   }
   return std::move(*welcome);
 }
@@ -133,11 +164,10 @@ Result<SinkSession::Lanes> SinkSession::lanes_found(OpenedLanes opened,
   } else {
     lanes = std::move(opened.channels);
   }
-  const bool postcopy = context_.parts.goals.may_postcopy();
-  if (postcopy && lanes.size() < 2)
+  if (context_.parts.goals.may_postcopy() && lanes.size() < 2)
     return fail(ErrorKind::kPeerLost,
                 "one lane and one connection for urgent pages are needed, and did not reach the destination");
-  if (const auto asked_for = context_.parts.goals.lanes + (postcopy ? 1 : 0); lanes.size() < asked_for) {
+  if (const auto asked_for = context_.parts.goals.lanes + (offers_postcopy_ ? 1 : 0); lanes.size() < asked_for) {
     const std::string why = opened.failures.empty() ? "the others were lost on the way" : opened.failures;
     context_.note(
         fmt::format("{} of {} lanes could be opened; the move goes on with these ({})", lanes.size(), asked_for, why));

@@ -55,7 +55,7 @@ class SinkSession {
   std::string security() const { return connected_ ? channel_->link().security() : ""; }
   /// After open(): devices may go directly.
   bool takes_direct() const noexcept { return takes_direct_; }
-  /// After open(), with goals that may need it: the connection for urgent pages. Once.
+  /// After open(), where both sides are ready for post-copy: the connection for urgent pages. Once.
   std::unique_ptr<Channel> take_urgent() noexcept { return std::move(urgent_); }
   const std::string& why_stream() const noexcept { return why_stream_; }
   /// After open(): as in LaneShares.
@@ -64,6 +64,9 @@ class SinkSession {
   std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
 
  private:
+  Status offer_postcopy(const wire::Secret& secret, OpenedLanes& lanes);
+  void settle_postcopy(const wire::Welcome& welcome, std::size_t opened, Lanes& found);
+  void cannot_postcopy(std::string why);
   Status open_urgent(const wire::Secret& secret, OpenedLanes& lanes) const;
   Result<wire::Message> await_welcome();
   Result<wire::Welcome> welcome_in(wire::Message answer) const;
@@ -83,6 +86,7 @@ class SinkSession {
   bool takes_direct_ = false;
   std::string why_stream_;
   std::uint32_t chunks_in_a_row_ = 1;
+  bool offers_postcopy_ = false;
   std::optional<Heartbeat> heartbeat_;
   std::jthread reader_;
 };

@@ -25,6 +25,7 @@
 #include "engine/milestone.h"
 #include "engine/progress.h"
 #include "engine/report.h"
+#include "engine/steering.h"
 #include "log/log.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
@@ -45,6 +46,7 @@ struct SourceParts {
   const HashKey& hash_key;                                    ///< random, for this migration only
   std::function<Result<std::unique_ptr<Channel>>()> connect;  ///< one connection to the sink; from any thread
   Goals goals;
+  Steering* steering = nullptr;  ///< changes the goals while it runs; null: nobody does
   /// The connection for pages that a guest waits for there, past the rate limit; empty: as `connect`.
   std::function<Result<std::unique_ptr<Channel>>()> connect_urgent = {};
   /// Gives the guest's vCPUs this share of a CPU each, 1: as before; empty: it cannot be slowed down.
@@ -56,6 +58,10 @@ struct SourceParts {
   bool holes_may_appear = false;          ///< a balloon or the like gives memory back on the way
   std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget
   std::function<void()> impose_rate_limit = {};  ///< what follows a guest that runs already keeps to it again
+  /// Another limit; none: no limit.
+  std::function<void(std::optional<BitRate>)> change_rate_limit = {};
+  /// Puts a connection of `connect_urgent` that is a lane after all under it.
+  std::function<std::unique_ptr<Channel>(std::unique_ptr<Channel>)> limit_rate = {};
   OnProgress on_progress;
   OnMilestone on_milestone;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator; any thread, may be empty

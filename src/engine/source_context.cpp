@@ -13,6 +13,7 @@ constexpr Duration kLoadPatience = std::chrono::seconds(60);
 
 void SourceContext::enter(Phase phase) {
   phase_ = phase;
+  if (parts.steering != nullptr) parts.steering->entered(phase, now() - began);
   if (on_look) on_look();
 }
 
@@ -41,10 +42,24 @@ void SourceContext::note(std::string_view text) const {
   if (parts.on_note) parts.on_note(text);
 }
 
+void SourceContext::take_changes() {
+  if (parts.steering == nullptr) return;
+  parts.steering->looked_at(now() - began);
+  auto changed = parts.steering->take();
+  if (!changed) return;
+  const bool other_rate = changed->bandwidth != parts.goals.bandwidth;
+  changed->lanes = parts.goals.lanes;  // those that have come
+  parts.goals = *std::move(changed);
+  parts.log.info("goals", {{"max_downtime", parts.goals.max_downtime}, {"timeout", parts.goals.timeout}});
+  if (other_rate && parts.change_rate_limit) parts.change_rate_limit(parts.goals.bandwidth);
+  if (on_new_goals) on_new_goals();
+}
+
 Status SourceContext::until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what) {
   const auto deadline = now() + at_most;
   while (true) {
     gaps.look(now());
+    take_changes();
     const auto seen = signals.await([&](const SourceSignals& s) { return s.failed || ready(s); }, kLookEvery);
     TRY(no_error_yet());
     if (ready(seen)) return {};

@@ -44,8 +44,9 @@ class SourceContext {
   const Instant began;
   FirstError error;
   Mailbox<SourceSignals> signals;
-  GapWatch gaps;                  ///< of the coordinator, since the last fence was asked for
-  std::function<void()> on_look;  ///< called whenever the coordinator looks around; shows progress
+  GapWatch gaps;                       ///< of the coordinator, since the last fence was asked for
+  std::function<void()> on_look;       ///< called whenever the coordinator looks around; shows progress
+  std::function<void()> on_new_goals;  ///< called when parts.goals have changed
 
   Instant now() const noexcept { return parts.clock.now(); }
   Phase phase() const noexcept { return phase_; }
@@ -58,6 +59,8 @@ class SourceContext {
   Status check_guest() const;
   Status check_not_cancelled() const;
   void note(std::string_view text) const;
+  /// What the operator has changed meanwhile becomes parts.goals.
+  void take_changes();
   /// Waits until other threads have told that it is `ready`, and looks after the guest meanwhile. `what` goes into
   /// "timed out waiting for ...".
   Status until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what);

@@ -25,6 +25,11 @@ class SourceForecast {
  public:
   explicit SourceForecast(const Goals& goals) : goals_(goals) {}
 
+  /// Other goals than before.
+  void use(const Goals& goals) {
+    goals_ = goals;
+    goals_.order = Order::kNone;  // foreseen is what would happen without it
+  }
   /// While memory is copied, several times a second.
   void look(const Sample& sample, const CopyFacts& facts);
   /// The latest; nothing before two harvests and a rate are known.

@@ -46,6 +46,10 @@ SourceMigration::SourceMigration(SourceParts parts)
       progress_(context_, session_, *ram_) {
   loads_.insert(loads_.end(), context_.parts.other_loads.begin(), context_.parts.other_loads.end());
   context_.on_look = [this] { progress_.show(); };
+  context_.on_new_goals = [this] {
+    ram_->follow_goals();
+    progress_.use(context_.parts.goals);
+  };
 }
 
 Report SourceMigration::run() {
@@ -110,6 +114,7 @@ Status SourceMigration::copy_until_stopped() {
     const auto signals = context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopped; }, kTick);
     TRY(context_.no_error_yet());
     if (signals.stopped) return {};
+    context_.take_changes();
     TRY(context_.check_guest());
     if (signals.stopping) {
       // Nothing is begun now that the stop would have to wait for.
@@ -174,6 +179,7 @@ Status SourceMigration::follow() {
     const bool there = TRY(ram_->postcopy().all_there());
     if (there) return {};
     keep_paused();
+    context_.take_changes();
     context_.signals.await([](const SourceSignals& s) { return s.failed || s.last_fence; }, kTick);
     progress_.show_at_times();
   }

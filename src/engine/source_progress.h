@@ -10,6 +10,7 @@ class SourceProgress {
   /// All outlive it.
   SourceProgress(const SourceContext& context, const SinkSession& session, const RamCopy& ram)
       : context_(context), session_(session), ram_(ram), forecast_(context.parts.goals) {}
+  void use(const Goals& goals) { forecast_.use(goals); }
 
   void show();
   /// Where nothing else has shown for a while.

@@ -48,6 +48,7 @@ Status Switchover::order_stop(Loads loads) {
   // A guest that was paused before must not be let run by the next engine if this one dies.
   if (!parts.vm.starts_paused()) TRY(parts.journal.handing_over());
   parts.on_milestone(Milestone::kHandingOver);
+  relay_.allow_pause(parts.goals.max_downtime);
   return parts.vm.order_handover(parts.goals.max_downtime);
 }
 

@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -22,6 +21,7 @@
 #include "net/accept_errors.h"
 #include "net/resolve.h"
 #include "net/socket_channel.h"
+#include "net/unix_socket_file.h"
 
 namespace godwit {
 namespace {
@@ -32,34 +32,6 @@ namespace {
 constexpr int kBacklog = 1024;
 // After an error of accept(2) that may come again at once.
 constexpr auto kAcceptRest = std::chrono::milliseconds(10);
-
-/// A socket file that is ours: removed when this goes, unless another has taken its name.
-class SocketFile {
- public:
-  SocketFile() = default;
-  SocketFile(const SocketFile&) = delete;
-  SocketFile& operator=(const SocketFile&) = delete;
-  ~SocketFile() {
-    struct stat now {};
-    if (!path_.empty() && ::lstat(path_.c_str(), &now) == 0 && now.st_dev == device_ && now.st_ino == inode_) {
-      ::unlink(path_.c_str());
-    }
-  }
-
-  Status adopt(const std::string& path) {
-    struct stat made {};
-    if (::lstat(path.c_str(), &made) != 0) return fail_os("look at the socket file just made");
-    path_ = path;
-    device_ = made.st_dev;
-    inode_ = made.st_ino;
-    return {};
-  }
-
- private:
-  std::string path_;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
-};
 
 class SocketListener final : public Listener {
  public:
@@ -82,7 +54,7 @@ class SocketListener final : public Listener {
 
   Address address_;
   Liveness liveness_;
-  SocketFile file_;
+  UnixSocketFile file_;
   UniqueFd socket_;
   Wake wake_;
   UniqueFd both_;  ///< an epoll of the two
@@ -129,34 +101,8 @@ Status SocketListener::open_tcp() {
   return fail(std::move(last));
 }
 
-/// Removes the socket file at `path` if nobody listens on it any more; an error if somebody does.
-Status remove_dead_socket(const std::string& path, const sockaddr_un& where) {
-  struct stat there {};
-  if (::lstat(path.c_str(), &there) != 0) return fail_os("look at what is in the way");
-  if (!S_ISSOCK(there.st_mode)) {
-    return fail(ErrorKind::kInvalidArgument, "a file that is not a socket is in the way", EADDRINUSE);
-  }
-  UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!client) return fail_os("socket");
-  const int result = ::connect(client.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where);
-  if (result == 0 || errno != ECONNREFUSED) {
-    return fail(ErrorKind::kInvalidArgument, "another program listens there", EADDRINUSE);
-  }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_os("remove a dead socket file");
-  return {};
-}
-
 Status SocketListener::open_unix() {
-  const sockaddr_un where = TRY(unix_socket_address(address_.path));
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return fail_os("socket");
-  const auto bind = [&] { return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where); };
-  if (bind() != 0) {
-    if (errno != EADDRINUSE) return fail_os("bind");
-    TRY(remove_dead_socket(address_.path, where));
-    if (bind() != 0) return fail_os("bind");
-  }
-  TRY(file_.adopt(address_.path));
+  UniqueFd socket = TRY(file_.bind(address_.path));
   if (::listen(socket.get(), kBacklog) != 0) return fail_os("listen");
   socket_ = std::move(socket);
   return {};

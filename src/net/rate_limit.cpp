@@ -25,15 +25,15 @@ constexpr double kLongestWaitSeconds = 24 * 3600;
 
 RateLimit::RateLimit(BitRate rate, const Clock& clock, Duration burst)
     : clock_(clock),
+      burst_seconds_(std::chrono::duration<double>(burst).count()),
       bytes_per_second_(rate.bytes_per_second()),
-      burst_bytes_(bytes_per_second_ * std::chrono::duration<double>(burst).count()),
+      burst_bytes_(bytes_per_second_ * burst_seconds_),
       tokens_(burst_bytes_),
-      filled_at_(clock.now()),
-      lifted_(rate.bits_per_second == 0) {}
+      filled_at_(clock.now()) {}
 
 Duration RateLimit::take(std::uint64_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
-  if (lifted_) return Duration::zero();
+  if (unbounded()) return Duration::zero();
   fill();
   tokens_ -= static_cast<double>(bytes);
   if (tokens_ >= 0) return Duration::zero();
@@ -43,9 +43,14 @@ Duration RateLimit::take(std::uint64_t bytes) noexcept {
 
 std::uint64_t RateLimit::taken() noexcept {
   const std::lock_guard lock(mutex_);
-  if (lifted_) return 0;
+  if (unbounded()) return 0;
   fill();
   return static_cast<std::uint64_t>(burst_bytes_ - tokens_);
+}
+
+bool RateLimit::bounds() noexcept {
+  const std::lock_guard lock(mutex_);
+  return !unbounded();
 }
 
 void RateLimit::fill() noexcept {
@@ -65,14 +70,26 @@ void RateLimit::lift() noexcept {
 
 void RateLimit::impose() noexcept {
   const std::lock_guard lock(mutex_);
-  lifted_ = bytes_per_second_ == 0;
+  lifted_ = false;
   tokens_ = burst_bytes_;
   filled_at_ = clock_.now();
 }
 
+void RateLimit::change(BitRate rate) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    bytes_per_second_ = rate.bytes_per_second();
+    burst_bytes_ = bytes_per_second_ * burst_seconds_;
+    tokens_ = burst_bytes_;
+    filled_at_ = clock_.now();
+    ++changes_;
+  }
+  changed_.notify_all();
+}
+
 bool RateLimit::pause_for(Duration time, const std::atomic<bool>& stop) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, time, [&] { return lifted_ || stop; });
+  return changed_.wait_for(lock, time, [&, then = changes_] { return unbounded() || changes_ != then || stop; });
 }
 
 void RateLimit::interrupt() noexcept {
@@ -162,6 +179,7 @@ Status LimitedChannel::write_piece(std::span<const iovec> parts, std::size_t byt
 }
 
 Status LimitedChannel::write(std::span<const iovec> parts, const Deadline& until) {
+  if (!limit_->bounds()) return inner_->write(parts, until);
   std::vector<iovec> piece;
   std::size_t bytes = 0;
   for (iovec part : parts) {

@@ -21,28 +21,36 @@ class RateLimit {
   Duration take(std::uint64_t bytes) noexcept;
   /// Bytes that have been taken and not been made good by time yet.
   std::uint64_t taken() noexcept;
+  /// Whether there is a bound now.
+  bool bounds() noexcept;
   /// No bound from here on: the switchover does not wait for a budget. Wakes those that wait.
   void lift() noexcept;
   /// The bound counts again, as if nothing had been taken before.
   void impose() noexcept;
 
-  /// Sleeps for `time`, but not after lift(), nor after interrupt() when `stop` is set: true in these two
-  /// cases. Real time, whatever the clock.
+  /// Another bound, 0: none; one that is lifted stays so. Wakes those that wait by the old one.
+  void change(BitRate rate) noexcept;
+
+  /// Sleeps for `time`, but not after lift() or change(), nor after interrupt() when `stop` is set: true in
+  /// these cases. Real time, whatever the clock.
   bool pause_for(Duration time, const std::atomic<bool>& stop);
   /// Makes all that sleep look at their `stop` again.
   void interrupt() noexcept;
 
  private:
   void fill() noexcept;
+  bool unbounded() const noexcept { return lifted_ || bytes_per_second_ == 0; }
 
   std::mutex mutex_;
   std::condition_variable changed_;
   const Clock& clock_;
+  const double burst_seconds_;
   double bytes_per_second_;
   double burst_bytes_;
   double tokens_;
   Instant filled_at_;
   bool lifted_ = false;
+  unsigned changes_ = 0;
 };
 
 /// A channel whose write() keeps to the limit; everything else goes to `inner`.

@@ -32,6 +32,7 @@ SendJob::SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfil
       host_(host),
       clock_(clock),
       id_(random_migration_id().value_or("")),
+      steering_(request_.goals),
       progress_log_(log_),
       thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
 
@@ -86,7 +87,9 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   Connect plain = request_.connect;
   if (!plain) plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
   Dialler dialler{wrapped(plain, request_.tls ? tls_connected(request_.tls) : Wrap{}), nullptr};
-  if (request_.goals.bandwidth) dialler.limit = std::make_shared<RateLimit>(*request_.goals.bandwidth, clock_);
+  if (request_.goals.bandwidth || request_.steerable) {
+    dialler.limit = std::make_shared<RateLimit>(request_.goals.bandwidth.value_or(BitRate{}), clock_);
+  }
   const HashKey hash_key = TRY(random_hash_key());
   encoding_.emplace(request_.goals.encoding_threads, request_.goals.lanes, source->vcpu_threads(), clock_);
   TRY(journal.name_migration(id_));
@@ -101,6 +104,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .hash_key = hash_key,
       .connect = dialler,
       .goals = request_.goals,
+      .steering = request_.steerable ? &steering_ : nullptr,
       .connect_urgent = dialler.connect,
       .slow_guest = [&source](double share) { return source->slow_guest(share); },
       .free_pages = source->free_pages(),
@@ -113,6 +117,14 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .impose_rate_limit =
           [limit = dialler.limit] {
             if (limit) limit->impose();
+          },
+      .change_rate_limit =
+          [limit = dialler.limit](std::optional<BitRate> rate) {
+            if (limit) limit->change(rate.value_or(BitRate{}));
+          },
+      .limit_rate =
+          [limit = dialler.limit](std::unique_ptr<Channel> channel) {
+            return limit ? limit_rate(std::move(channel), limit) : std::move(channel);
           },
       .on_progress = [this](const Progress& progress) { show(progress); },
       .on_milestone =

@@ -13,6 +13,7 @@
 #include "engine/journal.h"
 #include "engine/progress.h"
 #include "engine/report.h"
+#include "engine/steering.h"
 #include "host/host_profile.h"
 #include "net/address.h"
 #include "net/wrap.h"
@@ -54,6 +55,7 @@ struct SendRequest {
   std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   std::string kernels;              ///< SIMD table by name; empty: the fastest
   std::string program;              ///< "godwit 0.1.0"
+  bool steerable = false;           ///< goals may be changed, and orders given, while it runs
 };
 
 /// All from threads of the job; may be empty.
@@ -74,6 +76,8 @@ class SendJob {
   const std::string& id() const noexcept { return id_; }
   /// The latest; nothing before there is any.
   std::optional<Progress> progress() const { return progress_.look(); }
+  /// For a request that was `steerable`. Any thread.
+  Steering& steering() noexcept { return steering_; }
   /// Before the commit the VM runs on here. Any thread.
   void cancel() noexcept { thread_.cancel(); }
   /// Until it has ended and all is cleaned up. Any thread, as often as wanted.
@@ -92,6 +96,7 @@ class SendJob {
   HostProfile host_;
   const Clock& clock_;
   std::string id_;
+  Steering steering_;
   ProgressLog progress_log_;
   mutable Mailbox<std::optional<Progress>> progress_;
   std::optional<EncodingThreads> encoding_;  ///< while memory is moved

@@ -487,7 +487,7 @@ TEST(CommandLine, RefusesASocketPathThatNoKernelTakes) {
 }
 
 TEST(CommandLine, SaysWhatIsMissing) {
-  expect_contains(message({}), "send, receive, probe, forecast or keygen");
+  expect_contains(message({}), "send, receive, probe, forecast, control or keygen");
   expect_contains(message({"send"}), "send needs --qmp");
   expect_contains(message({"send", "--qmp", "/q"}), "send needs --to");
   expect_contains(message({"receive", "--qmp", "/q"}), "receive needs --listen");
@@ -505,6 +505,30 @@ TEST(CommandLine, SaysWhatIsNotKnownAndWhatWasMeant) {
   expect_contains(message({"probe", "--jsn"}), "did you mean --json?");
   expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--lanes", "2"}), "'--lanes'");
   expect_contains(message({"send", "--qmp", "/q", "--qmp", "/r", "--to", "tcp://b:1"}), "--qmp: given more than once");
+}
+
+TEST(CommandLine, TakesWhatAMoveIsAskedForAsItIs) {
+  const auto control =
+      parsed<ControlOptions>({"control", "/run/vm1.control", "set", "max-downtime", "100ms", "--json"});
+  EXPECT_EQ(control.socket, "/run/vm1.control");
+  EXPECT_EQ(control.request.goal, "max-downtime");
+  EXPECT_EQ(control.request.value, "100ms");
+  EXPECT_TRUE(control.json);
+  expect_contains(message({"control"}), "control needs the socket");
+  expect_contains(message({"control", "/s"}), "control needs a command");
+  expect_contains(message({"control", "/s", "stop"}), "unknown command 'stop'");
+  expect_contains(message({"control", "/s", "set", "lanes", "3"}), "unknown goal 'lanes'");
+}
+
+TEST(CommandLine, KeepsAConnectionForPostcopyWhereItMayBeOrdered) {
+  const auto send =
+      parsed<SendOptions>({"send", "--qmp", "/q", "--to", "tcp://b:1", "--control", "/c", "--lanes", "64"});
+  EXPECT_EQ(send.control, "/c");
+  EXPECT_TRUE(send.goals.may_be_ordered);
+  EXPECT_EQ(send.goals.lanes, 63U);
+  const auto by_ssh =
+      parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://b/q", "--ssh-data", "--control", "/c"});
+  EXPECT_FALSE(by_ssh.goals.may_be_ordered);
 }
 
 TEST(Help, IsCompleteAndFitsATerminal) {

@@ -137,5 +137,40 @@ TEST_F(StuckSender, GoesOnWhenTheLimitIsLifted) {
   EXPECT_TRUE(sent_);
 }
 
+TEST_F(StuckSender, GoesOnByAnotherLimit) {
+  std::vector<std::byte> arrived(100'000);
+  limit_->change(BitRate{8'000'000'000});
+  ASSERT_TRUE(receive_bytes(*far_, arrived));
+  sender_.join();
+  EXPECT_TRUE(sent_);
+}
+
+TEST(RateLimit, ChangesWhileItCounts) {
+  ManualClock clock;
+  RateLimit limit(BitRate{}, clock, milliseconds(20));
+  EXPECT_FALSE(limit.bounds());
+  EXPECT_EQ(limit.take(1'000'000'000), Duration::zero());
+  limit.change(kMegabytePerSecond);
+  EXPECT_TRUE(limit.bounds());
+  EXPECT_EQ(limit.take(20'000), Duration::zero());
+  EXPECT_EQ(limit.take(1'000), milliseconds(1));
+  limit.change(BitRate{80'000'000});
+  EXPECT_EQ(limit.take(201'000), Duration(std::chrono::microseconds(100)));
+  limit.change(BitRate{});
+  EXPECT_EQ(limit.take(1'000'000'000), Duration::zero());
+}
+
+/// The pause waits for no budget, whatever the operator says meanwhile.
+TEST(RateLimit, StaysLiftedWhenItChanges) {
+  ManualClock clock;
+  RateLimit limit(kMegabytePerSecond, clock, milliseconds(20));
+  limit.lift();
+  limit.change(kMegabytePerSecond);
+  EXPECT_FALSE(limit.bounds());
+  limit.impose();
+  EXPECT_TRUE(limit.bounds());
+  EXPECT_EQ(limit.take(21'000), milliseconds(1));
+}
+
 }  // namespace
 }  // namespace godwit::testing::rate_limit_test

@@ -12,6 +12,7 @@ constexpr Duration kLookForFence = microseconds(50);
 constexpr Duration kFencePatience = std::chrono::seconds(20);
 // The sink takes pages away, some hundred thousand a second.
 constexpr Duration kReadyPatience = std::chrono::seconds(20);
+constexpr Duration kPaceEvery = std::chrono::milliseconds(20);
 constexpr std::size_t kMissingPiece = 32768;  // chunks a message
 // Empty stretches shorter than this are not worth a message of their own.
 constexpr std::size_t kGapWorthAMessage = 64;
@@ -70,7 +71,11 @@ Status PostcopySource::send_map() {
   return control.send(wire::MissingMapEnd{});
 }
 
-void PostcopySource::go_on() {
+void PostcopySource::go_on(double bytes_per_second) {
+  pace_ = PushPace(bytes_per_second);
+  paced_at_ = context_.now();
+  paced_bytes_ = lanes_.totals().bytes_wire;
+  if (context_.parts.pace_lanes) context_.parts.pace_lanes(pace_.now());
   lanes_.bear_silence(kPostcopyPatience);
   urgent_.bear_silence(kPostcopyPatience);
   if (context_.parts.impose_rate_limit) context_.parts.impose_rate_limit();
@@ -78,10 +83,22 @@ void PostcopySource::go_on() {
   setting_.board.announce();
 }
 
+void PostcopySource::keep_pace() {
+  const Duration passed = context_.now() - paced_at_;
+  if (passed < kPaceEvery || !context_.parts.pace_lanes) return;
+  const auto bytes = lanes_.totals().bytes_wire;
+  const double sent = static_cast<double>(bytes - paced_bytes_) / std::chrono::duration<double>(passed).count();
+  paced_at_ += passed;
+  paced_bytes_ = bytes;
+  pace_.look(sent, lanes_.queueing());
+  context_.parts.pace_lanes(pace_.now());
+}
+
 Result<bool> PostcopySource::all_there() {
   // First: a sink that has all may hang up.
   if (context_.signals.look().last_fence) return true;
   TRY(context_.no_error_yet());
+  keep_pace();
   if (!last_fence_asked_ && setting_.board.waiting() == 0 && lanes_.idle()) {
     last_fence_asked_ = true;
     lanes_.fence(kLastFence);

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "engine/fence.h"
+#include "engine/push_pace.h"
 #include "engine/sink_session.h"
 #include "engine/source_lanes.h"
 #include "engine/urgent_pages.h"
@@ -34,8 +35,8 @@ class PostcopySource {
   void fence() { lanes_.fence(kMissingFence); }
   /// Tells the sink what it misses, and waits until it is ready for that.
   Status tell();
-  /// The guest runs there.
-  void go_on();
+  /// The guest runs there. `bytes_per_second`: what lanes managed so far; 0: not known.
+  void go_on(double bytes_per_second = 0);
   /// To be called now and then after go_on(): true once the sink has all of the guest.
   Result<bool> all_there();
   void abort() noexcept { urgent_.abort(); }
@@ -47,6 +48,7 @@ class PostcopySource {
 
  private:
   Status await_fence_sent();
+  void keep_pace();
   Status send_map();
 
   SourceContext& context_;
@@ -57,6 +59,9 @@ class PostcopySource {
   std::optional<std::uint32_t> held_;
   std::uint64_t missing_ = 0;
   bool last_fence_asked_ = false;
+  PushPace pace_{0};
+  Instant paced_at_{};
+  std::uint64_t paced_bytes_ = 0;
 };
 
 }  // namespace godwit

@@ -57,6 +57,8 @@ struct SourceParts {
   bool quiesce_harvests = false;          ///< stop the guest around each harvest: a disk writes past the page tables
   bool holes_may_appear = false;          ///< a balloon or the like gives memory back on the way
   std::function<void()> lift_rate_limit;  ///< called when the switchover begins: the pause does not wait for a budget
+  /// As RateLimit::pace(), of what lanes send together.
+  std::function<void(double bytes_per_second)> pace_lanes = {};
   std::function<void()> impose_rate_limit = {};  ///< what follows a guest that runs already keeps to it again
   /// Another limit; none: no limit.
   std::function<void(std::optional<BitRate>)> change_rate_limit = {};

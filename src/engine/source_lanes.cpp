@@ -1,5 +1,7 @@
 #include "engine/source_lanes.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/cpu_account.h"
@@ -72,6 +74,12 @@ std::vector<CodecUse> SourceLanes::codecs() const {
     }
   }
   return uses;
+}
+
+Duration SourceLanes::queueing() const noexcept {
+  Duration least = Duration::max();
+  for (const auto& channel : channels_) least = std::min(least, channel->link().queueing());
+  return channels_.empty() ? Duration{} : least;
 }
 
 void SourceLanes::abort() noexcept {

@@ -44,6 +44,8 @@ class SourceLanes {
   void bear_silence(Duration dead_after) noexcept {
     for (const auto& channel : channels_) channel->link().bear_silence(dead_after);
   }
+  /// As Link::queueing(), of the lane before which the least waits: others' delays may be their peer's.
+  Duration queueing() const noexcept;
   void abort() noexcept;
   /// Stops and joins; the channels stay open.
   void stop();

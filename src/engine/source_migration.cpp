@@ -174,7 +174,7 @@ Report SourceMigration::commit() {
 Status SourceMigration::follow() {
   context_.enter(Phase::kPostcopy);
   context_.parts.on_milestone(Milestone::kRunsEarly);
-  ram_->postcopy().go_on();
+  ram_->postcopy().go_on(ram_->sample().wire_bytes_per_second);
   while (true) {
     const bool there = TRY(ram_->postcopy().all_there());
     if (there) return {};

@@ -41,6 +41,9 @@ class Link {
   virtual SendQueue send_queue() noexcept = 0;
   /// From here on a peer that does not answer counts as dead after so long. Best effort. Any thread.
   virtual void bear_silence(Duration dead_after) noexcept = 0;
+  /// How much longer than the shortest one a round trip takes now: what lies before new bytes in queues on the way.
+  /// Known for TCP only, else zero. Any thread.
+  virtual Duration queueing() const noexcept = 0;
   /// For poll(2): readable when bytes, an end or an error have come.
   virtual int descriptor() const noexcept = 0;
   /// The other end, as messages name it.

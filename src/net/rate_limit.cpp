@@ -17,6 +17,10 @@ namespace {
 // Small enough that lanes take turns many times a second at any rate worth having, large enough that a sendmsg and a
 // mutex per piece cost nothing (10 Gbit/s is 19,000 pieces a second).
 constexpr std::size_t kPieceSize = 64 * 1024;
+// Where a pace is kept: what others then find before them on the link.
+constexpr double kPacedPieceSeconds = 150e-6;
+constexpr double kPacedBurstSeconds = 300e-6;
+constexpr std::size_t kLeastPiece = 16 * 1024;
 
 // Keeps the sum below from running over at absurd rates; nobody waits that long for one piece.
 constexpr double kLongestWaitSeconds = 24 * 3600;
@@ -26,10 +30,19 @@ constexpr double kLongestWaitSeconds = 24 * 3600;
 RateLimit::RateLimit(BitRate rate, const Clock& clock, Duration burst)
     : clock_(clock),
       burst_seconds_(std::chrono::duration<double>(burst).count()),
-      bytes_per_second_(rate.bytes_per_second()),
-      burst_bytes_(bytes_per_second_ * burst_seconds_),
-      tokens_(burst_bytes_),
-      filled_at_(clock.now()) {}
+      bound_(rate.bytes_per_second()),
+      filled_at_(clock.now()) {
+  settle();
+  tokens_ = burst_bytes_;
+}
+
+/// What counts after a change.
+void RateLimit::settle() noexcept {
+  const double bound = lifted_ ? 0 : bound_;
+  const bool paced = pace_ > 0 && (bound == 0 || pace_ <= bound);
+  bytes_per_second_ = paced ? pace_ : bound;
+  burst_bytes_ = bytes_per_second_ * (paced ? kPacedBurstSeconds : burst_seconds_);
+}
 
 Duration RateLimit::take(std::uint64_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
@@ -64,6 +77,8 @@ void RateLimit::lift() noexcept {
   {
     const std::lock_guard lock(mutex_);
     lifted_ = true;
+    settle();
+    tokens_ = std::min(tokens_, burst_bytes_);
   }
   changed_.notify_all();
 }
@@ -71,6 +86,7 @@ void RateLimit::lift() noexcept {
 void RateLimit::impose() noexcept {
   const std::lock_guard lock(mutex_);
   lifted_ = false;
+  settle();
   tokens_ = burst_bytes_;
   filled_at_ = clock_.now();
 }
@@ -78,13 +94,27 @@ void RateLimit::impose() noexcept {
 void RateLimit::change(BitRate rate) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    bytes_per_second_ = rate.bytes_per_second();
-    burst_bytes_ = bytes_per_second_ * burst_seconds_;
+    bound_ = rate.bytes_per_second();
+    settle();
     tokens_ = burst_bytes_;
     filled_at_ = clock_.now();
     ++changes_;
   }
   changed_.notify_all();
+}
+
+void RateLimit::pace(double bytes_per_second) noexcept {
+  const std::lock_guard lock(mutex_);
+  fill();
+  pace_ = bytes_per_second;
+  settle();
+  tokens_ = std::min(tokens_, burst_bytes_);
+}
+
+std::size_t RateLimit::piece() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (bytes_per_second_ != pace_ || pace_ == 0) return kPieceSize;
+  return std::clamp(static_cast<std::size_t>(pace_ * kPacedPieceSeconds), kLeastPiece, kPieceSize);
 }
 
 bool RateLimit::pause_for(Duration time, const std::atomic<bool>& stop) {
@@ -118,6 +148,7 @@ class LimitedLink final : public Link {
     return queue;
   }
   void bear_silence(Duration dead_after) noexcept override { inner_.bear_silence(dead_after); }
+  Duration queueing() const noexcept override { return inner_.queueing(); }
   int descriptor() const noexcept override { return inner_.descriptor(); }
   const std::string& peer() const noexcept override { return inner_.peer(); }
   std::string security() const override { return inner_.security(); }
@@ -181,15 +212,16 @@ Status LimitedChannel::write_piece(std::span<const iovec> parts, std::size_t byt
 Status LimitedChannel::write(std::span<const iovec> parts, const Deadline& until) {
   if (!limit_->bounds()) return inner_->write(parts, until);
   std::vector<iovec> piece;
+  const std::size_t piece_size = limit_->piece();
   std::size_t bytes = 0;
   for (iovec part : parts) {
     while (part.iov_len > 0) {
-      const std::size_t taken = std::min(part.iov_len, kPieceSize - bytes);
+      const std::size_t taken = std::min(part.iov_len, piece_size - bytes);
       piece.push_back({part.iov_base, taken});
       part.iov_base = static_cast<std::byte*>(part.iov_base) + taken;
       part.iov_len -= taken;
       bytes += taken;
-      if (bytes < kPieceSize) continue;
+      if (bytes < piece_size) continue;
       TRY(write_piece(piece, bytes, until));
       piece.clear();
       bytes = 0;

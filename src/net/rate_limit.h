@@ -31,6 +31,12 @@ class RateLimit {
   /// Another bound, 0: none; one that is lifted stays so. Wakes those that wait by the old one.
   void change(BitRate rate) noexcept;
 
+  /// Besides the bound: so fast at most, and evenly, so that what does not keep to this limit finds no queue on the
+  /// link. 0: as fast as goes. Outlives lift().
+  void pace(double bytes_per_second) noexcept;
+  /// What is to be taken at once.
+  std::size_t piece() noexcept;
+
   /// Sleeps for `time`, but not after lift() or change(), nor after interrupt() when `stop` is set: true in
   /// these cases. Real time, whatever the clock.
   bool pause_for(Duration time, const std::atomic<bool>& stop);
@@ -39,15 +45,18 @@ class RateLimit {
 
  private:
   void fill() noexcept;
-  bool unbounded() const noexcept { return lifted_ || bytes_per_second_ == 0; }
+  bool unbounded() const noexcept { return bytes_per_second_ == 0; }
+  void settle() noexcept;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   const Clock& clock_;
   const double burst_seconds_;
-  double bytes_per_second_;
-  double burst_bytes_;
-  double tokens_;
+  double bound_;                 ///< bytes per second; 0: none
+  double pace_ = 0;              ///< likewise
+  double bytes_per_second_ = 0;  ///< what counts of them; 0: nothing does
+  double burst_bytes_ = 0;
+  double tokens_ = 0;
   Instant filled_at_;
   bool lifted_ = false;
   unsigned changes_ = 0;

@@ -26,6 +26,9 @@ Duration held_back_by_receiver(int socket) noexcept;
 /// The shortest round trip of the last minutes; zero for what is not a TCP socket.
 Duration shortest_round_trip(int socket) noexcept;
 
+/// How much longer than that the latest round trips took, smoothed; zero for what is not a TCP socket.
+Duration round_trip_excess(int socket) noexcept;
+
 /// Bytes sent that the peer has not acknowledged (TCP) or not read (Unix); 0 if the kernel does not tell.
 std::uint64_t unconfirmed_bytes(int socket) noexcept;
 

@@ -17,6 +17,10 @@ void SocketLink::bear_silence(Duration dead_after) noexcept {
   (void)set_liveness(socket_.get(), dead_after);
 }
 
+Duration SocketLink::queueing() const noexcept {
+  return round_trip_excess(socket_.get());
+}
+
 void SocketLink::count_wait(Duration waited) noexcept {
   const Duration held_back = held_back_by_receiver(socket_.get());
   waits_.total += waited;

@@ -17,6 +17,7 @@ class SocketLink final : public Link {
   SendWaits send_waits() const noexcept override { return waits_; }
   SendQueue send_queue() noexcept override;
   void bear_silence(Duration dead_after) noexcept override;
+  Duration queueing() const noexcept override;
   int descriptor() const noexcept override { return socket_.get(); }
   const std::string& peer() const noexcept override { return peer_; }
   std::string security() const override { return {}; }

@@ -32,6 +32,12 @@ Duration shortest_round_trip(int socket) noexcept {
   return us == ~decltype(us){0} ? Duration::zero() : std::chrono::microseconds(us);
 }
 
+Duration round_trip_excess(int socket) noexcept {
+  const tcp_info info = ask(socket);
+  if (info.tcpi_min_rtt == ~decltype(info.tcpi_min_rtt){0} || info.tcpi_rtt <= info.tcpi_min_rtt) return {};
+  return std::chrono::microseconds(info.tcpi_rtt - info.tcpi_min_rtt);
+}
+
 std::uint64_t unconfirmed_bytes(int socket) noexcept {
   int bytes = 0;
   return ::ioctl(socket, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::uint64_t>(bytes) : 0;

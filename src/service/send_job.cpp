@@ -87,7 +87,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   Connect plain = request_.connect;
   if (!plain) plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
   Dialler dialler{wrapped(plain, request_.tls ? tls_connected(request_.tls) : Wrap{}), nullptr};
-  if (request_.goals.bandwidth || request_.steerable) {
+  if (request_.goals.bandwidth || request_.goals.may_postcopy() || request_.steerable) {
     dialler.limit = std::make_shared<RateLimit>(request_.goals.bandwidth.value_or(BitRate{}), clock_);
   }
   const HashKey hash_key = TRY(random_hash_key());
@@ -113,6 +113,10 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .lift_rate_limit =
           [limit = dialler.limit] {
             if (limit) limit->lift();
+          },
+      .pace_lanes =
+          [limit = dialler.limit](double bytes_per_second) {
+            if (limit) limit->pace(bytes_per_second);
           },
       .impose_rate_limit =
           [limit = dialler.limit] {

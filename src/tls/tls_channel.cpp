@@ -35,6 +35,7 @@ class TlsLink final : public Link {
   SendWaits send_waits() const noexcept override { return inner_.send_waits(); }
   SendQueue send_queue() noexcept override { return inner_.send_queue(); }
   void bear_silence(Duration dead_after) noexcept override { inner_.bear_silence(dead_after); }
+  Duration queueing() const noexcept override { return inner_.queueing(); }
   int descriptor() const noexcept override { return inner_.descriptor(); }
   const std::string& peer() const noexcept override { return inner_.peer(); }
   std::string security() const override {

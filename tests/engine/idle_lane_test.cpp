@@ -41,6 +41,7 @@ class WaitingChannel final : public Channel, private Link {
   std::uint64_t bytes_received() const noexcept override { return 0; }
   SendWaits send_waits() const noexcept override { return {.total = Duration(waited_.load())}; }
   void bear_silence(Duration) noexcept override {}
+  Duration queueing() const noexcept override { return {}; }
   SendQueue send_queue() noexcept override { return {}; }
   int descriptor() const noexcept override { return -1; }
   const std::string& peer() const noexcept override { return peer_; }

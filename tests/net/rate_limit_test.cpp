@@ -172,5 +172,26 @@ TEST(RateLimit, StaysLiftedWhenItChanges) {
   EXPECT_EQ(limit.take(21'000), milliseconds(1));
 }
 
+TEST(RateLimit, PacesBelowItsBoundAndWithoutOne) {
+  ManualClock clock;
+  RateLimit limit(BitRate{80'000'000}, clock);  // 10 MB/s, bursts of 200 kB
+  limit.pace(1e6);
+  EXPECT_TRUE(limit.bounds());
+  EXPECT_EQ(limit.piece(), 16U * 1024);
+  // Hardly any burst: what has not been used is lost.
+  clock.advance(std::chrono::seconds(1));
+  EXPECT_EQ(limit.take(100'300), std::chrono::milliseconds(100));
+  clock.advance(std::chrono::milliseconds(100));
+  limit.lift();
+  EXPECT_EQ(limit.take(300 + 50'000), std::chrono::microseconds(50'300)) << "a pace outlives the bound";
+  limit.pace(0);
+  EXPECT_FALSE(limit.bounds());
+  EXPECT_EQ(limit.take(1'000'000'000), Duration{});
+  limit.impose();
+  limit.pace(100e6);
+  EXPECT_EQ(limit.take(200'000), Duration{}) << "the bound is the lower one, with its burst";
+  EXPECT_GT(limit.take(100'000), Duration{});
+}
+
 }  // namespace
 }  // namespace godwit::testing::rate_limit_test

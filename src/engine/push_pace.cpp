@@ -1,0 +1,32 @@
+#include "engine/push_pace.h"
+
+#include <algorithm>
+
+namespace godwit {
+
+namespace {
+// A frame of 64 KiB takes half a millisecond at 1 Gbit/s.
+constexpr Duration kShortQueue = std::chrono::microseconds(300);
+constexpr Duration kLongQueue = std::chrono::microseconds(800);
+constexpr double kAtFirst = 0.95;
+constexpr double kFaster = 1.01;
+constexpr double kSlower = 0.95;
+// A queue may be others', who are not made room for beyond this.
+constexpr double kLeast = 0.5;
+// Only what is kept to can be too slow.
+constexpr double kKeptTo = 0.8;
+}  // namespace
+
+PushPace::PushPace(double bytes_per_second) : now_(bytes_per_second * kAtFirst), least_(bytes_per_second * kLeast) {}
+
+void PushPace::look(double bytes_per_second, Duration queueing) noexcept {
+  if (now_ == 0) {
+    if (queueing > kLongQueue) *this = PushPace(bytes_per_second);
+  } else if (queueing > kLongQueue) {
+    now_ = std::max(least_, std::min(now_, bytes_per_second) * kSlower);
+  } else if (queueing < kShortQueue && bytes_per_second > now_ * kKeptTo) {
+    now_ *= kFaster;
+  }
+}
+
+}  // namespace godwit

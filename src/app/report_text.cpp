@@ -53,7 +53,7 @@ std::string outcome_row(Outcome outcome, std::string_view meaning) {
 }
 
 std::string pause_rows(const Report& report) {
-  if (report.paused) return line("pause", "none: the VM was paused before, and is paused at the destination");
+  if (report.paused) return line("pause", "none: the VM was paused at the source, and is paused at the destination");
   std::string out = line("pause", fmt::format("{} (asked for at most {})", format_duration(report.pause),
                                               format_duration(report.max_downtime)));
   if (report.ledger.empty()) return out;

@@ -138,6 +138,7 @@ std::optional<Duration> predict_pause(const Sample& s) {
 }
 
 std::optional<std::string> trouble(const Goals& goals, const Sample& s) {
+  if (s.paused) return std::nullopt;
   if (s.handing_over) {
     if (s.since_handover < kHandoverIsLong) return std::nullopt;
     return does_not_stop(goals);
@@ -219,6 +220,10 @@ Verdict decide(const Goals& goals, const Sample& s) {
   if (s.early) return PostCopy{};
   if (auto ordered = by_order(goals, s)) return *std::move(ordered);
   if (auto late = at_deadline(goals, s)) return *std::move(late);
+  if (s.paused && !s.handing_over) {
+    if (!s.drained) return GoOn{};
+    return s.harvests > 0 ? Verdict{SwitchOver{predict_pause(s).value_or(Duration{})}} : Verdict{Harvest{}};
+  }
   if (auto help = against_trouble(goals, s)) return *std::move(help);
   const auto predicted = predict_pause(s);
   const Duration pages = predicted ? *predicted - besides_pages(s) : Duration{};

@@ -27,6 +27,7 @@ struct Sample {
   std::uint64_t device_bytes = 0;       ///< what its devices are expected to weigh
   std::uint64_t ram_pages = 0;          ///< of the guest: no harvest finds more; 0: not known
   bool first_pass_over = false;         ///< what waits now has all been sent before
+  bool paused = false;                  ///< the guest: it writes nothing, and no pause of it can be too long
   double share = 1;                     ///< of a CPU that each vCPU may use; 1: it is not slowed down
   std::uint64_t harvests_at_share = 0;  ///< since it has been so
   bool early = false;                   ///< it is to run at the sink before all of it is there

@@ -21,7 +21,14 @@ CommitOutcome CommitDecision::take() {
 Status CommitDecision::check() const {
   if (auto* authority = context_.parts.authority) TRY_IN("the commit was not allowed", authority->may_commit());
   TRY(session_.hear());
-  return context_.check_guest();
+  TRY(context_.check_guest());
+  if (!paused_on_the_way() || context_.sink_keeps_paused) return {};
+  return fail(ErrorKind::kRefused,
+              "somebody has paused the guest, and the destination's godwit is too old to keep it paused");
+}
+
+bool CommitDecision::paused_on_the_way() const {
+  return context_.parts.vm.moves_paused() && !context_.parts.vm.starts_paused();
 }
 
 /// One moment decides between a failure or the operator's cancelling and the commit.
@@ -55,13 +62,15 @@ CommitOutcome CommitDecision::commit() {
   parts.on_milestone(Milestone::kCommitted);
   if (context_.signals.look().early) session_.bear_silence(kPostcopyPatience);
   const auto committed = context_.now();
-  Status sent = session_.control().send(wire::Commit{}, Deadline::in(kPeerDeadAfter, parts.clock));
+  const Deadline until = Deadline::in(kPeerDeadAfter, parts.clock);
+  Status sent = paused_on_the_way() ? session_.control().send(wire::StayPaused{}, until) : Status{};
+  if (sent) sent = session_.control().send(wire::Commit{}, until);
   context_.enter(Phase::kCommitted);
   if (sent) {
     const auto signals = await_done(committed);
     if (signals.done) {
       ledger_.enter("resumed", committed, signals.done_at);
-      return Moved{parts.vm.starts_paused() ? Duration{} : signals.done_at - signals.pause_began()};
+      return Moved{parts.vm.moves_paused() ? Duration{} : signals.done_at - signals.pause_began()};
     }
     if (signals.never_ran) return take_back();
     sent = signals.failed ? Status(fail(context_.error.get().value_or(connection_is_gone())))

@@ -15,7 +15,7 @@ namespace godwit {
 
 /// The guest runs at the sink, or is there complete and paused.
 struct Moved {
-  Duration pause{};  ///< zero for a guest that was paused before
+  Duration pause{};  ///< zero for a guest that somebody else had paused
 };
 /// The guest may run here: nothing was committed, or the sink is certain that it never ran there and never will.
 struct RollBack {
@@ -38,6 +38,7 @@ class CommitDecision {
 
  private:
   Status check() const;
+  bool paused_on_the_way() const;
   Status close_to_others();
   Status record();
   CommitOutcome commit();

@@ -283,14 +283,19 @@ Status RamCopy::stop_is_near() {
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.
 Status RamCopy::stop_for_a_moment() {
   auto& parts = context_.parts;
-  if (parts.vm.starts_paused()) return {};
+  if (parts.vm.moves_paused()) return {};
   TRY(parts.journal.pausing());
-  return parts.vm.pause();
+  Status paused = parts.vm.pause();
+  // Somebody else was a moment faster: that guest is moved as it is.
+  if (paused || paused.error().kind != ErrorKind::kRefused || !context_.check_guest() || !parts.vm.moves_paused()) {
+    return paused;
+  }
+  return parts.journal.begin();
 }
 
 Status RamCopy::go_on() {
   auto& parts = context_.parts;
-  if (parts.vm.starts_paused()) return {};
+  if (parts.vm.moves_paused()) return {};
   TRY(parts.vm.resume());
   return parts.journal.begin();
 }
@@ -425,6 +430,7 @@ Sample RamCopy::sample() const {
       .device_bytes = parts.vm.expected_device_bytes(),
       .ram_pages = parts.vm.memory().layout().bytes() / kPageSize,
       .first_pass_over = rounds_.first_pass_over,
+      .paused = parts.vm.moves_paused(),
       .share = share_,
       .harvests_at_share = rounds_.harvests - slowed_at_harvest_,
       .early = is_early(),

@@ -26,6 +26,7 @@ Result<Reception::Connections> Reception::welcome() {
                         .program = context_.parts.program,
                         .warnings = std::move(warnings),
                         .keeps_paused = true,
+                        .stay_paused = true,
                         .direct = hello.direct && context_.vm->way() == DeviceWay::kDirect,
                         .why_stream = hello.direct ? context_.vm->why_stream() : std::string(),
                         .lane_chunks = static_cast<std::uint16_t>(LaneShares::agreed(hello.lane_chunks))};

@@ -57,7 +57,7 @@ struct Report : LaneSums {
   Duration total{};         ///< from the command's start to its end
   Duration pause{};         ///< from the source's stop to the destination's run, as the source's clock sees it
   Duration max_downtime{};  ///< what was asked for
-  bool paused = false;      ///< the guest was paused before, and arrived so: it has not been let run
+  bool paused = false;      ///< by somebody else, before or on the way, and it arrived so: it has not been let run
   std::vector<LedgerEntry> ledger;
 
   std::uint64_t ram_bytes = 0;

@@ -62,6 +62,8 @@ Result<SinkSession::Lanes> SinkSession::open() {
   welcomed_ = true;
   sink_version_ = welcome.fingerprint.version;
   takes_direct_ = welcome.direct;
+  context_.sink_keeps_paused = welcome.stay_paused;
+  TRY(parts.vm.meet(welcome.fingerprint));
   if (welcome.lane_chunks != 1 && welcome.lane_chunks != in_a_row) {
     return fail(ErrorKind::kProtocol, "the destination shares the memory out among lanes as nobody offered");
   }

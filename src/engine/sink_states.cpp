@@ -9,10 +9,10 @@ namespace godwit {
 namespace {
 /// In the order of wire::Message's alternatives.
 constexpr std::array<std::string_view, std::variant_size_v<wire::Message>> kMessageNames = {
-    "Hello",      "DataMap",    "DataMapEnd",    "DeviceBytes", "PackedDevices", "GuestStopped",
-    "DeviceEnd",  "MissingMap", "MissingMapEnd", "Commit",      "Welcome",       "Refusal",
-    "MapApplied", "Fenced",     "Prepared",      "Done",        "Heartbeat",     "Abort"};
-static_assert(std::is_same_v<std::variant_alternative_t<17, wire::Message>, wire::Abort>);
+    "Hello",      "DataMap",       "DataMapEnd", "DeviceBytes", "PackedDevices", "GuestStopped", "DeviceEnd",
+    "MissingMap", "MissingMapEnd", "StayPaused", "Commit",      "Welcome",       "Refusal",      "MapApplied",
+    "Fenced",     "Prepared",      "Done",       "Heartbeat",   "Abort"};
+static_assert(std::is_same_v<std::variant_alternative_t<18, wire::Message>, wire::Abort>);
 }  // namespace
 
 std::string_view name_of(SinkState state) noexcept {

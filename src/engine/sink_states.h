@@ -46,6 +46,7 @@ inline constexpr std::array kSinkTransitions = {
     SinkTransition{SinkState::kStopped, "DeviceEnd", SinkState::kDevicesEnded},
     SinkTransition{SinkState::kDevicesEnded, "MissingMap", SinkState::kDevicesEnded},
     SinkTransition{SinkState::kDevicesEnded, "MissingMapEnd", SinkState::kDevicesEnded},
+    SinkTransition{SinkState::kPrepared, "StayPaused", SinkState::kPrepared},
     SinkTransition{SinkState::kPrepared, "Commit", SinkState::kCommitted},
 };
 

@@ -27,10 +27,19 @@ Status SourceContext::no_error_yet() const {
   return {};
 }
 
-Status SourceContext::check_guest() const {
+Status SourceContext::check_guest() {
   const auto halt = parts.vm.halted();
-  if (!halt) return {};
+  if (!halt || move_as_paused(*halt)) return {};
   return fail(halt->kind == Halt::Kind::kEnded ? ErrorKind::kHypervisor : ErrorKind::kRefused, halt->what);
+}
+
+/// Nobody runs who would have to wait for a budget.
+bool SourceContext::move_as_paused(const Halt& halt) {
+  if (halt.kind != Halt::Kind::kPaused || !sink_keeps_paused || !parts.vm.move_as_paused()) return false;
+  note(halt.what + ": what is left is sent at once, and the guest arrives paused");
+  parts.log.warning("guest-paused", {{"reason", halt.what}});
+  if (parts.lift_rate_limit) parts.lift_rate_limit();
+  return true;
 }
 
 Status SourceContext::check_not_cancelled() const {

@@ -47,6 +47,7 @@ class SourceContext {
   GapWatch gaps;                       ///< of the coordinator, since the last fence was asked for
   std::function<void()> on_look;       ///< called whenever the coordinator looks around; shows progress
   std::function<void()> on_new_goals;  ///< called when parts.goals have changed
+  bool sink_keeps_paused = false;      ///< also a guest that is paused on the way
 
   Instant now() const noexcept { return parts.clock.now(); }
   Phase phase() const noexcept { return phase_; }
@@ -55,8 +56,9 @@ class SourceContext {
   void fail_with(Error failed);
   /// The error with which some thread has failed, or none.
   Status no_error_yet() const;
-  /// A guest may shut down, crash or be paused by somebody else at any time: then it is not moved any further.
-  Status check_guest() const;
+  /// A guest may shut down or crash at any time: then it is not moved any further. One that somebody else pauses before
+  /// its hand-over is moved as it is, if both sides can.
+  Status check_guest();
   Status check_not_cancelled() const;
   void note(std::string_view text) const;
   /// What the operator has changed meanwhile becomes parts.goals.
@@ -68,6 +70,7 @@ class SourceContext {
   Duration load_patience() const;
 
  private:
+  bool move_as_paused(const Halt& halt);
   Phase phase_ = Phase::kConnecting;
 };
 

@@ -298,7 +298,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) cons
   r.security = session_.security();
   r.total = now() - context_.began;
   r.max_downtime = parts.goals.max_downtime;
-  r.paused = parts.vm.starts_paused();
+  r.paused = parts.vm.moves_paused();
   r.devices = name_of(parts.vm.way());
   r.why_stream = parts.vm.why_stream();
   ram_->account(r);

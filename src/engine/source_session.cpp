@@ -124,7 +124,7 @@ void SourceSession::abort() noexcept {
 void SourceSession::account(SinkReport& r) const {
   // How the end of the connection was noticed says less than the source's own words.
   if (r.error && r.error->kind == ErrorKind::kPeerLost && gave_up_) r.error = gave_up_;
-  r.paused = hello_.paused;
+  r.paused = stays_paused();
   r.id = hello_.id;
   r.source_version = hello_.fingerprint.version;
   if (came_) r.total = context_.now() - *came_;

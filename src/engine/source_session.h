@@ -30,6 +30,9 @@ class SourceSession {
   Status await();
   bool has_come() const noexcept { return connected_; }
   const wire::Hello& hello() const noexcept { return hello_; }
+  /// The guest is not to be let run here: it was paused before, or on the way.
+  bool stays_paused() const noexcept { return hello_.paused || paused_since_; }
+  void hear_of_pause() noexcept { paused_since_ = true; }
   /// After await(): the lanes of this source, as Broker::Place has it.
   Result<std::vector<GreetedLane>> await_lanes(bool all);
   /// Whoever else comes is told this.
@@ -84,6 +87,7 @@ class SourceSession {
   std::atomic<bool> connected_{false};  ///< both are set for good: other threads may use them
   std::atomic<bool> lost_{false};
   bool heard_ = false;  ///< something, since Welcome
+  bool paused_since_ = false;
   std::mutex telling_;  ///< held from when an error is reported until the source has been told
   std::optional<Outcome> ended_there_;
   std::optional<Error> gave_up_;  ///< the source, in its words

@@ -45,10 +45,16 @@ Status Switchover::order_stop(Loads loads) {
   ordered_ = true;
   for (Load* load : loads) TRY(load->stop_is_near());
   if (parts.lift_rate_limit) parts.lift_rate_limit();
-  // A guest that was paused before must not be let run by the next engine if this one dies.
-  if (!parts.vm.starts_paused()) TRY(parts.journal.handing_over());
+  // A guest that somebody else has paused must not be let run by the next engine if this one dies.
+  const bool paused = parts.vm.moves_paused();
+  if (!paused) TRY(parts.journal.handing_over());
   parts.on_milestone(Milestone::kHandingOver);
   relay_.allow_pause(parts.goals.max_downtime);
+  Status ordered = parts.vm.order_handover(parts.goals.max_downtime);
+  if (ordered || paused || ordered.error().kind != ErrorKind::kRefused) return ordered;
+  // Somebody else has paused it just now?
+  if (!context_.check_guest() || !parts.vm.moves_paused()) return ordered;
+  TRY(parts.journal.begin());
   return parts.vm.order_handover(parts.goals.max_downtime);
 }
 

@@ -39,7 +39,7 @@ Status Takeover::run() {
 Status Takeover::let_run() {
   // One that ended before it was asked to run anything has run nothing.
   if (Status alive = context_.vm->check_alive(); !alive) return give_back(std::move(alive).error());
-  if (!session_.hello().paused) return try_until_it_runs();
+  if (!session_.stays_paused()) return try_until_it_runs();
   if (Status stays = context_.vm->stay_paused(); !stays) return give_back(std::move(stays).error());
   return {};
 }
@@ -109,7 +109,7 @@ void Takeover::follow_up(const DeviceLoader& loader, IncomingRam& ram) {
                                                          .peak_rss = session_.peak_memory(),
                                                          .device_load_us = microseconds(loader.took())});
   context_.parts.on_milestone(Milestone::kResumed);
-  if (!session_.hello().paused) {
+  if (!session_.stays_paused()) {
     if (const Status announced = context_.vm->announce(); !announced) {
       context_.note("the guest runs, but not all could be done after its start: " + announced.error().message);
     }

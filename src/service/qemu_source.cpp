@@ -47,6 +47,16 @@ Status QemuSource::slow_guest(double share) {
   return throttle_->set(share);
 }
 
+/// What a guest that does not run will be at the destination, where its operator may wonder.
+std::string_view state_to_arrive_in(std::string_view status) {
+  if (status == "io-error") {
+    return "QEMU has paused the guest because of a disk error: it is moved as it is, and arrives paused; `cont` there "
+           "tries the request again";
+  }
+  if (status == "suspended") return "the guest has suspended itself to RAM: if it can be moved so, it arrives so";
+  return {};
+}
+
 Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& host, const JobContext& context,
                         Outcome& outcome) {
   keeper_ = options.keeper;
@@ -65,6 +75,7 @@ Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& hos
                 "this VM is not moved before it is clear what a godwit that died has left (above)");
   }
   TRY(check_source_vm(vm_.inspection));
+  if (const auto note = state_to_arrive_in(vm_.inspection.status); !note.empty()) context.on_note(note);
   TRY(qemu::sample_disks(*vm_.qmp, *vm_.process, vm_.inspection.fingerprint.disks));
   for (const auto& warning : unsafe_caches(vm_.inspection.fingerprint.disks)) context.on_note("warning: " + warning);
   journal_.emplace(TRY(Journal::open(folder, {vm_.process->pid(), vm_.process->start_time()})));

@@ -152,7 +152,9 @@ Status check_source_host(const HostProfile& host) {
 }
 
 Status check_source_vm(const qemu::Inspection& inspection) {
-  if (inspection.status != "running" && !qemu::is_paused(inspection.status)) {
+  const bool suspended = inspection.status == "suspended";
+  if (suspended && !qemu::keeps_suspension(inspection.fingerprint.version)) return qemu::cannot_move_suspended();
+  if (inspection.status != "running" && !suspended && !qemu::is_paused(inspection.status)) {
     const auto halt = qemu::halt_of(inspection.status);
     return fail(ErrorKind::kRefused, fmt::format("this VM cannot be moved as it is: {} ('{}')",
                                                  halt ? halt->what : "QEMU is busy with it", inspection.status));

@@ -75,6 +75,11 @@ class SourceVm {
   /// The guest had been paused before the engine came: it is moved as it is, and arrives paused. Nobody's word but
   /// its own may let it run.
   virtual bool starts_paused() const noexcept = 0;
+  /// The same, or somebody else has paused it since: move_as_paused(), or the hand-over has found it so.
+  virtual bool moves_paused() const noexcept = 0;
+  /// Before order_handover(), when halted() has told that somebody else, or a disk error, has paused the guest: from
+  /// here on it is moved as it is. False: it cannot be; then halted() tells so as ever.
+  virtual bool move_as_paused() = 0;
   /// About so many bytes of device state will be sent while the guest is paused. For the prediction of the pause.
   virtual std::uint64_t expected_device_bytes() const noexcept = 0;
   /// Why the guest does not run, or runs although it is moved paused; nothing while all is as the engine has it.
@@ -94,6 +99,8 @@ class SourceVm {
   /// kRefused names the change if the hypervisor has told of one since order_handover(). Asks nobody and waits for
   /// nobody: for the last moment before a commit.
   virtual Status told_of_no_change() const = 0;
+  /// Once the sink has taken the VM: who is there. kRefused if the guest would not arrive in the state that it is in.
+  virtual Status meet(const Fingerprint& sink) = 0;
   /// Before copying begins: gets ready to take the device state in, whichever way it will come. Asks the hypervisor for
   /// nothing. `observer` is called until roll_back(), finish() or the end.
   virtual Status open_handover(HandoverObserver& observer) = 0;

@@ -23,6 +23,7 @@ constexpr MessageType type_of() {
   if constexpr (std::is_same_v<M, DeviceEnd>) return MessageType::kDeviceEnd;
   if constexpr (std::is_same_v<M, MissingMap>) return MessageType::kMissingMap;
   if constexpr (std::is_same_v<M, MissingMapEnd>) return MessageType::kMissingMapEnd;
+  if constexpr (std::is_same_v<M, StayPaused>) return MessageType::kStayPaused;
   if constexpr (std::is_same_v<M, Commit>) return MessageType::kCommit;
   if constexpr (std::is_same_v<M, Welcome>) return MessageType::kWelcome;
   if constexpr (std::is_same_v<M, Refusal>) return MessageType::kRefusal;
@@ -74,6 +75,7 @@ std::optional<std::size_t> limit_of(MessageType type) noexcept {
     case MessageType::kGuestStopped:
     case MessageType::kDeviceEnd:
     case MessageType::kMissingMapEnd:
+    case MessageType::kStayPaused:
     case MessageType::kCommit:
     case MessageType::kMapApplied:
     case MessageType::kPrepared:
@@ -127,6 +129,8 @@ Result<Message> decode(std::uint16_t type, Bytes body) {
       return TRY(decode_missing_map(body));
     case MessageType::kMissingMapEnd:
       return MissingMapEnd{};
+    case MessageType::kStayPaused:
+      return StayPaused{};
     case MessageType::kCommit:
       return Commit{};
     case MessageType::kWelcome:

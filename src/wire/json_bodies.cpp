@@ -77,6 +77,7 @@ std::string encode_json(const Welcome& welcome) {
   }
   if (welcome.lanes) body["lanes"] = *welcome.lanes;
   if (welcome.keeps_paused) body["keeps_paused"] = true;
+  if (welcome.stay_paused) body["stay_paused"] = true;
   if (welcome.direct) body["direct"] = true;
   if (welcome.lane_chunks != 1) body["lane_chunks"] = welcome.lane_chunks;
   if (welcome.postcopy) body["postcopy"] = true;
@@ -91,6 +92,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   welcome.fingerprint = TRY(fingerprint_in(object));
   welcome.program = TRY(text_field(object, "program", kMaxProgramBytes));
   welcome.keeps_paused = TRY(flag_field(object, "keeps_paused"));
+  welcome.stay_paused = TRY(flag_field(object, "stay_paused"));
   welcome.direct = TRY(flag_field(object, "direct"));
   if (object.contains("lane_chunks")) welcome.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   if (object.contains("why_stream")) welcome.why_stream = TRY(text_field(object, "why_stream", kMaxReasonBytes));

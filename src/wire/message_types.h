@@ -17,6 +17,7 @@ enum class MessageType : std::uint16_t {
   kPackedDevices = 0x08,
   kMissingMap = 0x09,
   kMissingMapEnd = 0x0a,
+  kStayPaused = 0x0b,
   // sink -> source
   kWelcome = 0x41,
   kRefusal = 0x42,

@@ -80,6 +80,9 @@ struct MissingMap {  ///< pages that will come while the guest runs; in pieces, 
 struct MissingMapEnd {
   bool operator==(const MissingMapEnd&) const = default;
 };  ///< all that the map names is taken away at the sink; whoever touches it waits
+struct StayPaused {
+  bool operator==(const StayPaused&) const = default;
+};  ///< the guest was paused on the way by somebody else: it stays so after its Commit, as with Hello's `paused`
 struct Commit {
   bool operator==(const Commit&) const = default;
 };  ///< the source never runs this guest again: start it
@@ -92,6 +95,7 @@ struct Welcome {  ///< the sink fits
   /// Absent: all of them.
   std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
   bool keeps_paused = false;          ///< knows what Hello's `paused` asks for
+  bool stay_paused = false;           ///< knows StayPaused
   bool direct = false;                ///< agrees to Hello's `direct`
   std::string why_stream = {};        ///< why it does not, as a phrase
   std::uint16_t lane_chunks = 1;      ///< Hello's, if it agrees to it
@@ -132,8 +136,8 @@ struct Abort {       ///< this side gives up; before Commit the source VM runs o
   bool operator==(const Abort&) const = default;
 };
 
-using Message =
-    std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, PackedDevices, GuestStopped, DeviceEnd, MissingMap,
-                 MissingMapEnd, Commit, Welcome, Refusal, MapApplied, Fenced, Prepared, Done, Heartbeat, Abort>;
+using Message = std::variant<Hello, DataMap, DataMapEnd, DeviceBytes, PackedDevices, GuestStopped, DeviceEnd,
+                             MissingMap, MissingMapEnd, StayPaused, Commit, Welcome, Refusal, MapApplied, Fenced,
+                             Prepared, Done, Heartbeat, Abort>;
 
 }  // namespace godwit::wire

@@ -126,14 +126,20 @@ TEST(Verdict, SaysNoWithTheReason) {
   asleep.status = "suspended";
   EXPECT_FALSE(judge(able_host(), asleep, false).can_be_moved);
   EXPECT_TRUE(any_contains(judge(able_host(), asleep, false).reasons, "suspended itself"));
+  asleep.fingerprint.version = "10.0.3 (Debian 1:10.0.3)";
+  EXPECT_TRUE(judge(able_host(), asleep, false).can_be_moved) << "this one keeps it suspended";
+
+  qemu::Inspection disk_full = running_vm();
+  disk_full.status = "io-error";
+  EXPECT_TRUE(judge(able_host(), disk_full, false).can_be_moved);
 
   qemu::Inspection blocked = running_vm();
   blocked.obstacles = {{"vfio-pci device 'gpu'", "its DMA is not seen"}};
   EXPECT_FALSE(judge(able_host(), blocked, false).can_be_moved);
   EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "obstacle named above"));
-  blocked.status = "io-error";
+  blocked.status = "watchdog";
   EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "obstacle named above"));
-  EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "'io-error'"));
+  EXPECT_TRUE(any_contains(judge(able_host(), blocked, false).reasons, "'watchdog'"));
 
   qemu::Inspection waiting = running_vm();
   waiting.status = "inmigrate";

@@ -410,5 +410,35 @@ TEST(AutopilotSlowdown, SlowsAGuestDownByAsMuchAsItTakes) {
   EXPECT_LE(changes, 8U);
 }
 
+/// However far it is, and whatever the pause.
+TEST(AutopilotOrdered, DoesWhatTheOperatorOrders) {
+  const Goals pause{.max_downtime = 1ms, .order = Order::kSwitchOver};
+  EXPECT_TRUE(is<SwitchOver>(decide(pause, copying())));
+  const Goals postcopy{.max_downtime = 1ms, .order = Order::kPostcopy};
+  EXPECT_TRUE(is<PostCopy>(decide(postcopy, copying())));
+  auto s = copying();
+  s.handing_over = true;
+  EXPECT_FALSE(is<SwitchOver>(decide(pause, s)));
+  EXPECT_FALSE(is<PostCopy>(decide(postcopy, s)));
+  s = copying();
+  s.elapsed = 2h;
+  EXPECT_TRUE(is<GiveUp>(decide(pause, s)));
+}
+
+/// Its pause is not the move's: no bound counts, and nothing more is asked for than that all has been sent.
+TEST(AutopilotPaused, SwitchesOverOnceAllHasBeenSent) {
+  auto s = copying();
+  s.paused = true;
+  s.since_harvest = 10s;
+  const Goals goals{.max_downtime = 1ms};
+  EXPECT_TRUE(is<GoOn>(decide(goals, s)));
+  EXPECT_FALSE(trouble(goals, s));
+  s.drained = true;
+  s.scan = 100ms;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+  s.harvests = 0;
+  EXPECT_TRUE(is<Harvest>(decide(goals, s)));
+}
+
 }  // namespace
 }  // namespace godwit::autopilot_test

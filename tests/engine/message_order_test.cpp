@@ -63,6 +63,7 @@ std::vector<Named> every_message(const Fingerprint& fingerprint, std::size_t chu
           {"DeviceEnd", wire::DeviceEnd{}},
           {"MissingMap", wire::MissingMap{ChunkIndex{0}, {PageWord{1}}}},
           {"MissingMapEnd", wire::MissingMapEnd{}},
+          {"StayPaused", wire::StayPaused{}},
           {"Commit", wire::Commit{}},
           {"Welcome", wire::Welcome{fingerprint, "a test's source"}},
           {"Refusal", wire::Refusal{"no reason"}},
@@ -88,7 +89,7 @@ std::set<std::string> allowed_in(State state) {
     case State::kEnded:
       return {"Heartbeat", "Abort"};
     case State::kPrepared:
-      return {"Commit", "Heartbeat", "Abort"};
+      return {"StayPaused", "Commit", "Heartbeat", "Abort"};
   }
   return {};
 }

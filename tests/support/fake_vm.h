@@ -56,6 +56,15 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   bool still_paused() const noexcept override { return !running_ && !let_run_by_others; }
   bool starts_paused() const noexcept override { return paused_at_start; }
+  bool moves_paused() const noexcept override { return paused_at_start || paused_since; }
+  bool move_as_paused() override {
+    called("move_as_paused");
+    const std::lock_guard lock(halt_mutex_);
+    if (!can_move_as_paused || !halt_ || halt_->kind != Halt::Kind::kPaused) return false;
+    halt_.reset();
+    paused_since = true;
+    return true;
+  }
   std::uint64_t expected_device_bytes() const noexcept override { return 0; }
   std::optional<Halt> halted() override {
     const std::lock_guard lock(halt_mutex_);
@@ -77,6 +86,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     return changed ? Status(fail(*changed)) : Status{};
   }
   Status told_of_no_change() const override { return told_changed ? Status(fail(*told_changed)) : Status{}; }
+  Status meet(const Fingerprint&) override { return {}; }
   Status open_handover(HandoverObserver& observer) override {
     called("open_handover");
     told = &observer;
@@ -97,7 +107,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Status roll_back() override {
     handover_ = {};
-    if (!halted() && !paused_at_start) running_ = true;
+    if (!halted() && !moves_paused()) running_ = true;
     ++rolled_back;
     return {};
   }
@@ -248,6 +258,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::optional<Error> told_changed;  ///< what told_of_no_change() gives; likewise
   std::atomic<bool> hypervisor_gone{false};
   bool paused_at_start = false;
+  bool can_move_as_paused = false;
+  std::atomic<bool> paused_since{false};  ///< by somebody else, and it is moved so
   Duration preparation_takes{};
   bool preparation_fails = false;
   DeviceWay device_way = DeviceWay::kStream;

@@ -53,6 +53,7 @@ std::vector<Golden> golden_bodies() {
        "0100000000000000"
        "01000040"},
       {0x0a, ""},
+      {0x0b, ""},
       {0x07, ""},
       {0x41, text_as_hex(R"({"fingerprint":)" + fingerprint + R"(,"program":"godwit 0.1.0"})")},
       {0x42, text_as_hex(R"({"reason":"the machine types differ"})")},

@@ -166,7 +166,7 @@ TEST(Json, FlagsHaveADefault) {
   Hello hello{sample_fingerprint(), 2, "godwit"};
   Welcome welcome{sample_fingerprint(), "godwit"};
   for (const bool set : {false, true}) {
-    hello.paused = welcome.keeps_paused = set;
+    hello.paused = welcome.keeps_paused = welcome.stay_paused = set;
     for (const Message& message : {Message(hello), Message(welcome)}) {
       const Encoded encoded = encode(message);
       EXPECT_EQ(text_of(encoded.body).find("paused") != std::string_view::npos, set);

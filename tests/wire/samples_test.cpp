@@ -46,6 +46,7 @@ std::vector<Message> sample_messages() {
       DeviceEnd{},
       MissingMap{ChunkIndex{0x01020304}, {0, 1, kAllPages}},
       MissingMapEnd{},
+      StayPaused{},
       Commit{},
       Welcome{sample_fingerprint(), "godwit 0.1.0"},
       Refusal{"the machine types differ"},

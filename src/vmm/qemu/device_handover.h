@@ -39,6 +39,10 @@ class DeviceHandover {
   virtual bool resumed() const = 0;
   /// kRefused if an event has told of a change of the VM.
   virtual Status told_of_no_change() const = 0;
+  /// Before order(): somebody else has paused the guest, which is handed over so.
+  virtual void expect_paused() noexcept = 0;
+  /// It is handed over paused: expected so, or somebody else was faster in pausing it than this. Any thread.
+  virtual bool hands_over_paused() const noexcept = 0;
   /// All has been passed on: what becomes of this QEMU does not matter to it any more.
   virtual bool complete() const noexcept = 0;
   /// In which run state QEMU hands the guest over, if that is known yet. After end().

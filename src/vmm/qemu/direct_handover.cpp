@@ -43,7 +43,7 @@ Status DirectHandover::hand_over(const HandoverOrder& order) {
   TRY(go_on());
   // The destination's QEMU begins its load with it: that is then no part of the pause.
   TRY(observer_.device_bytes(stream_beginning(options_.machine)));
-  const Status paused = options_.paused ? check_paused() : stop_guest();
+  const Status paused = paused_ ? check_paused() : stop_guest();
   if (!paused) return paused;
   TRY(observer_.guest_stopped(clock_.now()));
   TRY(go_on());
@@ -61,20 +61,32 @@ Status DirectHandover::go_on() const {
   return told_of_no_change();
 }
 
-/// Somebody else may have stopped the guest, or it have ended, between the last look and this one; from here on it is
-/// this engine that has stopped it. Disk requests have ended when QEMU answers.
-Status DirectHandover::stop_guest() {
-  const Json before = TRY(qmp_.execute("query-status"));
-  if (!bool_at(before, "running")) {
-    const std::string state = text_at(before, "status");
-    const auto halt = halt_of(state);
+/// Somebody else, or a disk error, has paused it since the last look; or it has ended.
+Status DirectHandover::take_as_it_is(const std::string& state) {
+  const auto halt = halt_of(state);
+  if (!is_paused(state)) {
     return fail(ErrorKind::kRefused, halt ? halt->what : fmt::format("the guest does not run: it is '{}'", state));
   }
+  paused_ = true;
+  paused_as_ = state;
+  return {};
+}
+
+/// From here on it is this engine that has stopped it, unless somebody else was faster. Disk requests have ended when
+/// QEMU answers.
+Status DirectHandover::stop_guest() {
+  const Json before = TRY(qmp_.execute("query-status"));
+  const std::string was = text_at(before, "status");
+  if (!bool_at(before, "running") && !(options_.suspended && was == "suspended")) return take_as_it_is(was);
   run_state_ = "running";
   TRY(qmp_.execute("stop"));
   // Before anything is saved: one that was suspended just before could not take its disks back. And QEMU's main loop
   // has gone round once more then, with a reset that it still had to do.
   const std::string state = text_at(TRY(qmp_.execute("query-status")), "status");
+  if (state == "io-error") {
+    run_state_ = state;
+    return take_as_it_is(state);
+  }
   if (!is_paused(state)) {
     run_state_ = state;
     const auto halt = halt_of(state);
@@ -108,7 +120,7 @@ Status DirectHandover::save() {
   const Bytes sections = TRY(saved_sections(saved));
   TRY(observer_.device_bytes(sections));
   TRY(observer_.device_bytes(stream_end()));
-  if (options_.paused) return {};
+  if (paused_) return {};
   const auto clock = virtual_clock_in(saved);
   return clock ? record_.guest_stands(mark_of_pause(process_, options_.vcpus, clock)) : Status{};
 }

@@ -23,6 +23,7 @@ namespace godwit::qemu {
 struct DirectOptions {
   std::string machine;       ///< the machine type's own name
   bool paused = false;       ///< the guest is handed over paused
+  bool suspended = false;    ///< or suspended to RAM: this QEMU and the other one keep it so
   std::vector<pid_t> vcpus;  ///< threads, for the mark of the stop
 };
 
@@ -36,12 +37,15 @@ class DirectHandover final : public DeviceHandover {
         options_(std::move(options)),
         observer_(observer),
         record_(record),
-        clock_(clock) {}
+        clock_(clock),
+        paused_(options_.paused) {}
   ~DirectHandover() override { end(); }
 
   Status order(const HandoverOrder& order) override;
   bool resumed() const override { return watch_ && watch_->look().resumed; }
   Status told_of_no_change() const override;
+  void expect_paused() noexcept override { paused_ = true; }
+  bool hands_over_paused() const noexcept override { return paused_; }
   bool complete() const noexcept override { return complete_; }
   const std::optional<std::string>& run_state() const noexcept override { return run_state_; }
   void end() noexcept override;
@@ -50,6 +54,7 @@ class DirectHandover final : public DeviceHandover {
   void run(const HandoverOrder& order);
   Status hand_over(const HandoverOrder& order);
   Status stop_guest();
+  Status take_as_it_is(const std::string& state);
   Status check_paused();
   Status check_stayed_paused();
   Status check_lengths(const HandoverOrder& order);
@@ -67,6 +72,7 @@ class DirectHandover final : public DeviceHandover {
   std::optional<DeviceFile> file_;
   std::optional<std::string> run_state_;  ///< of a guest that this has been about to stop; the thread's until end()
   std::string paused_as_;                 ///< QEMU's word for its state when the devices were to be saved; the thread's
+  std::atomic<bool> paused_;
   std::atomic<bool> complete_{false};
   std::atomic<bool> ending_{false};
   std::jthread thread_;

@@ -20,7 +20,7 @@ namespace godwit::qemu {
 
 struct StreamOptions {
   std::set<std::string> dropped_blocks;  ///< that the lanes move
-  bool paused = false;  ///< the guest is handed over paused; else running, and anything else ends the hand-over
+  bool paused = false;  ///< the guest is handed over paused; else running, or paused if somebody else was faster
   /// After this long without a stop. A pass over what is left takes milliseconds: a QEMU that has not stopped after
   /// seconds will not at this limit.
   Duration push_every = std::chrono::seconds(2);
@@ -43,6 +43,8 @@ class StreamHandover final : public DeviceHandover {
   Status order(const HandoverOrder& order) override;
   bool resumed() const override { return watch_ && watch_->look().resumed; }
   Status told_of_no_change() const override;
+  void expect_paused() noexcept override { intake_->expect_paused(); }
+  bool hands_over_paused() const noexcept override { return intake_->hands_over_paused(); }
   bool complete() const noexcept override { return intake_->complete(); }
   const std::optional<std::string>& run_state() const noexcept override { return intake_->run_state(); }
   void end() noexcept override;

@@ -89,6 +89,7 @@ void LifeWatch::take(const std::string& name, const Json& data) {
   } else if (name == "RESUME" || name == "WAKEUP") {
     seen_.stopped = seen_.suspended = false;
     seen_.resumed = true;
+    ++seen_.resumes;
   }
 }
 
@@ -97,11 +98,11 @@ LifeWatch::Seen LifeWatch::look() const {
   return seen_;
 }
 
-std::optional<Halt> LifeWatch::halt() const {
+std::optional<Halt> LifeWatch::halt(bool suspended_too) const {
   const Seen seen = look();
   if (seen.panicked) return Halt{Halt::Kind::kEnded, "the guest has panicked"};
   if (!seen.shutdown.empty()) return Halt{Halt::Kind::kEnded, shutdown_text(seen.shutdown)};
-  if (seen.suspended) return Halt{Halt::Kind::kPaused, "the guest has suspended itself to RAM"};
+  if (seen.suspended && suspended_too) return Halt{Halt::Kind::kPaused, "the guest has suspended itself to RAM"};
   return std::nullopt;
 }
 

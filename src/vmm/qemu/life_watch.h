@@ -27,12 +27,13 @@ class LifeWatch final : public Qmp {
     bool suspended = false;  ///< and has not woken up
     bool stopped = false;    ///< STOP without RESUME, whoever did it
     bool resumed = false;    ///< at any time
+    unsigned resumes = 0;    ///< how often
     bool lost = false;       ///< the monitor has been closed: by QEMU's end, or by whoever is between
   };
   Seen look() const;
   /// What it says of the guest without asking QEMU; nothing where only a STOP was seen, because that may be the
-  /// engine's.
-  std::optional<Halt> halt() const;
+  /// engine's. Of a guest that has suspended itself only if that ends the move.
+  std::optional<Halt> halt(bool suspended_too) const;
 
   using Qmp::execute;
   Result<Json> execute(std::string_view command, const Json& arguments) override;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 
 namespace godwit::qemu {
 namespace {
@@ -40,6 +41,20 @@ std::optional<Halt> halt_of(std::string_view run_state) {
     if (meaning.state == run_state) return Halt{meaning.kind, meaning.what};
   }
   return Halt{Halt::Kind::kPaused, fmt::format("the guest does not run: QEMU says it is '{}'", run_state)};
+}
+
+bool keeps_suspension(std::string_view version) {
+  constexpr unsigned kFirst = 9;
+  unsigned major = 0;
+  std::from_chars(version.data(), version.data() + version.size(), major);
+  return major >= kFirst;
+}
+
+tl::unexpected<Error> cannot_move_suspended() {
+  return fail(
+      ErrorKind::kRefused,
+      "the guest has suspended itself to RAM: it can be moved only where its devices go directly, with QEMU 9.0 "
+      "or newer on both hosts; or wake it");
 }
 
 }  // namespace godwit::qemu

@@ -12,9 +12,15 @@ namespace godwit::qemu {
 /// paused only for a moment that passes by itself (savevm).
 std::optional<Halt> halt_of(std::string_view run_state);
 
-/// A guest that somebody has paused, or that was never started: it can be moved as it is.
+/// Whether this version of QEMU moves a guest that is suspended to RAM (S3) without waking it.
+bool keeps_suspension(std::string_view version);
+/// Why such a guest is not moved by one that does not, nor by QEMU's own migration.
+tl::unexpected<Error> cannot_move_suspended();
+
+/// A guest that somebody has paused, or QEMU because of a disk error, or that was never started: it can be moved as it
+/// is.
 inline bool is_paused(std::string_view run_state) noexcept {
-  return run_state == "paused" || run_state == "prelaunch";
+  return run_state == "paused" || run_state == "prelaunch" || run_state == "io-error";
 }
 
 }  // namespace godwit::qemu

@@ -75,7 +75,8 @@ class QemuSourceVm final : public SourceVm {
         must_(choice.must),
         why_stream_(choice.why_stream),
         starts_paused_(is_paused(vm.inspection.status)),
-        life_(*vm.qmp) {}
+        life_(*vm.qmp),
+        moved_paused_(starts_paused_) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return main_memory_ ? *main_memory_ : *vm_.memory; }
@@ -94,11 +95,28 @@ class QemuSourceVm final : public SourceVm {
   }
 
   bool still_paused() const noexcept override {
-    // A guest that was paused all along has been watched for longer than its hand-over.
-    return ordered_ && !handover_->resumed() && !(starts_paused_ && life_.look().resumed);
+    // A guest that was paused before has been watched for longer than its hand-over.
+    return ordered_ && !handover_->resumed() && !(moved_paused_ && let_run_since());
   }
 
   bool starts_paused() const noexcept override { return starts_paused_; }
+
+  bool moves_paused() const noexcept override { return moved_paused_ || (ordered_ && handover_->hands_over_paused()); }
+
+  bool move_as_paused() override {
+    if (moved_paused_) return true;
+    if (ordered_ || !halt_ || !resumes_when_paused_) return false;
+    halt_.reset();
+    moved_paused_ = true;
+    resumes_before_ = *resumes_when_paused_;
+    if (handover_) handover_->expect_paused();
+    return true;
+  }
+
+  Status meet(const Fingerprint& sink) override {
+    both_keep_suspended_ = keeps_suspension(vm_.inspection.fingerprint.version) && keeps_suspension(sink.version);
+    return vm_.inspection.status == "suspended" && !both_keep_suspended_ ? Status(cannot_move_suspended()) : Status{};
+  }
 
   std::uint64_t expected_device_bytes() const noexcept override {
     return way_ == DeviceWay::kDirect ? kDirectDeviceBytes : kDeviceBytes;
@@ -108,7 +126,7 @@ class QemuSourceVm final : public SourceVm {
     if (halt_) return halt_;
     halt_ = end_or_suspension();
     // Beyond that QEMU would have to be asked, and must not be while it stops the guest.
-    if (halt_ || ordered_ || stopped_by_us_ || starts_paused_ || !life_.look().stopped) return halt_;
+    if (halt_ || ordered_ || stopped_by_us_ || moved_paused_ || !life_.look().stopped) return halt_;
     halt_ = state_as_halt();
     return halt_;
   }
@@ -116,7 +134,7 @@ class QemuSourceVm final : public SourceVm {
   bool can_take_back() const override { return vm_.process->alive(); }
 
   Status pause() override {
-    if (starts_paused_) return {};
+    if (moved_paused_) return {};
     TRY(check_interrupted());
     TRY(check_runs());
     if (vcpus_.empty()) vcpus_ = TRY(vcpu_threads(*vm_.qmp));  // asked while it runs
@@ -127,7 +145,7 @@ class QemuSourceVm final : public SourceVm {
   }
 
   Status resume() override {
-    if (starts_paused_) return {};
+    if (moved_paused_) return {};
     TRY(check_interrupted());
     TRY(let_run(*vm_.qmp, kRollBackPatience));
     stopped_by_us_ = false;
@@ -153,14 +171,16 @@ class QemuSourceVm final : public SourceVm {
 
   Status open_handover(HandoverObserver& observer) override {
     if (handover_) return fail(ErrorKind::kInvalidArgument, "a hand-over is under way already");
+    if (vm_.inspection.status == "suspended" && !keeps_suspended()) return cannot_move_suspended();
     if (way_ == DeviceWay::kDirect) {
       if (vcpus_.empty()) vcpus_ = TRY(vcpu_threads(*vm_.qmp));
       handover_ = std::make_unique<DirectHandover>(
-          life_, *vm_.process, DirectOptions{vm_.inspection.fingerprint.machine, starts_paused_, vcpus_}, observer,
+          life_, *vm_.process,
+          DirectOptions{vm_.inspection.fingerprint.machine, moved_paused_, keeps_suspended(), vcpus_}, observer,
           record_, clock_);
       return {};
     }
-    StreamOptions options{.paused = starts_paused_};
+    StreamOptions options{.paused = moved_paused_};
     for (const auto& block : vm_.inspection.blocks) options.dropped_blocks.insert(block.name);
     handover_ = TRY(StreamHandover::open(life_, std::move(options), observer, record_, clock_));
     return {};
@@ -195,7 +215,7 @@ class QemuSourceVm final : public SourceVm {
     TRY(check_runs());
     TRY(handover_->order(order));
     ordered_ = true;
-    stopped_by_us_ = !starts_paused_;  // or will be
+    stopped_by_us_ = !moved_paused_;  // or will be
     return {};
   }
 
@@ -219,23 +239,37 @@ class QemuSourceVm final : public SourceVm {
   /// A guest that does not run has been stopped, or moved, by somebody else: it is not ours to start again. Nor is one
   /// ours to stop that was paused, and that somebody else has let run.
   Status check_runs() {
+    const unsigned resumes = life_.look().resumes;
     const Json state = TRY(vm_.qmp->execute("query-status"));
     const std::string status = text_at(state, "status");
-    if (starts_paused_) {
+    if (moved_paused_) {
       // One that ran in between may have written what no harvest was made for.
-      if (is_paused(status) && !life_.look().resumed) return {};
+      if (is_paused(status) && !let_run_since()) return {};
       return fail(ErrorKind::kRefused, "somebody has let the guest run while it was moved paused");
     }
-    if (bool_at(state, "running")) return {};
+    if (bool_at(state, "running") || (keeps_suspended() && status == "suspended")) return {};
+    note_pause(status, resumes);
     halt_ = halt_of(status);
     if (halt_) return fail(ErrorKind::kRefused, halt_->what);
     return fail(ErrorKind::kRefused, fmt::format("this VM does not run: QEMU says it is '{}'", status));
   }
 
+  /// One that is suspended to RAM. After its own migration QEMU 10.0 aborts when it is to let such a guest go on, and a
+  /// move that fails would lose it.
+  bool keeps_suspended() const { return both_keep_suspended_ && way_ == DeviceWay::kDirect; }
+
+  /// Since it is moved paused.
+  bool let_run_since() const { return life_.look().resumes != resumes_before_; }
+
+  /// `resumes`: as they were before QEMU was asked.
+  void note_pause(const std::string& status, unsigned resumes) {
+    resumes_when_paused_ = is_paused(status) ? std::optional(resumes) : std::nullopt;
+  }
+
   /// What can be told without asking QEMU. A monitor that is lost is not yet a QEMU that has ended: it may have been
   /// reached by way of another process. Whoever got no answer may know of the loss before this VM is told.
   std::optional<Halt> end_or_suspension(bool unanswered = false) {
-    const auto halt = life_.halt();
+    const auto halt = life_.halt(!keeps_suspended());
     // A guest that has been handed over whole does not need this QEMU any more, whenever it is seen to have ended.
     if (halt || (ordered_ && handover_->complete())) return halt;
     if (!(unanswered || life_.look().lost) || !process_has_ended()) return std::nullopt;
@@ -254,23 +288,27 @@ class QemuSourceVm final : public SourceVm {
 
   /// Asks QEMU whether the guest runs as it should.
   std::optional<Halt> state_as_halt() {
+    const unsigned resumes = life_.look().resumes;
     const auto state = vm_.qmp->execute("query-status");
     if (!state) return end_or_suspension(state.error().kind == ErrorKind::kPeerLost);
     const std::string status = text_at(*state, "status");
     // A hand-over that went wrong leaves a guest that was paused as it was, under another name.
     if (starts_paused_ && (is_paused(status) || status == "postmigrate")) return std::nullopt;
-    return halt_of(status);
+    const bool as_it_was = vm_.inspection.status == "suspended" || keeps_suspended();
+    if (as_it_was && status == "suspended") return std::nullopt;
+    note_pause(status, resumes);
+    return halt_of(moved_paused_ && status == "postmigrate" ? "paused" : status);
   }
 
   /// The hand-over is over and undone. QEMU lets a guest run again that it has stopped without need, or leaves it
   /// in a state of its own name: one that is "paused" now, or was handed over as something else than running, was
   /// stopped by somebody else.
   Status see_who_stopped_it(const std::optional<std::string>& handed) {
-    if (starts_paused_) {
+    if (moved_paused_) {
       stopped_by_us_ = handed == "running";
       return {};
     }
-    if (handed && *handed != "running") halt_ = halt_of(*handed);
+    if (handed && *handed != "running" && !(keeps_suspended() && *handed == "suspended")) halt_ = halt_of(*handed);
     if (handed || halt_) return {};
     const Json state = TRY(patiently(*vm_.qmp, [&] { return vm_.qmp->execute("query-status"); }));
     const std::string status = text_at(state, "status");
@@ -294,6 +332,7 @@ class QemuSourceVm final : public SourceVm {
     const bool under_way = ordered_ || prepared_;
     // Nobody else has stopped one that was paused for a harvest while the hand-over was being prepared.
     const bool paused_by_us = !ordered_ && stopped_by_us_;
+    const bool found_paused = moves_paused();
     if (handover_) handover_->end();
     const auto handed = handover_ ? handover_->run_state() : std::nullopt;
     end_handover();
@@ -301,10 +340,11 @@ class QemuSourceVm final : public SourceVm {
       // Devices saved directly need no migration: one that is under way is somebody else's.
       if (way_ == DeviceWay::kStream) {
         TRY_IN("roll back", patiently(*vm_.qmp, [&] { return await_migration_end(*vm_.qmp, kRollBackPatience); }));
-      } else if (starts_paused_) {
+      } else if (found_paused) {
         take_disks_back();
       }
       if (!paused_by_us) TRY_IN("roll back", see_who_stopped_it(handed));
+      moved_paused_ = moved_paused_ || found_paused;
     }
     if (!halt_) halt_ = end_or_suspension();
     if (stopped_by_us_ && !halt_) {
@@ -374,6 +414,10 @@ class QemuSourceVm final : public SourceVm {
   const bool starts_paused_;
   LifeWatch life_;
   std::optional<Halt> halt_;
+  bool moved_paused_;                            ///< paused by somebody else, and moved so
+  unsigned resumes_before_ = 0;                  ///< of the guest, when that began
+  std::optional<unsigned> resumes_when_paused_;  ///< when QEMU last said that somebody has paused it
+  bool both_keep_suspended_ = false;             ///< one that is suspended to RAM, here and at the sink
   bool stopped_by_us_ = false;
   bool end_awaited_ = false;
   std::atomic<bool> interrupted_{false};

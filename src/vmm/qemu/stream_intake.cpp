@@ -85,7 +85,11 @@ Status StreamIntake::check_run_state() {
   }
   if (!global_state_.run_state()) return {};
   const std::string& state = *global_state_.run_state();
-  if (paused_ ? is_paused(state) : state == "running") return {};
+  if (is_paused(state)) {
+    // Somebody else was faster: who comes after a dead engine must not take it for this engine's stop.
+    return paused_.exchange(true) ? Status{} : record_.guest_stands({});
+  }
+  if (!paused_ && state == "running") return {};
   const auto halt = halt_of(state);
   return fail(ErrorKind::kRefused, halt ? halt->what : "somebody has let the guest run while it was moved paused");
 }
@@ -138,7 +142,7 @@ void StreamIntake::mark_end() {
   const auto numbers = qmp_->execute("query-migrate");
   if (!numbers || text_at(*numbers, "status") != "completed") return;
   // QEMU tells of a STOP before it answers; one that tells of none had no guest that ran: nobody lets it run then.
-  (void)record_.guest_stands(watch_->look().stopped ? mark_of(*numbers) : std::string());
+  (void)record_.guest_stands(watch_->look().stopped && !paused_ ? mark_of(*numbers) : std::string());
 }
 
 Status StreamIntake::feed(Bytes bytes) {

@@ -37,8 +37,8 @@ struct OrderedStream {
 
 class StreamIntake final : private FilterOutput {
  public:
-  /// A guest that is handed over `paused` must be so in the stream. `record` gets the mark of the guest's stop. Both
-  /// live until end().
+  /// A guest that is handed over `paused` must be so in the stream; one that is not, and somebody else has paused, is
+  /// handed over so. `record` gets the mark of the guest's stop. Both live until end().
   static Result<std::unique_ptr<StreamIntake>> open(bool paused, HandoverObserver& observer, VmRecord& record,
                                                     const Clock& clock);
   ~StreamIntake() override { end(); }
@@ -52,6 +52,8 @@ class StreamIntake final : private FilterOutput {
   void allow(std::uint64_t records) noexcept;
   /// The guest has been stopped: QEMU has sent all of RAM.
   bool stopped() const noexcept { return stopped_; }
+  void expect_paused() noexcept { paused_ = true; }
+  bool hands_over_paused() const noexcept { return paused_; }
   /// The whole stream has been passed on.
   bool complete() const noexcept { return complete_; }
   /// In which run state QEMU hands the guest over, if that is known yet. After end().
@@ -83,7 +85,7 @@ class StreamIntake final : private FilterOutput {
   HandoverObserver& observer_;
   VmRecord& record_;
   const Clock& clock_;
-  const bool paused_;
+  std::atomic<bool> paused_;
   StreamSocket socket_;  ///< QEMU's end until the guest has been stopped
   OrderedStream ordered_;
   Qmp* qmp_ = nullptr;

@@ -86,12 +86,12 @@ struct SharedTexts : LogTexts {
 struct SendTexts : SharedTexts {
   Text to, rsh, remote_godwit, via, start_timeout, lanes, encoding_threads, codec, delta_memory, max_downtime,
       bandwidth, timeout, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels;
-  bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false;
+  bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false, resume = false;
 };
 
 struct ReceiveTexts : SharedTexts {
   Text listen, timeout, start_timeout, qmp_dir, at_once;
-  bool over_ssh = false, ssh_data = false, any_vm = false, any_disks = false, keep = false;
+  bool over_ssh = false, ssh_data = false, any_vm = false, any_disks = false, keep = false, resume = false;
 };
 
 struct ProbeTexts : LogTexts {
@@ -177,6 +177,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");
+  send->add_flag("--resume", texts.resume, "go on with a post-copy that broke off, towards `receive --resume`");
   add_tls(*send, texts, "the host of --to");
   add_shared(*send, texts);
   // For the `receive` that it starts, whose help has them.
@@ -206,6 +207,8 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   receive->add_flag("--ssh-data", texts.ssh_data, "with --over-ssh: memory comes by ssh, too");
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
+  receive->add_flag("--resume", texts.resume,
+                    "go on with a post-copy that broke off: the QEMU here has the VM already");
   add_tls(*receive, texts, "any that the CA has signed");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
@@ -320,6 +323,7 @@ Result<SshOptions> read_ssh(const SendTexts& texts) {
                 "--ssh-data: memory goes through ssh, with --via past it by another network; give one of them");
   }
   ssh.data = texts.ssh_data;
+  ssh.resume = texts.resume;
   ssh.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   if (texts.start_timeout) {
     ssh.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
@@ -355,6 +359,10 @@ Status read_deadline(const SendTexts& texts, Goals& goals) {
     return fail(ErrorKind::kInvalidArgument,
                 "--ssh-data: has no connection past the others for pages that the guest waits for; leave out "
                 "--on-deadline postcopy");
+  }
+  if (texts.ssh_data && texts.resume) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--ssh-data: has no connection past the others for pages that the guest waits for; leave out --resume");
   }
   if (texts.on_deadline && !texts.deadline && !goals.may_postcopy()) {
     return fail(ErrorKind::kInvalidArgument, "--on-deadline: say when, with --deadline 60s");
@@ -400,6 +408,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
   if (texts.devices) options.devices = TRY(devices_value("--devices", *texts.devices));
   options.allow_nested = texts.allow_nested;
+  options.resume = texts.resume;
   if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.kernels) options.kernels = *texts.kernels;
   return options;
@@ -410,6 +419,9 @@ Status read_many(const ReceiveTexts& texts, ReceiveOptions& options) {
   options.keep = texts.keep || texts.qmp_dir.has_value();
   if (options.keep && texts.over_ssh) {
     return fail(ErrorKind::kInvalidArgument, "--over-ssh: takes in one VM; leave out --keep and --qmp-dir");
+  }
+  if (options.keep && texts.resume) {
+    return fail(ErrorKind::kInvalidArgument, "--resume: goes on with one VM; leave out --keep and --qmp-dir");
   }
   if (texts.qmp_dir) options.qmp_dir = TRY(file_value("--qmp-dir", *texts.qmp_dir));
   if (texts.at_once) options.at_once = TRY(at_once_value("--at-once", *texts.at_once));
@@ -451,6 +463,7 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
   }
+  options.resume = texts.resume;
   TRY(read_many(texts, options));
   options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;

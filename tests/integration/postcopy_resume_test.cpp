@@ -1,0 +1,212 @@
+// Post-copy that survives: the link is cut or an engine killed while the guest runs at the destination and lacks
+// memory; the same commands with --resume bring the rest, and the guest never reads a wrong word.
+#include <fmt/format.h>
+
+#include <random>
+#include <thread>
+
+#include "net/address.h"
+#include "net/connect.h"
+#include "tests/integration/scene.h"
+#include "tests/support/relay.h"
+
+namespace godwit::testing {
+namespace {
+
+enum class Break { kSourceKilled, kSinkKilled, kLinkCut };
+
+struct Broken {
+  std::string name;
+  Break how = Break::kSourceKilled;
+  Ram ram = Ram::kMemfd;
+  QemuVersion version = QemuVersion::k7_2;
+  bool by_stream = false;
+};
+
+void PrintTo(const Broken& broken, std::ostream* out) {
+  *out << broken.name;
+}
+
+QemuOptions vm_of(const Broken& broken) {
+  QemuOptions options;
+  options.size = 128 * kMiB;
+  options.guest = guest_image();
+  options.guest_line = "work=16M cold=64M:24M zeros=7";
+  options.ram = broken.ram;
+  options.version = broken.version;
+  return options;
+}
+
+/// The guest runs at the destination after a second, and most of it follows for ten.
+GodwitOptions slow_send(const Broken& broken, const std::string& bandwidth = "60Mbit") {
+  GodwitOptions options;
+  options.arguments = {"--codec",        "raw",           "--delta-memory", "0",          "--bandwidth",
+                       bandwidth,        "--on-deadline", "postcopy",       "--deadline", "1s",
+                       "--max-downtime", "5ms",           "--progress",     "json"};
+  if (broken.by_stream) options.arguments.insert(options.arguments.end(), {"--devices", "stream"});
+  return options;
+}
+
+GodwitOptions resuming(GodwitOptions options = {}) {
+  options.arguments.emplace_back("--resume");
+  return options;
+}
+
+/// One post-copy that is broken off as often as is wanted.
+class Survivor {
+ public:
+  Survivor(Scene& scene, const Broken& broken) : scene_(scene), broken_(broken) {}
+
+  Status begin() {
+    TRY(scene_.receive());
+    return start_send(slow_send(broken_));
+  }
+  Status go_on(const std::string& bandwidth) {
+    ++resumed_;
+    TRY(scene_.receive(resuming()));
+    return start_send(resuming(slow_send(broken_, bandwidth)));
+  }
+  /// The guest runs at the destination, and memory follows; false: it is over already.
+  bool follows() {
+    wait_until(
+        [&] {
+          return scene_.sender().output().find("\"phase\":\"post-copy\"") != std::string::npos ||
+                 !scene_.sender().process().alive();
+        },
+        seconds(60));
+    return scene_.sender().process().alive();
+  }
+  Status strike(Break how) {
+    if (how == Break::kLinkCut) relay_.reset();
+    if (how == Break::kSourceKilled) TRY(scene_.sender().process().send_signal(SIGKILL));
+    if (how == Break::kSinkKilled) TRY(scene_.receiver().process().send_signal(SIGKILL));
+    return {};
+  }
+  /// Both have ended: true if memory is missing still.
+  Result<bool> is_broken_off() {
+    const Ended sent = TRY_IN("godwit send", scene_.sender().wait(seconds(60)));
+    const Ended received = TRY_IN("godwit receive", scene_.receiver().wait(seconds(60)));
+    const auto known = [](const Ended& e) { return e.signal == SIGKILL || e.code == 0 || e.code == 7; };
+    if (!known(sent) || !known(received)) {
+      return fail(ErrorKind::kProtocol,
+                  fmt::format("ended with {} ({}) and {} ({}): {}{}", sent.code, sent.signal, received.code,
+                              received.signal, scene_.sender().errors(), scene_.receiver().errors()));
+    }
+    source_done_ = sent.signal == 0 && sent.code == 0;
+    return !(received.signal == 0 && received.code == 0);
+  }
+  bool source_done() const { return source_done_; }
+  /// The source has been told that it is needed no more, and the sink's engine was killed before it knew.
+  Status end_without_source() {
+    TRY(scene_.receive(resuming()));
+    const Ended received = TRY(scene_.receiver().wait(seconds(60)));
+    if (received.code == 0) return {};
+    return fail(ErrorKind::kProtocol, scene_.receiver().errors());
+  }
+  unsigned resumed() const { return resumed_; }
+
+ private:
+  Status start_send(const GodwitOptions& options) {
+    relay_.emplace(TRY(parse_address(scene_.address())));
+    return scene_.send_to(relay_->address(), options);
+  }
+
+  Scene& scene_;
+  const Broken& broken_;
+  std::optional<Relay> relay_;
+  unsigned resumed_ = 0;
+  bool source_done_ = false;
+};
+
+class PostcopyResumed : public ::testing::TestWithParam<Broken> {};
+
+TEST_P(PostcopyResumed, LosesNoWord) {
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
+  Survivor survivor(*scene, GetParam());
+  ASSERT_OK(survivor.begin());
+  ASSERT_TRUE(survivor.follows()) << scene->sender().errors();
+  ASSERT_OK(survivor.strike(GetParam().how));
+  ASSIGN_OR_FAIL(broken_off, survivor.is_broken_off());
+  ASSERT_TRUE(broken_off) << scene->sender().errors() << scene->receiver().errors();
+  ASSERT_OK(survivor.go_on("4Gbit"));
+  ASSERT_OK(scene->expect_moved());
+  ASSERT_OK(scene->expect_some("pages_missing"));
+}
+
+const Broken kBroken[] = {
+    {"SourceKilled", Break::kSourceKilled, Ram::kMemfd},
+    {"SinkKilledPrivate", Break::kSinkKilled, Ram::kPrivate},
+    {"LinkCutFile10", Break::kLinkCut, Ram::kFile, QemuVersion::k10_0},
+};
+INSTANTIATE_TEST_SUITE_P(After, PostcopyResumed, ::testing::ValuesIn(kBroken),
+                         [](const auto& tested) { return tested.param.name; });
+
+TEST(PostcopyResumedRefused, WhereNothingWasBrokenOff) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSIGN_OR_FAIL(receiver, start_receive(scene->sink(), resuming()));
+  ASSIGN_OR_FAIL(received, receiver->wait(seconds(30)));
+  EXPECT_EQ(received.code, 1);
+  EXPECT_TRUE(says(receiver->errors(), "nothing to go on with")) << receiver->errors();
+  ASSIGN_OR_FAIL(sender, start_send(scene->source(), "tcp://127.0.0.1:9", resuming()));
+  ASSIGN_OR_FAIL(sent, sender->wait(seconds(30)));
+  EXPECT_EQ(sent.code, 1);
+  EXPECT_TRUE(says(sender->errors(), "nothing to go on with")) << sender->errors();
+  EXPECT_EQ(scene->source().status().value_or(""), "running");
+  EXPECT_EQ(scene->sink().status().value_or(""), "inmigrate");
+}
+
+// ---- long
+
+class PostcopyResumedLong : public ::testing::TestWithParam<Broken> {};
+
+/// Up to five times a move, at random moments, and more moves until it was twenty times.
+TEST_P(PostcopyResumedLong, LosesNoWordHoweverOftenItBreaks) {
+  constexpr unsigned kBreaks = 20;
+  constexpr unsigned kBreaksPerMove = 5;
+  std::mt19937 random(20 + static_cast<unsigned>(GetParam().how));
+  std::uniform_int_distribution<int> moment(0, 1200);
+  std::bernoulli_distribution either(0.5);
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
+  unsigned breaks = 0;
+  for (unsigned hop = 0; breaks < kBreaks && hop < 2 * kBreaks; ++hop) {
+    Survivor survivor(*scene, GetParam());
+    ASSERT_OK(survivor.begin());
+    bool over = false;
+    while (!over && survivor.resumed() < kBreaksPerMove && breaks < kBreaks) {
+      SCOPED_TRACE(fmt::format("hop {}, break {}", hop, breaks));
+      if (!survivor.follows()) break;
+      std::this_thread::sleep_for(milliseconds(moment(random)));
+      const Break killed = either(random) ? Break::kSourceKilled : Break::kSinkKilled;
+      ASSERT_OK(survivor.strike(GetParam().how == Break::kLinkCut ? Break::kLinkCut : killed));
+      ASSIGN_OR_FAIL(broken_off, survivor.is_broken_off());
+      over = !broken_off;
+      if (over) break;
+      ++breaks;
+      if (survivor.source_done()) {
+        ASSERT_OK(survivor.end_without_source());
+        over = true;
+        break;
+      }
+      ASSERT_OK(survivor.go_on(survivor.resumed() + 1 < kBreaksPerMove && breaks < kBreaks ? "60Mbit" : "4Gbit"));
+    }
+    if (!over) ASSERT_OK(scene->expect_moved());
+    ASSERT_OK(expect_guest_works(scene->sink()));
+    ASSIGN_OR_FAIL(next, Scene::from(scene->take_sink(), vm_of(GetParam())));
+    scene = std::move(next);
+  }
+  EXPECT_EQ(breaks, kBreaks);
+  RecordProperty("breaks", static_cast<int>(breaks));
+}
+
+const Broken kOften[] = {
+    {"CutsMemfd", Break::kLinkCut, Ram::kMemfd},
+    {"CutsPrivate10", Break::kLinkCut, Ram::kPrivate, QemuVersion::k10_0},
+    {"KillsMemfd10", Break::kSourceKilled, Ram::kMemfd, QemuVersion::k10_0},
+    {"KillsPrivate", Break::kSourceKilled, Ram::kPrivate},
+    {"KillsFileByStream", Break::kSourceKilled, Ram::kFile, QemuVersion::k7_2, true},
+};
+INSTANTIATE_TEST_SUITE_P(Often, PostcopyResumedLong, ::testing::ValuesIn(kOften),
+                         [](const auto& tested) { return tested.param.name; });
+
+}  // namespace
+}  // namespace godwit::testing

@@ -217,10 +217,11 @@ SinkReport without_a_source(const SinkParts& parts, const LackingGuest& guest, s
   return r;
 }
 
-/// True: all was here, and is the guest's own now.
-Result<bool> let_go_if_nothing_is_missing(const SinkParts& parts, const LackingGuest& guest) {
+/// True: an earlier engine had put on record that all has come, before it told the source, which may be gone. Without
+/// that record nobody but the source can say that the guest was committed.
+Result<bool> let_go_if_all_has_come(const SinkParts& parts, const LackingGuest& guest) {
+  if (!guest.record.words.empty()) return false;
   const auto memory = TRY(open_again(guest));
-  if (std::ranges::any_of(memory.missing, [](PageWord word) { return word != 0; })) return false;
   TRY(memory.pages->begin(memory.missing));
   TRY(memory.pages->end());
   TRY(parts.journal.starting());
@@ -239,7 +240,7 @@ SinkReport resume_sink(SinkParts parts, const LackingGuest& guest) {
   }
   const auto layout = RamLayout::make(guest.record.blocks);
   if (!layout) return without_a_source(parts, guest, layout.error());
-  const auto over = let_go_if_nothing_is_missing(parts, guest);
+  const auto over = let_go_if_all_has_come(parts, guest);
   if (!over) return without_a_source(parts, guest, over.error());
   if (*over) return without_a_source(parts, guest, std::nullopt);
   Broker broker(parts.listener, parts.clock, 1, parts.on_note, parts.wrap);

@@ -1,6 +1,6 @@
 // Goes on at the sink with a post-copy that broke off: the guest runs here, and waits for what only its source has.
 //
-//   nothing missing any more? --> let go of its memory: done, without a source
+//   all has come, by the record? --> let go of its memory: done, without a source
 //   await a source --> the guest's own? --no: refused--> await the next
 //        Welcome, MissingMap ... --> lanes and urgent pages, as PostcopySink has them --> all there --> done
 //                                       \--the link breaks--> it waits on, and this can be done again

@@ -5,6 +5,7 @@
 #include "engine/sink_resumption.h"
 #include "postcopy/uffd_missing_pages.h"
 #include "service/recover.h"
+#include "vmm/qemu/run_state.h"
 
 namespace godwit {
 
@@ -23,7 +24,7 @@ class LackingSink final : public OpenedSink {
   }
   MatchSamples match_samples() override { return {}; }
   const LackingGuest* lacking() const noexcept override { return &guest_; }
-  void conclude() override;
+  bool conclude() override;
 
  private:
   Result<LackingGuest::Memory> open_memory() const;
@@ -70,17 +71,19 @@ Result<LackingGuest::Memory> LackingSink::open_memory() const {
 
 /// The guest has all of its memory, and its QEMU answers again: what an earlier engine could not do any more is done as
 /// after any other that died.
-void LackingSink::conclude() {
+bool LackingSink::conclude() {
   journal_.reset();
-  const auto done = [&]() -> Status {
+  const auto runs = [&]() -> Result<bool> {
     auto vm = TRY(qemu::attach(qmp_, pid_, context_.clock));
-    TRY(recover_if_left_behind(vm, default_state_folder(), context_.on_note));
-    return {};
+    const auto left = TRY(recover_if_left_behind(vm, default_state_folder(), context_.on_note));
+    return left != LeftBehind::kUnclear || !qemu::is_paused(vm.inspection.status);
   }();
-  if (done || !context_.on_note) return;
-  context_.on_note(
-      "the guest has all of its memory, but its QEMU's settings could not be put back; `godwit probe` does it: " +
-      done.error().message);
+  if (!runs && context_.on_note) {
+    context_.on_note(
+        "the guest has all of its memory, but its QEMU's settings could not be put back; `godwit probe` does it: " +
+        runs.error().message);
+  }
+  return runs.value_or(true);
 }
 
 }  // namespace

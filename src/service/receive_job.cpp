@@ -125,7 +125,9 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
   SinkReport report = take_in(std::move(parts), sink->lacking());
   note_slow_start(context, report);
   // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
-  if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete) sink->conclude();
+  if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete && !sink->conclude()) {
+    report.paused = true;
+  }
   return report;
 }
 

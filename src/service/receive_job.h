@@ -26,8 +26,11 @@ class OpenedSink {
   virtual MatchSamples match_samples() = 0;  ///< as in SinkParts
   /// A guest that runs here already, and lacks memory; null: it waits for a VM.
   virtual const LackingGuest* lacking() const noexcept { return nullptr; }
-  /// Nothing is to be remembered of the move.
-  virtual void conclude() { journal().clear(); }
+  /// Nothing is to be remembered of the move. False: the guest is here, and does not run.
+  virtual bool conclude() {
+    journal().clear();
+    return true;
+  }
 };
 
 /// Opens the hypervisor; called once, from the job's thread.

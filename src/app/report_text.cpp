@@ -173,7 +173,7 @@ std::string render_report(const SinkReport& report) {
   out += line("total", format_duration(report.total));
   out += line("wire", format_size(report.bytes_received) + " received");
   // Not where a post-copy was gone on with: the guest ran before.
-  if (report.device_load != Duration{}) {
+  if (report.commit_to_resume != Duration{}) {
     out += line("devices", "loaded in " + format_duration(report.device_load));
     out += line("resume", format_duration(report.commit_to_resume) + " after the commit");
   }

@@ -20,6 +20,7 @@ namespace godwit {
 /// What an earlier engine has left at this sink.
 struct LackingGuest {
   MissingRecord record;
+  bool has_all = false;  ///< that engine had ended it: nobody waits any more, and `open` is not to be called
   struct Memory {
     std::unique_ptr<MissingPages> pages;
     std::vector<PageWord> missing;  ///< by chunk: less than at first, if some has come

@@ -1,6 +1,7 @@
 #include "service/given_source.h"
 
 #include "service/wiring.h"
+#include "vmm/qemu/device_file.h"
 #include "vmm/qemu/given_vm.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/revive.h"
@@ -97,6 +98,7 @@ Status GivenSource::open(const std::string& qmp, pid_t pid, const JobContext& co
   vm_ = TRY(qemu::attach(qmp, pid, context.clock));
   TRY(find_journal(outcome));
   TRY(keep_paused(context));
+  qemu::take_back_left_files(*vm_.qmp);
   put_settings_back(context);
   const auto& inspection = vm_.inspection;
   // Whether all of it is wanted the destination says.

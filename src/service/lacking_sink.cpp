@@ -52,10 +52,15 @@ Status LackingSink::open(pid_t pid) {
                     "lacks memory (see `godwit probe`; if that process is not QEMU, name QEMU's with --pid)",
                     process_->pid()));
   };
-  if (TRY(Journal::peek(folder, vm)) != Journal::State::kLacking) return nothing();
+  const auto left = TRY(Journal::peek(folder, vm));
+  if (left != Journal::State::kLacking && left != Journal::State::kStarting) return nothing();
   journal_.emplace(TRY(Journal::open(folder, vm)));
-  if (journal_->found() != Journal::State::kLacking) return nothing();
-  guest_.record = TRY(journal_->missing());
+  if (journal_->found() != left) return nothing();
+  auto record = journal_->missing();
+  // Of a guest that never lacked anything there is none.
+  if (!record && left == Journal::State::kStarting) return nothing();
+  guest_.record = TRY(std::move(record));
+  guest_.has_all = left == Journal::State::kStarting;
   guest_.open = [this] { return open_memory(); };
   fingerprint_.vm_name = guest_.record.vm_name;
   context_.on_milestone(Milestone::kAttached);

@@ -34,11 +34,11 @@ SendJob::SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfil
       log_(std::move(log)),
       host_(host),
       clock_(clock),
+      id_(random_migration_id().value_or("")),
       progress_log_(log_),
       thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
 
 Report SendJob::run(std::stop_token cancelled) {
-  id_.change([](std::string& id) { id = random_migration_id().value_or(""); });
   name_thread(id(), "send");
   log_.begin_migration(id());
   log_.info("start", {{"program", request_.program},
@@ -147,7 +147,7 @@ Status SendJob::check_journal(OpenedSource& source) {
     if (journal.found() == Journal::State::kNone) return {};
     return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
   }
-  id_.change([&](std::string& id) { id = journal.left().id; });
+  resumed_id_.change([&](std::string& id) { id = journal.left().id; });
   log_.begin_migration(id());
   return {};
 }

@@ -73,7 +73,10 @@ class SendJob {
   SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfile& host, const Clock& clock);
 
   /// The migration's, from the beginning on; where one is gone on with, its own as soon as that has been read.
-  std::string id() const { return id_.look(); }
+  std::string id() const {
+    const std::string resumed = resumed_id_.look();
+    return resumed.empty() ? id_ : resumed;
+  }
   /// The latest; nothing before there is any.
   std::optional<Progress> progress() const { return progress_.look(); }
   /// Before the commit the VM runs on here. Any thread.
@@ -94,7 +97,8 @@ class SendJob {
   Log log_;
   HostProfile host_;
   const Clock& clock_;
-  mutable Mailbox<std::string> id_;
+  const std::string id_;                     ///< made up
+  mutable Mailbox<std::string> resumed_id_;  ///< of the migration that is gone on with
   ProgressLog progress_log_;
   mutable Mailbox<std::optional<Progress>> progress_;
   std::optional<EncodingThreads> encoding_;  ///< while memory is moved

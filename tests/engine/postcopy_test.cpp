@@ -209,8 +209,9 @@ class BrokenOff : public PostcopyOfFakes {
     ASSERT_LT(seen_.came, seen_.taken_away);
     sink_journal_.reset();
   }
-  SinkReport receive_again() {
+  SinkReport receive_again(Duration patience = 20s) {
     auto parts = sink_parts(sink_);
+    parts.patience = patience;
     EXPECT_EQ(sink_journal_->found(), Journal::State::kLacking);
     LackingGuest guest;
     guest.record = sink_journal_->missing().value();
@@ -273,6 +274,32 @@ TEST_F(BrokenOff, IsNotGoneOnWithAtASinkThatWaitsForANewGuest) {
   listener_->abort();
   EXPECT_FALSE(other.runs());
   received.get();
+}
+
+/// It may not have been committed: then it is at the source alone.
+TEST_F(BrokenOff, NeedsItsSourceAlthoughNothingIsMissingIfThatIsNotOnRecord) {
+  break_off();
+  const auto left = std::exchange(seen_.missing, std::vector<PageWord>(seen_.missing.size()));
+  const auto alone = receive_again(100ms);
+  EXPECT_EQ(alone.outcome, Outcome::kIncomplete);
+  EXPECT_FALSE(seen_.ended);
+  sink_journal_.reset();
+  seen_.missing = left;
+  auto received = std::async(std::launch::async, [this] { return receive_again(); });
+  EXPECT_EQ(send_again().outcome, Outcome::kDone);
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  EXPECT_TRUE(same_memory());
+}
+
+/// An engine that was killed as its last deed was done.
+TEST_F(BrokenOff, IsOverWhereAnEarlierEngineHadEndedIt) {
+  break_off();
+  auto parts = sink_parts(sink_);
+  LackingGuest guest;
+  guest.record = sink_journal_->missing().value();
+  guest.has_all = true;
+  guest.open = []() -> Result<LackingGuest::Memory> { return fail(ErrorKind::kRefused, "nobody waits any more"); };
+  EXPECT_EQ(resume_sink(std::move(parts), guest).outcome, Outcome::kDone);
 }
 
 /// Its source may have been told so, and be gone.

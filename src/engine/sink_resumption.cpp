@@ -238,6 +238,7 @@ SinkReport resume_sink(SinkParts parts, const LackingGuest& guest) {
       say(text);
     };
   }
+  if (guest.unusable) return without_a_source(parts, guest, guest.unusable);
   if (guest.has_all) return without_a_source(parts, guest, std::nullopt);
   const auto layout = RamLayout::make(guest.record.blocks);
   if (!layout) return without_a_source(parts, guest, layout.error());

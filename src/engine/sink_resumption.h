@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/missing_record.h"
@@ -20,6 +21,7 @@ namespace godwit {
 /// What an earlier engine has left at this sink.
 struct LackingGuest {
   MissingRecord record;
+  std::optional<Error> unusable = {};  ///< why it cannot be gone on with, although it lacks memory: all else is empty
   bool has_all = false;  ///< that engine had ended it: nobody waits any more, and `open` is not to be called
   struct Memory {
     std::unique_ptr<MissingPages> pages;

@@ -71,12 +71,14 @@ Status GivenSource::find_journal(Outcome& outcome) {
 
 /// It runs elsewhere.
 Status GivenSource::keep_paused(const JobContext& context) {
-  if (vm_.inspection.status != "running") return {};
+  const bool has_run = TRY(qemu::has_run_since(*vm_.qmp, *vm_.process, journal_->left().mark));
+  if (!has_run) return {};
   TRY_IN("pause the guest, which runs elsewhere, here", vm_.qmp->execute("stop"));
   if (context.on_note) {
     context.on_note(
-        "somebody had let the guest run here, although it was given to the destination: it has been paused again. What "
-        "it has written since, to its disks, too, may have damaged it");
+        "somebody had let the guest run here, although it was given to the destination: it is paused again. What it "
+        "has "
+        "written since, to its disks, too, may have damaged it");
   }
   return {};
 }

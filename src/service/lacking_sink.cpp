@@ -59,7 +59,13 @@ Status LackingSink::open(pid_t pid) {
   auto record = journal_->missing();
   // Of a guest that never lacked anything there is none.
   if (!record && left == Journal::State::kStarting) return nothing();
-  guest_.record = TRY(std::move(record));
+  if (!record) {
+    // It waits all the same: that is what has to be told.
+    guest_.unusable = std::move(record).error();
+    guest_.record.id = journal_->left().id;
+    return {};
+  }
+  guest_.record = *std::move(record);
   guest_.has_all = left == Journal::State::kStarting;
   guest_.open = [this] { return open_memory(); };
   fingerprint_.vm_name = guest_.record.vm_name;
@@ -80,7 +86,13 @@ bool LackingSink::conclude() {
   journal_.reset();
   const auto runs = [&]() -> Result<bool> {
     auto vm = TRY(qemu::attach(qmp_, pid_, context_.clock));
-    const auto left = TRY(recover_if_left_behind(vm, default_state_folder(), context_.on_note));
+    std::vector<std::string> notes;
+    const auto left = TRY(
+        recover_if_left_behind(vm, default_state_folder(), [&](std::string_view text) { notes.emplace_back(text); }));
+    // That an engine had died is known here already.
+    for (const auto& text : notes) {
+      if (left != LeftBehind::kHarmless && context_.on_note) context_.on_note(text);
+    }
     return left != LeftBehind::kUnclear || !qemu::is_paused(vm.inspection.status);
   }();
   if (!runs && context_.on_note) {

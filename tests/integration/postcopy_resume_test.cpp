@@ -5,10 +5,13 @@
 #include <random>
 #include <thread>
 
+#include "base/small_files.h"
+#include "engine/journal_file.h"
 #include "net/address.h"
 #include "net/connect.h"
 #include "tests/integration/scene.h"
 #include "tests/support/relay.h"
+#include "tests/support/temp_key.h"
 
 namespace godwit::testing {
 namespace {
@@ -21,6 +24,7 @@ struct Broken {
   Ram ram = Ram::kMemfd;
   QemuVersion version = QemuVersion::k7_2;
   bool by_stream = false;
+  bool tls = false;
 };
 
 void PrintTo(const Broken& broken, std::ostream* out) {
@@ -58,13 +62,13 @@ class Survivor {
   Survivor(Scene& scene, const Broken& broken) : scene_(scene), broken_(broken) {}
 
   Status begin() {
-    TRY(scene_.receive());
-    return start_send(slow_send(broken_));
+    TRY(scene_.receive(trusting({})));
+    return start_send(trusting(slow_send(broken_)));
   }
   Status go_on(const std::string& bandwidth) {
     ++resumed_;
-    TRY(scene_.receive(resuming()));
-    return start_send(resuming(slow_send(broken_, bandwidth)));
+    TRY(scene_.receive(resuming(trusting({}))));
+    return start_send(resuming(trusting(slow_send(broken_, bandwidth))));
   }
   /// The guest runs at the destination, and memory follows; false: it is over already.
   bool follows() {
@@ -109,6 +113,12 @@ class Survivor {
   unsigned resumed() const { return resumed_; }
 
  private:
+  GodwitOptions trusting(GodwitOptions options) {
+    if (broken_.tls) {
+      options.arguments.insert(options.arguments.end(), {"--tls-psk", key_file_in(scene_.source().folder())});
+    }
+    return options;
+  }
   Status start_send(const GodwitOptions& options) {
     relay_.emplace(TRY(parse_address(scene_.address())));
     return scene_.send_to(relay_->address(), options);
@@ -138,7 +148,7 @@ TEST_P(PostcopyResumed, LosesNoWord) {
 
 const Broken kBroken[] = {
     {"SourceKilled", Break::kSourceKilled, Ram::kMemfd},
-    {"SinkKilledPrivate", Break::kSinkKilled, Ram::kPrivate},
+    {"SinkKilledPrivateTls", Break::kSinkKilled, Ram::kPrivate, QemuVersion::k7_2, false, true},
     {"LinkCutFile10", Break::kLinkCut, Ram::kFile, QemuVersion::k10_0},
 };
 INSTANTIATE_TEST_SUITE_P(After, PostcopyResumed, ::testing::ValuesIn(kBroken),
@@ -178,6 +188,52 @@ TEST(PostcopyResumedRefusedLong, WhereAnotherVmComes) {
   EXPECT_TRUE(says(other->sender().errors(), "only `godwit send --resume`")) << other->sender().errors();
   EXPECT_EQ(other->source().status().value_or(""), "running");
   ASSERT_OK(scene->send(resuming(slow_send(broken, "4Gbit"))));
+  ASSERT_OK(scene->expect_moved());
+}
+
+/// It says so; nobody can take that back.
+TEST(PostcopyRunAtTheSourceLong, IsToldOfAndPaused) {
+  const Broken broken{"", Break::kLinkCut};
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(broken)));
+  Survivor survivor(*scene, broken);
+  ASSERT_OK(survivor.begin());
+  ASSERT_TRUE(survivor.follows()) << scene->sender().errors();
+  survivor.strike(Break::kLinkCut);
+  ASSIGN_OR_FAIL(broken_off, survivor.is_broken_off());
+  ASSERT_TRUE(broken_off);
+  ASSERT_OK(scene->source().monitor().execute("cont"));
+  std::this_thread::sleep_for(seconds(1));
+  ASSERT_OK(scene->source().monitor().execute("stop"));
+  ASSERT_OK(survivor.go_on("4Gbit"));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 0) << scene->sender().errors();
+  EXPECT_TRUE(says(scene->sender().errors(), "may have damaged it")) << scene->sender().errors();
+  EXPECT_EQ(scene->source().status().value_or(""), "paused");
+}
+
+/// What the guest waits for cannot be told then: both QEMUs have to stay as they are.
+TEST(PostcopyRecordDamagedLong, IsIncompleteAndNotTakenForNothing) {
+  const Broken broken{"", Break::kSourceKilled};
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(broken)));
+  Survivor survivor(*scene, broken);
+  ASSERT_OK(survivor.begin());
+  ASSERT_TRUE(survivor.follows()) << scene->sender().errors();
+  survivor.strike(Break::kSourceKilled);
+  ASSIGN_OR_FAIL(broken_off, survivor.is_broken_off());
+  ASSERT_TRUE(broken_off);
+  const pid_t pid = scene->sink().pid();
+  const VmProcess process{pid, read_start_time(pid).value()};
+  const std::string folder = scene->sink().folder() / "state";
+  const std::string record = missing_record_path(journal_path(folder, process).value());
+  std::filesystem::rename(record, record + ".away");
+  std::ofstream(record) << "something else";
+  ASSERT_OK(scene->receive(resuming()));
+  ASSIGN_OR_FAIL(received, scene->receiver().wait(seconds(30)));
+  EXPECT_EQ(received.code, 7);
+  EXPECT_TRUE(says(scene->receiver().errors(), "not a whole record")) << scene->receiver().errors();
+  EXPECT_TRUE(says(scene->receiver().errors(), "Do not end QEMU")) << scene->receiver().errors();
+  std::filesystem::rename(record + ".away", record);
+  ASSERT_OK(survivor.go_on("4Gbit"));
   ASSERT_OK(scene->expect_moved());
 }
 

@@ -70,6 +70,8 @@ Status SinkResumption::up_to_all_there() {
   TRY(admit());
   auto lanes = TRY(session_.await_lanes(false));
   session_.refuse_others("another godwit brings this VM its memory just now");
+  TRY(welcome(lanes));
+  // May take long where much is missing: the source hears that this side is alive.
   auto memory = TRY(open_again(guest_));
   TRY(take_up(std::move(memory), std::move(lanes)));
   TRY(take_rest());
@@ -102,13 +104,6 @@ Status SinkResumption::admit() {
 }
 
 Status SinkResumption::take_up(LackingGuest::Memory memory, std::vector<GreetedLane> lanes) {
-  if (lanes.size() < 2 || lanes.back().number != session_.hello().open_lanes - 1) {
-    return fail(ErrorKind::kPeerLost, "the connection for urgent pages did not come");
-  }
-  TRY(welcome(lanes));
-  context_.early = true;
-  context_.enter(SinkState::kWelcomed);
-  session_.begin_beating();
   SinkLanes::Channels channels;
   for (GreetedLane& lane : lanes) channels.push_back(std::move(lane.channel));
   auto urgent = std::move(channels.back());
@@ -145,6 +140,9 @@ Status SinkResumption::take_up(LackingGuest::Memory memory, std::vector<GreetedL
 }
 
 Status SinkResumption::welcome(const std::vector<GreetedLane>& lanes) {
+  if (lanes.size() < 2 || lanes.back().number != session_.hello().open_lanes - 1) {
+    return fail(ErrorKind::kPeerLost, "the connection for urgent pages did not come");
+  }
   wire::Welcome welcome{.fingerprint = context_.parts.fingerprint,
                         .program = context_.parts.program,
                         .warnings = {},
@@ -162,7 +160,10 @@ Status SinkResumption::welcome(const std::vector<GreetedLane>& lanes) {
   for (const auto& block : guest_.record.blocks) {
     welcome.fingerprint.blocks.push_back({.name = block.name, .size = block.size, .page_size = block.page_size});
   }
-  return session_.control().send(welcome);
+  TRY(session_.control().send(welcome));
+  context_.enter(SinkState::kWelcomed);
+  session_.begin_beating();
+  return {};
 }
 
 Status SinkResumption::take_rest() {

@@ -102,12 +102,12 @@ struct SharedTexts : LogTexts {
 struct SendTexts : SharedTexts {
   Text to, rsh, remote_godwit, via, start_timeout, lanes, encoding_threads, codec, delta_memory, max_downtime,
       bandwidth, timeout, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels, control;
-  bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false;
+  bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false, resume = false;
 };
 
 struct ReceiveTexts : SharedTexts {
   Text listen, timeout, start_timeout, qmp_dir, at_once;
-  bool over_ssh = false, ssh_data = false, any_vm = false, any_disks = false, keep = false;
+  bool over_ssh = false, ssh_data = false, any_vm = false, any_disks = false, keep = false, resume = false;
 };
 
 struct ProbeTexts : LogTexts {
@@ -200,6 +200,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--progress", texts.progress, "MODE", "auto, bar, json (lines on stdout) or none [auto]");
   send->add_flag("--allow-nested", texts.allow_nested,
                  "move a guest that has run VMs of its own: none may run until the move is over");
+  send->add_flag("--resume", texts.resume, "go on with a post-copy that broke off, towards `receive --resume`");
   add_tls(*send, texts, "the host of --to");
   add_shared(*send, texts);
   // For the `receive` that it starts, whose help has them.
@@ -229,6 +230,8 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   receive->add_flag("--ssh-data", texts.ssh_data, "with --over-ssh: memory comes by ssh, too");
   receive->add_flag("--any-vm", texts.any_vm, "take a VM with another name or UUID than the QEMU here has");
   receive->add_flag("--any-disks", texts.any_disks, "take it although disks are not the same disks: warn only");
+  receive->add_flag("--resume", texts.resume,
+                    "go on with a post-copy that broke off: the QEMU here has the VM already");
   add_tls(*receive, texts, "any that the CA has signed");
   add_shared(*receive, texts);
   receive->footer(std::string(kReceiveExamples) + "\n" + std::string(kExitCodeHelp));
@@ -352,6 +355,7 @@ Result<SshOptions> read_ssh(const SendTexts& texts) {
                 "--ssh-data: memory goes through ssh, with --via past it by another network; give one of them");
   }
   ssh.data = texts.ssh_data;
+  ssh.resume = texts.resume;
   ssh.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   if (texts.start_timeout) {
     ssh.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
@@ -388,6 +392,10 @@ Status read_deadline(const SendTexts& texts, Goals& goals) {
                 "--ssh-data: has no connection past the others for pages that the guest waits for; leave out "
                 "--on-deadline postcopy");
   }
+  if (texts.ssh_data && texts.resume) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--ssh-data: has no connection past the others for pages that the guest waits for; leave out --resume");
+  }
   if (texts.on_deadline && !texts.deadline && !goals.may_postcopy()) {
     return fail(ErrorKind::kInvalidArgument, "--on-deadline: say when, with --deadline 60s");
   }
@@ -412,6 +420,10 @@ Result<unsigned> read_lanes(const SendTexts& texts, unsigned cpus) {
 /// Whoever steers may order post-copy, too, for which one connection is kept; through ssh there is none.
 Status read_control_socket(const SendTexts& texts, SendOptions& options) {
   if (!texts.control) return {};
+  if (texts.resume) {
+    return fail(ErrorKind::kInvalidArgument,
+                "--control: a move that is gone on with (--resume) has nothing to be steered");
+  }
   options.control = TRY(socket_path_value("--control", *texts.control));
   options.goals.may_be_ordered = !texts.ssh_data;
   if (!texts.ssh_data) options.goals.lanes = std::min(options.goals.lanes, static_cast<unsigned>(wire::kMaxLanes) - 1);
@@ -441,6 +453,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));
   if (texts.devices) options.devices = TRY(devices_value("--devices", *texts.devices));
   options.allow_nested = texts.allow_nested;
+  options.resume = texts.resume;
   TRY(read_control_socket(texts, options));
   if (texts.progress) options.progress = TRY(progress_value("--progress", *texts.progress));
   if (texts.kernels) options.kernels = *texts.kernels;
@@ -452,6 +465,9 @@ Status read_many(const ReceiveTexts& texts, ReceiveOptions& options) {
   options.keep = texts.keep || texts.qmp_dir.has_value();
   if (options.keep && texts.over_ssh) {
     return fail(ErrorKind::kInvalidArgument, "--over-ssh: takes in one VM; leave out --keep and --qmp-dir");
+  }
+  if (options.keep && texts.resume) {
+    return fail(ErrorKind::kInvalidArgument, "--resume: goes on with one VM; leave out --keep and --qmp-dir");
   }
   if (texts.qmp_dir) options.qmp_dir = TRY(file_value("--qmp-dir", *texts.qmp_dir));
   if (texts.at_once) options.at_once = TRY(at_once_value("--at-once", *texts.at_once));
@@ -493,6 +509,7 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
   }
+  options.resume = texts.resume;
   TRY(read_many(texts, options));
   options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};
   return options;

@@ -51,6 +51,7 @@ struct SshOptions {
   bool data = false;                                 ///< the move's connections go through ssh, too
   Lenience lenience;                                 ///< of `receive` there
   std::optional<Duration> start_timeout;             ///< of `receive` there; none: its own
+  bool resume = false;                               ///< of `receive` there
 };
 
 struct SendOptions {
@@ -64,6 +65,7 @@ struct SendOptions {
   bool skip_free_pages = true;
   std::optional<DeviceWay> devices;  ///< none: directly if they can
   bool allow_nested = false;         ///< the operator says that no VM runs inside the guest until the move is over
+  bool resume = false;               ///< goes on with a post-copy that broke off
   std::string kernels;               ///< SIMD table by name; empty: the fastest
   std::string control;               ///< socket on which the move can be steered; empty: none
   TlsOptions tls;
@@ -75,6 +77,7 @@ struct ReceiveOptions {
   std::string qmp_dir;  ///< a folder with the monitors of QEMUs by their VMs' names
   bool keep = false;    ///< goes on after a VM has come in, or a try has failed; always with qmp_dir
   unsigned at_once = 4;
+  bool resume = false;    ///< goes on with a post-copy that broke off
   Address listen;         ///< without a host, with `over_ssh`: the address that ssh has come by
   bool over_ssh = false;  ///< started by `godwit send`, with which it talks by standard input and output
   bool ssh_data = false;  ///< with `over_ssh`: the move comes by ssh, too, from `godwit relay`

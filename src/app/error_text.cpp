@@ -115,8 +115,10 @@ Explanation explain_at_source(Outcome outcome, const Error& error, const OwnRigh
               "Send it again as it is (it arrives paused), or once it runs again; restart the destination's "
               "QEMU first. `cont` in QEMU's monitor lets it run on here."};
     case Outcome::kIncomplete:
-      return {"Incomplete", "The VM runs at the destination, and waits for memory that only the QEMU here has.",
-              "Do not end QEMU on either host: without the one here the VM cannot go on."};
+      return {
+          "Incomplete", "The VM runs at the destination, and waits for memory that only the QEMU here has.",
+          "Do not end QEMU on either host: without the one here the VM cannot go on. Start both commands again, with "
+          "--resume."};
     case Outcome::kDone:
     case Outcome::kSourceRuns:
       break;
@@ -134,8 +136,10 @@ Explanation explain_at_destination(Outcome outcome, ErrorKind kind, const OwnRig
             "Never resume the VM at the source."};
   }
   if (outcome == Outcome::kIncomplete) {
-    return {"Incomplete", "The VM runs here, and waits for memory that only the source's QEMU has.",
-            "Do not end QEMU on either host: without the one at the source the VM cannot go on."};
+    return {
+        "Incomplete", "The VM runs here, and waits for memory that only the source's QEMU has.",
+        "Do not end QEMU on either host: without the one at the source the VM cannot go on. Start both commands again, "
+        "with --resume."};
   }
   if (outcome == Outcome::kGuestEnded || outcome == Outcome::kGuestPaused) {
     return {"Not received", "The VM was not started here.",
@@ -175,7 +179,8 @@ std::string describe_failure(Side side, Outcome outcome, const Error& error, con
 constexpr std::string_view kDoubtInPostcopy =
     "Do not end QEMU on either host before you know. If `receive` there said 'Incomplete', or its QEMU runs the VM, "
     "that "
-    "VM needs the QEMU here. If it said 'Not received' and the QEMU there has ended: `cont` here. Never let a paused "
+    "VM needs the QEMU here: start both commands again, with --resume. If it said 'Not received' and the QEMU there "
+    "has ended: `cont` here. Never let a paused "
     "VM "
     "run there: it is not whole.";
 

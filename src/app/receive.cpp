@@ -23,6 +23,7 @@
 #include "app/stop_signals.h"
 #include "app/version.h"
 #include "engine/journal_file.h"
+#include "service/lacking_sink.h"
 #include "service/qemu_sink.h"
 #include "service/receive_job.h"
 
@@ -31,13 +32,14 @@ namespace godwit {
 namespace {
 
 ReceiveRequest request_of(const ReceiveOptions& options, ReceiveTrust trust) {
-  return {.open = open_qemu_sink(options.qmp, options.pid),
-          .listen = std::move(trust.listen),
-          .tls = std::move(trust.tls),
-          .lenience = options.lenience,
-          .timeout = options.timeout,
-          .start_timeout = options.start_timeout,
-          .program = std::string(kProgram)};
+  return {
+      .open = options.resume ? open_lacking_sink(options.qmp, options.pid) : open_qemu_sink(options.qmp, options.pid),
+      .listen = std::move(trust.listen),
+      .tls = std::move(trust.tls),
+      .lenience = options.lenience,
+      .timeout = options.timeout,
+      .start_timeout = options.start_timeout,
+      .program = std::string(kProgram)};
 }
 
 /// Where to listen, and whom to trust there; of a near side both come by ssh.

@@ -172,8 +172,11 @@ std::string render_report(const SinkReport& report) {
   out += line("security", security(report.security));
   out += line("total", format_duration(report.total));
   out += line("wire", format_size(report.bytes_received) + " received");
-  out += line("devices", "loaded in " + format_duration(report.device_load));
-  out += line("resume", format_duration(report.commit_to_resume) + " after the commit");
+  // Not where a post-copy was gone on with: the guest ran before.
+  if (report.commit_to_resume != Duration{}) {
+    out += line("devices", "loaded in " + format_duration(report.device_load));
+    out += line("resume", format_duration(report.commit_to_resume) + " after the commit");
+  }
   out += line("cpu time", format_duration(report.cpu));
   out += line("peak memory", format_size(report.peak_memory));
   return out;

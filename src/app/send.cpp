@@ -23,6 +23,7 @@
 #include "app/ssh_ends.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
+#include "service/given_source.h"
 #include "service/qemu_source.h"
 #include "service/send_job.h"
 
@@ -32,21 +33,22 @@ namespace {
 
 SendRequest request_of(const SendOptions& options, Destination& destination, const HostProfile& host,
                        Releaser* releaser, ThrottleKeeper* keeper) {
-  return {.open = open_qemu_source({.qmp = options.qmp,
-                                    .pid = options.pid,
-                                    .skip_free_pages = options.skip_free_pages,
-                                    .devices = options.devices,
-                                    .allow_nested = options.allow_nested,
-                                    .releaser = releaser,
-                                    .keeper = keeper},
-                                   host),
-          .to = destination.to,
-          .connect = destination.lanes ? [lanes = destination.lanes.get()] { return lanes->connect(); } : Connect{},
-          .goals = options.goals,
-          .tls = destination.tls,
-          .kernels = options.kernels,
-          .program = std::string(kProgram),
-          .steerable = !options.control.empty()};
+  QemuSourceOptions source{.qmp = options.qmp,
+                           .pid = options.pid,
+                           .skip_free_pages = options.skip_free_pages,
+                           .devices = options.devices,
+                           .allow_nested = options.allow_nested,
+                           .releaser = releaser,
+                           .keeper = keeper};
+  return {
+      .open = options.resume ? open_given_source(options.qmp, options.pid) : open_qemu_source(std::move(source), host),
+      .to = destination.to,
+      .connect = destination.lanes ? [lanes = destination.lanes.get()] { return lanes->connect(); } : Connect{},
+      .goals = options.goals,
+      .tls = destination.tls,
+      .kernels = options.kernels,
+      .program = std::string(kProgram),
+      .steerable = !options.control.empty()};
 }
 
 /// The destination that is there, or is started by ssh.
@@ -80,10 +82,11 @@ class ControlledJob final : public ControlledMove {
   SendJob& job_;
 };
 
-/// Once what the guest writes is tracked, no system call is made in QEMU any more.
-OnMilestone limiting(const NeededRights& rights, OnMilestone then) {
-  return [rights, then = std::move(then)](Milestone milestone) {
-    if (milestone == Milestone::kTracking) limit_at_work(rights);
+/// Once what the guest writes is tracked, or only follows it, no system call is made in QEMU any more.
+OnMilestone limiting(const NeededRights& rights, bool resumes, OnMilestone then) {
+  const Milestone opened = resumes ? Milestone::kWelcomed : Milestone::kTracking;
+  return [rights, opened, then = std::move(then)](Milestone milestone) {
+    if (milestone == opened) limit_at_work(rights);
     if (then) then(milestone);
   };
 }
@@ -156,7 +159,7 @@ int run_send(const SendOptions& options) {
              [&](const Progress& progress) {
                if (printer) printer->post(progress);
              },
-         .on_milestone = limiting(rights, std::move(*milestone)),
+         .on_milestone = limiting(rights, options.resume, std::move(*milestone)),
          .on_note = say_note,
          .on_outcome = show},
         log->log, host, clock);

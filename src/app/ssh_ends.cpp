@@ -53,6 +53,7 @@ std::vector<std::string> receive_words(const SshOptions& options) {
   words.insert(words.end(), {"receive", "--over-ssh", "--qmp", options.target.path});
   if (options.via) words.insert(words.end(), {"--listen", format_address(*options.via)});
   if (options.data) words.emplace_back("--ssh-data");
+  if (options.resume) words.emplace_back("--resume");
   if (options.lenience.any_vm) words.emplace_back("--any-vm");
   if (options.lenience.any_disks) words.emplace_back("--any-disks");
   if (options.start_timeout) {

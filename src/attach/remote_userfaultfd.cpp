@@ -104,6 +104,17 @@ Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process
   return made;
 }
 
+Result<RemoteUserfaultfd> take_remote_userfaultfd(const RemoteProcess& process, int number) {
+  if (number < 0 || !is_userfaultfd(fmt::format("/proc/{}/fd/{}", process.pid(), number))) {
+    return fail(ErrorKind::kNotFound, fmt::format("process {} has no userfaultfd {}", process.pid(), number));
+  }
+  RemoteUserfaultfd taken;
+  taken.fd = TRY(process.take_descriptor(number));
+  taken.remote = number;
+  if (is_userfaultfd(fmt::format("/proc/self/fd/{}", taken.fd.get()))) return taken;
+  return fail(ErrorKind::kNotFound, fmt::format("process {} has no userfaultfd {}", process.pid(), number));
+}
+
 Status check_remote_userfaultfd(const RemoteProcess& process, bool can_lend) {
   const Status directly = check_remote_syscall(process, SYS_userfaultfd, {kFlags});
   if (directly || directly.error().kind != ErrorKind::kRefused) return directly;

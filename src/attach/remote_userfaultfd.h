@@ -35,6 +35,9 @@ class DescriptorLender {
 Result<RemoteUserfaultfd> create_remote_userfaultfd(const RemoteProcess& process, DescriptorLender* lender = nullptr,
                                                     Original original = Original::kClosed);
 
+/// That of an Original::kKept, once more, by its number in the process. kNotFound if there is none by that number.
+Result<RemoteUserfaultfd> take_remote_userfaultfd(const RemoteProcess& process, int number);
+
 /// Whether create_remote_userfaultfd() would be let, by the seccomp filters that the process runs under. Makes no call.
 Status check_remote_userfaultfd(const RemoteProcess& process, bool can_lend);
 

@@ -45,16 +45,9 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, Reception
                                         .on_failed =
                                             [this](Error error) {
                                               // A source that has been told that all is here hangs up.
-                                              if (!confirming_) session_.fail_with(std::move(error));
+                                              if (!all_there_.confirming()) session_.fail_with(std::move(error));
                                             },
-                                        .on_all_there =
-                                            [this] {
-                                              {
-                                                const std::lock_guard lock(ending_);
-                                                last_page_placed_ = true;
-                                              }
-                                              confirm_if_all_there();
-                                            }});
+                                        .on_all_there = [this] { all_there_.last_page_placed(); }});
 }
 
 Status IncomingRam::apply(const wire::DataMap& map) {
@@ -97,13 +90,7 @@ Status IncomingRam::on_passed(std::uint32_t fence) {
     return fail(ErrorKind::kProtocol, "the source wants to run the guest early, which nobody has agreed to");
   }
   if (is_early()) {
-    if (fence == kLastFence) {
-      {
-        const std::lock_guard lock(ending_);
-        last_fence_passed_ = true;
-      }
-      confirm_if_all_there();
-    }
+    if (fence == kLastFence) all_there_.last_fence_passed();
     return {};
   }
   if (fence == kDevicesFence) loader_->ram_in_place();
@@ -132,8 +119,9 @@ Status IncomingRam::run_early() {
   }
   populator_ = {};
   TRY(discard_stale());
-  last_page_placed_ = postcopy_->placer().left() == 0;
+  if (postcopy_->placer().left() == 0) all_there_.nothing_missing();
   // On record first: what this hypervisor holds from here on is not the whole guest.
+  TRY_IN("what the guest lacks could not be put on record", context_.parts.journal.keep_missing(missing_record()));
   TRY(context_.parts.journal.starting_early());
   context_.early = true;
   TRY(postcopy_->begin());
@@ -145,18 +133,14 @@ Status IncomingRam::run_early() {
   return {};
 }
 
-/// The source may let go of its guest's memory once it hears of this.
-void IncomingRam::confirm_if_all_there() {
-  {
-    const std::lock_guard lock(ending_);
-    if (!last_fence_passed_ || !last_page_placed_ || confirming_) return;
-    confirming_ = true;
-  }
-  context_.parts.on_milestone(Milestone::kLastFencePassed);
-  const Status told = session_.control().send(wire::Fenced{kLastFence});
-  if (!told)
-    context_.note("all of the guest's memory is here, but the source could not be told: " + told.error().message);
-  all_there_ = true;
+MissingRecord IncomingRam::missing_record() const {
+  const auto blocks = memory_.layout().blocks();
+  return {.id = session_.hello().id,
+          .vm_name = context_.parts.fingerprint.vm_name,
+          .where = postcopy_->trace(),
+          .direct = context_.vm->way() == DeviceWay::kDirect,
+          .blocks = {blocks.begin(), blocks.end()},
+          .words = postcopy_->placer().words()};
 }
 
 /// All lanes have ended their work: nobody else looks at these words. Few pages, if any: those that the guest has free

@@ -4,12 +4,11 @@
 //                             \------> huge pages are populated ahead
 #pragma once
 
-#include <atomic>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
+#include "engine/all_there.h"
 #include "engine/device_loader.h"
 #include "engine/filled_pages.h"
 #include "engine/in_place_placer.h"
@@ -37,7 +36,7 @@ class IncomingRam {
   Status run_early();
   bool is_early() const noexcept { return postcopy_ && postcopy_->begun(); }
   /// After run_early() and the guest's start: it lacks nothing any more.
-  bool all_there() const noexcept { return all_there_; }
+  bool all_there() const noexcept { return all_there_.confirmed(); }
   /// All is there: the guest's memory is as any other.
   Status end_early() { return postcopy_->end(); }
   void bear_silence(Duration dead_after) noexcept {
@@ -59,7 +58,7 @@ class IncomingRam {
  private:
   Status on_passed(std::uint32_t fence);
   Status discard_stale();
-  void confirm_if_all_there();
+  MissingRecord missing_record() const;
   std::uint32_t chunk_count() const noexcept { return memory_.layout().chunk_count(); }
 
   SinkContext& context_;
@@ -71,11 +70,7 @@ class IncomingRam {
   DeviceLoader* loader_ = nullptr;
   SinkLanes lanes_;
   std::optional<PostcopySink> postcopy_;  ///< where source and sink have agreed to it
-  std::mutex ending_;
-  bool last_fence_passed_ = false;
-  bool last_page_placed_ = false;
-  std::atomic<bool> confirming_{false};
-  std::atomic<bool> all_there_{false};
+  AllThere all_there_{[this] { tell_all_there(context_, session_); }};
   std::jthread populator_;
 };
 

@@ -155,7 +155,10 @@ Status Journal::enter(State state) {
   state_ = state;
   // A new stop gets a mark of its own; the hand-over's mark stays good if the commit is taken back.
   if (state != State::kCommitted && state != State::kFollowing && state != State::kStopped) mark_.clear();
-  if (state == State::kReceiving) id_.clear();
+  if (state == State::kReceiving) {
+    id_.clear();
+    ::unlink(missing_path().c_str());
+  }
   Status written = write();
   if (!written) state_ = before;
   return written;
@@ -213,9 +216,27 @@ void Journal::settings_put_back() noexcept {
   if (::ftruncate(fd_.get(), kSettingsAt) == 0) settings_kept_ = false;
 }
 
+Status Journal::keep_missing(const MissingRecord& record) const {
+  return write_missing_record(missing_path(), record);
+}
+
+Status Journal::nothing_missing() const {
+  auto record = TRY(read_missing_record(missing_path()));
+  record.words.clear();
+  return write_missing_record(missing_path(), record);
+}
+
+Result<MissingRecord> Journal::missing() const {
+  auto record = TRY(read_missing_record(missing_path()));
+  if (!found_.id.empty() && record.id == found_.id) return record;
+  return fail(ErrorKind::kRefused, missing_path() + " is of another migration than the journal beside it");
+}
+
 void Journal::clear() noexcept {
   const std::lock_guard lock(*mutex_);
   if (!fd_) return;
+  // First: it is found by the journal.
+  ::unlink(missing_path().c_str());
   if (settings_kept_) {
     const bool at_sink = state_ == State::kReceiving || state_ == State::kStarting || state_ == State::kLacking;
     if (!at_sink) state_ = State::kMigrating;

@@ -25,6 +25,7 @@
 #include <string>
 
 #include "engine/journal_file.h"
+#include "engine/missing_record.h"
 #include "vmm/vm_record.h"
 
 namespace godwit {
@@ -86,6 +87,13 @@ class Journal final : public VmRecord {
   Status starting() { return enter(State::kStarting); }
   /// The same where memory is missing; starting() again when nothing is.
   Status starting_early() { return enter(State::kLacking); }
+  /// Before starting_early(): what the guest will lack, beside the journal until clear().
+  Status keep_missing(const MissingRecord& record) const;
+  /// It lacks nothing any more.
+  Status nothing_missing() const;
+  /// What an earlier engine has kept for this migration. kNotFound, kRefused as read_missing_record(); kRefused if it
+  /// is another migration's.
+  Result<MissingRecord> missing() const;
   /// Nothing to remember about the guest. The file stays if there are settings that could not be put back.
   void clear() noexcept;
 
@@ -98,6 +106,7 @@ class Journal final : public VmRecord {
   Journal(std::string path, UniqueFd fd, Found found);
   Status enter(State state);
   Status write();
+  std::string missing_path() const { return missing_record_path(path_); }
 
   std::string path_;
   UniqueFd fd_;

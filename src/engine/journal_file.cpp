@@ -97,6 +97,11 @@ Result<std::string> journal_path(const std::string& folder, const VmProcess& vm)
   return fmt::format("{}/{}-{}-{}{}", folder, vm.pid, vm.start_time, TRY(this_boot()), kSuffix);
 }
 
+std::string missing_record_path(std::string_view journal_path) {
+  journal_path.remove_suffix(kSuffix.size());
+  return std::string(journal_path) + ".missing";
+}
+
 Result<UniqueFd> open_and_lock(const std::string& path) {
   return open_locked(path, O_RDWR | O_CREAT);
 }
@@ -116,7 +121,9 @@ void remove_stale_journals(const std::string& folder) {
     if (!named || !is_gone(*named, *boot)) continue;
     // Removed with the lock held: an engine that outlives its VM is still at work on its record.
     const auto held = lock_if_there(entry.path());
-    if (held && *held) fs::remove(entry.path(), ignored);
+    if (!held || !*held) continue;
+    fs::remove(missing_record_path(entry.path().native()), ignored);
+    fs::remove(entry.path(), ignored);
   }
 }
 

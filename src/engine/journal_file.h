@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -23,6 +24,9 @@ std::string default_state_folder();
 /// PID-STARTTIME-BOOT.journal. The boot is part of the name: after the next one, another process may have the same pid
 /// and start time. kIo where the kernel does not tell its boot.
 Result<std::string> journal_path(const std::string& folder, const VmProcess& vm);
+
+/// Beside that journal: what a guest lacks (engine/missing_record.h).
+std::string missing_record_path(std::string_view journal_path);
 
 /// Opens the file, or makes it, and locks it. kRefused if another engine that is alive holds it.
 Result<UniqueFd> open_and_lock(const std::string& path);

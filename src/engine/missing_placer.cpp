@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <vector>
-
 namespace godwit {
 
 MissingPlacer::MissingPlacer(MissingPages& pages, const RamLayout& layout, std::function<void()> on_all_there)
@@ -28,10 +26,14 @@ Status MissingPlacer::add(const wire::MissingMap& map) {
   return {};
 }
 
-Status MissingPlacer::begin() {
+std::vector<PageWord> MissingPlacer::words() const {
   std::vector<PageWord> words(layout_.chunk_count());
   for (std::uint32_t c = 0; c < words.size(); ++c) words[c] = missing(ChunkIndex{c});
-  return pages_.begin(words);
+  return words;
+}
+
+Status MissingPlacer::begin() {
+  return pages_.begin(words());
 }
 
 Status MissingPlacer::read(ChunkIndex, unsigned, MutableBytes) const {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "engine/page_placer.h"
 #include "memory/missing_pages.h"
@@ -22,6 +23,7 @@ class MissingPlacer final : public PagePlacer {
   /// Takes it all away from the hypervisor.
   Status begin();
   PageWord missing(ChunkIndex chunk) const noexcept { return words_[chunk.value].load(std::memory_order_acquire); }
+  std::vector<PageWord> words() const;
   std::uint64_t left() const noexcept { return left_.load(std::memory_order_acquire); }  ///< pages
 
   const RamLayout& layout() const noexcept override { return layout_; }

@@ -2,6 +2,7 @@
 
 #include "base/cpu_account.h"
 #include "base/migration_id.h"
+#include "engine/fence.h"
 #include "wire/page_request.h"
 
 namespace godwit {
@@ -63,6 +64,15 @@ void PostcopySink::stop() {
   abort();
   touches_ = {};
   urgent_ = {};
+}
+
+void tell_all_there(SinkContext& context, SourceSession& session) {
+  context.parts.on_milestone(Milestone::kLastFencePassed);
+  // Whoever goes on after this engine's death needs the source no more, and will not find it.
+  (void)context.parts.journal.nothing_missing();
+  const Status told = session.control().send(wire::Fenced{kLastFence});
+  if (told) return;
+  context.note("all of the guest's memory is here, but the source could not be told: " + told.error().message);
 }
 
 }  // namespace godwit

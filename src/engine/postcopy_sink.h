@@ -12,6 +12,7 @@
 
 #include "engine/missing_placer.h"
 #include "engine/sink_lane.h"
+#include "engine/source_session.h"
 
 namespace godwit {
 
@@ -35,6 +36,8 @@ class PostcopySink {
   Status begin();
   bool begun() const noexcept { return begun_; }
   MissingPlacer& placer() noexcept { return placer_; }
+  const MissingPlacer& placer() const noexcept { return placer_; }
+  std::string trace() const { return parts_.pages->trace(); }
   /// All is there: nobody waits any more.
   Status end();
   void bear_silence(Duration dead_after) noexcept { parts_.urgent->link().bear_silence(dead_after); }
@@ -55,5 +58,8 @@ class PostcopySink {
   std::jthread touches_;
   std::jthread urgent_;
 };
+
+/// All of the guest's memory is here: on record first, then the source is told, which may let go of its own.
+void tell_all_there(SinkContext& context, SourceSession& session);
 
 }  // namespace godwit

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "engine/missing_map.h"
+
 namespace godwit {
 
 namespace {
@@ -13,9 +15,6 @@ constexpr Duration kFencePatience = std::chrono::seconds(20);
 // The sink takes pages away, some hundred thousand a second.
 constexpr Duration kReadyPatience = std::chrono::seconds(20);
 constexpr Duration kPaceEvery = std::chrono::milliseconds(20);
-constexpr std::size_t kMissingPiece = 32768;  // chunks a message
-// Empty stretches shorter than this are not worth a message of their own.
-constexpr std::size_t kGapWorthAMessage = 64;
 }  // namespace
 
 void PostcopySource::hold(std::uint32_t fence) {
@@ -49,26 +48,16 @@ Status PostcopySource::await_fence_sent() {
 }
 
 Status PostcopySource::send_map() {
-  auto& control = session_.control();
   const Board& board = setting_.board;
   missing_ = board.waiting();
-  for (std::uint32_t first = 0; first < board.chunk_count();) {
-    if (board.peek(ChunkIndex{first}) == 0) {
-      ++first;
-      continue;
-    }
-    wire::MissingMap map{.first = ChunkIndex{first}, .words = {}};
-    std::size_t empty = 0;
-    for (std::uint32_t c = first; c < board.chunk_count() && map.words.size() < kMissingPiece; ++c) {
-      map.words.push_back(board.peek(ChunkIndex{c}));
-      empty = map.words.back() == 0 ? empty + 1 : 0;
-      if (empty >= kGapWorthAMessage) break;
-    }
-    first += static_cast<std::uint32_t>(map.words.size());
-    map.words.resize(map.words.size() - empty);
-    TRY(control.send(map));
-  }
-  return control.send(wire::MissingMapEnd{});
+  return send_missing_map(session_.control(), board.chunk_count(), [&](ChunkIndex chunk) { return board.peek(chunk); });
+}
+
+void PostcopySource::take_up() {
+  held_ = 0;
+  missing_ = setting_.board.waiting();
+  context_.signals.change([](SourceSignals& s) { s.early = true; });
+  urgent_.start(context_.parts.id, [this](Error error) { context_.fail_with(std::move(error)); });
 }
 
 void PostcopySource::go_on(double bytes_per_second) {

@@ -6,6 +6,8 @@
 //   [the guest runs there]
 //   go_on():     lanes push what the guest has not asked for, urgent pages go past them
 //   all_there(): the last fence
+//
+// After an earlier engine: take_up(), go_on(), all_there().
 #pragma once
 
 #include <optional>
@@ -35,6 +37,8 @@ class PostcopySource {
   void fence() { lanes_.fence(kMissingFence); }
   /// Tells the sink what it misses, and waits until it is ready for that.
   Status tell();
+  /// In place of all that, for a guest that runs there since an earlier engine's time: the board holds what it lacks.
+  void take_up();
   /// The guest runs there. `bytes_per_second`: what lanes managed so far; 0: not known.
   void go_on(double bytes_per_second = 0);
   /// To be called now and then after go_on(): true once the sink has all of the guest.

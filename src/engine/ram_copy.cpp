@@ -97,6 +97,15 @@ Status RamCopy::start() {
   return {};
 }
 
+/// Of what was sent before nobody knows here what became of it: nothing may refer to it.
+void RamCopy::take_up(std::span<const PageWord> missing) {
+  for (std::uint32_t c = 0; c < missing.size(); ++c) board_.post(ChunkIndex{c}, missing[c]);
+  lane_setting_.whole_pages = true;
+  wire_rate_.add({}, 0);
+  postcopy_->take_up();
+  lanes_.start(context_.error, [this] { context_.signals.change([](SourceSignals& s) { s.failed = true; }); });
+}
+
 Status RamCopy::start_tracking() {
   auto& parts = context_.parts;
   // A disk request in flight while pages are armed for the first time would be reported by nobody.

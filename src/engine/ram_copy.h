@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/autopilot.h"
@@ -30,6 +31,10 @@ class RamCopy final : public Load {
 
   /// Before start(): what the lanes send on; `urgent` may be null.
   void use(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
+
+  /// In place of start(): the guest runs at the sink and lacks these pages (by chunk), which are here as they were
+  /// then.
+  void take_up(std::span<const PageWord> missing);
 
   Status start() override;
   Status step() override;

@@ -78,6 +78,11 @@ Result<std::vector<std::string>> Reception::admit() {
   const auto& hello = session_.hello();
   Fit found = fit(hello.fingerprint, parts.fingerprint, parts.lenience, parts.match_samples);
   auto& reasons = found.refusals;
+  if (hello.resume) {
+    reasons = {
+        "it goes on with a post-copy that broke off, and this QEMU waits for a new VM: start `godwit receive "
+        "--resume` with the QEMU that has the guest"};
+  }
   if (hello.lanes < 1 || hello.lanes > wire::kMaxLanes) {
     reasons.push_back(fmt::format("it asks for {} lanes, 1 to {} are possible", hello.lanes, wire::kMaxLanes));
   }

@@ -56,9 +56,11 @@ Result<SinkSession::Lanes> SinkSession::open() {
                                  .id = parts.id,
                                  .direct = parts.vm.way() == DeviceWay::kDirect,
                                  .lane_chunks = static_cast<std::uint16_t>(in_a_row),
-                                 .postcopy = offers_postcopy_}));
+                                 .postcopy = offers_postcopy_,
+                                 .resume = parts.resumes}));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
+  TRY(check_resumed(welcome));
   welcomed_ = true;
   sink_version_ = welcome.fingerprint.version;
   takes_direct_ = welcome.direct;
@@ -154,6 +156,50 @@ Result<wire::Welcome> SinkSession::welcome_in(wire::Message answer) const {
   return std::move(*welcome);
 }
 
+/// The sink's bytes are to be told apart from those of any other guest.
+Status SinkSession::check_resumed(const wire::Welcome& welcome) {
+  if (context_.parts.resumes != welcome.resume) {
+    return fail(ErrorKind::kRefused, context_.parts.resumes
+                                         ? "the destination waits for a new VM, not for one whose memory is to follow: "
+                                           "start `godwit receive --resume` there"
+                                         : "the destination goes on with a post-copy that nobody asked for");
+  }
+  if (!welcome.resume) return {};
+  most_chunks_ = context_.parts.vm.memory().layout().chunk_count();
+  for (const auto& block : welcome.fingerprint.blocks) {
+    blocks_there_.push_back({.name = block.name, .size = block.size, .page_size = block.page_size});
+  }
+  return {};
+}
+
+Status SinkSession::add_missing(const wire::MissingMap& map) {
+  const std::uint64_t begun = missing_.empty() ? 0 : missing_.back().first.value + missing_.back().words.size();
+  if (!context_.parts.resumes || context_.signals.look().map_told || map.first.value < begun ||
+      map.first.value + map.words.size() > most_chunks_) {
+    return fail(ErrorKind::kProtocol, "the destination's map of missing pages is out of order or too long");
+  }
+  missing_.push_back(map);
+  return {};
+}
+
+Result<std::vector<PageWord>> SinkSession::take_missing(const RamLayout& layout) {
+  const auto same = [](const RamBlock& a, const RamBlock& b) { return a.name == b.name && a.size == b.size; };
+  if (!std::ranges::equal(layout.blocks(), blocks_there_, same)) {
+    return fail(ErrorKind::kRefused, "the destination numbers this VM's memory in another way than the QEMU here");
+  }
+  std::vector<PageWord> words(layout.chunk_count());
+  for (const auto& map : std::exchange(missing_, {})) {
+    for (std::size_t i = 0; i < map.words.size(); ++i) {
+      const ChunkIndex chunk{map.first.value + static_cast<std::uint32_t>(i)};
+      if (chunk.value >= words.size() || (map.words[i] & ~layout.valid_pages(chunk)) != 0) {
+        return fail(ErrorKind::kProtocol, "the destination lacks pages that the guest does not have");
+      }
+      words[chunk.value] = map.words[i];
+    }
+  }
+  return words;
+}
+
 /// Lanes are numbered by their order from here on.
 Result<SinkSession::Lanes> SinkSession::lanes_found(OpenedLanes opened,
                                                     const std::optional<std::vector<std::uint16_t>>& arrived) {
@@ -220,7 +266,9 @@ void SinkSession::read_control() {
       break;
     }
     const auto signals = context_.signals.look();
-    if (signals.done && (!signals.early || signals.last_fence)) break;
+    const bool runs_there = signals.done || context_.parts.resumes;
+    const bool lacks_some = (signals.early || context_.parts.resumes) && !signals.last_fence;
+    if (runs_there && !lacks_some) break;
   }
   context_.signals.change([](SourceSignals& s) { s.closed = true; });
 }
@@ -282,6 +330,10 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
       s.done = *done;
       s.done_at = at;
     });
+  } else if (const auto* map = std::get_if<wire::MissingMap>(&message)) {
+    return add_missing(*map);
+  } else if (std::holds_alternative<wire::MissingMapEnd>(message) && context_.parts.resumes) {
+    signals.change([](SourceSignals& s) { s.map_told = true; });
   } else if (const auto* abort = std::get_if<wire::Abort>(&message)) {
     // Before a commit nobody asked, and it means nothing more than any Abort.
     if (abort->never_ran && before.committing) signals.change([](SourceSignals& s) { s.never_ran = true; });

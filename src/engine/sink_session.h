@@ -57,6 +57,8 @@ class SinkSession {
   bool takes_direct() const noexcept { return takes_direct_; }
   /// After open(), where both sides are ready for post-copy: the connection for urgent pages. Once.
   std::unique_ptr<Channel> take_urgent() noexcept { return std::move(urgent_); }
+  /// Once `map_told` is signalled: what the sink lacks, by chunk. Once. kProtocol if the guest does not have it all.
+  Result<std::vector<PageWord>> take_missing(const RamLayout& layout);
   const std::string& why_stream() const noexcept { return why_stream_; }
   /// After open(): as in LaneShares.
   std::uint32_t chunks_in_a_row() const noexcept { return chunks_in_a_row_; }
@@ -71,6 +73,8 @@ class SinkSession {
   Result<wire::Message> await_welcome();
   Result<wire::Welcome> welcome_in(wire::Message answer) const;
   Result<Lanes> lanes_found(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived);
+  Status check_resumed(const wire::Welcome& welcome);
+  Status add_missing(const wire::MissingMap& map);
   void read_control();
   Status read_message();
   Status take(const wire::Message& message, Instant at);
@@ -87,6 +91,9 @@ class SinkSession {
   std::string why_stream_;
   std::uint32_t chunks_in_a_row_ = 1;
   bool offers_postcopy_ = false;
+  std::vector<RamBlock> blocks_there_;     ///< where a post-copy is gone on with: as they are numbered there
+  std::uint32_t most_chunks_ = 0;          ///< that a map of what is missing may name
+  std::vector<wire::MissingMap> missing_;  ///< the reader's until `map_told`
   std::optional<Heartbeat> heartbeat_;
   std::jthread reader_;
 };

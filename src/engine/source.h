@@ -73,6 +73,9 @@ struct SourceParts {
   std::string program;        ///< "godwit 0.1.0"
   Duration heartbeat = kHeartbeatEvery;
   std::string id = {};  ///< of this migration, for Hello (base/migration_id.h)
+  /// Goes on with the post-copy of that id, which broke off: the guest runs at the sink, or nowhere. Goals must allow
+  /// post-copy.
+  bool resumes = false;
   Log log = {};
 };
 

@@ -39,9 +39,11 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
       channel_(channel),
       sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.shares),
       levels_(setting.codec),
-      encoders_(setting.encoders, levels_for(setting.codec), ring_, counters_, [this](std::string_view text) {
-        if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
-      }) {}
+      encoders_(setting.encoders, levels_for(setting.codec), ring_, counters_,
+                [this](std::string_view text) {
+                  if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
+                }),
+      devices_load_(setting.whole_pages) {}
 
 Status SourceLane::run(std::stop_token stop) {
   std::uint32_t fenced = 0;

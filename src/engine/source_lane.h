@@ -41,6 +41,7 @@ struct LaneSetting {
   std::optional<CodecChoice> codec;  ///< none: the governor chooses
   DeltaSetting deltas;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator; any lane's thread, may be empty
+  bool whole_pages = false;                       ///< from the beginning: the guest runs at the sink already
   std::atomic<bool> spread{false};                ///< sweeps take chunks from all over, no longer as they lie
   std::atomic<double> way_rate{0};                ///< BlockOutcome's
   std::atomic<bool> held{false};                  ///< nothing more is claimed: what the board holds goes later

@@ -19,6 +19,8 @@ constexpr Duration kTick = std::chrono::milliseconds(5);
 constexpr Duration kDiskPatience = std::chrono::seconds(5);
 // From the end of a process's memory to that of its connections.
 constexpr Duration kEndPatience = std::chrono::seconds(5);
+// It looks at all of its memory for that, some GiB a second.
+constexpr Duration kMissingPatience = std::chrono::minutes(10);
 constexpr Duration kRemindEvery = std::chrono::seconds(5);
 
 Outcome outcome_of(const Halt& halt) {
@@ -54,6 +56,7 @@ SourceMigration::SourceMigration(SourceParts parts)
 
 Report SourceMigration::run() {
   const std::stop_callback on_cancel(context_.parts.cancelled, [this] { cancel(); });
+  if (context_.parts.resumes) return resume();
   if (Status prepared = up_to_prepared(); !prepared) return roll_back(std::move(prepared).error());
   return commit();
 }
@@ -86,6 +89,7 @@ Status SourceMigration::connect() {
   auto lanes = TRY(session_.open());
   TRY(settle_device_way());
   ram_->use(std::move(lanes), session_.take_urgent());
+  if (context_.parts.resumes) return {};
   switchover_.emplace(context_, session_);
   return switchover_->open();
 }
@@ -168,6 +172,28 @@ Report SourceMigration::commit() {
   // Its threads speak to what ends with this object.
   (void)context_.parts.vm.finish();
   return report(Outcome::kInDoubt, std::get<InDoubt>(std::move(outcome)).error);
+}
+
+/// Whatever fails, the guest does not come back: another resumption may follow.
+Report SourceMigration::resume() {
+  Status followed = up_to_taken_up();
+  if (followed) followed = follow();
+  if (!followed) {
+    Error error = explain(std::move(followed).error());
+    session_.say_goodbye(std::string(name_of(error.kind)), error);
+    ram_->cancel();
+    return incomplete({}, std::move(error));
+  }
+  (void)context_.parts.journal.commit();  // it only lets this QEMU be ended
+  return moved({});
+}
+
+Status SourceMigration::up_to_taken_up() {
+  TRY(connect());
+  TRY(context_.until([](const SourceSignals& s) { return s.map_told; }, kMissingPatience,
+                     "the destination to tell what it lacks"));
+  ram_->take_up(TRY(session_.take_missing(context_.parts.vm.memory().layout())));
+  return {};
 }
 
 /// The guest runs at the sink: what it lacks follows. Nothing but this side has it.

@@ -27,6 +27,8 @@ class SourceMigration {
   Status start_loads();
   Status copy_until_stopped();
   Report commit();
+  Report resume();
+  Status up_to_taken_up();
   Status follow();
   void keep_paused();
   Report roll_back(Error error);

@@ -14,11 +14,12 @@ struct SourceSignals {
   bool map_applied = false;
   std::uint32_t fence = 0;  ///< the sink has applied all before it
   bool last_fence = false;
+  bool map_told = false;  ///< what the sink lacks, where a post-copy is gone on with
   bool prepared = false;
   std::optional<wire::Done> done;
   std::optional<Instant> stopping;  ///< the guest's pause began
   std::optional<Instant> stopped;   ///< RAM does not change any more
-  bool stop_told = false;          ///< to the sink
+  bool stop_told = false;           ///< to the sink
   std::optional<Instant> stream_ended;
   /// When the guest's pause began. The hypervisor's word of it may come after that of the stop itself.
   Instant pause_began() const { return stopping && *stopping < *stopped ? *stopping : *stopped; }

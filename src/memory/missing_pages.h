@@ -4,6 +4,7 @@
 //   the engine --put()--> the page appears as a whole, and all who wait for it go on
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "base/bytes.h"
@@ -25,8 +26,11 @@ class MissingPages {
  public:
   virtual ~MissingPages() = default;
 
+  /// How whoever comes after this process finds it again, in the words of whoever made it.
+  virtual std::string trace() const = 0;
   /// Takes these pages away (a word per chunk). Before the guest runs, and once. kNoMemory and the like: the guest must
-  /// not be run here.
+  /// not be run here. Of what was opened again after another process's end: takes nothing away, and tells again of all
+  /// who wait.
   virtual Status begin(std::span<const PageWord> missing) = 0;
   /// The next touches, some perhaps of a page that has come meanwhile; none: interrupted. One thread's.
   virtual Result<std::vector<Touch>> await_touches() = 0;

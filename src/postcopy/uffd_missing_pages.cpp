@@ -15,7 +15,9 @@
 
 #include "base/clock.h"
 #include "base/wake.h"
+#include "postcopy/pages_there.h"
 #include "postcopy/take_away.h"
+#include "postcopy/trace.h"
 
 namespace godwit {
 
@@ -38,10 +40,18 @@ tl::unexpected<Error> failed(std::string_view what, int number) {
   return fail(os_error(what, number));
 }
 
+/// By whom a guest has been made to wait.
+enum class Begun { kHere, kBefore };
+
 class UffdMissingPages final : public MissingPages {
  public:
-  UffdMissingPages(const RemoteProcess& process, std::vector<MissingRange> ranges, RemoteUserfaultfd userfault)
-      : process_(process), ranges_(std::move(ranges)), userfault_(std::move(userfault)) {}
+  UffdMissingPages(const RemoteProcess& process, std::vector<MissingRange> ranges, RemoteUserfaultfd userfault,
+                   Begun begun = Begun::kHere)
+      : process_(process),
+        ranges_(std::move(ranges)),
+        userfault_(std::move(userfault)),
+        again_(begun == Begun::kBefore),
+        begun_(again_) {}
   ~UffdMissingPages() override {
     // Of pages that are missing still somebody has to take care: what was begun goes on without this object.
     if (!begun_ || ended_) close_theirs();
@@ -51,6 +61,7 @@ class UffdMissingPages final : public MissingPages {
   /// Every block could be registered: nothing else tells.
   Status try_all();
 
+  std::string trace() const override { return trace_of(ranges_, userfault_.remote); }
   Status begin(std::span<const PageWord> missing) override;
   Result<std::vector<Touch>> await_touches() override;
   Status put(ChunkIndex chunk, PageWord pages, Bytes in) override;
@@ -70,6 +81,7 @@ class UffdMissingPages final : public MissingPages {
   std::optional<Touch> touch_at(std::uint64_t address) const noexcept;
   Status copy(std::uint64_t to, Bytes from);
   Status zero(std::uint64_t address);
+  Status wake(std::uint64_t address, std::uint64_t length);
   bool wait_for_memory();
   void close_theirs() noexcept;
 
@@ -77,6 +89,7 @@ class UffdMissingPages final : public MissingPages {
   std::vector<MissingRange> ranges_;  ///< by chunk
   RemoteUserfaultfd userfault_;
   Wake wake_;
+  const bool again_;  ///< another process has begun, and put some of it in place
   bool begun_ = false;
   bool ended_ = false;
   std::atomic<bool> interrupted_{false};
@@ -114,6 +127,11 @@ Status UffdMissingPages::try_all() {
 Status UffdMissingPages::begin(std::span<const PageWord> missing) {
   begun_ = true;
   for (const auto& range : ranges_) TRY(enlist(range));
+  if (again_) {
+    // Whoever waits touches it once more, and is told of again: what the dead process had read is lost.
+    for (const auto& range : ranges_) TRY(wake(range.address, range.length));
+    return {};
+  }
   for (const auto& range : ranges_) TRY(take_away_of(range, missing));
   return {};
 }
@@ -202,6 +220,12 @@ Status UffdMissingPages::copy(std::uint64_t to, Bytes from) {
     const int number = errno;
     if (whole) return {};
     if (call.copy <= 0 && number == ENOMEM && wait_for_memory()) continue;
+    if (call.copy <= 0 && number == EEXIST && again_) {
+      TRY(wake(to, kPageSize));
+      to += kPageSize;
+      from = from.subspan(kPageSize);
+      continue;
+    }
     if (call.copy <= 0 && number != EAGAIN) return failed("put a page in place", number);
     if (call.copy > 0) {
       to += static_cast<std::uint64_t>(call.copy);
@@ -226,14 +250,16 @@ Status UffdMissingPages::zero(std::uint64_t address) {
     call.range = range_of(address, kPageSize);
     if (::ioctl(userfault_.fd.get(), UFFDIO_ZEROPAGE, &call) == 0) return {};
     const int number = errno;
-    if (number == EEXIST) {
-      auto waiting = range_of(address, kPageSize);
-      if (::ioctl(userfault_.fd.get(), UFFDIO_WAKE, &waiting) == 0) return {};
-      return failed("wake who waited for a page", errno);
-    }
+    if (number == EEXIST) return wake(address, kPageSize);
     if (number == ENOMEM && wait_for_memory()) continue;
     if (number != EAGAIN) return failed("put a page of zeros in place", number);
   }
+}
+
+Status UffdMissingPages::wake(std::uint64_t address, std::uint64_t length) {
+  auto waiting = range_of(address, length);
+  if (::ioctl(userfault_.fd.get(), UFFDIO_WAKE, &waiting) == 0) return {};
+  return failed("wake who waited for a page", errno);
 }
 
 Status UffdMissingPages::end() {
@@ -271,6 +297,16 @@ Status check_possible(const std::vector<MissingRange>& ranges, const RemoteUserf
 }
 
 }  // namespace
+
+Result<std::unique_ptr<MissingPages>> reopen_missing_pages(const RemoteProcess& process, std::string_view trace,
+                                                           std::span<PageWord> missing) {
+  Traced traced = TRY(follow_trace(process, trace));
+  TRY(clear_those_there(process, traced.ranges, missing));
+  auto pages = std::make_unique<UffdMissingPages>(process, std::move(traced.ranges), std::move(traced.userfault),
+                                                  Begun::kBefore);
+  if (!pages->can_wake()) return fail_os("eventfd");
+  return pages;
+}
 
 Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& process, std::vector<MissingRange> ranges,
                                                          DescriptorLender* lender) {

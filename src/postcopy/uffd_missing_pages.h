@@ -11,7 +11,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "attach/remote_process.h"
@@ -35,5 +37,11 @@ struct MissingRange {
 /// its memory: huge pages, a file on a disk, a kernel that delivers no faults of its own.
 Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& process, std::vector<MissingRange> ranges,
                                                          DescriptorLender* lender);
+
+/// After the end of a process that had begun with it: finds it by its `trace`, and clears of `missing` (by chunk) what
+/// is there by now. A page that comes although it is there stays as it is. `process` outlives it. kRefused where the
+/// process is not as it was then.
+Result<std::unique_ptr<MissingPages>> reopen_missing_pages(const RemoteProcess& process, std::string_view trace,
+                                                           std::span<PageWord> missing);
 
 }  // namespace godwit

@@ -67,7 +67,7 @@ SinkReport ReceiveJob::run(std::stop_token cancelled) {
     report.error = std::move(result).error();
     report.vm_name = vm_name_;
   }
-  report.id = source_id_.look();
+  if (report.id.empty()) report.id = source_id_.look();
   log_end(log_, report);
   return report;
 }
@@ -116,16 +116,25 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
             source_id_.change([&](std::string& kept) { kept = id; });
             log_.begin_migration(id);
             name_thread(id, "receive");
-            if (!id.empty()) (void)journal.name_migration(id);  // a name only: the move does not fail for it
+            if (!id.empty() && !sink->lacking())
+              (void)journal.name_migration(id);  // a name only: the move does not fail for it
           },
       .log = log_,
       .wrap = request_.tls ? tls_accepted(request_.tls) : Wrap{},
   };
-  SinkReport report = request_.placed ? run_sink(parts, std::move(request_.placed->place)) : run_sink(std::move(parts));
+  SinkReport report = take_in(std::move(parts), sink->lacking());
   note_slow_start(context, report);
   // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
-  if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete) journal.clear();
+  if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete && !sink->conclude()) {
+    report.paused = true;
+  }
   return report;
+}
+
+SinkReport ReceiveJob::take_in(SinkParts parts, const LackingGuest* lacking) {
+  if (lacking != nullptr) return resume_sink(std::move(parts), *lacking);
+  if (request_.placed) return run_sink(parts, std::move(request_.placed->place));
+  return run_sink(std::move(parts));
 }
 
 /// Where the time went, because it is part of the guest's pause: first the journal (and what else is done before the

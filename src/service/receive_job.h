@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/sink.h"
+#include "engine/sink_resumption.h"
 #include "host/host_profile.h"
 #include "net/address.h"
 #include "service/job.h"
@@ -23,6 +24,13 @@ class OpenedSink {
   /// As in SinkParts: again for each source. What an earlier call gave is gone then.
   virtual Result<SinkVm*> open_vm(const Fingerprint& source, DeviceWay offered) = 0;
   virtual MatchSamples match_samples() = 0;  ///< as in SinkParts
+  /// A guest that runs here already, and lacks memory; null: it waits for a VM.
+  virtual const LackingGuest* lacking() const noexcept { return nullptr; }
+  /// Nothing is to be remembered of the move. False: the guest is here, and does not run.
+  virtual bool conclude() {
+    journal().clear();
+    return true;
+  }
 };
 
 /// Opens the hypervisor; called once, from the job's thread.
@@ -69,6 +77,7 @@ class ReceiveJob {
  private:
   SinkReport run(std::stop_token cancelled);
   Result<SinkReport> migrate(std::stop_token cancelled);
+  SinkReport take_in(SinkParts parts, const LackingGuest* lacking);
   void note_slow_start(const JobContext& context, const SinkReport& report) const;
 
   ReceiveRequest request_;

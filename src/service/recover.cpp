@@ -21,14 +21,18 @@ constexpr std::string_view kMovedText =
     "destination). Look there; then end this QEMU.";
 constexpr std::string_view kFollowingText =
     "this VM was given to the destination, and may wait there for memory that only this QEMU has (post-copy; a godwit "
-    "died, or lost the other side). Do not end this QEMU: without it the VM there cannot go on. If `receive` there "
+    "died, or lost the other side). Do not end this QEMU: without it the VM there cannot go on. Start `godwit send` "
+    "again, "
+    "with --resume, and the same at the destination; if that says that all is there, end this QEMU. If `receive` there "
     "said "
     "'Not received' and its QEMU has ended, the VM is here alone: `cont` in this QEMU's monitor.";
 constexpr std::string_view kLackingText =
     "this VM was taken in here before all of its memory had come (post-copy), and a godwit died, or lost the other "
     "side. "
     "If it runs, it waits as soon as it touches what is missing. Do not end the QEMU at the source, which alone has "
-    "that. If it is paused, never let it run: end this QEMU; the VM is whole at the source.";
+    "that: start `godwit receive` again, with --resume, and the same at the source. If it is paused, do not let it "
+    "run: "
+    "it is not whole; if the VM at the source runs, end this QEMU.";
 constexpr std::string_view kRevivedText =
     "a godwit died while it moved this VM and left its guest paused. The move had not been committed, so the "
     "destination cannot have started it: the guest has been let run on here.";

@@ -1,5 +1,7 @@
 #include "service/send_job.h"
 
+#include <algorithm>
+
 #include "base/migration_id.h"
 #include "engine/source.h"
 #include "memory/kernels.h"
@@ -7,6 +9,7 @@
 #include "net/rate_limit.h"
 #include "service/wiring.h"
 #include "tls/tls_channel.h"
+#include "wire/limits.h"
 
 namespace godwit {
 
@@ -37,8 +40,8 @@ SendJob::SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfil
       thread_([this](std::stop_token cancelled) { return run(std::move(cancelled)); }) {}
 
 Report SendJob::run(std::stop_token cancelled) {
-  name_thread(id_, "send");
-  log_.begin_migration(id_);
+  name_thread(id(), "send");
+  log_.begin_migration(id());
   log_.info("start", {{"program", request_.program},
                       {"command", "send"},
                       {"to", format_address(request_.to)},
@@ -61,7 +64,7 @@ Report SendJob::run(std::stop_token cancelled) {
 }
 
 Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
-  if (id_.empty()) return fail(ErrorKind::kIo, "the migration's id could not be made: no random bytes");
+  if (id().empty()) return fail(ErrorKind::kIo, "the migration's id could not be made: no random bytes");
   const JobContext context{.clock = clock_,
                            .on_note = logged(log_, hooks_.on_note),
                            .on_milestone = logged(log_, hooks_.on_milestone),
@@ -72,8 +75,11 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   if (!request_.kernels.empty()) kernels = TRY(kernels_by_name(request_.kernels, host_));
   const auto source = TRY(request_.open(context, outcome));
   Journal& journal = source->journal();
-  if (journal.found() != Journal::State::kNone) {
-    return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
+  TRY(check_journal(*source));
+  Goals goals = request_.goals;
+  if (source->resumes()) {
+    goals.on_deadline = OnDeadline::kPostcopy;
+    goals.lanes = std::min(goals.lanes, static_cast<unsigned>(wire::kMaxLanes) - 1);
   }
   const auto& fingerprint = source->vm().fingerprint();
   log_.info("vm", {{"name", fingerprint.vm_name},
@@ -87,13 +93,15 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   Connect plain = request_.connect;
   if (!plain) plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
   Dialler dialler{wrapped(plain, request_.tls ? tls_connected(request_.tls) : Wrap{}), nullptr};
-  if (request_.goals.bandwidth || request_.goals.may_postcopy() || request_.steerable) {
+  if (request_.goals.bandwidth || goals.may_postcopy() || request_.steerable) {
     dialler.limit = std::make_shared<RateLimit>(request_.goals.bandwidth.value_or(BitRate{}), clock_);
   }
   const HashKey hash_key = TRY(random_hash_key());
   encoding_.emplace(request_.goals.encoding_threads, request_.goals.lanes, source->vcpu_threads(), clock_);
-  TRY(journal.name_migration(id_));
-  TRY(journal.begin());
+  if (!source->resumes()) {
+    TRY(journal.name_migration(id()));
+    TRY(journal.begin());
+  }
   Report moved = run_source(SourceParts{
       .vm = source->vm(),
       .tracker = source->tracker(),
@@ -103,7 +111,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .encoders = encoding_->encoders(),
       .hash_key = hash_key,
       .connect = dialler,
-      .goals = request_.goals,
+      .goals = goals,
       .steering = request_.steerable ? &steering_ : nullptr,
       .connect_urgent = dialler.connect,
       .slow_guest = [&source](double share) { return source->slow_guest(share); },
@@ -140,7 +148,8 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .on_moved = [this](Report report) { tell_outcome(report); },
       .cancelled = std::move(cancelled),
       .program = request_.program,
-      .id = id_,
+      .id = id(),
+      .resumes = source->resumes(),
       .log = log_,
   });
   encoding_threads_ = encoding_->use().most_at_work;
@@ -148,16 +157,27 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   return moved;
 }
 
+Status SendJob::check_journal(OpenedSource& source) {
+  const Journal& journal = source.journal();
+  if (!source.resumes()) {
+    if (journal.found() == Journal::State::kNone) return {};
+    return fail(ErrorKind::kRefused, "another godwit has just worked on this VM: look at it with `godwit probe`");
+  }
+  resumed_id_.change([&](std::string& id) { id = journal.left().id; });
+  log_.begin_migration(id());
+  return {};
+}
+
 void SendJob::show(const Progress& progress) {
   Progress named = progress;
-  named.id = id_;
+  named.id = id();
   progress_log_.add(named);
   progress_.change([&](std::optional<Progress>& latest) { latest = named; });
   if (hooks_.on_progress) hooks_.on_progress(named);
 }
 
 void SendJob::tell_outcome(Report& report) {
-  report.id = id_;
+  report.id = id();
   report.encoding_threads = encoding_ ? encoding_->use().most_at_work : encoding_threads_;
   if (std::exchange(told_, true)) return;
   log_end(log_, report);

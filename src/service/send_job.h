@@ -41,6 +41,8 @@ class OpenedSource {
   virtual Status slow_guest(double share) = 0;
   virtual bool quiesce_harvests() const noexcept = 0;  ///< as in SourceParts
   virtual bool holes_may_appear() const noexcept = 0;  ///< as in SourceParts
+  /// Its guest runs at the destination, and its journal says so: what it lacks there follows.
+  virtual bool resumes() const noexcept { return false; }
 };
 
 /// Opens the VM that is to be moved; called once, from the job's thread. Where it fails because the VM is known not to
@@ -72,8 +74,11 @@ class SendJob {
   /// Starts. `clock` outlives it; `log` is for this job alone.
   SendJob(SendRequest request, SendHooks hooks, Log log, const HostProfile& host, const Clock& clock);
 
-  /// The migration's, from the beginning on.
-  const std::string& id() const noexcept { return id_; }
+  /// The migration's, from the beginning on; where one is gone on with, its own as soon as that has been read.
+  std::string id() const {
+    const std::string resumed = resumed_id_.look();
+    return resumed.empty() ? id_ : resumed;
+  }
   /// The latest; nothing before there is any.
   std::optional<Progress> progress() const { return progress_.look(); }
   /// For a request that was `steerable`. Any thread.
@@ -87,6 +92,7 @@ class SendJob {
  private:
   Report run(std::stop_token cancelled);
   Result<Report> migrate(std::stop_token cancelled, Outcome& outcome);
+  Status check_journal(OpenedSource& source);
   void tell_outcome(Report& report);
   void show(const Progress& progress);
 
@@ -95,7 +101,8 @@ class SendJob {
   Log log_;
   HostProfile host_;
   const Clock& clock_;
-  std::string id_;
+  const std::string id_;                     ///< made up
+  mutable Mailbox<std::string> resumed_id_;  ///< of the migration that is gone on with
   Steering steering_;
   ProgressLog progress_log_;
   mutable Mailbox<std::optional<Progress>> progress_;

@@ -52,6 +52,7 @@ std::string encode_json(const Hello& hello) {
   if (hello.direct) object["direct"] = true;
   if (hello.lane_chunks != 1) object["lane_chunks"] = hello.lane_chunks;
   if (hello.postcopy) object["postcopy"] = true;
+  if (hello.resume) object["resume"] = true;
   return dump(object);
 }
 
@@ -67,6 +68,7 @@ Result<Hello> decode_hello(Bytes body) {
   hello.direct = TRY(flag_field(object, "direct"));
   if (object.contains("lane_chunks")) hello.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   hello.postcopy = TRY(flag_field(object, "postcopy"));
+  hello.resume = TRY(flag_field(object, "resume"));
   return hello;
 }
 
@@ -81,6 +83,7 @@ std::string encode_json(const Welcome& welcome) {
   if (welcome.direct) body["direct"] = true;
   if (welcome.lane_chunks != 1) body["lane_chunks"] = welcome.lane_chunks;
   if (welcome.postcopy) body["postcopy"] = true;
+  if (welcome.resume) body["resume"] = true;
   if (!welcome.why_not_postcopy.empty()) body["why_not_postcopy"] = clip(welcome.why_not_postcopy, kMaxReasonBytes);
   if (!welcome.why_stream.empty()) body["why_stream"] = clip(welcome.why_stream, kMaxReasonBytes);
   return dump(body);
@@ -97,6 +100,7 @@ Result<Welcome> decode_welcome(Bytes body) {
   if (object.contains("lane_chunks")) welcome.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   if (object.contains("why_stream")) welcome.why_stream = TRY(text_field(object, "why_stream", kMaxReasonBytes));
   welcome.postcopy = TRY(flag_field(object, "postcopy"));
+  welcome.resume = TRY(flag_field(object, "resume"));
   if (object.contains("why_not_postcopy")) {
     welcome.why_not_postcopy = TRY(text_field(object, "why_not_postcopy", kMaxReasonBytes));
   }

@@ -46,6 +46,8 @@ struct Hello {  ///< first after the greeting
   /// The guest may be run at the sink before all of it is there, if Welcome agrees. The last of `lanes` is then the
   /// connection on which the sink asks for the pages that the guest waits for.
   bool postcopy = false;
+  /// A post-copy of this `id` broke off: its guest runs at the sink, which says what it lacks. With `postcopy`.
+  bool resume = false;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -72,7 +74,8 @@ struct GuestStopped {
 struct DeviceEnd {
   bool operator==(const DeviceEnd&) const = default;
 };                   ///< the device stream is complete
-struct MissingMap {  ///< pages that will come while the guest runs; in pieces, in order, empty stretches left out
+struct MissingMap {  ///< pages that will come while the guest runs; in pieces, in order, empty stretches left out.
+                     ///< After a Welcome with `resume` it is the sink's
   ChunkIndex first;
   std::vector<PageWord> words;
   bool operator==(const MissingMap&) const = default;
@@ -101,6 +104,7 @@ struct Welcome {  ///< the sink fits
   std::uint16_t lane_chunks = 1;      ///< Hello's, if it agrees to it
   bool postcopy = false;              ///< agrees to Hello's `postcopy`
   std::string why_not_postcopy = {};  ///< why it does not, as a phrase
+  bool resume = false;                ///< the guest of Hello's `id` is here; `blocks` are those that are numbered
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

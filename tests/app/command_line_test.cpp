@@ -240,6 +240,16 @@ TEST(DeadlineOptions, ThatContradictEachOtherAreRefused) {
     expect_contains(refusal({"--guest-slowdown", bad}), "--guest-slowdown");
 }
 
+TEST(Resume, IsForOneMoveOnBothSides) {
+  EXPECT_TRUE(parsed<SendOptions>({"send", "--qmp", "/q", "--to", "tcp://b:1", "--resume"}).resume);
+  EXPECT_FALSE(parsed<SendOptions>({"send", "--qmp", "/q", "--to", "tcp://b:1"}).resume);
+  EXPECT_TRUE(parsed<ReceiveOptions>({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--resume"}).resume);
+  EXPECT_TRUE(parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://b/q", "--resume"}).ssh->resume);
+  expect_contains(message({"receive", "--qmp", "/q", "--listen", "tcp://:1", "--resume", "--keep"}), "--resume");
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://b/q", "--resume", "--ssh-data"}),
+                  "leave out --resume");
+}
+
 TEST(SshDestination, IsReadWithAllThatStartsIt) {
   const auto plain = parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://root@host-b:22/run/b.qmp"});
   ASSERT_TRUE(plain.ssh.has_value());

@@ -4,6 +4,8 @@
 
 #include <future>
 
+#include "base/small_files.h"
+#include "engine/sink_resumption.h"
 #include "tests/support/fake_migration.h"
 #include "tests/support/fake_missing_pages.h"
 
@@ -159,6 +161,156 @@ TEST_F(PostcopyOfFakes, IsIncompleteIfTheSinkIsLostWhileTheGuestRunsThere) {
   EXPECT_EQ(received.get().outcome, Outcome::kIncomplete);
   EXPECT_FALSE(seen_.ended) << "a guest that lacks pages would read zeros";
   EXPECT_FALSE(source_.runs());
+}
+
+// ---- gone on with
+
+constexpr std::string_view kThisMove = "abc123";
+
+class BrokenOff : public PostcopyOfFakes {
+ protected:
+  BrokenOff() {
+    process_ = {::getpid(), read_start_time(::getpid()).value()};
+    sink_.on_missing_pages = [this]() -> Result<std::unique_ptr<MissingPages>> {
+      constexpr unsigned kHardlyAny = 100'000;
+      return std::make_unique<FakeMissingPages>(sink_.plain(), seen_, kHardlyAny);
+    };
+  }
+  /// All connections break as soon as the guest runs at the sink.
+  void break_off() {
+    source_.run_ahead(200);
+    std::vector<Channel*> channels;
+    const auto connect = connect_;
+    connect_ = [&]() -> Result<std::unique_ptr<Channel>> {
+      auto channel = TRY(connect());
+      const std::lock_guard lock(mutex_);
+      channels.push_back(channel.get());
+      return channel;
+    };
+    auto received = std::async(std::launch::async, [this] {
+      auto parts = sink_parts(sink_);
+      EXPECT_TRUE(sink_journal_->receiving());
+      EXPECT_TRUE(sink_journal_->name_migration(kThisMove));
+      return run_sink(std::move(parts));
+    });
+    {
+      auto journal = begun_journal();
+      auto parts = source_parts(source_, source_, journal, steady_);
+      parts.id = kThisMove;
+      parts.on_milestone = [&](Milestone milestone) {
+        if (milestone != Milestone::kRunsEarly) return;
+        for (Channel* channel : channels) channel->abort();
+      };
+      ASSERT_EQ(run_source(std::move(parts)).outcome, Outcome::kIncomplete);
+    }
+    ASSERT_EQ(received.get().outcome, Outcome::kIncomplete);
+    connect_ = connect;
+    ASSERT_TRUE(sink_.runs());
+    ASSERT_LT(seen_.came, seen_.taken_away);
+    sink_journal_.reset();
+  }
+  SinkReport receive_again(Duration patience = 20s) {
+    auto parts = sink_parts(sink_);
+    parts.patience = patience;
+    EXPECT_EQ(sink_journal_->found(), Journal::State::kLacking);
+    LackingGuest guest;
+    guest.record = sink_journal_->missing().value();
+    guest.open = [this, record = guest.record]() -> Result<LackingGuest::Memory> {
+      return LackingGuest::Memory{std::make_unique<FakeMissingPages>(sink_.plain(), seen_, 3, true),
+                                  record.words.empty() ? std::vector<PageWord>(seen_.missing.size()) : seen_.missing};
+    };
+    return resume_sink(std::move(parts), guest);
+  }
+  Report send_again(std::string id = std::string(kThisMove)) {
+    auto journal = Journal::open(folder_, process_).value();
+    auto parts = source_parts(source_, source_, journal, steady_);
+    parts.id = std::move(id);
+    parts.resumes = true;
+    return run_source(std::move(parts));
+  }
+  Journal::State state_here() { return Journal::peek(folder_, process_).value(); }
+};
+
+TEST_F(BrokenOff, IsGoneOnWithUntilNothingIsMissing) {
+  break_off();
+  EXPECT_EQ(state_here(), Journal::State::kFollowing);
+  auto received = std::async(std::launch::async, [this] { return receive_again(); });
+  const Report report = send_again();
+  const auto sink = received.get();
+  ASSERT_EQ(report.outcome, Outcome::kDone) << report.error->message;
+  ASSERT_EQ(sink.outcome, Outcome::kDone) << sink.error->message;
+  EXPECT_EQ(seen_.came, seen_.taken_away);
+  EXPECT_TRUE(seen_.ended);
+  EXPECT_TRUE(same_memory());
+  EXPECT_FALSE(source_.runs());
+  EXPECT_EQ(state_here(), Journal::State::kCommitted);
+}
+
+/// Bytes of another guest would be put among those of this one.
+TEST_F(BrokenOff, RefusesAnotherMoveAndWaitsForItsOwn) {
+  break_off();
+  auto received = std::async(std::launch::async, [this] { return receive_again(); });
+  const Report wrong = send_again("def456");
+  EXPECT_EQ(wrong.outcome, Outcome::kIncomplete);
+  EXPECT_THAT(wrong.error->message, HasSubstr("abc123"));
+  EXPECT_FALSE(seen_.ended);
+  const Report report = send_again();
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error->message;
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  EXPECT_TRUE(same_memory());
+}
+
+TEST_F(BrokenOff, IsNotGoneOnWithAtASinkThatWaitsForANewGuest) {
+  break_off();
+  godwit::testing::FakeSinkVm other(some_ram());
+  auto received = std::async(std::launch::async, [&] {
+    auto parts = sink_parts(other);
+    parts.patience = 2s;
+    return run_sink(std::move(parts));
+  });
+  const Report report = send_again();
+  EXPECT_EQ(report.outcome, Outcome::kIncomplete);
+  EXPECT_THAT(report.error->message, HasSubstr("--resume"));
+  listener_->abort();
+  EXPECT_FALSE(other.runs());
+  received.get();
+}
+
+/// It may not have been committed: then it is at the source alone.
+TEST_F(BrokenOff, NeedsItsSourceAlthoughNothingIsMissingIfThatIsNotOnRecord) {
+  break_off();
+  const auto left = std::exchange(seen_.missing, std::vector<PageWord>(seen_.missing.size()));
+  const auto alone = receive_again(100ms);
+  EXPECT_EQ(alone.outcome, Outcome::kIncomplete);
+  EXPECT_FALSE(seen_.ended);
+  sink_journal_.reset();
+  seen_.missing = left;
+  auto received = std::async(std::launch::async, [this] { return receive_again(); });
+  EXPECT_EQ(send_again().outcome, Outcome::kDone);
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  EXPECT_TRUE(same_memory());
+}
+
+/// An engine that was killed as its last deed was done.
+TEST_F(BrokenOff, IsOverWhereAnEarlierEngineHadEndedIt) {
+  break_off();
+  auto parts = sink_parts(sink_);
+  LackingGuest guest;
+  guest.record = sink_journal_->missing().value();
+  guest.has_all = true;
+  guest.open = []() -> Result<LackingGuest::Memory> { return fail(ErrorKind::kRefused, "nobody waits any more"); };
+  EXPECT_EQ(resume_sink(std::move(parts), guest).outcome, Outcome::kDone);
+}
+
+/// Its source may have been told so, and be gone.
+TEST_F(BrokenOff, NeedsNoSourceWhereNothingIsMissingAnyMore) {
+  break_off();
+  {
+    auto journal = Journal::open(folder_ + "/sink", process_).value();
+    ASSERT_TRUE(journal.nothing_missing());
+  }
+  EXPECT_EQ(receive_again().outcome, Outcome::kDone);
+  EXPECT_TRUE(seen_.ended);
 }
 
 }  // namespace

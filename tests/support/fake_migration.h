@@ -38,7 +38,7 @@ class FakeMigration : public ::testing::Test {
 
   SinkParts sink_parts(FakeSinkVm& sink) {
     sink_journal_.reset();
-    sink_journal_.emplace(Journal::open(folder_ + "/sink", {1, 1}).value());
+    sink_journal_.emplace(Journal::open(folder_ + "/sink", process_).value());
     return {.listener = *listener_,
             .journal = *sink_journal_,
             .fingerprint = sink.fingerprint(),
@@ -68,7 +68,7 @@ class FakeMigration : public ::testing::Test {
             .heartbeat = heartbeat_};
   }
   Journal begun_journal() {
-    auto journal = Journal::open(folder_, {1, 1}).value();
+    auto journal = Journal::open(folder_, process_).value();
     EXPECT_TRUE(journal.begin());
     return journal;
   }
@@ -101,6 +101,7 @@ class FakeMigration : public ::testing::Test {
   }
 
   std::string folder_;
+  VmProcess process_{1, 1};  ///< of both VMs, for the journals: one that is gone, unless a test opens them again
   SteadyClock steady_;
   SoftwareEncoders software_;
   EncoderProvider* encoders_ = &software_;

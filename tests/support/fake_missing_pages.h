@@ -20,16 +20,20 @@ struct MissingPagesSeen {
   std::atomic<std::uint64_t> answered{0};  ///< touches of pages that then came, or were there
   std::atomic<bool> begun{false};
   std::atomic<bool> ended{false};
+  std::vector<PageWord> missing;  ///< now, by chunk; for the test when nobody is at work on it
 };
 
 class FakeMissingPages final : public MissingPages {
  public:
-  /// As soon as pages are taken away, every `every`-th of them is touched, and a page that is not missing.
-  FakeMissingPages(PlainMemory& memory, MissingPagesSeen& seen, unsigned every)
-      : memory_(memory), seen_(seen), every_(every) {}
+  /// As soon as pages are taken away, every `every`-th of them is touched, and a page that is not missing. `again`:
+  /// they were taken away before this object was made.
+  FakeMissingPages(PlainMemory& memory, MissingPagesSeen& seen, unsigned every, bool again = false)
+      : memory_(memory), seen_(seen), every_(every), again_(again), missing_(seen.missing) {}
 
+  std::string trace() const override { return "fake"; }
   Status begin(std::span<const PageWord> missing) override {
     const std::lock_guard lock(mutex_);
+    if (again_) return touch_again();
     missing_.assign(missing.begin(), missing.end());
     for (std::uint32_t c = 0; c < missing_.size(); ++c) {
       for_each_page(PageWord{missing_[c]}, [&](unsigned page) {
@@ -81,6 +85,15 @@ class FakeMissingPages final : public MissingPages {
   }
 
  private:
+  Status touch_again() {
+    for (std::uint32_t c = 0; c < missing_.size(); ++c) {
+      for_each_page(PageWord{missing_[c]}, [&](unsigned page) {
+        if (page % every_ == 0) touches_.push_back({ChunkIndex{c}, page});
+      });
+    }
+    changed_.notify_all();
+    return {};
+  }
   Status have_come(ChunkIndex chunk, PageWord pages) {
     missing_[chunk.value] &= ~pages;
     seen_.came += page_count(pages);
@@ -89,10 +102,11 @@ class FakeMissingPages final : public MissingPages {
   PlainMemory& memory_;
   MissingPagesSeen& seen_;
   unsigned every_;
+  const bool again_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Touch> touches_;
-  std::vector<PageWord> missing_;
+  std::vector<PageWord>& missing_;
   bool interrupted_ = false;
 };
 

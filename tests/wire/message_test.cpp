@@ -167,6 +167,7 @@ TEST(Json, FlagsHaveADefault) {
   Welcome welcome{sample_fingerprint(), "godwit"};
   for (const bool set : {false, true}) {
     hello.paused = welcome.keeps_paused = welcome.stay_paused = set;
+    hello.resume = welcome.resume = set;
     for (const Message& message : {Message(hello), Message(welcome)}) {
       const Encoded encoded = encode(message);
       EXPECT_EQ(text_of(encoded.body).find("paused") != std::string_view::npos, set);

@@ -154,6 +154,7 @@ void fill(Welcome& m, std::mt19937_64& random) {
   for (auto n = random() % 4; n > 0; --n) m.warnings.push_back(random_text(random, 4096));
   m.direct = random() % 2 == 0;
   if (random() % 2 == 0) m.why_stream = random_text(random, 4096);
+  m.resume = random() % 2 == 0;
   if (random() % 2 == 0) return;
   m.lanes.emplace();
   for (std::uint16_t lane = 0; lane < 64; ++lane) {

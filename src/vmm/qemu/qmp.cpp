@@ -308,6 +308,13 @@ Result<UniqueFd> connect_socket(const std::string& path, Duration timeout) {
   }
 }
 
+Result<pid_t> peer_of(const UniqueFd& socket) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return fail_os("SO_PEERCRED");
+  return peer.pid;
+}
+
 }  // namespace
 
 Result<Json> Qmp::execute(std::string_view command) {
@@ -326,15 +333,18 @@ Status Qmp::give_descriptor(std::string_view name, int fd) {
   return {};
 }
 
+Result<pid_t> listener_of(const std::string& path) {
+  const UniqueFd socket = TRY_IN(fmt::format("QEMU's monitor '{}'", path), connect_socket(path, QmpLimits().greeting));
+  return peer_of(socket);
+}
+
 Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock, const QmpLimits& limits) {
   const std::string context = fmt::format("QEMU's monitor '{}'", path);
   UniqueFd socket = TRY_IN(context, connect_socket(path, limits.greeting));
-  ucred peer{};
-  socklen_t length = sizeof peer;
-  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return fail_os("SO_PEERCRED");
+  const pid_t peer = TRY(peer_of(socket));
   Wake stop;
   if (!stop) return fail_os("eventfd");
-  auto connection = std::make_unique<Connection>(std::move(socket), std::move(stop), peer.pid, clock, limits);
+  auto connection = std::make_unique<Connection>(std::move(socket), std::move(stop), peer, clock, limits);
   TRY_IN(context, connection->await_greeting());
   TRY_IN(context, connection->Qmp::execute("qmp_capabilities"));
   return connection;

@@ -55,4 +55,8 @@ struct QmpLimits {
 /// this monitor": a QEMU monitor socket serves one client at a time).
 Result<std::unique_ptr<Qmp>> connect_qmp(const std::string& path, const Clock& clock, const QmpLimits& limits = {});
 
+/// The process that listens at a monitor, which is not waited for: a QEMU whose main thread is stopped by a page that
+/// is missing answers nobody.
+Result<pid_t> listener_of(const std::string& path);
+
 }  // namespace godwit::qemu

@@ -25,6 +25,9 @@ constexpr Duration kRestPatience = std::chrono::seconds(10);
 // at every tick of its clock.
 constexpr std::uint64_t kStoodNs = 500'000;
 
+// What it has been asked since, by as many engines as you like, takes less.
+constexpr std::uint64_t kSurelyRanNs = 50'000'000;
+
 constexpr const char* kVcpuTime = "vcpus_ran_ns";
 constexpr const char* kVirtualClock = "virtual_clock_ns";
 
@@ -108,6 +111,17 @@ Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::
   if (!has_run) return left_alone(status.name, has_run.error().message);
   if (*has_run) return left_alone(status.name, "it has run since godwit paused it: somebody else has stopped it");
   return let_go(qmp);
+}
+
+Result<bool> has_run_since(Qmp& qmp, const RemoteProcess& process, std::string_view mark) {
+  const auto status = TRY(query_status(qmp));
+  if (status.running) return true;
+  if (!is_mark_of_pause(mark)) return !mark.empty() && status.name != "postmigrate";
+  const Json seen = Json::parse(mark, nullptr, /*allow_exceptions=*/false);
+  if (!seen.contains(kVcpuTime)) return false;
+  const auto threads = TRY(vcpu_threads(qmp));
+  const std::uint64_t now = TRY(vcpu_run_time(process, threads));
+  return now > number_at(seen, kVcpuTime) + kSurelyRanNs;
 }
 
 bool is_mark_of_pause(std::string_view mark) {

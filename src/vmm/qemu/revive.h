@@ -34,6 +34,9 @@ Result<Revived> revive_after_handover(Qmp& qmp, std::string_view mark);
 /// The same for a guest that was stopped for a moment around a harvest.
 Result<Revived> revive_after_pause(Qmp& qmp, const RemoteProcess& process, std::string_view mark);
 
+/// Of a guest that was given to another host with this mark: whether it has certainly been let run here since.
+Result<bool> has_run_since(Qmp& qmp, const RemoteProcess& process, std::string_view mark);
+
 /// The mark of a guest that has just been stopped with `stop`; empty where it cannot be told. The virtual clock, where
 /// it is known, tells to the nanosecond whether the guest has run since.
 std::string mark_of_pause(const RemoteProcess& process, const std::vector<pid_t>& vcpu_threads,

@@ -1,0 +1,176 @@
+#include "engine/missing_record.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+
+#include "base/bytes.h"
+#include "base/unique_fd.h"
+
+namespace godwit {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kRecordMagic = "godwit missing 1 ";
+constexpr std::size_t kRecordHeader = 96;
+// A block has a name of 255 bytes at most, and its place as many again; there are at most 1024.
+constexpr std::size_t kMostHead = std::size_t{4} << 20;
+
+/// As in the journal, but a word at a time: a guest of a TiB has 32 MiB of words, in its pause.
+class RecordSum {
+ public:
+  void add(std::uint64_t word) noexcept { sum_ = (sum_ ^ word) * 0x100000001b3; }
+  void add(std::string_view text) noexcept {
+    for (const char c : text) add(static_cast<unsigned char>(c));
+  }
+  std::uint64_t value() const noexcept { return sum_; }
+
+ private:
+  std::uint64_t sum_ = 0xcbf29ce484222325;
+};
+
+std::uint64_t sum_of(std::string_view head, std::span<const PageWord> words) {
+  RecordSum sum;
+  sum.add(head);
+  for (const PageWord word : words) sum.add(word);
+  return sum.value();
+}
+
+std::string head_of(const MissingRecord& record) {
+  json blocks = json::array();
+  for (const auto& block : record.blocks) {
+    blocks.push_back({{"name", block.name}, {"size", block.size}, {"page_size", block.page_size}});
+  }
+  return json{{"id", record.id},
+              {"vm", record.vm_name},
+              {"where", record.where},
+              {"direct", record.direct},
+              {"blocks", std::move(blocks)}}
+      .dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string header_of(std::string_view head, std::span<const PageWord> words) {
+  std::string header = fmt::format("{}{} {} {:016x}", kRecordMagic, head.size(), words.size(), sum_of(head, words));
+  header.resize(kRecordHeader - 1, ' ');
+  return header + '\n';
+}
+
+Status write_whole(int fd, const void* from, std::size_t size, const std::string& path) {
+  const char* at = static_cast<const char*>(from);
+  while (size != 0) {
+    const ssize_t written = ::write(fd, at, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return fail_os("write " + path);
+    at += written;
+    size -= static_cast<std::size_t>(written);
+  }
+  return {};
+}
+
+Status read_whole(int fd, void* to, std::size_t size, const std::string& path) {
+  char* at = static_cast<char*>(to);
+  while (size != 0) {
+    const ssize_t got = ::read(fd, at, size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_os("read " + path);
+    if (got == 0) return fail(ErrorKind::kIo, "read " + path + ": it ends too early");
+    at += got;
+    size -= static_cast<std::size_t>(got);
+  }
+  return {};
+}
+
+/// What the first line says: lengths of what follows, and its sum.
+struct Sizes {
+  std::uint64_t head = 0;
+  std::uint64_t words = 0;
+  std::uint64_t sum = 0;
+};
+
+std::optional<Sizes> sizes_in(std::string_view line) {
+  if (!line.starts_with(kRecordMagic) || line.back() != '\n') return std::nullopt;
+  line.remove_prefix(kRecordMagic.size());
+  Sizes sizes;
+  const char* const end = line.data() + line.size();
+  const auto head = std::from_chars(line.data(), end, sizes.head);
+  if (head.ec != std::errc{} || *head.ptr != ' ') return std::nullopt;
+  const auto words = std::from_chars(head.ptr + 1, end, sizes.words);
+  if (words.ec != std::errc{} || *words.ptr != ' ') return std::nullopt;
+  const auto sum = std::from_chars(words.ptr + 1, end, sizes.sum, 16);
+  return sum.ec == std::errc{} ? std::optional(sizes) : std::nullopt;
+}
+
+/// Nothing where a key is missing, or is something else.
+std::optional<MissingRecord> record_in(const std::string& head) {
+  const json object = json::parse(head, nullptr, /*allow_exceptions=*/false);
+  const auto text = [&](const char* key) { return object.contains(key) && object[key].is_string(); };
+  if (!object.is_object() || !text("id") || !text("vm") || !text("where")) return std::nullopt;
+  if (!object.contains("direct") || !object["direct"].is_boolean()) return std::nullopt;
+  if (!object.contains("blocks") || !object["blocks"].is_array()) return std::nullopt;
+  MissingRecord record{.id = object["id"], .vm_name = object["vm"], .where = object["where"]};
+  record.direct = object["direct"];
+  for (const json& block : object["blocks"]) {
+    const auto number = [&](const char* key) { return block.contains(key) && block[key].is_number_unsigned(); };
+    if (!block.is_object() || !block.contains("name") || !block["name"].is_string()) return std::nullopt;
+    if (!number("size") || !number("page_size")) return std::nullopt;
+    record.blocks.push_back({.name = block["name"], .size = block["size"], .page_size = block["page_size"]});
+  }
+  return record;
+}
+
+}  // namespace
+
+Status write_missing_record(const std::string& path, const MissingRecord& record) {
+  const std::string fresh = path + ".new";
+  const std::string head = head_of(record);
+  if (head.size() > kMostHead) return fail(ErrorKind::kInvalidArgument, "too many RAM blocks to keep a record of");
+  const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return fail_os("make " + fresh);
+  const std::string first = header_of(head, record.words) + head;
+  TRY(write_whole(fd.get(), first.data(), first.size(), fresh));
+  TRY(write_whole(fd.get(), record.words.data(), record.words.size() * sizeof(PageWord), fresh));
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return fail_os("rename " + fresh);
+  return {};
+}
+
+Result<MissingRecord> read_missing_record(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return fail_os("open " + path);
+  struct stat file {};
+  if (::fstat(fd.get(), &file) != 0) return fail_os("look at " + path);
+  const auto foreign = [&] {
+    return fail(ErrorKind::kRefused, path + " is not a whole record of this version of Godwit of what a guest lacks");
+  };
+  const auto length = static_cast<std::uint64_t>(file.st_size);
+  if (length < kRecordHeader) return foreign();
+  std::string line(kRecordHeader, '\0');
+  TRY(read_whole(fd.get(), line.data(), line.size(), path));
+  const auto sizes = sizes_in(line);
+  const std::uint64_t rest = length - kRecordHeader;
+  if (!sizes || sizes->head > kMostHead || sizes->head > rest) return foreign();
+  if (sizes->words > rest / sizeof(PageWord) || sizes->words * sizeof(PageWord) != rest - sizes->head) return foreign();
+  std::string head(sizes->head, '\0');
+  TRY(read_whole(fd.get(), head.data(), head.size(), path));
+  std::vector<PageWord> words(sizes->words);
+  TRY(read_whole(fd.get(), words.data(), words.size() * sizeof(PageWord), path));
+  if (sum_of(head, words) != sizes->sum) return foreign();
+  auto record = record_in(head);
+  if (!record) return foreign();
+  const auto layout = RamLayout::make(record->blocks);
+  if (!layout || (!words.empty() && words.size() != layout->chunk_count())) return foreign();
+  record->words = std::move(words);
+  return *std::move(record);
+}
+
+}  // namespace godwit

@@ -1,0 +1,32 @@
+// What a guest lacked when it was let run at this sink: kept beside the journal, for whoever goes on with a post-copy
+// that broke off.
+//
+//   "godwit missing 1 HEAD WORDS SUM" | head (JSON): which move, which memory, where it lies | a word per chunk
+//
+// Written once before the guest may run, as a whole (a new file that takes the old one's name), and once more when
+// nothing is missing. What has come in between is not written down: the kernel tells which pages are there.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "memory/ram_layout.h"
+
+namespace godwit {
+
+struct MissingRecord {
+  std::string id;  ///< of the migration
+  std::string vm_name;
+  std::string where;                  ///< MissingPages::trace()
+  bool direct = false;                ///< how its devices went
+  std::vector<RamBlock> blocks = {};  ///< in the order of their numbering
+  std::vector<PageWord> words = {};   ///< what is missing, by chunk; none: nothing is any more
+};
+
+/// The file is there as a whole, or as it was.
+Status write_missing_record(const std::string& path, const MissingRecord& record);
+/// kNotFound: there is none. kRefused: it is not one of this version, or is damaged.
+Result<MissingRecord> read_missing_record(const std::string& path);
+
+}  // namespace godwit

@@ -1,0 +1,162 @@
+// What a guest lacks, on record: read back as it was written, and never taken for something else.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/small_files.h"
+#include "engine/journal.h"
+
+namespace godwit::missing_record_test {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+MissingRecord some_record() {
+  MissingRecord record{.id = "abc123", .vm_name = "web \"1\"", .where = R"({"userfaultfd": 7})", .direct = true};
+  record.blocks = {{.name = "pc.ram", .size = 3 * kChunkSize}, {.name = "vga", .size = kChunkSize / 2}};
+  record.words = {1, 0, ~PageWord{0}, 0xff};
+  return record;
+}
+
+class Folder {
+ public:
+  Folder() { EXPECT_NE(::mkdtemp(path_.data()), nullptr); }
+  ~Folder() { fs::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = fs::temp_directory_path() / "godwit-missing-XXXXXX";
+};
+
+VmProcess this_process() {
+  return {::getpid(), read_start_time(::getpid()).value()};
+}
+
+class MissingRecordFile : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(write_missing_record(path_, some_record())); }
+  void change(std::streamoff at, char to) {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at);
+    file.put(to);
+  }
+  void expect_refused() {
+    const auto read = read_missing_record(path_);
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().kind, ErrorKind::kRefused);
+    EXPECT_THAT(read.error().message, HasSubstr("is not a whole record of this version"));
+  }
+  Folder folder_;
+  std::string path_ = folder_.path() + "/1-1-boot.missing";
+};
+
+TEST_F(MissingRecordFile, IsReadAsItWasWritten) {
+  const auto read = read_missing_record(path_);
+  ASSERT_TRUE(read) << read.error().message;
+  const auto wrote = some_record();
+  EXPECT_EQ(read->id, wrote.id);
+  EXPECT_EQ(read->vm_name, wrote.vm_name);
+  EXPECT_EQ(read->where, wrote.where);
+  EXPECT_TRUE(read->direct);
+  ASSERT_EQ(read->blocks.size(), 2U);
+  EXPECT_EQ(read->blocks[1].name, "vga");
+  EXPECT_EQ(read->blocks[1].size, kChunkSize / 2);
+  EXPECT_EQ(read->words, wrote.words);
+}
+
+TEST_F(MissingRecordFile, IsRefusedWhereverItIsTorn) {
+  const auto whole = fs::file_size(path_);
+  for (std::uintmax_t left = 0; left < whole; left += 5) {
+    ASSERT_TRUE(write_missing_record(path_, some_record()));
+    fs::resize_file(path_, left);
+    SCOPED_TRACE(left);
+    expect_refused();
+  }
+}
+
+TEST_F(MissingRecordFile, IsRefusedWhereABitHasChanged) {
+  const auto whole = static_cast<std::streamoff>(fs::file_size(path_));
+  change(whole - 1, 1);
+  expect_refused();
+  ASSERT_TRUE(write_missing_record(path_, some_record()));
+  change(110, '~');
+  expect_refused();
+}
+
+TEST_F(MissingRecordFile, IsRefusedInAnotherVersion) {
+  change(std::string_view("godwit missing ").size(), '2');
+  expect_refused();
+}
+
+TEST_F(MissingRecordFile, IsRefusedIfItsWordsAreNotThoseOfItsBlocks) {
+  auto record = some_record();
+  record.words.push_back(1);
+  ASSERT_TRUE(write_missing_record(path_, record));
+  expect_refused();
+}
+
+TEST_F(MissingRecordFile, WithoutWordsSaysThatNothingIsMissing) {
+  auto record = some_record();
+  record.words.clear();
+  ASSERT_TRUE(write_missing_record(path_, record));
+  const auto read = read_missing_record(path_);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->words.empty());
+}
+
+TEST(JournalOfALackingGuest, KeepsWhatIsMissingUntilAllIsOver) {
+  const Folder folder;
+  const VmProcess vm = this_process();
+  const std::string missing = missing_record_path(journal_path(folder.path(), vm).value());
+  {
+    auto journal = Journal::open(folder.path(), vm).value();
+    ASSERT_TRUE(journal.receiving());
+    ASSERT_TRUE(journal.name_migration("abc123"));
+    ASSERT_TRUE(journal.keep_missing(some_record()));
+    ASSERT_TRUE(journal.starting_early());
+  }
+  auto journal = Journal::open(folder.path(), vm).value();
+  EXPECT_EQ(journal.found(), Journal::State::kLacking);
+  EXPECT_EQ(journal.missing().value().words, some_record().words);
+  ASSERT_TRUE(journal.nothing_missing());
+  EXPECT_TRUE(journal.missing().value().words.empty());
+  journal.clear();
+  EXPECT_FALSE(fs::exists(missing));
+}
+
+TEST(JournalOfALackingGuest, IsNotBelievedWithTheRecordOfAnotherMove) {
+  const Folder folder;
+  {
+    auto journal = Journal::open(folder.path(), this_process()).value();
+    ASSERT_TRUE(journal.receiving());
+    ASSERT_TRUE(journal.name_migration("def456"));
+    ASSERT_TRUE(journal.keep_missing(some_record()));
+    ASSERT_TRUE(journal.starting_early());
+  }
+  const auto journal = Journal::open(folder.path(), this_process()).value();
+  const auto read = journal.missing();
+  ASSERT_FALSE(read);
+  EXPECT_THAT(read.error().message, HasSubstr("of another migration"));
+}
+
+TEST(JournalOfALackingGuest, GoesWithItsProcess) {
+  const Folder folder;
+  const VmProcess gone{::getpid(), this_process().start_time + 1};
+  const std::string missing = missing_record_path(journal_path(folder.path(), gone).value());
+  {
+    auto journal = Journal::open(folder.path(), gone).value();
+    ASSERT_TRUE(journal.receiving());
+    ASSERT_TRUE(journal.keep_missing(some_record()));
+  }
+  ASSERT_TRUE(fs::exists(missing));
+  remove_stale_journals(folder.path());
+  EXPECT_FALSE(fs::exists(missing));
+}
+
+}  // namespace
+}  // namespace godwit::missing_record_test

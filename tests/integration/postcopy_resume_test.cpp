@@ -9,7 +9,7 @@
 #include "engine/journal_file.h"
 #include "net/address.h"
 #include "net/connect.h"
-#include "tests/integration/scene.h"
+#include "tests/integration/far_side.h"
 #include "tests/support/relay.h"
 #include "tests/support/temp_key.h"
 
@@ -189,6 +189,24 @@ TEST(PostcopyResumedRefusedLong, WhereAnotherVmComes) {
   EXPECT_EQ(other->source().status().value_or(""), "running");
   ASSERT_OK(scene->send(resuming(slow_send(broken, "4Gbit"))));
   ASSERT_OK(scene->expect_moved());
+}
+
+/// The far side is started with --resume, too.
+TEST(PostcopyResumedBySshLong, LosesNoWord) {
+  const Broken broken{"", Break::kLinkCut};
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(broken)));
+  Survivor survivor(*scene, broken);
+  ASSERT_OK(survivor.begin());
+  ASSERT_TRUE(survivor.follows()) << scene->sender().errors();
+  survivor.strike(Break::kLinkCut);
+  ASSIGN_OR_FAIL(broken_off, survivor.is_broken_off());
+  ASSERT_TRUE(broken_off);
+  ASSIGN_OR_FAIL(far, FarSide::make(scene->sink()));
+  ASSERT_OK(send_by_script(*scene, *far, resuming(slow_send(broken, "4Gbit"))));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 0) << scene->sender().errors();
+  EXPECT_TRUE(says(scene->sender().errors(), "destination: outcome     done")) << scene->sender().errors();
+  ASSERT_OK(expect_guest_works(scene->sink()));
 }
 
 /// It says so; nobody can take that back.

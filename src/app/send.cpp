@@ -165,9 +165,12 @@ int run_send(const SendOptions& options) {
         log->log, host, clock);
     const std::stop_callback on_signal(signals.token(), [&job] { job.cancel(); });
     ControlledJob controlled(job);
-    if (control) control->serve([&controlled](std::string_view line) { return answer_request(line, controlled); });
-    report = named(job.wait());
-    control.reset();
+    {
+      // Nobody asks a job that has gone, however this block is left.
+      const std::unique_ptr<ControlServer> serving = std::move(control);
+      if (serving) serving->serve([&controlled](std::string_view line) { return answer_request(line, controlled); });
+      report = named(job.wait());
+    }
     if (remote != nullptr)
       write_report_file(options, report, end_ssh_destination(*destination, *options.ssh, report.outcome));
   } else {

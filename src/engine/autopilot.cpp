@@ -118,6 +118,7 @@ std::string does_not_stop(const Goals& goals) {
 
 std::string why_not_yet(const Goals& goals, const Sample& s) {
   if (s.handing_over) return does_not_stop(goals);
+  if (s.paused) return "the memory of the paused guest was still being sent";
   const auto predicted = predict_pause(s);
   if (!predicted) return "its memory has not been copied once";
   if (looks(s) > goals.max_downtime) return looks_take_too_long(goals, s);
@@ -210,6 +211,13 @@ std::optional<Verdict> at_deadline(const Goals& goals, const Sample& s) {
   return std::nullopt;
 }
 
+/// A guest that somebody else has paused writes nothing: no pause can be too long for it, and post-copy is of no use.
+Verdict as_it_stands(const Goals& goals, const Sample& s) {
+  if (goals.deadline_is_bound() && s.elapsed >= *goals.deadline) return *at_deadline(goals, s);
+  if (!s.drained) return GoOn{};
+  return s.harvests > 0 ? Verdict{SwitchOver{predict_pause(s).value_or(Duration{})}} : Verdict{Harvest{}};
+}
+
 }  // namespace
 
 Verdict decide(const Goals& goals, const Sample& s) {
@@ -218,12 +226,9 @@ Verdict decide(const Goals& goals, const Sample& s) {
                   why_not_yet(goals, s)};
   }
   if (s.early) return PostCopy{};
+  if (s.paused && !s.handing_over) return as_it_stands(goals, s);
   if (auto ordered = by_order(goals, s)) return *std::move(ordered);
   if (auto late = at_deadline(goals, s)) return *std::move(late);
-  if (s.paused && !s.handing_over) {
-    if (!s.drained) return GoOn{};
-    return s.harvests > 0 ? Verdict{SwitchOver{predict_pause(s).value_or(Duration{})}} : Verdict{Harvest{}};
-  }
   if (auto help = against_trouble(goals, s)) return *std::move(help);
   const auto predicted = predict_pause(s);
   const Duration pages = predicted ? *predicted - besides_pages(s) : Duration{};

@@ -48,6 +48,9 @@ Status CommitDecision::record() {
   TRY(close_to_others());
   auto& parts = context_.parts;
   if (!parts.vm.still_paused()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
+  // Before the journal: what fails here is no commit yet.
+  const Deadline until = Deadline::in(kPeerDeadAfter, parts.clock);
+  if (paused_on_the_way()) TRY(session_.control().send(wire::StayPaused{}, until));
   // The hypervisor's word of it may not have reached the relay yet.
   TRY(parts.vm.told_of_no_change());
   TRY_IN("the commit could not be journaled",
@@ -62,9 +65,7 @@ CommitOutcome CommitDecision::commit() {
   parts.on_milestone(Milestone::kCommitted);
   if (context_.signals.look().early) session_.bear_silence(kPostcopyPatience);
   const auto committed = context_.now();
-  const Deadline until = Deadline::in(kPeerDeadAfter, parts.clock);
-  Status sent = paused_on_the_way() ? session_.control().send(wire::StayPaused{}, until) : Status{};
-  if (sent) sent = session_.control().send(wire::Commit{}, until);
+  Status sent = session_.control().send(wire::Commit{}, Deadline::in(kPeerDeadAfter, parts.clock));
   context_.enter(Phase::kCommitted);
   if (sent) {
     const auto signals = await_done(committed);

@@ -153,10 +153,11 @@ Result<bool> SourceMigration::ready_to_stop() {
 Status SourceMigration::check_disks(const SourceSignals& signals) const {
   const auto since = now() - *signals.stopping;
   if (since < std::max(kDiskPatience, context_.parts.goals.max_downtime)) return {};
-  return fail(ErrorKind::kTimedOut,
-              fmt::format("QEMU has waited {} for its disks to finish their requests, with the guest paused: the move "
-                          "was given up, and the guest runs on as soon as they have",
-                          format_duration(since)));
+  return fail(
+      ErrorKind::kTimedOut,
+      fmt::format("QEMU has waited {} for its disks to finish their requests, with the guest paused: the move "
+                  "was given up, and the guest runs on as soon as they have, unless somebody else has paused it",
+                  format_duration(since)));
 }
 
 Report SourceMigration::commit() {

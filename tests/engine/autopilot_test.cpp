@@ -440,5 +440,19 @@ TEST(AutopilotPaused, SwitchesOverOnceAllHasBeenSent) {
   EXPECT_TRUE(is<Harvest>(decide(goals, s)));
 }
 
+/// It would only be told of as incomplete, where it is not for want of time.
+TEST(AutopilotPaused, NeedsNoPostCopyAndIsCancelledAtItsDeadline) {
+  auto s = copying();
+  s.paused = true;
+  s.elapsed = 20s;
+  Goals goals{.timeout = 1h, .deadline = 10s, .on_deadline = OnDeadline::kPostcopy};
+  goals.order = Order::kPostcopy;
+  EXPECT_TRUE(is<GoOn>(decide(goals, s)));
+  goals.on_deadline = OnDeadline::kCancel;
+  const auto verdict = decide(goals, s);
+  ASSERT_TRUE(is<GiveUp>(verdict));
+  EXPECT_NE(std::get<GiveUp>(verdict).reason.find("paused guest"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace godwit::autopilot_test

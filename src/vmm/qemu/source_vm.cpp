@@ -104,7 +104,7 @@ class QemuSourceVm final : public SourceVm {
   bool moves_paused() const noexcept override { return moved_paused_ || (ordered_ && handover_->hands_over_paused()); }
 
   bool move_as_paused() override {
-    if (moved_paused_) return true;
+    if (moved_paused_) return !halt_;
     if (ordered_ || !halt_ || !resumes_when_paused_) return false;
     halt_.reset();
     moved_paused_ = true;
@@ -134,6 +134,11 @@ class QemuSourceVm final : public SourceVm {
   bool can_take_back() const override { return vm_.process->alive(); }
 
   Status pause() override {
+    // It has been handed over, and somebody let it run all the same.
+    if (ordered_) {
+      TRY(vm_.qmp->execute("stop"));
+      return {};
+    }
     if (moved_paused_) return {};
     TRY(check_interrupted());
     TRY(check_runs());

@@ -118,6 +118,7 @@ Status StreamIntake::ram_ends() {
 Status StreamIntake::mark_stop() {
   const PageRecords records = filter_->page_records();
   marked_all_ = records.all;
+  if (paused_) return record_.guest_stands({});  // by somebody else
   return record_.guest_stands(mark_of(SeenStop{.asked = ordered_.asked,
                                                .answered = ordered_.answered,
                                                .stopped = watch_->look().stopped,

@@ -49,6 +49,22 @@ TEST_P(DirectRollBackTest, TouchesNoSetting) {
   EXPECT_EQ(bytes_lent(), 0u);
 }
 
+/// It runs at the destination by then: whoever paused it before, it is paused once more.
+TEST_P(DirectRollBackTest, IsPausedAgainThoughSomebodyHadPausedIt) {
+  ASSERT_TRUE(source_vm_->check_unchanged());
+  EXPECT_FALSE(source_vm_->halted());
+  ASSERT_TRUE(source_.qemu->stop());
+  ASSERT_TRUE(godwit::testing::wait_until([&] { return source_vm_->halted().has_value(); }, std::chrono::seconds(20)));
+  ASSERT_TRUE(source_vm_->move_as_paused());
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_FALSE(observer_.failed) << observer_.failed->message;
+  ASSERT_TRUE(source_.qemu->go_on());
+  ASSERT_TRUE(godwit::testing::wait_until([&] { return !source_vm_->still_paused(); }, std::chrono::seconds(20)));
+  ASSERT_TRUE(source_vm_->pause());
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
 TEST_P(DirectRollBackTest, LeavesNoFileInQemu) {
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
   ASSERT_TRUE(observer_.await_end());

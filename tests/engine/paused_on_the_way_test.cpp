@@ -1,11 +1,27 @@
 // Somebody else pauses the guest while its memory is copied: the move comes to its end at once, and it arrives paused.
+#include <algorithm>
+
 #include "tests/support/fake_migration.h"
+#include "tests/support/passing_channel.h"
 
 namespace godwit::paused_on_the_way_test {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::FakeMigration;
+
+/// Hears of a destination that does not know StayPaused.
+class FromAnOldSink final : public testing::PassingChannel {
+ public:
+  using PassingChannel::PassingChannel;
+  Result<std::size_t> read(MutableBytes room, std::size_t, const Deadline& until) override {
+    const std::size_t got = TRY(inner().read(room, room.size(), until));
+    const Bytes known = bytes_of("stay_paused");
+    const auto found = std::search(room.begin(), room.end(), known.begin(), known.end());
+    if (found != room.end()) *found = std::byte{'S'};
+    return got;
+  }
+};
 
 class PausedOnTheWay : public FakeMigration {
  protected:
@@ -82,6 +98,36 @@ TEST_F(PausedOnTheWay, StaysWhereItIsIfTheMoveFails) {
   EXPECT_FALSE(source_.runs());
   EXPECT_FALSE(sink_.runs());
   EXPECT_NE(received.get().outcome, Outcome::kDone);
+}
+
+/// One that would let it run: nothing is committed, whenever the guest is found paused.
+TEST_F(PausedOnTheWay, EndsTheMoveWhereTheDestinationIsTooOldToKeepItSo) {
+  connect_ = [this]() -> Result<std::unique_ptr<Channel>> {
+    return std::make_unique<FromAnOldSink>(TRY(connect_to(listener_->address())));
+  };
+  for (const Milestone milestone : {Milestone::kCopying, Milestone::kStopped}) {
+    SCOPED_TRACE(name_of(milestone));
+    testing::FakeSourceVm source(testing::small_ram(), 20);
+    testing::FakeSinkVm sink(testing::small_ram());
+    source.can_move_as_paused = true;
+    auto received = std::async(std::launch::async, [&] { return run_sink(sink_parts(sink)); });
+    auto journal = begun_journal();
+    auto parts = source_parts(source, source, journal, steady_);
+    parts.on_milestone = [&](Milestone reached) {
+      if (reached != milestone) return;
+      if (reached == Milestone::kStopped) source.paused_since = true;
+      if (reached == Milestone::kCopying) source.halt_by_others({Halt::Kind::kPaused, "somebody has paused the guest"});
+    };
+    const auto report = run_source(std::move(parts));
+    EXPECT_NE(report.outcome, Outcome::kDone);
+    ASSERT_TRUE(report.error);
+    EXPECT_NE(report.error->message.find("somebody has paused the guest"), std::string::npos) << report.error->message;
+    EXPECT_NE(received.get().outcome, Outcome::kDone);
+    EXPECT_FALSE(source.runs());
+    EXPECT_FALSE(sink.runs());
+    EXPECT_FALSE(sink.stayed_paused);
+    journal.clear();
+  }
 }
 
 TEST_F(PausedOnTheWay, EndsTheMoveWhereTheHypervisorCannotMoveItSo) {

@@ -48,7 +48,7 @@ Status CommitDecision::record() {
   TRY(close_to_others());
   auto& parts = context_.parts;
   if (!parts.vm.still_paused()) return fail(ErrorKind::kRefused, "somebody else let the guest run again at the source");
-  // Before the journal: what fails here is no commit yet.
+  // Before the journal: what fails here has committed nothing.
   const Deadline until = Deadline::in(kPeerDeadAfter, parts.clock);
   if (paused_on_the_way()) TRY(session_.control().send(wire::StayPaused{}, until));
   // The hypervisor's word of it may not have reached the relay yet.

@@ -178,13 +178,22 @@ std::string describe_failure(Side side, Outcome outcome, const Error& error, con
 /// The guest may run there and lack what only this QEMU has: whatever else is tried could lose it.
 constexpr std::string_view kDoubtInPostcopy =
     "Do not end QEMU on either host before you know. If `receive` there said 'Incomplete', or its QEMU runs the VM, "
-    "that "
-    "VM needs the QEMU here: start both commands again, with --resume. If it said 'Not received' and the QEMU there "
-    "has ended: `cont` here. Never let a paused "
-    "VM "
-    "run there: it is not whole.";
+    "that VM needs the QEMU here: start both commands again, with --resume. If that `receive`, and not a later one, "
+    "said "
+    "'Not received' and the QEMU there has ended: `cont` here. Never let a paused VM run there: it is not whole.";
+
+/// What anybody says today tells nothing about that move.
+constexpr std::string_view kGivenBefore =
+    "The VM was given to the destination by an earlier move, and must not run here.\n"
+    "Look there (`godwit probe`): once it is certain that it runs there, or has run, end the QEMU here. `cont` here "
+    "only "
+    "if the `receive` of that move, and not a later one, said 'Not received'.";
 
 std::string describe_failure(const Report& report, const OwnRights& rights) {
+  if (report.given_before && report.error) {
+    const Explanation said = explain(Side::kSource, report.outcome, *report.error, rights);
+    return fmt::format("{}\n{}", said.happened, kGivenBefore);
+  }
   if (report.outcome == Outcome::kInDoubt && report.postcopy && report.error) {
     const Explanation said = explain(Side::kSource, report.outcome, *report.error, rights);
     return fmt::format("{}\n{}\n{}", said.happened, said.state, kDoubtInPostcopy);
@@ -214,7 +223,7 @@ std::string describe_failure_over_ssh(const Report& report, const std::string& h
   constexpr std::string_view kOne = "QEMU ";
   std::string text = describe_failure(report, rights);
   const auto last_line = text.rfind('\n');
-  if (report.outcome == Outcome::kInDoubt && !report.postcopy) {
+  if (report.outcome == Outcome::kInDoubt && !report.postcopy && !report.given_before) {
     return text.substr(0, last_line + 1) + in_doubt_over_ssh(report, printable(host), printable(qmp));
   }
   if (const auto found = text.find(kBoth, last_line); found != std::string::npos) {
@@ -228,7 +237,7 @@ std::string describe_failure(const SinkReport& report, const OwnRights& rights) 
   Explanation said = explain(Side::kDestination, report.outcome, error, rights);
   if (report.outcome == Outcome::kInDoubt && report.postcopy) {
     said.state = "The QEMU here does not have all of the VM's memory; what it lacks is at the source.";
-    said.next = "If the VM is paused here, end this QEMU and type `cont` at the source. If it runs here, end neither.";
+    said.next = "It may have run here: end neither QEMU, and start both commands again, with --resume.";
   }
   if (report.outcome == Outcome::kSourceRuns && report.total == Duration{}) {
     said.state = "No VM came; nothing was changed here.";

@@ -39,7 +39,8 @@ ReceiveRequest request_of(const ReceiveOptions& options, ReceiveTrust trust) {
       .lenience = options.lenience,
       .timeout = options.timeout,
       .start_timeout = options.start_timeout,
-      .program = std::string(kProgram)};
+      .program = std::string(kProgram),
+      .resumes = options.resume};
 }
 
 /// Where to listen, and whom to trust there; of a near side both come by ssh.

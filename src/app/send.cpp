@@ -48,6 +48,7 @@ SendRequest request_of(const SendOptions& options, Destination& destination, con
       .tls = destination.tls,
       .kernels = options.kernels,
       .program = std::string(kProgram),
+      .resumes = options.resume,
       .steerable = !options.control.empty()};
 }
 
@@ -175,6 +176,7 @@ int run_send(const SendOptions& options) {
       write_report_file(options, report, end_ssh_destination(*destination, *options.ssh, report.outcome));
   } else {
     report.error = std::move(destination).error();
+    if (options.resume) report.outcome = Outcome::kIncomplete;
     show(report);
   }
   const int code = to_int(exit_code_of(report.outcome));

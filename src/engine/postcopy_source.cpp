@@ -79,7 +79,10 @@ void PostcopySource::keep_pace() {
   const double sent = static_cast<double>(bytes - paced_bytes_) / std::chrono::duration<double>(passed).count();
   paced_at_ += passed;
   paced_bytes_ = bytes;
-  pace_.look(sent, lanes_.queueing());
+  const Duration queueing = lanes_.queueing();
+  pace_.look(sent, queueing);
+  context_.parts.log.debug(
+      "pace", {{"bytes_per_second", pace_.now()}, {"sent_bytes_per_second", sent}, {"queueing", queueing}});
   context_.parts.pace_lanes(pace_.now());
 }
 

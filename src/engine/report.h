@@ -65,6 +65,7 @@ struct Report : LaneSums {
   std::uint64_t pages_free = 0;        ///< never sent: the guest had them free
   std::string free_pages;              ///< "found", or why the guest's free pages could not be told
   std::uint64_t pages_in_pause = 0;    ///< sent while the guest was paused
+  bool given_before = false;           ///< in doubt by an earlier move's commit; nothing has been done now
   bool postcopy = false;               ///< the guest ran at the destination before all of it was there
   std::uint64_t pages_missing = 0;     ///< of a post-copy: when the guest began to run at the destination
   std::uint64_t pages_asked_for = 0;   ///< of those: that the guest touched before they had come

@@ -38,6 +38,7 @@ class UrgentPages {
  private:
   Status run(const std::stop_token& stop);
   Result<bool> somebody_asks();
+  Result<bool> has_room();
   Status answer(const wire::PageRequest& request);
   Status send_rest_of(ChunkIndex chunk, PageWord from);
   Status send(ChunkIndex chunk, PageWord pages);

@@ -60,8 +60,10 @@ Status GivenSource::find_journal(Outcome& outcome) {
     outcome = Outcome::kInDoubt;
     return fail(ErrorKind::kRefused, "this VM has been moved already, and nothing of it is left to follow");
   }
-  if (left != Journal::State::kFollowing) return fail(ErrorKind::kRefused, std::string(kNothingToResume));
-  outcome = Outcome::kIncomplete;
+  if (left != Journal::State::kFollowing) {
+    outcome = Outcome::kSourceRuns;
+    return fail(ErrorKind::kRefused, std::string(kNothingToResume));
+  }
   journal_.emplace(TRY(Journal::open(folder, process)));
   if (journal_->found() != Journal::State::kFollowing || journal_->left().id.empty()) {
     return fail(ErrorKind::kRefused, std::string(kNothingToResume));

@@ -47,7 +47,7 @@ Status LackingSink::open(pid_t pid) {
   const VmProcess vm{process_->pid(), process_->start_time()};
   const auto nothing = [&] {
     return fail(
-        ErrorKind::kRefused,
+        ErrorKind::kNotFound,
         fmt::format("there is nothing to go on with here: no journal says that the guest of process {} runs and "
                     "lacks memory (see `godwit probe`; if that process is not QEMU, name QEMU's with --pid)",
                     process_->pid()));
@@ -66,6 +66,11 @@ Status LackingSink::open(pid_t pid) {
     return {};
   }
   guest_.record = *std::move(record);
+  if (context_.on_note && left == Journal::State::kLacking) {
+    context_.on_note(
+        "what the guest has given back to this host since it came (virtio-balloon with free-page-reporting=on) comes "
+        "once more, as it was at the source: a kernel that relies on such memory being zero must not be gone on with");
+  }
   guest_.has_all = left == Journal::State::kStarting;
   guest_.open = [this] { return open_memory(); };
   fingerprint_.vm_name = guest_.record.vm_name;

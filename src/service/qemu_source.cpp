@@ -64,8 +64,9 @@ Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& hos
   const auto folder = default_state_folder();
   const auto left = TRY(recover_if_left_behind(vm_, folder, context.on_note));
   if (left == LeftBehind::kCommitted) {
-    // Nobody here can say more about it than after that move: look at the destination.
-    outcome = Outcome::kInDoubt;
+    const auto record = TRY(Journal::peek(folder, {vm_.process->pid(), vm_.process->start_time()}));
+    const bool follows = record == Journal::State::kFollowing;
+    outcome = follows ? Outcome::kIncomplete : Outcome::kInDoubt;
     return fail(ErrorKind::kRefused, "this VM has been moved already");
   }
   vm_.inspection.allow_nested = options.allow_nested;

@@ -66,6 +66,8 @@ SinkReport ReceiveJob::run(std::stop_token cancelled) {
   } else {
     report.error = std::move(result).error();
     report.vm_name = vm_name_;
+    // Where nothing is lacking that is what was found.
+    if (request_.resumes && report.error->kind != ErrorKind::kNotFound) report.outcome = Outcome::kIncomplete;
   }
   if (report.id.empty()) report.id = source_id_.look();
   log_end(log_, report);

@@ -49,7 +49,7 @@ Report SendJob::run(std::stop_token cancelled) {
                       {"timeout", request_.goals.timeout},
                       {"lanes", request_.goals.lanes},
                       {"kernel", host_.kernel_release}});
-  Outcome outcome = Outcome::kSourceRuns;
+  Outcome outcome = request_.resumes ? Outcome::kIncomplete : Outcome::kSourceRuns;
   auto result = migrate(std::move(cancelled), outcome);
   Report report;
   if (result) {
@@ -57,6 +57,7 @@ Report SendJob::run(std::stop_token cancelled) {
   } else {
     // Nothing had begun: the VM is as it was.
     report.outcome = outcome;
+    report.given_before = outcome == Outcome::kInDoubt;
     report.error = std::move(result).error();
   }
   tell_outcome(report);

@@ -57,6 +57,7 @@ struct SendRequest {
   std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   std::string kernels;              ///< SIMD table by name; empty: the fastest
   std::string program;              ///< "godwit 0.1.0"
+  bool resumes = false;             ///< a post-copy is gone on with: whatever fails, the guest may need this QEMU
   bool steerable = false;           ///< goals may be changed, and orders given, while it runs
 };
 

@@ -6,8 +6,8 @@ namespace godwit {
 
 namespace {
 // A frame of 64 KiB takes half a millisecond at 1 Gbit/s.
-constexpr Duration kShortQueue = std::chrono::microseconds(300);
-constexpr Duration kLongQueue = std::chrono::microseconds(800);
+constexpr Duration kShortQueue = std::chrono::microseconds(100);
+constexpr Duration kLongQueue = std::chrono::microseconds(300);
 constexpr double kAtFirst = 0.95;
 constexpr double kFaster = 1.01;
 constexpr double kSlower = 0.95;

@@ -151,6 +151,10 @@ int run_send(const SendOptions& options) {
   auto milestone = failpoint_from_environment();
   auto destination = milestone ? find_destination(options, signals.token(), view) : fail(milestone.error());
   if (options.ssh) limit_to_open(rights);
+  // A terminal's Ctrl-C reaches ssh, too, whose end may be noticed first.
+  if (!destination && signals.token().stop_requested()) {
+    destination = fail(ErrorKind::kCancelled, "cancelled by the operator");
+  }
   if (destination) {
     remote = destination->remote.get();
     const HostProfile host = probe_host();

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <thread>
 #include <tuple>
 
 #include "tests/vmm/real_qemu/handover_base.h"
@@ -193,8 +194,10 @@ void DevicesTest::move_and_compare() {
   ASSERT_NO_FATAL_FAILURE(hand_over());
   auto before = save(source_.vm);
   auto after = save(sink_.vm);
-  // The clock of a paused guest goes on by the host's: a second may have ended between the two.
-  for (int tries = 0; tries < 5 && differing(before, after).contains(kClock); ++tries) {
+  // The clock of a paused guest goes on by the host's: a second may have ended between the two. And theirs need not end
+  // at the same moment, so that they differ for a part of each second.
+  for (int tries = 0; tries < 40 && differing(before, after).contains(kClock); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
     before = save(source_.vm);
     after = save(sink_.vm);
   }

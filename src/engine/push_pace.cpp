@@ -9,7 +9,7 @@ namespace {
 constexpr Duration kShortQueue = std::chrono::microseconds(100);
 constexpr Duration kLongQueue = std::chrono::microseconds(300);
 constexpr double kAtFirst = 0.95;
-constexpr double kFaster = 1.01;
+constexpr double kFaster = 1.02;
 constexpr double kSlower = 0.95;
 // A queue may be others', who are not made room for beyond this.
 constexpr double kLeast = 0.5;

@@ -201,7 +201,9 @@ Status SourceMigration::up_to_taken_up() {
 Status SourceMigration::follow() {
   context_.enter(Phase::kPostcopy);
   context_.parts.on_milestone(Milestone::kRunsEarly);
-  ram_->postcopy().go_on(ram_->sample().wire_bytes_per_second);
+  // Lanes that kept to a bound have not shown what the link carries.
+  const bool bounded = context_.parts.goals.bandwidth.has_value();
+  ram_->postcopy().go_on(bounded ? 0 : ram_->sample().wire_bytes_per_second);
   while (true) {
     const bool there = TRY(ram_->postcopy().all_there());
     if (there) return {};

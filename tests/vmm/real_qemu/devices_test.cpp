@@ -5,7 +5,6 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <thread>
 #include <tuple>
 
 #include "tests/vmm/real_qemu/handover_base.h"
@@ -192,16 +191,13 @@ void DevicesTest::move_and_compare() {
   ASSERT_THAT(source_.vm.inspection.obstacles, IsEmpty());
   ASSERT_NO_FATAL_FAILURE(start_sink(version, Ram::kPrivate));
   ASSERT_NO_FATAL_FAILURE(hand_over());
-  auto before = save(source_.vm);
-  auto after = save(sink_.vm);
-  // The clock of a paused guest goes on by the host's: a second may have ended between the two. And theirs need not end
-  // at the same moment, so that they differ for a part of each second.
-  for (int tries = 0; tries < 40 && differing(before, after).contains(kClock); ++tries) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    before = save(source_.vm);
-    after = save(sink_.vm);
-  }
-  for (const auto& name : differing(before, after)) EXPECT_THAT(machine.changed_at_load, Contains(name));
+  const auto before = save(source_.vm);
+  const auto after = save(sink_.vm);
+  // The clock of a paused guest goes on by the host's: a second may end between the two, or have ended between the
+  // source's save and the load, which leaves a flag behind. What it shows guest_clocks_test looks at.
+  auto different = differing(before, after);
+  different.erase(kClock);
+  for (const auto& name : different) EXPECT_THAT(machine.changed_at_load, Contains(name));
   EXPECT_GT(before.size(), 10u);
   EXPECT_LE(pages_that_differ(), machine.pages_changed);
   ASSERT_TRUE(sink_vm_->resume());

@@ -42,7 +42,7 @@ Result<nlohmann::json> ask(const ControlOptions& options) {
   TRY(send_bytes(**channel, bytes_of(line), Deadline::in(kAnswerPatience)));
   const std::string answer = TRY_IN("no answer from the move", read_answer_line(**channel));
   auto json = nlohmann::json::parse(answer, nullptr, false);
-  if (!json.is_object()) return fail(ErrorKind::kProtocol, "what listens there is no godwit");
+  if (!json.is_object()) return fail(ErrorKind::kProtocol, "the program that listens there is not godwit");
   return json;
 }
 

@@ -21,6 +21,7 @@ constexpr Duration kDiskPatience = std::chrono::seconds(5);
 constexpr Duration kEndPatience = std::chrono::seconds(5);
 // It looks at all of its memory for that, some GiB a second.
 constexpr Duration kMissingPatience = std::chrono::minutes(10);
+constexpr Duration kPauseAgainEvery = std::chrono::milliseconds(100);
 constexpr Duration kRemindEvery = std::chrono::seconds(5);
 
 Outcome outcome_of(const Halt& halt) {
@@ -217,9 +218,12 @@ Status SourceMigration::follow() {
 /// It runs at the sink: somebody's `cont` here would have it run twice, and write to memory that is still to follow.
 void SourceMigration::keep_paused() {
   auto& vm = context_.parts.vm;
-  if (paused_again_ || vm.still_paused()) return;
-  paused_again_ = true;
+  // Once somebody has let it run nobody tells whether he does so again: to pause a paused guest changes nothing.
+  if (vm.still_paused() || (paused_again_at_ && now() - *paused_again_at_ < kPauseAgainEvery)) return;
+  const bool told = paused_again_at_.has_value();
+  paused_again_at_ = now();
   const Status paused = vm.pause();
+  if (told) return;
   context_.note(fmt::format(
       "somebody let the guest run at the source, although it runs at the destination: {}. What it "
       "has written since, to its disks, too, may have damaged it",

@@ -51,8 +51,8 @@ class SourceMigration {
   std::optional<RamCopy> ram_;  ///< made again, at its place, if the sink can only take main memory
   std::vector<Load*> loads_;    ///< RAM, and what else moves
   SourceProgress progress_;
-  bool paused_again_ = false;             ///< here, while memory followed it: told once
-  std::optional<Switchover> switchover_;  ///< once the sink has taken the VM
+  std::optional<Instant> paused_again_at_;  ///< at the source, while its memory follows it
+  std::optional<Switchover> switchover_;    ///< once the sink has taken the VM
 };
 
 }  // namespace godwit

@@ -133,14 +133,18 @@ TEST_F(PostcopyOfFakes, ComesBackIfTheSinkFailsBeforeItReadsTheCommit) {
 TEST_F(PostcopyOfFakes, PausesAGuestAgainThatSomebodyLetsRunAtTheSource) {
   source_.run_ahead(200);
   std::atomic<unsigned> pauses{0};
-  source_.on_call = [&](std::string_view what) { pauses += what == "pause"; };
+  source_.on_call = [&](std::string_view what) {
+    if (what != "pause") return;
+    ++pauses;
+    std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  };
   auto received = std::async(std::launch::async, [this] { return receive(); });
   const Report report = send(steady_, [&](Milestone milestone) {
     if (milestone == Milestone::kRunsEarly) source_.let_run_by_others = true;
   });
   EXPECT_EQ(received.get().outcome, Outcome::kDone);
   EXPECT_EQ(report.outcome, Outcome::kDone);
-  EXPECT_EQ(pauses, 1U);
+  EXPECT_GE(pauses, 2U) << "he may have let it run once more";
 }
 
 /// From the guest's start on this host is needed: that is said, and nothing is let go.

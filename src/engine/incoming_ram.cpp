@@ -122,6 +122,7 @@ Status IncomingRam::run_early() {
   if (postcopy_->placer().left() == 0) all_there_.nothing_missing();
   // On record first: what this hypervisor holds from here on is not the whole guest.
   TRY_IN("what the guest lacks could not be put on record", context_.parts.journal.keep_missing(missing_record()));
+  postcopy_->placer().mark_in(TRY(context_.parts.journal.arrived()));
   TRY(context_.parts.journal.starting_early());
   context_.early = true;
   TRY(postcopy_->begin());

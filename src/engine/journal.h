@@ -89,6 +89,8 @@ class Journal final : public VmRecord {
   Status starting_early() { return enter(State::kLacking); }
   /// Before starting_early(): what the guest will lack, beside the journal until clear().
   Status keep_missing(const MissingRecord& record) const;
+  /// What has come of that since, for whoever puts more in place.
+  Result<ArrivedMap> arrived() const { return map_arrived(missing_path()); }
   /// It lacks nothing any more.
   Status nothing_missing() const;
   /// What an earlier engine has kept for this migration. kNotFound, kRefused as read_missing_record(); kRefused if it

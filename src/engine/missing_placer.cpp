@@ -68,8 +68,10 @@ Status MissingPlacer::check_missing(ChunkIndex chunk, PageWord pages) const {
               fmt::format("the source sent pages of chunk {} that are not missing here", chunk.value));
 }
 
-/// In place first: whoever reads the word finds a page missing that is there, never the other way round.
+/// In place first: whoever reads the word finds a page missing that is there, never the other way round. Marked before
+/// the guest can have given it back, which a kernel does seconds after it has freed a page.
 void MissingPlacer::have_come(ChunkIndex chunk, PageWord pages) {
+  arrived_.set(chunk, pages);
   words_[chunk.value].fetch_and(~pages, std::memory_order_acq_rel);
   const auto count = page_count(pages);
   if (left_.fetch_sub(count, std::memory_order_acq_rel) == count) on_all_there_();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/arrived_map.h"
 #include "engine/page_placer.h"
 #include "memory/missing_pages.h"
 #include "wire/messages.h"
@@ -20,6 +21,8 @@ class MissingPlacer final : public PagePlacer {
 
   /// Before begin(): more that is missing, each chunk after those before it. kProtocol if not.
   Status add(const wire::MissingMap& map);
+  /// Before begin(): where to mark what comes.
+  void mark_in(ArrivedMap arrived) { arrived_ = std::move(arrived); }
   /// Takes it all away from the hypervisor.
   Status begin();
   PageWord missing(ChunkIndex chunk) const noexcept { return words_[chunk.value].load(std::memory_order_acquire); }
@@ -44,6 +47,7 @@ class MissingPlacer final : public PagePlacer {
   const RamLayout& layout_;
   std::function<void()> on_all_there_;
   std::unique_ptr<std::atomic<PageWord>[]> words_;
+  ArrivedMap arrived_;
   std::uint64_t added_to_ = 0;  ///< the chunk after the last one that was added
   std::atomic<std::uint64_t> left_{0};
 };

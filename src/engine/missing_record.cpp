@@ -22,8 +22,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRecordMagic = "godwit missing 1 ";
+constexpr std::string_view kRecordMagic = "godwit missing 2 ";
 constexpr std::size_t kRecordHeader = 96;
+// What is mapped begins at a page of the file.
+constexpr std::uint64_t kRecordPiece = kPageSize;
 // A block has a name of 255 bytes at most, and its place as many again; there are at most 1024.
 constexpr std::size_t kMostHead = std::size_t{4} << 20;
 
@@ -66,29 +68,42 @@ std::string header_of(std::string_view head, std::span<const PageWord> words) {
   return header + '\n';
 }
 
-Status write_whole(int fd, const void* from, std::size_t size, const std::string& path) {
+Status write_whole(int fd, std::uint64_t offset, const void* from, std::size_t size, const std::string& path) {
   const char* at = static_cast<const char*>(from);
   while (size != 0) {
-    const ssize_t written = ::write(fd, at, size);
+    const ssize_t written = ::pwrite(fd, at, size, static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return fail_os("write " + path);
     at += written;
+    offset += static_cast<std::uint64_t>(written);
     size -= static_cast<std::size_t>(written);
   }
   return {};
 }
 
-Status read_whole(int fd, void* to, std::size_t size, const std::string& path) {
+Status read_whole(int fd, std::uint64_t offset, void* to, std::size_t size, const std::string& path) {
   char* at = static_cast<char*>(to);
   while (size != 0) {
-    const ssize_t got = ::read(fd, at, size);
+    const ssize_t got = ::pread(fd, at, size, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_os("read " + path);
     if (got == 0) return fail(ErrorKind::kIo, "read " + path + ": it ends too early");
     at += got;
+    offset += static_cast<std::uint64_t>(got);
     size -= static_cast<std::size_t>(got);
   }
   return {};
+}
+
+/// A write to what is mapped of the file needs no room then, which could be lacking.
+Status make_room(int fd, std::uint64_t from, std::uint64_t end, const std::string& path) {
+  const int number = ::posix_fallocate(fd, static_cast<off_t>(from), static_cast<off_t>(end - from));
+  if (number != 0) return fail(os_error("make room in " + path, number));
+  return {};
+}
+
+constexpr std::uint64_t next_piece(std::uint64_t at) noexcept {
+  return (at + kRecordPiece - 1) / kRecordPiece * kRecordPiece;
 }
 
 /// What the first line says: lengths of what follows, and its sum.
@@ -96,6 +111,13 @@ struct Sizes {
   std::uint64_t head = 0;
   std::uint64_t words = 0;
   std::uint64_t sum = 0;
+
+  // Where what follows begins.
+  std::uint64_t words_at() const noexcept { return next_piece(kRecordHeader + head); }
+  std::uint64_t arrived_at() const noexcept { return next_piece(words_at() + words * sizeof(PageWord)); }
+  std::uint64_t length() const noexcept {
+    return words == 0 ? kRecordHeader + head : arrived_at() + words * sizeof(PageWord);
+  }
 };
 
 std::optional<Sizes> sizes_in(std::string_view line) {
@@ -129,6 +151,23 @@ std::optional<MissingRecord> record_in(const std::string& head) {
   return record;
 }
 
+tl::unexpected<Error> foreign_record(const std::string& path) {
+  return fail(ErrorKind::kRefused, path + " is not a whole record of this version of Godwit of what a guest lacks");
+}
+
+Result<Sizes> sizes_of(int fd, const std::string& path) {
+  struct stat file {};
+  if (::fstat(fd, &file) != 0) return fail_os("look at " + path);
+  const auto length = static_cast<std::uint64_t>(file.st_size);
+  if (length < kRecordHeader) return foreign_record(path);
+  std::string line(kRecordHeader, '\0');
+  TRY(read_whole(fd, 0, line.data(), line.size(), path));
+  const auto sizes = sizes_in(line);
+  if (!sizes || sizes->head > kMostHead || sizes->words > length / sizeof(PageWord)) return foreign_record(path);
+  if (sizes->length() != length) return foreign_record(path);
+  return *sizes;
+}
+
 }  // namespace
 
 Status write_missing_record(const std::string& path, const MissingRecord& record) {
@@ -138,8 +177,12 @@ Status write_missing_record(const std::string& path, const MissingRecord& record
   const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return fail_os("make " + fresh);
   const std::string first = header_of(head, record.words) + head;
-  TRY(write_whole(fd.get(), first.data(), first.size(), fresh));
-  TRY(write_whole(fd.get(), record.words.data(), record.words.size() * sizeof(PageWord), fresh));
+  TRY(write_whole(fd.get(), 0, first.data(), first.size(), fresh));
+  if (!record.words.empty()) {
+    const Sizes sizes{.head = head.size(), .words = record.words.size()};
+    TRY(write_whole(fd.get(), sizes.words_at(), record.words.data(), sizes.words * sizeof(PageWord), fresh));
+    TRY(make_room(fd.get(), sizes.arrived_at(), sizes.length(), fresh));
+  }
   if (::rename(fresh.c_str(), path.c_str()) != 0) return fail_os("rename " + fresh);
   return {};
 }
@@ -147,30 +190,25 @@ Status write_missing_record(const std::string& path, const MissingRecord& record
 Result<MissingRecord> read_missing_record(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return fail_os("open " + path);
-  struct stat file {};
-  if (::fstat(fd.get(), &file) != 0) return fail_os("look at " + path);
-  const auto foreign = [&] {
-    return fail(ErrorKind::kRefused, path + " is not a whole record of this version of Godwit of what a guest lacks");
-  };
-  const auto length = static_cast<std::uint64_t>(file.st_size);
-  if (length < kRecordHeader) return foreign();
-  std::string line(kRecordHeader, '\0');
-  TRY(read_whole(fd.get(), line.data(), line.size(), path));
-  const auto sizes = sizes_in(line);
-  const std::uint64_t rest = length - kRecordHeader;
-  if (!sizes || sizes->head > kMostHead || sizes->head > rest) return foreign();
-  if (sizes->words > rest / sizeof(PageWord) || sizes->words * sizeof(PageWord) != rest - sizes->head) return foreign();
-  std::string head(sizes->head, '\0');
-  TRY(read_whole(fd.get(), head.data(), head.size(), path));
-  std::vector<PageWord> words(sizes->words);
-  TRY(read_whole(fd.get(), words.data(), words.size() * sizeof(PageWord), path));
-  if (sum_of(head, words) != sizes->sum) return foreign();
+  const auto sizes = TRY(sizes_of(fd.get(), path));
+  std::string head(sizes.head, '\0');
+  TRY(read_whole(fd.get(), kRecordHeader, head.data(), head.size(), path));
+  std::vector<PageWord> words(sizes.words);
+  TRY(read_whole(fd.get(), sizes.words_at(), words.data(), words.size() * sizeof(PageWord), path));
+  if (sum_of(head, words) != sizes.sum) return foreign_record(path);
   auto record = record_in(head);
-  if (!record) return foreign();
+  if (!record) return foreign_record(path);
   const auto layout = RamLayout::make(record->blocks);
-  if (!layout || (!words.empty() && words.size() != layout->chunk_count())) return foreign();
+  if (!layout || (!words.empty() && words.size() != layout->chunk_count())) return foreign_record(path);
   record->words = std::move(words);
   return *std::move(record);
+}
+
+Result<ArrivedMap> map_arrived(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return fail_os("open " + path);
+  const auto sizes = TRY(sizes_of(fd.get(), path));
+  return ArrivedMap::map(fd.get(), sizes.arrived_at(), sizes.words);
 }
 
 }  // namespace godwit

@@ -1,16 +1,18 @@
 // What a guest lacked when it was let run at this sink: kept beside the journal, for whoever goes on with a post-copy
 // that broke off.
 //
-//   "godwit missing 1 HEAD WORDS SUM" | head (JSON): which move, which memory, where it lies | a word per chunk
+//   "godwit missing 2 HEAD WORDS SUM" | head (JSON): which move, which memory, where it lies
+//   | a word per chunk: what was missing | a word per chunk: what of it has come (engine/arrived_map.h)
 //
 // Written once before the guest may run, as a whole (a new file that takes the old one's name), and once more when
-// nothing is missing. What has come in between is not written down: the kernel tells which pages are there.
+// nothing is missing. What comes in between is marked in the file's last part, which no sum covers.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "engine/arrived_map.h"
 #include "memory/ram_layout.h"
 
 namespace godwit {
@@ -28,5 +30,7 @@ struct MissingRecord {
 Status write_missing_record(const std::string& path, const MissingRecord& record);
 /// kNotFound: there is none. kRefused: it is not one of this version, or is damaged.
 Result<MissingRecord> read_missing_record(const std::string& path);
+/// What has come since the record was written; empty where it says that nothing is missing. As read_missing_record().
+Result<ArrivedMap> map_arrived(const std::string& path);
 
 }  // namespace godwit

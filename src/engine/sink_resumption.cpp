@@ -19,8 +19,12 @@ namespace godwit {
 
 namespace {
 
-Result<LackingGuest::Memory> open_again(const LackingGuest& guest) {
-  return TRY_IN("the memory of the guest that waits here", guest.open());
+/// `arrived`: what has come of it. A page that is not there although it has come was given back by the guest: it is
+/// zeros from then on, and not what it was at the source.
+Result<LackingGuest::Memory> open_again(const LackingGuest& guest, const ArrivedMap& arrived) {
+  auto memory = TRY_IN("the memory of the guest that waits here", guest.open());
+  for (std::uint32_t c = 0; c < memory.missing.size(); ++c) memory.missing[c] &= ~arrived.word(ChunkIndex{c});
+  return memory;
 }
 
 /// One source, and what comes of it.
@@ -47,7 +51,7 @@ class SinkResumption {
  private:
   Status up_to_all_there();
   Status admit();
-  Status take_up(LackingGuest::Memory memory, std::vector<GreetedLane> lanes);
+  Status take_up(LackingGuest::Memory memory, ArrivedMap arrived, std::vector<GreetedLane> lanes);
   Status welcome(const std::vector<GreetedLane>& lanes);
   Status take_rest();
   Status on_passed(std::uint32_t fence);
@@ -72,8 +76,9 @@ Status SinkResumption::up_to_all_there() {
   session_.refuse_others("another godwit brings this VM its memory just now");
   TRY(welcome(lanes));
   // May take long where much is missing: the source hears that this side is alive.
-  auto memory = TRY(open_again(guest_));
-  TRY(take_up(std::move(memory), std::move(lanes)));
+  auto arrived = TRY(context_.parts.journal.arrived());
+  auto memory = TRY(open_again(guest_, arrived));
+  TRY(take_up(std::move(memory), std::move(arrived), std::move(lanes)));
   TRY(take_rest());
   TRY(postcopy_->end());
   done_ = true;
@@ -103,7 +108,7 @@ Status SinkResumption::admit() {
   return fail(ErrorKind::kRefused, reason);
 }
 
-Status SinkResumption::take_up(LackingGuest::Memory memory, std::vector<GreetedLane> lanes) {
+Status SinkResumption::take_up(LackingGuest::Memory memory, ArrivedMap arrived, std::vector<GreetedLane> lanes) {
   SinkLanes::Channels channels;
   for (GreetedLane& lane : lanes) channels.push_back(std::move(lane.channel));
   auto urgent = std::move(channels.back());
@@ -121,7 +126,8 @@ Status SinkResumption::take_up(LackingGuest::Memory memory, std::vector<GreetedL
                                         .on_failed = failed,
                                         .on_all_there = [this] { all_there_.last_page_placed(); }});
   TRY(postcopy_->add({.first = ChunkIndex{0}, .words = std::move(memory.missing)}));
-  const MissingPlacer& placer = postcopy_->placer();
+  MissingPlacer& placer = postcopy_->placer();
+  placer.mark_in(std::move(arrived));
   if (placer.left() == 0) all_there_.nothing_missing();
   parts.log.info("resumed", {{"missing_pages", placer.left()}});
   TRY(send_missing_map(session_.control(), layout_.chunk_count(),
@@ -222,7 +228,7 @@ SinkReport without_a_source(const SinkParts& parts, const LackingGuest& guest, s
 /// that record nobody but the source can say that the guest was committed.
 Result<bool> let_go_if_all_has_come(const SinkParts& parts, const LackingGuest& guest) {
   if (!guest.record.words.empty()) return false;
-  const auto memory = TRY(open_again(guest));
+  const auto memory = TRY(open_again(guest, {}));
   TRY(memory.pages->begin(memory.missing));
   TRY(memory.pages->end());
   TRY(parts.journal.starting());

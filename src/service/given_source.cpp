@@ -3,6 +3,7 @@
 #include "service/wiring.h"
 #include "vmm/qemu/device_file.h"
 #include "vmm/qemu/given_vm.h"
+#include "vmm/qemu/life_watch.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/revive.h"
 
@@ -47,6 +48,7 @@ class GivenSource final : public OpenedSource {
   void put_settings_back(const JobContext& context);
 
   qemu::QemuVm vm_;
+  std::optional<qemu::LifeWatch> life_;
   std::optional<Journal> journal_;
   NoWrites no_writes_;
   std::unique_ptr<SourceVm> source_vm_;
@@ -101,6 +103,8 @@ void GivenSource::put_settings_back(const JobContext& context) {
 Status GivenSource::open(const std::string& qmp, pid_t pid, const JobContext& context, Outcome& outcome) {
   vm_ = TRY(qemu::attach(qmp, pid, context.clock));
   TRY(find_journal(outcome));
+  // First: who lets it run after the look below is seen by the watch.
+  life_.emplace(*vm_.qmp);
   TRY(keep_paused(context));
   qemu::take_back_left_files(*vm_.qmp);
   put_settings_back(context);
@@ -108,7 +112,7 @@ Status GivenSource::open(const std::string& qmp, pid_t pid, const JobContext& co
   // Whether all of it is wanted the destination says.
   const DeviceWay way = inspection.other.missing ? DeviceWay::kStream : DeviceWay::kDirect;
   vm_.memory = TRY(qemu::open_memory(*vm_.process, moved_blocks(inspection.blocks, inspection.other, way)));
-  source_vm_ = qemu::make_given_vm(vm_, way);
+  source_vm_ = qemu::make_given_vm(vm_, *life_, way);
   context.on_milestone(Milestone::kAttached);
   return {};
 }

@@ -66,11 +66,6 @@ Status LackingSink::open(pid_t pid) {
     return {};
   }
   guest_.record = *std::move(record);
-  if (context_.on_note && left == Journal::State::kLacking) {
-    context_.on_note(
-        "what the guest has given back to this host since it came (virtio-balloon with free-page-reporting=on) comes "
-        "once more, as it was at the source: a kernel that relies on such memory being zero must not be gone on with");
-  }
   guest_.has_all = left == Journal::State::kStarting;
   guest_.open = [this] { return open_memory(); };
   fingerprint_.vm_name = guest_.record.vm_name;

@@ -9,6 +9,8 @@
 
 #include "base/small_files.h"
 #include "engine/journal.h"
+#include "engine/missing_placer.h"
+#include "tests/support/fake_missing_pages.h"
 
 namespace godwit::missing_record_test {
 namespace {
@@ -80,8 +82,8 @@ TEST_F(MissingRecordFile, IsRefusedWhereverItIsTorn) {
 }
 
 TEST_F(MissingRecordFile, IsRefusedWhereABitHasChanged) {
-  const auto whole = static_cast<std::streamoff>(fs::file_size(path_));
-  change(whole - 1, 1);
+  constexpr std::streamoff kWordsAt = kPageSize;
+  change(kWordsAt + 4 * sizeof(PageWord) - 1, 1);
   expect_refused();
   ASSERT_TRUE(write_missing_record(path_, some_record()));
   change(110, '~');
@@ -89,7 +91,7 @@ TEST_F(MissingRecordFile, IsRefusedWhereABitHasChanged) {
 }
 
 TEST_F(MissingRecordFile, IsRefusedInAnotherVersion) {
-  change(std::string_view("godwit missing ").size(), '2');
+  change(std::string_view("godwit missing ").size(), '1');
   expect_refused();
 }
 
@@ -107,6 +109,49 @@ TEST_F(MissingRecordFile, WithoutWordsSaysThatNothingIsMissing) {
   const auto read = read_missing_record(path_);
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_TRUE(read->words.empty());
+}
+
+/// Whoever comes after a process that was killed finds it: the file has it, and no memory of that process.
+TEST_F(MissingRecordFile, KnowsWhatHasComeSince) {
+  {
+    auto arrived = map_arrived(path_);
+    ASSERT_TRUE(arrived) << arrived.error().message;
+    EXPECT_EQ(arrived->chunks(), 4U);
+    EXPECT_EQ(arrived->word(ChunkIndex{2}), 0U);
+    arrived->set(ChunkIndex{2}, 5);
+    const auto other = map_arrived(path_);
+    ASSERT_TRUE(other);
+    EXPECT_EQ(other->word(ChunkIndex{2}), 5U);
+    arrived->set(ChunkIndex{2}, 2);
+    EXPECT_EQ(other->word(ChunkIndex{2}), 7U);
+  }
+  EXPECT_EQ(map_arrived(path_).value().word(ChunkIndex{2}), 7U);
+  EXPECT_EQ(read_missing_record(path_).value().words, some_record().words);
+}
+
+TEST_F(MissingRecordFile, ForgetsWhatHasComeWithTheNextGuest) {
+  map_arrived(path_).value().set(ChunkIndex{0}, 1);
+  ASSERT_TRUE(write_missing_record(path_, some_record()));
+  EXPECT_EQ(map_arrived(path_).value().word(ChunkIndex{0}), 0U);
+}
+
+TEST_F(MissingRecordFile, IsMarkedByWhoeverPutsPagesInPlace) {
+  const auto layout = RamLayout::make({{.name = "pc.ram", .size = 4 * kChunkSize}}).value();
+  godwit::testing::PlainMemory memory(layout);
+  godwit::testing::MissingPagesSeen seen;
+  constexpr unsigned kHardlyAny = 100'000;
+  godwit::testing::FakeMissingPages pages(memory, seen, kHardlyAny);
+  MissingPlacer placer(pages, layout, [] {});
+  ASSERT_TRUE(placer.add({.first = ChunkIndex{0}, .words = {7, 0, 0, 1}}));
+  placer.mark_in(map_arrived(path_).value());
+  ASSERT_TRUE(placer.begin());
+  const std::vector<std::byte> page(kPageSize);
+  ASSERT_TRUE(placer.place(ChunkIndex{0}, 2, page));
+  ASSERT_TRUE(placer.discard(ChunkIndex{3}, 1));
+  const auto arrived = map_arrived(path_);
+  ASSERT_TRUE(arrived);
+  EXPECT_EQ(arrived->word(ChunkIndex{0}), 2U);
+  EXPECT_EQ(arrived->word(ChunkIndex{3}), 1U);
 }
 
 TEST(JournalOfALackingGuest, KeepsWhatIsMissingUntilAllIsOver) {

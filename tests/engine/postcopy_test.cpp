@@ -250,6 +250,21 @@ TEST_F(BrokenOff, IsGoneOnWithUntilNothingIsMissing) {
   EXPECT_EQ(state_here(), Journal::State::kCommitted);
 }
 
+/// A kernel that was told so counts on zeros (free-page-reporting, init_on_free): what lay there at the source must not
+/// come back.
+TEST_F(BrokenOff, BringsNoPageOnceMoreThatTheGuestHasGivenBack) {
+  break_off();
+  ChunkIndex chunk{0};
+  while (chunk.value < seen_.missing.size() && (seen_.missing[chunk.value] & 1) == 0) ++chunk.value;
+  ASSERT_LT(chunk.value, seen_.missing.size()) << "no page of those is missing that the guest touches next";
+  Journal::open(folder_ + "/sink", process_).value().arrived().value().set(chunk, 1);
+  auto received = std::async(std::launch::async, [this] { return receive_again(); });
+  EXPECT_EQ(send_again().outcome, Outcome::kDone);
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  const std::span page(sink_.plain().at(chunk, 0), kPageSize);
+  EXPECT_TRUE(std::ranges::all_of(page, [](std::byte b) { return b == std::byte{0}; }));
+}
+
 /// Bytes of another guest would be put among those of this one.
 TEST_F(BrokenOff, RefusesAnotherMoveAndWaitsForItsOwn) {
   break_off();

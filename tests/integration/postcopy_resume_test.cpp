@@ -67,6 +67,7 @@ class Survivor {
   }
   Status go_on(const std::string& bandwidth) {
     ++resumed_;
+    scene_.look_at_source_again();
     TRY(scene_.receive(resuming(trusting({}))));
     return start_send(resuming(trusting(slow_send(broken_, bandwidth))));
   }
@@ -187,6 +188,7 @@ TEST(PostcopyResumedRefusedLong, WhereAnotherVmComes) {
   EXPECT_EQ(sent.code, 1);
   EXPECT_TRUE(says(other->sender().errors(), "only `godwit send --resume`")) << other->sender().errors();
   EXPECT_EQ(other->source().status().value_or(""), "running");
+  scene->look_at_source_again();
   ASSERT_OK(scene->send(resuming(slow_send(broken, "4Gbit"))));
   ASSERT_OK(scene->expect_moved());
 }
@@ -202,6 +204,7 @@ TEST(PostcopyResumedBySshLong, LosesNoWord) {
   ASSIGN_OR_FAIL(broken_off, survivor.is_broken_off());
   ASSERT_TRUE(broken_off);
   ASSIGN_OR_FAIL(far, FarSide::make(scene->sink()));
+  scene->look_at_source_again();
   ASSERT_OK(send_by_script(*scene, *far, resuming(slow_send(broken, "4Gbit"))));
   ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
   EXPECT_EQ(sent.code, 0) << scene->sender().errors();
@@ -267,6 +270,7 @@ TEST(PostcopyNeverStartedLong, IsWholeAndPausedInTheEnd) {
   EXPECT_EQ(sent.code, 3) << scene->sender().errors();
   EXPECT_TRUE(says(scene->sender().errors(), "with --resume")) << scene->sender().errors();
   ASSERT_OK(scene->receive(resuming()));
+  scene->look_at_source_again();
   ASSERT_OK(scene->send(resuming(slow_send(broken, "4Gbit"))));
   ASSIGN_OR_FAIL(sent_again, scene->sender().wait(seconds(60)));
   EXPECT_EQ(sent_again.code, 0) << scene->sender().errors();

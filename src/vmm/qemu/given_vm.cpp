@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "memory/first_blocks.h"
-#include "vmm/qemu/life_watch.h"
 
 namespace godwit::qemu {
 namespace {
@@ -14,7 +13,7 @@ tl::unexpected<Error> given_away() {
 
 class GivenVm final : public SourceVm {
  public:
-  GivenVm(QemuVm& vm, DeviceWay way) : vm_(vm), way_(way), life_(*vm.qmp) {}
+  GivenVm(QemuVm& vm, const LifeWatch& life, DeviceWay way) : vm_(vm), life_(life), way_(way) {}
 
   const Fingerprint& fingerprint() const noexcept override { return vm_.inspection.fingerprint; }
   GuestMemory& memory() noexcept override { return main_memory_ ? *main_memory_ : *vm_.memory; }
@@ -54,16 +53,16 @@ class GivenVm final : public SourceVm {
 
  private:
   QemuVm& vm_;
+  const LifeWatch& life_;
   DeviceWay way_;
   std::string why_stream_;
   std::unique_ptr<GuestMemory> main_memory_;  ///< where vm_.memory is more than is moved
-  LifeWatch life_;
 };
 
 }  // namespace
 
-std::unique_ptr<SourceVm> make_given_vm(QemuVm& vm, DeviceWay way) {
-  return std::make_unique<GivenVm>(vm, way);
+std::unique_ptr<SourceVm> make_given_vm(QemuVm& vm, const LifeWatch& life, DeviceWay way) {
+  return std::make_unique<GivenVm>(vm, life, way);
 }
 
 }  // namespace godwit::qemu

@@ -118,6 +118,10 @@ Result<bool> has_run_since(Qmp& qmp, const RemoteProcess& process, std::string_v
   if (status.running) return true;
   if (!is_mark_of_pause(mark)) return !mark.empty() && status.name != "postmigrate";
   const Json seen = Json::parse(mark, nullptr, /*allow_exceptions=*/false);
+  if (seen.contains(kVirtualClock)) {
+    // To the nanosecond, where QEMU can save its devices just now.
+    if (const auto has_run = has_run_by_clock(qmp, number_at(seen, kVirtualClock))) return *has_run;
+  }
   if (!seen.contains(kVcpuTime)) return false;
   const auto threads = TRY(vcpu_threads(qmp));
   const std::uint64_t now = TRY(vcpu_run_time(process, threads));

@@ -196,6 +196,22 @@ TEST_P(RollBackTest, ReviveAfterAPauseForAHarvest) {
   EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
 }
 
+/// Of a guest that was given away, and that somebody has let run here for a moment: what it has written since counts.
+TEST_P(RollBackTest, KnowsOfTheShortestRunAfterTheGuestWasGivenAway) {
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_end());
+  ASSERT_FALSE(observer_.failed) << observer_.failed->message;
+  const std::string mark = source_.record.mark();
+  ASSERT_FALSE(mark.empty());
+  ASSERT_TRUE(at_rest(*source_.vm.qmp).value_or(false));
+  const auto has_run = [&] { return has_run_since(*source_.vm.qmp, *source_.vm.process, mark); };
+  EXPECT_FALSE(has_run().value_or(true));
+  EXPECT_FALSE(has_run().value_or(true)) << "the look itself counts as a run";
+  ASSERT_TRUE(source_.vm.qmp->execute("cont"));
+  ASSERT_TRUE(source_.vm.qmp->execute("stop"));
+  EXPECT_TRUE(has_run().value_or(false));
+}
+
 /// Whoever saves a guest as it is must find the settings as they were.
 TEST_P(StreamRollBackTest, SettingsArePutBackWhereTheGuestStays) {
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));

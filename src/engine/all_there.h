@@ -26,7 +26,11 @@ class AllThere {
   void nothing_missing() { set(page_placed_); }
   /// Both: what breaks from here on is of no importance.
   bool confirming() const noexcept { return confirming_; }
-  bool confirmed() const noexcept { return confirmed_; }
+  /// The same, and `confirm` has returned, which is waited for: a source that has been told hangs up before that.
+  bool confirmed() const noexcept {
+    if (confirming_) confirmed_.wait(false);
+    return confirmed_;
+  }
 
  private:
   void set(bool& what) {
@@ -41,6 +45,7 @@ class AllThere {
     }
     confirm_();
     confirmed_ = true;
+    confirmed_.notify_all();
   }
 
   std::function<void()> confirm_;

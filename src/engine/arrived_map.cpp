@@ -9,8 +9,8 @@ namespace godwit {
 
 Result<ArrivedMap> ArrivedMap::map(int file, std::uint64_t offset, std::uint64_t chunks) {
   if (chunks == 0) return ArrivedMap();
-  void* const at = ::mmap(nullptr, chunks * sizeof(PageWord), PROT_READ | PROT_WRITE, MAP_SHARED, file,
-                          static_cast<off_t>(offset));
+  void* const at =
+      ::mmap(nullptr, chunks * sizeof(PageWord), PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset));
   if (at == MAP_FAILED) return fail_os("map what has come");
   return ArrivedMap({static_cast<PageWord*>(at), chunks});
 }

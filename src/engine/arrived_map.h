@@ -1,7 +1,7 @@
 // Which of a guest's missing pages have come: in a file, so that whoever comes after this process knows it, too.
 //
-// The kernel tells which pages are there. It does not tell a page that never came from one that came, and that the guest
-// has given back since: the first must be sent, the second must be zeros.
+// The kernel tells which pages are there. It does not tell a page that never came from one that came, and that the
+// guest has given back since: the first must be sent, the second must be zeros.
 #pragma once
 
 #include <cstdint>

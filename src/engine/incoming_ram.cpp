@@ -9,8 +9,9 @@ namespace {
 // About 50 GiB; what is not reached maps itself when the guest touches it.
 constexpr Duration kWarmUp = std::chrono::seconds(1);
 // The lanes had been given time to empty before the pause.
-constexpr Duration kGatePatience = std::chrono::seconds(20);
+constexpr Duration kGatePatience = std::chrono::minutes(10);
 constexpr Duration kLookForFailures = std::chrono::milliseconds(20);
+constexpr std::string_view kNotAgreed = "the source tells of missing pages, which nobody has agreed to";
 
 /// Huge pages take long to clear: ahead of the data, so that no lane waits for it. Small pages are not populated ahead,
 /// because a lane fills them without clearing them first. Lanes need not know what was done here: where there is no
@@ -104,31 +105,42 @@ Status IncomingRam::on_passed(std::uint32_t fence) {
 }
 
 Status IncomingRam::add_missing(const wire::MissingMap& map) {
-  if (postcopy_ && !postcopy_->begun()) return postcopy_->add(map);
-  return fail(ErrorKind::kProtocol, "the source tells of missing pages, which nobody has agreed to");
+  if (postcopy_ && !early_) return postcopy_->add(map);
+  return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
 }
 
-Status IncomingRam::run_early() {
-  if (!postcopy_ || postcopy_->begun()) {
-    return fail(ErrorKind::kProtocol, "the source tells of missing pages, which nobody has agreed to");
-  }
+/// What lanes had sent before may have to come a long way. That it comes no more they notice themselves.
+Status IncomingRam::await_gate() {
   const auto deadline = context_.now() + kGatePatience;
   while (!lanes_.await_all_at_gate(kLookForFailures)) {
     if (auto error = context_.error.get()) return fail(*error);
     if (context_.now() >= deadline) return fail(ErrorKind::kTimedOut, "timed out waiting for what the lanes had sent");
   }
+  return {};
+}
+
+Status IncomingRam::take_away_ahead() {
+  if (!postcopy_ || postcopy_->begun()) return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
+  TRY(await_gate());
   populator_ = {};
   TRY(discard_stale());
+  TRY(postcopy_->begin());
+  return session_.control().send(wire::Fenced{kMissingFence});
+}
+
+Status IncomingRam::run_early() {
+  if (!postcopy_ || !postcopy_->begun() || early_) return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
   if (postcopy_->placer().left() == 0) all_there_.nothing_missing();
   // On record first: what this hypervisor holds from here on is not the whole guest.
   TRY_IN("what the guest lacks could not be put on record", context_.parts.journal.keep_missing(missing_record()));
   postcopy_->placer().mark_in(TRY(context_.parts.journal.arrived()));
   TRY(context_.parts.journal.starting_early());
-  context_.early = true;
-  TRY(postcopy_->begin());
+  context_.early = early_ = true;
+  TRY(postcopy_->take_away_more());
   context_.parts.log.info("early", {{"missing_pages", postcopy_->placer().left()}});
   lanes_.open_gate(postcopy_->placer());
-  TRY(session_.control().send(wire::Fenced{kMissingFence}));
+  postcopy_->take_urgent();
+  TRY(session_.control().send(wire::Fenced{kDevicesFence}));
   loader_->ram_in_place();
   loader_->ram_complete();
   return {};

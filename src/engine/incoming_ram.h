@@ -32,9 +32,11 @@ class IncomingRam {
   Status start(DeviceLoader& loader);
   /// More of what will come while the guest runs.
   Status add_missing(const wire::MissingMap& map);
-  /// That is all of it: it is taken away here, and the devices can be loaded.
+  /// That is all that is known while the guest runs at the source: it is taken away here.
+  Status take_away_ahead();
+  /// That is all of it: what was added since is taken away, too, and the devices can be loaded.
   Status run_early();
-  bool is_early() const noexcept { return postcopy_ && postcopy_->begun(); }
+  bool is_early() const noexcept { return early_; }
   /// After run_early() and the guest's start: it lacks nothing any more.
   bool all_there() const noexcept { return all_there_.confirmed(); }
   /// All is there: the guest's memory is as any other.
@@ -57,6 +59,7 @@ class IncomingRam {
 
  private:
   Status on_passed(std::uint32_t fence);
+  Status await_gate();
   Status discard_stale();
   MissingRecord missing_record() const;
   std::uint32_t chunk_count() const noexcept { return memory_.layout().chunk_count(); }
@@ -70,6 +73,7 @@ class IncomingRam {
   DeviceLoader* loader_ = nullptr;
   SinkLanes lanes_;
   std::optional<PostcopySink> postcopy_;  ///< where source and sink have agreed to it
+  bool early_ = false;
   AllThere all_there_{[this] { tell_all_there(context_, session_); }};
   std::jthread populator_;
 };

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace godwit {
 
 MissingPlacer::MissingPlacer(MissingPages& pages, const RamLayout& layout, std::function<void()> on_all_there)
     : pages_(pages),
       layout_(layout),
       on_all_there_(std::move(on_all_there)),
-      words_(std::make_unique<std::atomic<PageWord>[]>(layout.chunk_count())) {}
+      words_(std::make_unique<std::atomic<PageWord>[]>(layout.chunk_count())),
+      added_(layout.chunk_count()) {}
 
 Status MissingPlacer::add(const wire::MissingMap& map) {
   if (map.first.value < added_to_ || map.first.value + map.words.size() > layout_.chunk_count()) {
@@ -19,8 +22,9 @@ Status MissingPlacer::add(const wire::MissingMap& map) {
     if ((map.words[i] & ~layout_.valid_pages(chunk)) != 0) {
       return fail(ErrorKind::kProtocol, "the source's map of missing pages names pages past the end of RAM");
     }
-    words_[chunk.value].store(map.words[i], std::memory_order_relaxed);
-    left_ += page_count(map.words[i]);
+    const PageWord before = words_[chunk.value].fetch_or(map.words[i], std::memory_order_relaxed);
+    added_[chunk.value] = map.words[i] & ~before;
+    left_ += page_count(added_[chunk.value]);
   }
   added_to_ = map.first.value + map.words.size();
   return {};
@@ -33,7 +37,10 @@ std::vector<PageWord> MissingPlacer::words() const {
 }
 
 Status MissingPlacer::begin() {
-  return pages_.begin(words());
+  added_to_ = 0;
+  TRY(pages_.begin(added_));
+  std::ranges::fill(added_, 0);
+  return {};
 }
 
 Status MissingPlacer::read(ChunkIndex, unsigned, MutableBytes) const {

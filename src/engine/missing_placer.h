@@ -19,11 +19,12 @@ class MissingPlacer final : public PagePlacer {
   /// All outlive it. `on_all_there` is called once, from the thread that has put the last page in place.
   MissingPlacer(MissingPages& pages, const RamLayout& layout, std::function<void()> on_all_there);
 
-  /// Before begin(): more that is missing, each chunk after those before it. kProtocol if not.
+  /// Before begin(), and before each of its later calls: more that is missing, each chunk after those before it.
+  /// kProtocol if not.
   Status add(const wire::MissingMap& map);
   /// Before begin(): where to mark what comes.
   void mark_in(ArrivedMap arrived) { arrived_ = std::move(arrived); }
-  /// Takes it all away from the hypervisor.
+  /// Takes away from the hypervisor what was added since it was called last.
   Status begin();
   PageWord missing(ChunkIndex chunk) const noexcept { return words_[chunk.value].load(std::memory_order_acquire); }
   std::vector<PageWord> words() const;
@@ -47,6 +48,7 @@ class MissingPlacer final : public PagePlacer {
   const RamLayout& layout_;
   std::function<void()> on_all_there_;
   std::unique_ptr<std::atomic<PageWord>[]> words_;
+  std::vector<PageWord> added_;  ///< since begin() was called last, by chunk
   ArrivedMap arrived_;
   std::uint64_t added_to_ = 0;  ///< the chunk after the last one that was added
   std::atomic<std::uint64_t> left_{0};

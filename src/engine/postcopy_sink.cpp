@@ -27,6 +27,10 @@ Status PostcopySink::begin() {
     Status status = serve_touches(stop);
     if (!status && !stop.stop_requested()) parts_.on_failed(std::move(status).error().in("what the guest waits for"));
   });
+  return {};
+}
+
+void PostcopySink::take_urgent() {
   urgent_ = job_thread([this](const std::stop_token& stop) {
     name_thread(parts_.id, "urgent");
     Status status = SinkLane(lane_setting_, 0, *parts_.urgent).run(stop);
@@ -34,7 +38,13 @@ Status PostcopySink::begin() {
       parts_.on_failed(std::move(status).error().in("the connection for urgent pages"));
     }
   });
-  return {};
+}
+
+/// A page that was zeros when it was touched, and has been written at the source since, is among these: zeros that were
+/// put in its place after it had been taken away would keep out what comes.
+Status PostcopySink::take_away_more() {
+  const std::lock_guard lock(taking_);
+  return placer_.begin();
 }
 
 Status PostcopySink::serve_touches(const std::stop_token& stop) {
@@ -46,7 +56,10 @@ Status PostcopySink::serve_touches(const std::stop_token& stop) {
 
 Status PostcopySink::serve(const Touch& touch) {
   const PageWord page = PageWord{1} << touch.page;
-  if ((placer_.missing(touch.chunk) & page) == 0) return parts_.pages->put_zeros(touch.chunk, page);
+  {
+    const std::lock_guard lock(taking_);
+    if ((placer_.missing(touch.chunk) & page) == 0) return parts_.pages->put_zeros(touch.chunk, page);
+  }
   if ((asked_[touch.chunk.value] & page) != 0) return {};
   asked_[touch.chunk.value] |= page;
   return send_bytes(*parts_.urgent, wire::encode(wire::PageRequest{touch.chunk, page}));

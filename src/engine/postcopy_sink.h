@@ -1,12 +1,14 @@
 // Post-copy at the sink: the guest runs here before all of it has come.
 //
 //   MissingMap ... MissingMapEnd --begin()--> taken away; touches: [wait] --PageRequest--> source
+//   [the guest is paused at the source] MissingMap ... MissingMapEnd --take_away_more()--> taken away
 //   lanes, and the urgent connection --MissingPlacer--> in place --> all there
 //
 // A page that is not there and is not missing either was never written: the guest gets zeros.
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -33,7 +35,12 @@ class PostcopySink {
 
   /// The coordinator's.
   Status add(const wire::MissingMap& map) { return placer_.add(map); }
+  /// What was added is taken away, and whoever touches it is heard.
   Status begin();
+  /// The same with what was added since.
+  Status take_away_more();
+  /// All has been taken away: what comes on the urgent connection is put in place from now on, and not before.
+  void take_urgent();
   bool begun() const noexcept { return begun_; }
   MissingPlacer& placer() noexcept { return placer_; }
   const MissingPlacer& placer() const noexcept { return placer_; }
@@ -54,6 +61,7 @@ class PostcopySink {
   MissingPlacer placer_;
   SinkLaneSetting lane_setting_;
   std::vector<PageWord> asked_;  ///< of the thread that asks
+  std::mutex taking_;            ///< what is not missing gets zeros, and nothing is taken away meanwhile
   bool begun_ = false;
   std::jthread touches_;
   std::jthread urgent_;

@@ -1,60 +1,55 @@
 #include "engine/postcopy_source.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "engine/missing_map.h"
 
 namespace godwit {
 
 namespace {
-using std::chrono::microseconds;
-// A lane that holds nothing sends a fence in microseconds.
-constexpr Duration kLookForFence = microseconds(50);
-constexpr Duration kFencePatience = std::chrono::seconds(20);
+constexpr Duration kStopPatience = std::chrono::seconds(20);
 // The sink takes pages away, some hundred thousand a second.
 constexpr Duration kReadyPatience = std::chrono::seconds(20);
 constexpr Duration kPaceEvery = std::chrono::milliseconds(20);
 }  // namespace
 
-void PostcopySource::hold(std::uint32_t fence) {
-  held_ = fence;
+void PostcopySource::hold() {
+  held_ = true;
   setting_.held.store(true, std::memory_order_release);
-  lanes_.fence(fence);
+  lanes_.fence(kMissingFence);
+}
+
+Status PostcopySource::tell_ahead() {
+  told_ahead_ = true;
+  const Board& board = setting_.board;
+  told_.resize(board.chunk_count());
+  for (std::uint32_t c = 0; c < told_.size(); ++c) told_[c] = board.peek(ChunkIndex{c});
+  return send_missing_map(session_.control(), board.chunk_count(),
+                          [&](ChunkIndex chunk) { return told_[chunk.value]; });
 }
 
 Status PostcopySource::tell() {
-  TRY(await_fence_sent());
-  TRY(context_.until([](const SourceSignals& s) { return s.stop_told; }, kFencePatience,
+  Board& board = setting_.board;
+  // What the sink has taken away must come, whatever has become of it here since: a guest may have freed it.
+  for (std::uint32_t c = 0; c < told_.size(); ++c) {
+    const PageWord gone = told_[c] & ~board.peek(ChunkIndex{c});
+    if (gone != 0) board.post(ChunkIndex{c}, gone);
+  }
+  TRY(context_.until([](const SourceSignals& s) { return s.stop_told; }, kStopPatience,
                      "the destination to be told that the guest is paused"));
   context_.signals.change([](SourceSignals& s) { s.early = true; });
-  TRY(send_map());
+  missing_ = board.waiting();
+  TRY(send_missing_map(session_.control(), board.chunk_count(),
+                       [&](ChunkIndex chunk) { return board.peek(chunk) & ~told_[chunk.value]; }));
+  TRY(context_.until([](const SourceSignals& s) { return s.fence >= kDevicesFence; }, kReadyPatience,
+                     "the destination to take away what it will be sent later"));
+  // Not before: what came there first would be taken away again.
   urgent_.start(context_.parts.id, [this](Error error) { context_.fail_with(std::move(error)); });
-  return context_.until([](const SourceSignals& s) { return s.fence >= kMissingFence; }, kReadyPatience,
-                        "the destination to take away what it will be sent later");
-}
-
-/// Nothing is claimed any more once all lanes have sent it: the board holds what is missing.
-Status PostcopySource::await_fence_sent() {
-  const auto deadline = context_.now() + kFencePatience;
-  while (!lanes_.have_sent(kMissingFence)) {
-    TRY(context_.no_error_yet());
-    if (context_.now() >= deadline) {
-      return fail(ErrorKind::kTimedOut, "timed out waiting for the link to take what had been sent before the pause");
-    }
-    std::this_thread::sleep_for(kLookForFence);
-  }
   return {};
 }
 
-Status PostcopySource::send_map() {
-  const Board& board = setting_.board;
-  missing_ = board.waiting();
-  return send_missing_map(session_.control(), board.chunk_count(), [&](ChunkIndex chunk) { return board.peek(chunk); });
-}
-
 void PostcopySource::take_up() {
-  held_ = 0;
+  held_ = true;
   missing_ = setting_.board.waiting();
   context_.signals.change([](SourceSignals& s) { s.early = true; });
   urgent_.start(context_.parts.id, [this](Error error) { context_.fail_with(std::move(error)); });

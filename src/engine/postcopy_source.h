@@ -1,16 +1,17 @@
 // Post-copy at the source: the guest runs at the sink before all of it is there, and the rest follows.
 //
-//   hold():      lanes claim nothing more, what they have sent arrives; the guest runs on
+//   hold():       lanes claim nothing more, what they have sent arrives; the guest runs on
+//   tell_ahead(): what the board holds is missing at the sink --MissingMap--> taken away there
 //   [the guest is paused, the last harvest is on the board]
-//   tell():      what the board holds is missing at the sink --MissingMap--> taken away there; requests are answered
+//   tell():       what it holds besides --MissingMap--> taken away there; requests are answered
 //   [the guest runs there]
-//   go_on():     lanes push what the guest has not asked for, urgent pages go past them
-//   all_there(): the last fence
+//   go_on():      lanes push what the guest has not asked for, urgent pages go past them
+//   all_there():  the last fence
 //
 // After an earlier engine: take_up(), go_on(), all_there().
 #pragma once
 
-#include <optional>
+#include <vector>
 
 #include "engine/fence.h"
 #include "engine/push_pace.h"
@@ -28,14 +29,16 @@ class PostcopySource {
                  std::unique_ptr<Channel> urgent)
       : context_(context), session_(session), setting_(setting), lanes_(lanes), urgent_(setting, std::move(urgent)) {}
 
-  /// `fence`: a new number; what was sent before it need not arrive in the pause.
-  void hold(std::uint32_t fence);
-  bool held() const noexcept { return held_.has_value(); }
-  /// What lanes had sent before hold() has been applied.
-  bool drained() const { return held_ && context_.signals.look().fence >= *held_; }
-  /// From the pause's beginning: the fence before which all lies that is not missing.
-  void fence() { lanes_.fence(kMissingFence); }
-  /// Tells the sink what it misses, and waits until it is ready for that.
+  /// The fence goes out before which all lies that is not missing.
+  void hold();
+  bool held() const noexcept { return held_; }
+  /// Nobody claims anything any more, and the sink has not been told yet.
+  bool can_tell_ahead() const noexcept { return held_ && !told_ahead_ && lanes_.have_sent(kMissingFence); }
+  /// Tells the sink what it misses as far as that is known.
+  Status tell_ahead();
+  /// What lanes had sent before hold() has been applied, and what tell_ahead() told of has been taken away.
+  bool ready() const { return told_ahead_ && context_.signals.look().fence >= kMissingFence; }
+  /// In the pause: tells the sink what else it misses, and waits until it is ready for that.
   Status tell();
   /// In place of all that, for a guest that runs there since an earlier engine's time: the board holds what it lacks.
   void take_up();
@@ -51,16 +54,16 @@ class PostcopySource {
   std::uint64_t urgent_bytes() const { return urgent_.bytes_sent(); }
 
  private:
-  Status await_fence_sent();
   void keep_pace();
-  Status send_map();
 
   SourceContext& context_;
   SinkSession& session_;
   LaneSetting& setting_;
   SourceLanes& lanes_;
   UrgentPages urgent_;
-  std::optional<std::uint32_t> held_;
+  bool held_ = false;
+  bool told_ahead_ = false;
+  std::vector<PageWord> told_;  ///< by chunk
   std::uint64_t missing_ = 0;
   bool last_fence_asked_ = false;
   PushPace pace_{0};

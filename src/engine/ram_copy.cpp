@@ -158,8 +158,9 @@ Status RamCopy::step() {
   const auto* postcopy = std::get_if<PostCopy>(&verdict);
   if (postcopy != nullptr && !is_early()) {
     context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
-    hold_for_postcopy();
+    postcopy_->hold();
   }
+  if (postcopy_ && postcopy_->can_tell_ahead()) TRY(tell_ahead());
   const Step before = std::exchange(next_, next_step(verdict, rounds_.now, now_is));
   if (next_ != before) log_verdict(now_is);
   return take(next_);
@@ -227,10 +228,11 @@ void RamCopy::follow_goals() {
   if (share_ < least) slow_down(least);
 }
 
-/// The guest runs on until what lies in the sockets has arrived, so that its pause need not wait for that.
-void RamCopy::hold_for_postcopy() {
-  fences_.posted();
-  postcopy_->hold(*fences_.due());
+/// The guest runs on until what lies in the sockets has arrived, and what the sink misses has been taken away there, so
+/// that its pause need not wait for that.
+Status RamCopy::tell_ahead() {
+  TRY(harvest());
+  return postcopy_->tell_ahead();
 }
 
 bool RamCopy::all_applied() {
@@ -366,10 +368,9 @@ Result<std::uint64_t> RamCopy::post_given_back() {
   return posted;
 }
 
-/// What the board holds in the end is not sent now: the sink is told that it misses it.
+/// What the board holds in the end is not sent now: the sink is told what of it it does not know to miss.
 Status RamCopy::freeze_early(Ledger& ledger) {
   const auto begin = now();
-  postcopy_->fence();
   note_harvest(TRY_IN("dirty tracking", context_.parts.tracker.harvest_last(board_)));
   free_pages_.post_taken_into_use();
   if (context_.parts.holes_may_appear) TRY(post_given_back());

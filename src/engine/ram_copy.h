@@ -40,7 +40,7 @@ class RamCopy final : public Load {
   Status step() override;
   Duration time_left() const override;
   bool converged() const override {
-    return next_ == Step::kHandOver || (next_ == Step::kHandOverEarly && postcopy_->drained());
+    return next_ == Step::kHandOver || (next_ == Step::kHandOverEarly && postcopy_->ready());
   }
   Result<bool> ready() override;
   Status stop_is_near() override;
@@ -70,7 +70,7 @@ class RamCopy final : public Load {
   void watch_fence(std::uint64_t bytes_sent);
   void log_verdict(const Sample& sample) const;
   Status take(Step step);
-  void hold_for_postcopy();
+  Status tell_ahead();
   void slow_down(double share);
   Status freeze_early(Ledger& ledger);
   Status harvest();

@@ -116,7 +116,9 @@ Status SinkMigration::take_guest() {
       loader_->guest_stopped();
     }
     if (const auto* map = std::get_if<wire::MissingMap>(&message)) TRY(ram_->add_missing(*map));
-    if (std::holds_alternative<wire::MissingMapEnd>(message)) TRY(ram_->run_early());
+    if (std::holds_alternative<wire::MissingMapEnd>(message)) {
+      TRY(context_.has_come_to(SinkState::kStopped) ? ram_->run_early() : ram_->take_away_ahead());
+    }
     if (std::holds_alternative<wire::DeviceEnd>(message)) loader_->end_of_stream();
     if (std::holds_alternative<wire::StayPaused>(message)) session_.hear_of_pause();
   }

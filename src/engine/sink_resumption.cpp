@@ -133,6 +133,7 @@ Status SinkResumption::take_up(LackingGuest::Memory memory, ArrivedMap arrived, 
   TRY(send_missing_map(session_.control(), layout_.chunk_count(),
                        [&](ChunkIndex chunk) { return placer.missing(chunk); }));
   TRY(postcopy_->begin());
+  postcopy_->take_urgent();
   lanes_.emplace(
       std::move(channels), LaneShares::agreed(session_.hello().lane_chunks), postcopy_->placer(), parts.kernels,
       parts.decoders, [this](std::uint32_t fence) { return on_passed(fence); },

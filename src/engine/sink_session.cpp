@@ -310,12 +310,12 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
       s.fence = std::max(s.fence, fenced->fence);
       s.last_fence = s.fence == kLastFence;
       s.fenced_at = at;
-      if (s.fence >= kMissingFence && !s.devices_fenced_at) s.devices_fenced_at = at;
+      if (s.fence >= kDevicesFence && !s.devices_fenced_at) s.devices_fenced_at = at;
     });
   } else if (std::holds_alternative<wire::MapApplied>(message)) {
     signals.change([](SourceSignals& s) { s.map_applied = true; });
   } else if (std::holds_alternative<wire::Prepared>(message)) {
-    if (!before.last_fence && !(before.early && before.fence >= kMissingFence)) {
+    if (!before.last_fence && !(before.early && before.fence >= kDevicesFence)) {
       return fail(ErrorKind::kProtocol, "the destination was prepared before it had the guest's memory");
     }
     signals.change([&](SourceSignals& s) {

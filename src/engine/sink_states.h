@@ -38,6 +38,8 @@ inline constexpr std::array kSinkTransitions = {
     SinkTransition{SinkState::kMapping, "DataMapEnd", SinkState::kCopying},
     SinkTransition{SinkState::kCopying, "DeviceBytes", SinkState::kCopying},
     SinkTransition{SinkState::kCopying, "PackedDevices", SinkState::kCopying},
+    SinkTransition{SinkState::kCopying, "MissingMap", SinkState::kCopying},
+    SinkTransition{SinkState::kCopying, "MissingMapEnd", SinkState::kCopying},
     SinkTransition{SinkState::kCopying, "GuestStopped", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "DeviceBytes", SinkState::kStopped},
     SinkTransition{SinkState::kStopped, "PackedDevices", SinkState::kStopped},

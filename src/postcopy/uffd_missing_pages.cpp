@@ -91,6 +91,7 @@ class UffdMissingPages final : public MissingPages {
   Wake wake_;
   const bool again_;  ///< another process has begun, and put some of it in place
   bool begun_ = false;
+  bool enlisted_ = false;
   bool ended_ = false;
   std::atomic<bool> interrupted_{false};
   std::atomic<Duration::rep> waited_for_memory_{0};  ///< in all
@@ -125,8 +126,11 @@ Status UffdMissingPages::try_all() {
 
 /// Registered first: whoever touches a page that has been taken away finds no zeros in its place.
 Status UffdMissingPages::begin(std::span<const PageWord> missing) {
-  begun_ = true;
-  for (const auto& range : ranges_) TRY(enlist(range));
+  if (!enlisted_) {
+    begun_ = true;
+    for (const auto& range : ranges_) TRY(enlist(range));
+    enlisted_ = true;
+  }
   if (again_) {
     // Whoever waits touches it once more, and is told of again: what the dead process had read is lost.
     for (const auto& range : ranges_) TRY(wake(range.address, range.length));

@@ -5,6 +5,7 @@
 #include <future>
 
 #include "base/small_files.h"
+#include "engine/all_there.h"
 #include "engine/sink_resumption.h"
 #include "tests/support/fake_migration.h"
 #include "tests/support/fake_missing_pages.h"
@@ -138,6 +139,9 @@ TEST_F(PostcopyOfFakes, PausesAGuestAgainThatSomebodyLetsRunAtTheSource) {
     ++pauses;
     std::this_thread::sleep_for(std::chrono::milliseconds(150));
   };
+  seen_.before_put = [&] {
+    for (int i = 0; i < 1000 && pauses < 2; ++i) std::this_thread::sleep_for(10ms);
+  };
   auto received = std::async(std::launch::async, [this] { return receive(); });
   const Report report = send(steady_, [&](Milestone milestone) {
     if (milestone == Milestone::kRunsEarly) source_.let_run_by_others = true;
@@ -165,6 +169,21 @@ TEST_F(PostcopyOfFakes, IsIncompleteIfTheSinkIsLostWhileTheGuestRunsThere) {
   EXPECT_EQ(received.get().outcome, Outcome::kIncomplete);
   EXPECT_FALSE(seen_.ended) << "a guest that lacks pages would read zeros";
   EXPECT_FALSE(source_.runs());
+}
+
+/// It hangs up as soon as it has been told: the sink must still let go of the guest's memory.
+TEST(AllThereTest, IsConfirmedToWhoeverSeesTheSourceGoMeanwhile) {
+  std::atomic<bool> told{false};
+  AllThere all_there([&] {
+    told = true;
+    std::this_thread::sleep_for(100ms);
+  });
+  EXPECT_FALSE(all_there.confirmed());
+  all_there.last_page_placed();
+  EXPECT_FALSE(all_there.confirmed());
+  std::jthread lane([&] { all_there.last_fence_passed(); });
+  while (!told) std::this_thread::yield();
+  EXPECT_TRUE(all_there.confirmed());
 }
 
 // ---- gone on with

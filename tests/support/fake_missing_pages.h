@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <mutex>
 
 #include "memory/missing_pages.h"
@@ -21,6 +22,7 @@ struct MissingPagesSeen {
   std::atomic<bool> begun{false};
   std::atomic<bool> ended{false};
   std::vector<PageWord> missing;  ///< now, by chunk; for the test when nobody is at work on it
+  std::function<void()> before_put;
 };
 
 class FakeMissingPages final : public MissingPages {
@@ -34,9 +36,10 @@ class FakeMissingPages final : public MissingPages {
   Status begin(std::span<const PageWord> missing) override {
     const std::lock_guard lock(mutex_);
     if (again_) return touch_again();
-    missing_.assign(missing.begin(), missing.end());
+    missing_.resize(missing.size());
     for (std::uint32_t c = 0; c < missing_.size(); ++c) {
-      for_each_page(PageWord{missing_[c]}, [&](unsigned page) {
+      missing_[c] |= missing[c];
+      for_each_page(PageWord{missing[c]}, [&](unsigned page) {
         std::memset(memory_.at(ChunkIndex{c}, page), 0xee, kPageSize);
         if (seen_.taken_away++ % every_ == 0) touches_.push_back({ChunkIndex{c}, page});
       });
@@ -57,6 +60,7 @@ class FakeMissingPages final : public MissingPages {
     return touches;
   }
   Status put(ChunkIndex chunk, PageWord pages, Bytes in) override {
+    if (seen_.before_put) seen_.before_put();
     const std::lock_guard lock(mutex_);
     EXPECT_EQ(pages & ~missing_[chunk.value], 0U) << "a page that was there was overwritten";
     for_each_page(pages, [&](unsigned page) {

@@ -54,15 +54,28 @@ Status PostcopySink::serve_touches(const std::stop_token& stop) {
   return {};
 }
 
+/// What is missing of a huge page is asked for as a whole.
 Status PostcopySink::serve(const Touch& touch) {
-  const PageWord page = PageWord{1} << touch.page;
+  if (touch.chunks == 0) return serve(touch.chunk, PageWord{1} << touch.page);
+  bool waits = false;
+  for (std::uint32_t c = 0; c < touch.chunks; ++c) {
+    const ChunkIndex chunk{touch.chunk.value + c};
+    const PageWord missing = placer_.missing(chunk);
+    if (missing == 0) continue;
+    waits = true;
+    TRY(serve(chunk, missing));
+  }
+  return waits ? Status{} : serve(touch.chunk, 1);
+}
+
+Status PostcopySink::serve(ChunkIndex chunk, PageWord pages) {
   {
     const std::lock_guard lock(taking_);
-    if ((placer_.missing(touch.chunk) & page) == 0) return parts_.pages->put_zeros(touch.chunk, page);
+    if ((placer_.missing(chunk) & pages) == 0) return parts_.pages->put_zeros(chunk, pages);
   }
-  if ((asked_[touch.chunk.value] & page) != 0) return {};
-  asked_[touch.chunk.value] |= page;
-  return send_bytes(*parts_.urgent, wire::encode(wire::PageRequest{touch.chunk, page}));
+  pages &= ~std::exchange(asked_[chunk.value], asked_[chunk.value] | pages);
+  if (pages == 0) return {};
+  return send_bytes(*parts_.urgent, wire::encode(wire::PageRequest{chunk, pages}));
 }
 
 Status PostcopySink::end() {

@@ -56,6 +56,7 @@ class PostcopySink {
  private:
   Status serve_touches(const std::stop_token& stop);
   Status serve(const Touch& touch);
+  Status serve(ChunkIndex chunk, PageWord pages);
 
   Parts parts_;
   MissingPlacer placer_;

@@ -17,6 +17,7 @@ namespace godwit {
 struct Touch {
   ChunkIndex chunk;
   unsigned page = 0;
+  std::uint32_t chunks = 0;  ///< not 0: for all pages of so many chunks, this one the first, which appear at once
 };
 
 /// Memory of one VM. From begin() to end() every touch of a page that is not there waits, whether it is missing or was

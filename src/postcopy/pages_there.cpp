@@ -15,8 +15,8 @@ constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
 constexpr std::uint64_t kSwapped = std::uint64_t{1} << 62;
 
 /// The words of a range.
-std::span<PageWord> words_of(const MissingRange& range, std::span<PageWord> missing) {
-  const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
+std::span<PageWord> those_of(const MissingRange& range, std::span<PageWord> missing) {
+  const std::uint64_t chunks = range.chunks();
   const std::uint64_t first = std::min<std::uint64_t>(range.first_chunk.value, missing.size());
   return missing.subspan(first, std::min<std::uint64_t>(chunks, missing.size() - first));
 }
@@ -70,8 +70,11 @@ Status clear_those_there(const RemoteProcess& process, const std::vector<Missing
                          std::span<PageWord> missing) {
   const UniqueFd pagemap = TRY(process.open_pagemap());
   for (const auto& range : ranges) {
-    const auto words = words_of(range, missing);
-    TRY(range.file ? clear_in_file(range, words) : clear_in_page_table(pagemap.get(), range, words));
+    const auto words = those_of(range, missing);
+    // A huge page that is mapped has come as a whole, and the guest may have written to it; of the others the file
+    // has, too, what has not come.
+    TRY(range.file && !range.is_huge() ? clear_in_file(range, words)
+                                       : clear_in_page_table(pagemap.get(), range, words));
   }
   return {};
 }

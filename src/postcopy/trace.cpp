@@ -24,14 +24,16 @@ std::optional<std::uint64_t> number_in(const json& object, const char* key) {
 Result<MissingRange> range_in(const json& object) {
   const auto address = number_in(object, "address");
   const auto length = number_in(object, "length");
+  const auto page_size = number_in(object, "page_size");
   const auto first_chunk = number_in(object, "first_chunk");
-  if (!address || !length || *length == 0 || !first_chunk || !object.contains("name") || !object["name"].is_string()) {
+  if (!address || !length || *length == 0 || !page_size || *page_size < kPageSize || !first_chunk ||
+      !object.contains("name") || !object["name"].is_string()) {
     return fail(ErrorKind::kRefused, "what is on record of the guest's memory cannot be read");
   }
   return MissingRange{.name = object["name"],
                       .address = *address,
                       .length = *length,
-                      .page_size = kPageSize,
+                      .page_size = *page_size,
                       .first_chunk = ChunkIndex{static_cast<std::uint32_t>(*first_chunk)}};
 }
 
@@ -57,6 +59,7 @@ std::string trace_of(const std::vector<MissingRange>& ranges, int userfaultfd) {
     list.push_back({{"name", range.name},
                     {"address", range.address},
                     {"length", range.length},
+                    {"page_size", range.page_size},
                     {"first_chunk", range.first_chunk.value}});
     if (range.file) list.back()["file"] = range.file_offset;
   }

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/wake.h"
+#include "postcopy/huge_range.h"
 #include "postcopy/pages_there.h"
 #include "postcopy/take_away.h"
 #include "postcopy/trace.h"
@@ -33,6 +34,10 @@ uffdio_range range_of(std::uint64_t address, std::uint64_t length) noexcept {
   range.start = address;
   range.len = length;
   return range;
+}
+
+std::span<const PageWord> words_of(const MissingRange& range, std::span<const PageWord> all) noexcept {
+  return all.subspan(range.first_chunk.value, range.chunks());
 }
 
 tl::unexpected<Error> failed(std::string_view what, int number) {
@@ -60,6 +65,7 @@ class UffdMissingPages final : public MissingPages {
   bool can_wake() const noexcept { return static_cast<bool>(wake_); }
   /// Every block could be registered: nothing else tells.
   Status try_all();
+  Status open_huge();
 
   std::string trace() const override { return trace_of(ranges_, userfault_.remote); }
   Status begin(std::span<const PageWord> missing) override;
@@ -76,7 +82,7 @@ class UffdMissingPages final : public MissingPages {
   Status enlist(const MissingRange& range);
   Status delist(const MissingRange& range);
   Status take_away_of(const MissingRange& range, std::span<const PageWord> missing);
-  const MissingRange& range_with(ChunkIndex chunk) const noexcept;
+  std::size_t range_with(ChunkIndex chunk) const noexcept;
   std::uint64_t address_of(ChunkIndex chunk) const noexcept;
   std::optional<Touch> touch_at(std::uint64_t address) const noexcept;
   Status copy(std::uint64_t to, Bytes from);
@@ -88,6 +94,7 @@ class UffdMissingPages final : public MissingPages {
   const RemoteProcess& process_;
   std::vector<MissingRange> ranges_;  ///< by chunk
   RemoteUserfaultfd userfault_;
+  std::vector<std::unique_ptr<HugeRange>> huge_;  ///< by range; null: its pages are small
   Wake wake_;
   const bool again_;  ///< another process has begun, and put some of it in place
   bool begun_ = false;
@@ -99,8 +106,8 @@ class UffdMissingPages final : public MissingPages {
 
 Status UffdMissingPages::enlist(const MissingRange& range) {
   uffdio_register wanted{};
-  wanted.range = range_of(range.address, range.length);
-  wanted.mode = UFFDIO_REGISTER_MODE_MISSING;
+  wanted.range = range_of(range.address, range.mapped_length());
+  wanted.mode = range.is_huge() ? UFFDIO_REGISTER_MODE_MINOR : UFFDIO_REGISTER_MODE_MISSING;
   if (::ioctl(userfault_.fd.get(), UFFDIO_REGISTER, &wanted) == 0) return {};
   const int number = errno;
   if (number == EINVAL) {
@@ -111,9 +118,16 @@ Status UffdMissingPages::enlist(const MissingRange& range) {
 }
 
 Status UffdMissingPages::delist(const MissingRange& range) {
-  auto covered = range_of(range.address, range.length);
+  auto covered = range_of(range.address, range.mapped_length());
   if (::ioctl(userfault_.fd.get(), UFFDIO_UNREGISTER, &covered) == 0) return {};
   return failed(fmt::format("UFFDIO_UNREGISTER RAM block '{}'", range.name), errno);
+}
+
+Status UffdMissingPages::open_huge() {
+  for (const auto& range : ranges_) {
+    huge_.push_back(range.is_huge() ? TRY(HugeRange::open(range, userfault_.fd.get())) : nullptr);
+  }
+  return {};
 }
 
 Status UffdMissingPages::try_all() {
@@ -133,17 +147,21 @@ Status UffdMissingPages::begin(std::span<const PageWord> missing) {
   }
   if (again_) {
     // Whoever waits touches it once more, and is told of again: what the dead process had read is lost.
-    for (const auto& range : ranges_) TRY(wake(range.address, range.length));
+    for (std::size_t i = 0; i < ranges_.size(); ++i) {
+      if (huge_[i]) huge_[i]->adopt(words_of(ranges_[i], missing));
+      TRY(wake(ranges_[i].address, ranges_[i].mapped_length()));
+    }
     return {};
   }
-  for (const auto& range : ranges_) TRY(take_away_of(range, missing));
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    TRY(huge_[i] ? huge_[i]->take_away(process_, words_of(ranges_[i], missing)) : take_away_of(ranges_[i], missing));
+  }
   return {};
 }
 
 Status UffdMissingPages::take_away_of(const MissingRange& range, std::span<const PageWord> missing) {
   std::vector<TakenStretch> stretches;
-  const std::uint64_t chunks = (range.length + kChunkSize - 1) / kChunkSize;
-  for (std::uint64_t c = 0; c < chunks; ++c) {
+  for (std::uint64_t c = 0; c < range.chunks(); ++c) {
     const PageWord pages = missing[range.first_chunk.value + c];
     for_each_run(pages, [&](unsigned first, unsigned length) {
       const std::uint64_t address = range.address + c * kChunkSize + first * kPageSize;
@@ -183,26 +201,33 @@ Result<std::vector<Touch>> UffdMissingPages::await_touches() {
 
 std::optional<Touch> UffdMissingPages::touch_at(std::uint64_t address) const noexcept {
   for (const auto& range : ranges_) {
-    if (address < range.address || address - range.address >= range.length) continue;
+    if (address < range.address || address - range.address >= range.mapped_length()) continue;
     const std::uint64_t page = (address - range.address) / kPageSize;
+    if (range.is_huge()) {
+      const auto each = static_cast<std::uint32_t>(range.page_size / kChunkSize);
+      const auto first = static_cast<std::uint32_t>(page / kPagesPerChunk) / each * each;
+      return Touch{ChunkIndex{range.first_chunk.value + first}, 0, std::min(each, range.chunks() - first)};
+    }
     return Touch{ChunkIndex{range.first_chunk.value + static_cast<std::uint32_t>(page / kPagesPerChunk)},
                  static_cast<unsigned>(page % kPagesPerChunk)};
   }
   return std::nullopt;
 }
 
-const MissingRange& UffdMissingPages::range_with(ChunkIndex chunk) const noexcept {
+std::size_t UffdMissingPages::range_with(ChunkIndex chunk) const noexcept {
   const auto after = std::ranges::upper_bound(ranges_, chunk.value, {},
                                               [](const MissingRange& range) { return range.first_chunk.value; });
-  return *std::prev(after);
+  return static_cast<std::size_t>(after - ranges_.begin()) - 1;
 }
 
 std::uint64_t UffdMissingPages::address_of(ChunkIndex chunk) const noexcept {
-  const auto& range = range_with(chunk);
+  const auto& range = ranges_[range_with(chunk)];
   return range.address + std::uint64_t{chunk.value - range.first_chunk.value} * kChunkSize;
 }
 
 Status UffdMissingPages::put(ChunkIndex chunk, PageWord pages, Bytes in) {
+  const std::size_t number = range_with(chunk);
+  if (huge_[number]) return huge_[number]->put(chunk.value - ranges_[number].first_chunk.value, pages, in);
   const std::uint64_t base = address_of(chunk);
   Status status;
   for_each_run(pages, [&](unsigned first, unsigned length) {
@@ -240,6 +265,8 @@ Status UffdMissingPages::copy(std::uint64_t to, Bytes from) {
 }
 
 Status UffdMissingPages::put_zeros(ChunkIndex chunk, PageWord pages) {
+  const std::size_t number = range_with(chunk);
+  if (huge_[number]) return huge_[number]->put_zeros(chunk.value - ranges_[number].first_chunk.value, pages);
   const std::uint64_t base = address_of(chunk);
   Status status;
   for_each_page(pages, [&](unsigned page) {
@@ -287,12 +314,7 @@ void UffdMissingPages::close_theirs() noexcept {
   (void)remote_syscall(process_, SYS_close, {static_cast<std::uint64_t>(userfault_.remote)});
 }
 
-Status check_possible(const std::vector<MissingRange>& ranges, const RemoteUserfaultfd& userfault) {
-  for (const auto& range : ranges) {
-    if (range.page_size == kPageSize) continue;
-    return fail(ErrorKind::kUnsupported,
-                fmt::format("RAM block '{}' is in huge pages, which are not put in place piece by piece", range.name));
-  }
+Status check_possible(const RemoteUserfaultfd& userfault) {
   if (userfault.user_mode_only) {
     return fail(ErrorKind::kUnsupported,
                 "the kernel delivers faults of user mode only to QEMU (vm.unprivileged_userfaultfd)");
@@ -309,6 +331,7 @@ Result<std::unique_ptr<MissingPages>> reopen_missing_pages(const RemoteProcess& 
   auto pages = std::make_unique<UffdMissingPages>(process, std::move(traced.ranges), std::move(traced.userfault),
                                                   Begun::kBefore);
   if (!pages->can_wake()) return fail_os("eventfd");
+  TRY(pages->open_huge());
   return pages;
 }
 
@@ -317,14 +340,19 @@ Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& pr
   auto made = TRY(create_remote_userfaultfd(process, lender, Original::kKept));
   uffdio_api api{};
   api.api = UFFD_API;
-  api.features = UFFD_FEATURE_MISSING_SHMEM;
+  const bool huge = std::ranges::any_of(ranges, &MissingRange::is_huge);
+  api.features = UFFD_FEATURE_MISSING_SHMEM | (huge ? UFFD_FEATURE_MINOR_HUGETLBFS : 0);
   const bool spoken = ::ioctl(made.fd.get(), UFFDIO_API, &api) == 0;
   const int number = errno;
-  const Status possible = check_possible(ranges, made);
+  const Status possible = check_possible(made);
   auto pages = std::make_unique<UffdMissingPages>(process, std::move(ranges), std::move(made));
   if (!pages->can_wake()) return fail_os("eventfd");
+  if (!spoken && huge && number == EINVAL) {
+    return fail(ErrorKind::kUnsupported, "this kernel cannot make a guest wait for huge pages (before Linux 5.13)");
+  }
   if (!spoken) return fail(os_error("UFFDIO_API", number));
   TRY(possible);
+  TRY(pages->open_huge());
   TRY(pages->try_all());
   return pages;
 }

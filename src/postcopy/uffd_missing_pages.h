@@ -3,6 +3,8 @@
 //   registered (MISSING) --> taken away: a hole in the file, or MADV_DONTNEED in the hypervisor
 //   fault --> read() of the descriptor --> UFFDIO_COPY: a new page appears as a whole
 //
+// Huge pages of hugetlbfs go another way (huge_range.h).
+//
 // The descriptor stays open in the hypervisor, too: if this process dies, faults wait, and nobody reads zeros in place
 // of what had not come. Whoever comes after it takes the descriptor from there.
 //
@@ -19,22 +21,12 @@
 #include "attach/remote_process.h"
 #include "attach/remote_userfaultfd.h"
 #include "memory/missing_pages.h"
+#include "postcopy/missing_range.h"
 
 namespace godwit {
 
-/// Where a RAM block lies in the hypervisor's address space.
-struct MissingRange {
-  std::string name;  ///< of the block
-  std::uint64_t address = 0;
-  std::uint64_t length = 0;     ///< bytes
-  std::uint64_t page_size = 0;  ///< bytes
-  ChunkIndex first_chunk;
-  UniqueFd file = {};             ///< of a shared mapping; else it is private
-  std::uint64_t file_offset = 0;  ///< of the range's first byte
-};
-
 /// `process` outlives it; `lender` may be null. kUnsupported, with the reason, where a guest cannot be made to wait for
-/// its memory: huge pages, a file on a disk, a kernel that delivers no faults of its own.
+/// its memory: huge pages of its own, a file on a disk, a kernel that delivers no faults of its own.
 Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& process, std::vector<MissingRange> ranges,
                                                          DescriptorLender* lender);
 

@@ -42,13 +42,8 @@ QemuOptions vm_of(const Shape& shape, Ram ram, QemuVersion version) {
   return options;
 }
 
-std::optional<HugePages> huge_pages;
-
 void run(const Shape& shape) {
-  if (shape.from == Ram::kHugetlbfs || shape.to == Ram::kHugetlbfs) {
-    ASSIGN_OR_SKIP(allowed, HugePages::allow(2 * shape.size / (2 * kMiB) + 16));
-    huge_pages.emplace(std::move(allowed));
-  }
+  ASSIGN_OR_SKIP(huge, HugePages::for_vms(2, shape.from == Ram::kHugetlbfs ? shape.from : shape.to, shape.size));
   ASSIGN_OR_SKIP(scene, Scene::make(vm_of(shape, shape.from, shape.source), vm_of(shape, shape.to, shape.sink)));
   GodwitOptions options = failing_at("prepared", "stop");
   options.arguments = {"--max-downtime", "2s"};
@@ -64,10 +59,7 @@ void run(const Shape& shape) {
   ASSERT_OK(scene->expect_moved());
 }
 
-class BitIdentity : public ::testing::TestWithParam<Shape> {
- protected:
-  void TearDown() override { huge_pages.reset(); }
-};
+class BitIdentity : public ::testing::TestWithParam<Shape> {};
 TEST_P(BitIdentity, HoldsWhenPrepared) {
   run(GetParam());
 }

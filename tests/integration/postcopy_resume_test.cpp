@@ -135,6 +135,7 @@ class Survivor {
 class PostcopyResumed : public ::testing::TestWithParam<Broken> {};
 
 TEST_P(PostcopyResumed, LosesNoWord) {
+  ASSIGN_OR_SKIP(huge, HugePages::for_vms(3, GetParam().ram, vm_of(GetParam()).size));
   ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
   Survivor survivor(*scene, GetParam());
   ASSERT_OK(survivor.begin());
@@ -151,6 +152,7 @@ const Broken kBroken[] = {
     {"SourceKilled", Break::kSourceKilled, Ram::kMemfd},
     {"SinkKilledPrivateTls", Break::kSinkKilled, Ram::kPrivate, QemuVersion::k7_2, false, true},
     {"LinkCutFile10", Break::kLinkCut, Ram::kFile, QemuVersion::k10_0},
+    {"SinkKilledHuge", Break::kSinkKilled, Ram::kHugetlbfs},
 };
 INSTANTIATE_TEST_SUITE_P(After, PostcopyResumed, ::testing::ValuesIn(kBroken),
                          [](const auto& tested) { return tested.param.name; });
@@ -292,6 +294,7 @@ TEST_P(PostcopyResumedLong, LosesNoWordHoweverOftenItBreaks) {
   std::mt19937 random(20 + static_cast<unsigned>(GetParam().how));
   std::uniform_int_distribution<int> moment(0, 1200);
   std::bernoulli_distribution either(0.5);
+  ASSIGN_OR_SKIP(huge, HugePages::for_vms(3, GetParam().ram, vm_of(GetParam()).size));
   ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
   unsigned breaks = 0;
   for (unsigned hop = 0; breaks < kBreaks && hop < 2 * kBreaks; ++hop) {
@@ -326,6 +329,7 @@ TEST_P(PostcopyResumedLong, LosesNoWordHoweverOftenItBreaks) {
 
 const Broken kOften[] = {
     {"CutsMemfd", Break::kLinkCut, Ram::kMemfd},
+    {"KillsHuge", Break::kSourceKilled, Ram::kHugetlbfs},
     {"CutsPrivate10", Break::kLinkCut, Ram::kPrivate, QemuVersion::k10_0},
     {"KillsMemfd10", Break::kSourceKilled, Ram::kMemfd, QemuVersion::k10_0},
     {"KillsPrivate", Break::kSourceKilled, Ram::kPrivate},

@@ -41,6 +41,7 @@ GodwitOptions too_slow_a_link(const Guest& guest) {
 class Postcopy : public ::testing::TestWithParam<Guest> {};
 
 TEST_P(Postcopy, LosesNoWord) {
+  ASSIGN_OR_SKIP(huge, HugePages::for_vms(3, GetParam().ram, vm_of(GetParam()).size));
   ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
   for (unsigned hop = 0; hop < 2; ++hop) {
     SCOPED_TRACE("hop " + std::to_string(hop));
@@ -61,21 +62,12 @@ const Guest kGuests[] = {
     {"Private", Ram::kPrivate},
     {"PrivateByTheStream", Ram::kPrivate, QemuVersion::k7_2, 1, "raw", {"--devices", "stream"}},
     {"FourCpus", Ram::kMemfd, QemuVersion::k7_2, 4, "lz4", {"--lanes", "3"}},
+    {"HugePages", Ram::kHugetlbfs, QemuVersion::k7_2, 4},
     {"Memfd10", Ram::kMemfd, QemuVersion::k10_0},
     {"Private10", Ram::kPrivate, QemuVersion::k10_0},
 };
 INSTANTIATE_TEST_SUITE_P(On, Postcopy, ::testing::ValuesIn(kGuests),
                          [](const auto& tested) { return tested.param.name; });
-
-TEST(PostcopyRefused, WhereHugePagesHoldTheGuest) {
-  constexpr std::uint64_t kSize = 128 * kMiB;
-  ASSIGN_OR_SKIP(huge, HugePages::allow(2 * kSize / (2 * kMiB) + 16));
-  const Guest guest{"Huge", Ram::kHugetlbfs};
-  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(guest)));
-  ASSERT_OK(scene->receive());
-  ASSERT_OK(scene->send(too_slow_a_link(guest)));
-  ASSERT_OK(scene->expect_source_runs({"huge pages", "--on-deadline"}));
-}
 
 /// What a private mapping of a file shows where its pages have been taken away is the file, and nobody waits for it.
 TEST(PostcopyRefused, WhereTheGuestIsInAFileThatIsMappedPrivately) {

@@ -3,7 +3,8 @@
 set(wide_tests
     # Post-copy: a shared and a private guest stay.
     On/Postcopy.LosesNoWord/File On/Postcopy.LosesNoWord/Private On/Postcopy.LosesNoWord/PrivateByTheStream
-    On/Postcopy.LosesNoWord/FourCpus On/Postcopy.LosesNoWord/Memfd10
+    On/Postcopy.LosesNoWord/FourCpus On/Postcopy.LosesNoWord/Memfd10 On/Postcopy.LosesNoWord/HugePages
+    After/PostcopyResumed.LosesNoWord/SinkKilledHuge
     On/LinuxExactness.*/OneCpu On/LinuxExactness.*/Private
     On/FreePagesOf.*/TwoNodes*
     # The source is killed at each milestone.

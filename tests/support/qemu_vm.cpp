@@ -222,6 +222,12 @@ Result<HugePages> HugePages::allow(std::uint64_t pages) {
   return HugePages(std::move(before), std::move(lock));
 }
 
+Result<std::optional<HugePages>> HugePages::for_vms(unsigned count, Ram ram, std::uint64_t size) {
+  constexpr std::uint64_t kSpare = 16;
+  if (ram != Ram::kHugetlbfs) return std::nullopt;
+  return TRY(allow(count * size / (2 * kMiB) + kSpare));
+}
+
 HugePages::HugePages(HugePages&& other) noexcept : before_(std::move(other.before_)), lock_(std::move(other.lock_)) {
   other.before_.clear();
 }

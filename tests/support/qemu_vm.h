@@ -112,6 +112,8 @@ class HugePages {
  public:
   /// kUnsupported or kNoPermission where the machine has none to give.
   static Result<HugePages> allow(std::uint64_t pages);
+  /// Enough for so many VMs of this kind, each in the next one's way for a while; without any where it needs none.
+  static Result<std::optional<HugePages>> for_vms(unsigned count, Ram ram, std::uint64_t size);
   HugePages(HugePages&& other) noexcept;
   HugePages& operator=(HugePages&&) = delete;
   ~HugePages();

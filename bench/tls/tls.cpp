@@ -1,10 +1,8 @@
 // What TLS costs: a stream of blocks on one connection, and opening a migration's connections.
 //
 //   stream/...   blocks of 256 KiB over TCP on loopback to a thread that reads them; user: CPU time of both sides per
-//   byte open/.../N   greeting, N lanes side by side, Hello, until the broker has them all: real time
-//
-// With a round trip of 50 ms, in a network of its own:
-//   unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root netem delay 25ms; bench_tls --benchmark_filter=open'
+//   byte open/.../N/M   greeting, N lanes side by side, Hello, until the broker has them all, where a round trip takes
+//   M milliseconds (a relay passes things on late; a TCP connection is counted as one round trip): real time
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -12,10 +10,12 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <thread>
 
 #include "bench/interleaved.h"
+#include "bench/tls/delayed_relay.h"
 #include "engine/broker.h"
 #include "engine/open_lanes.h"
 #include "tls/issuer.h"
@@ -132,13 +132,21 @@ void open(benchmark::State& state, const Way& way) {
   const auto lanes = static_cast<unsigned>(state.range(0));
   const SteadyClock clock;
   const auto listener = listen();
+  const std::chrono::milliseconds round_trip(state.range(1));
+  std::optional<bench::DelayedRelay> relay;
+  if (round_trip.count() != 0) relay.emplace(listen(), listener->address(), round_trip);
+  const auto address = relay ? relay->address() : listener->address();
   Broker broker(*listener, clock, 1, {}, way.accepted());
   wire::Hello hello{.lanes = static_cast<std::uint16_t>(lanes), .program = "bench"};
   hello.fingerprint.blocks.push_back({"ram", 1 << 20, 4096});
   std::uint8_t number = 0;
   for (auto _ : state) {
     // As a source of its own: the keys for further connections are this migration's.
-    const auto connect = wrapped([&] { return connect_to(listener->address()); }, way.connected());
+    const auto over_the_way = [&] {
+      std::this_thread::sleep_for(round_trip);
+      return connect_to(address);
+    };
+    const auto connect = wrapped(over_the_way, way.connected());
     const wire::Secret secret{std::byte{++number}};
     const auto control = must(connect());
     must(wire::send_greeting(*control, {.role = wire::Role::kControl, .secret = secret}));
@@ -161,9 +169,7 @@ int main(int argc, char** argv) {
       stream(s, way);
     })->UseRealTime();
     benchmark::RegisterBenchmark(("open/" + way.name).c_str(), [&](benchmark::State& s) { open(s, way); })
-        ->Arg(1)
-        ->Arg(8)
-        ->Arg(32)
+        ->ArgsProduct({{1, 8, 32}, {0, 50}})
         ->UseRealTime()
         ->Unit(benchmark::kMillisecond);
   }

@@ -12,12 +12,13 @@
 
 namespace godwit {
 
-/// A word per chunk. set() and word() from any thread.
+/// A word per chunk, and one behind them. set() and word() from any thread.
 class ArrivedMap {
  public:
   /// Nothing is kept.
   ArrivedMap() = default;
-  /// Of `chunks` words in a file, from `offset` on: whole pages, and there already. kIo and the like.
+  static constexpr std::uint64_t bytes_for(std::uint64_t chunks) noexcept { return (chunks + 1) * sizeof(PageWord); }
+  /// In a file, from `offset` on: a whole page's start, and bytes_for(chunks) are there already. kIo and the like.
   static Result<ArrivedMap> map(int file, std::uint64_t offset, std::uint64_t chunks);
   ArrivedMap(ArrivedMap&& other) noexcept;
   ArrivedMap& operator=(ArrivedMap&& other) noexcept;
@@ -26,11 +27,14 @@ class ArrivedMap {
   /// Once they are in place. It outlives this process as soon as it returns.
   void set(ChunkIndex chunk, PageWord pages) noexcept;
   PageWord word(ChunkIndex chunk) const noexcept;
-  std::uint64_t chunks() const noexcept { return words_.size(); }
+  /// Nothing is missing, and the source may be told so. It needs no room, which could be lacking.
+  void finish() noexcept;
+  bool finished() const noexcept;
+  std::uint64_t chunks() const noexcept { return words_.empty() ? 0 : words_.size() - 1; }
 
  private:
   explicit ArrivedMap(std::span<PageWord> words) : words_(words) {}
-  std::span<PageWord> words_;  ///< shared with the file
+  std::span<PageWord> words_;  ///< shared with the file; not 0 in the last one: finished
 };
 
 }  // namespace godwit

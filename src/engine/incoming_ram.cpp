@@ -124,7 +124,9 @@ Status IncomingRam::take_away_ahead() {
   TRY(await_gate());
   populator_ = {};
   TRY(discard_stale());
+  TRY(keep_record());  // whoever comes after this process's death finds by it what waits here
   TRY(postcopy_->begin());
+  context_.parts.on_milestone(Milestone::kTakenAhead);
   return session_.control().send(wire::Fenced{kMissingFence});
 }
 
@@ -132,7 +134,7 @@ Status IncomingRam::run_early() {
   if (!postcopy_ || !postcopy_->begun() || early_) return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
   if (postcopy_->placer().left() == 0) all_there_.nothing_missing();
   // On record first: what this hypervisor holds from here on is not the whole guest.
-  TRY_IN("what the guest lacks could not be put on record", context_.parts.journal.keep_missing(missing_record()));
+  TRY(keep_record());
   postcopy_->placer().mark_in(TRY(context_.parts.journal.arrived()));
   TRY(context_.parts.journal.starting_early());
   context_.early = early_ = true;
@@ -143,6 +145,17 @@ Status IncomingRam::run_early() {
   TRY(session_.control().send(wire::Fenced{kDevicesFence}));
   loader_->ram_in_place();
   loader_->ram_complete();
+  return {};
+}
+
+bool IncomingRam::give_up_ahead() {
+  if (!postcopy_ || !postcopy_->begun() || early_ || given_up_) return true;
+  given_up_ = postcopy_->end().has_value();
+  return given_up_;
+}
+
+Status IncomingRam::keep_record() {
+  TRY_IN("what the guest lacks could not be put on record", context_.parts.journal.keep_missing(missing_record()));
   return {};
 }
 

@@ -37,6 +37,9 @@ class IncomingRam {
   /// That is all of it: what was added since is taken away, too, and the devices can be loaded.
   Status run_early();
   bool is_early() const noexcept { return early_; }
+  /// Memory has been taken away, and the guest will not come: nobody waits for it any more. Lanes have stopped. True if
+  /// that is so, or there was nothing to do.
+  bool give_up_ahead();
   /// After run_early() and the guest's start: it lacks nothing any more.
   bool all_there() const noexcept { return all_there_.confirmed(); }
   /// All is there: the guest's memory is as any other.
@@ -61,6 +64,7 @@ class IncomingRam {
   Status on_passed(std::uint32_t fence);
   Status await_gate();
   Status discard_stale();
+  Status keep_record();
   MissingRecord missing_record() const;
   std::uint32_t chunk_count() const noexcept { return memory_.layout().chunk_count(); }
 
@@ -74,6 +78,7 @@ class IncomingRam {
   SinkLanes lanes_;
   std::optional<PostcopySink> postcopy_;  ///< where source and sink have agreed to it
   bool early_ = false;
+  bool given_up_ = false;
   AllThere all_there_{[this] { tell_all_there(context_, session_); }};
   std::jthread populator_;
 };

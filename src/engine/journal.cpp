@@ -157,7 +157,7 @@ Status Journal::enter(State state) {
   if (state != State::kCommitted && state != State::kFollowing && state != State::kStopped) mark_.clear();
   if (state == State::kReceiving) {
     id_.clear();
-    ::unlink(missing_path().c_str());
+    remove_missing_record(missing_path());
   }
   Status written = write();
   if (!written) state_ = before;
@@ -221,9 +221,8 @@ Status Journal::keep_missing(const MissingRecord& record) const {
 }
 
 Status Journal::nothing_missing() const {
-  auto record = TRY(read_missing_record(missing_path()));
-  record.words.clear();
-  return write_missing_record(missing_path(), record);
+  TRY(arrived()).finish();
+  return {};
 }
 
 Result<MissingRecord> Journal::missing() const {
@@ -236,7 +235,7 @@ void Journal::clear() noexcept {
   const std::lock_guard lock(*mutex_);
   if (!fd_) return;
   // First: it is found by the journal.
-  ::unlink(missing_path().c_str());
+  remove_missing_record(missing_path());
   if (settings_kept_) {
     const bool at_sink = state_ == State::kReceiving || state_ == State::kStarting || state_ == State::kLacking;
     if (!at_sink) state_ = State::kMigrating;

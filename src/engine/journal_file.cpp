@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "base/small_files.h"
+#include "engine/missing_record.h"
 
 namespace godwit {
 
@@ -122,7 +123,7 @@ void remove_stale_journals(const std::string& folder) {
     // Removed with the lock held: an engine that outlives its VM is still at work on its record.
     const auto held = lock_if_there(entry.path());
     if (!held || !*held) continue;
-    fs::remove(missing_record_path(entry.path().native()), ignored);
+    remove_missing_record(missing_record_path(entry.path().native()));
     fs::remove(entry.path(), ignored);
   }
 }

@@ -7,11 +7,11 @@ namespace godwit {
 
 namespace {
 constexpr std::array kAllMilestones = {
-    Milestone::kAttached,    Milestone::kListening, Milestone::kConnected, Milestone::kGreeted,
-    Milestone::kWelcomed,    Milestone::kTracking,  Milestone::kMapped,    Milestone::kCopying,
-    Milestone::kHandingOver, Milestone::kStopped,   Milestone::kFenced,    Milestone::kLastFencePassed,
-    Milestone::kDevicesSent, Milestone::kLoaded,    Milestone::kPrepared,  Milestone::kCommitted,
-    Milestone::kResumed,     Milestone::kRunsEarly, Milestone::kDone,
+    Milestone::kAttached,    Milestone::kListening,  Milestone::kConnected, Milestone::kGreeted,
+    Milestone::kWelcomed,    Milestone::kTracking,   Milestone::kMapped,    Milestone::kCopying,
+    Milestone::kHandingOver, Milestone::kStopped,    Milestone::kFenced,    Milestone::kLastFencePassed,
+    Milestone::kDevicesSent, Milestone::kLoaded,     Milestone::kPrepared,  Milestone::kCommitted,
+    Milestone::kResumed,     Milestone::kTakenAhead, Milestone::kRunsEarly, Milestone::kDone,
 };
 }  // namespace
 
@@ -37,6 +37,8 @@ std::string_view name_of(Milestone milestone) noexcept {
       return "mapped";
     case Milestone::kCopying:
       return "copying";
+    case Milestone::kTakenAhead:
+      return "taken-ahead";
     case Milestone::kHandingOver:
       return "handing-over";
     case Milestone::kStopped:

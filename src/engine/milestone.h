@@ -10,7 +10,7 @@ namespace godwit {
 
 /// Source: attached connected welcomed tracking mapped copying handing-over stopped fenced devices-sent prepared
 ///         committed runs-early done
-/// Sink:   attached listening greeted welcomed mapped last-fence loaded prepared committed resumed
+/// Sink:   attached listening greeted welcomed mapped taken-ahead last-fence loaded prepared committed resumed
 enum class Milestone {
   kAttached,
   kListening,
@@ -20,6 +20,7 @@ enum class Milestone {
   kTracking,
   kMapped,
   kCopying,
+  kTakenAhead,  ///< for a post-copy: what is known to be missing, while the guest runs at the source
   kHandingOver,
   kStopped,
   kFenced,

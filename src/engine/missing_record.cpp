@@ -116,7 +116,7 @@ struct Sizes {
   std::uint64_t words_at() const noexcept { return next_piece(kRecordHeader + head); }
   std::uint64_t arrived_at() const noexcept { return next_piece(words_at() + words * sizeof(PageWord)); }
   std::uint64_t length() const noexcept {
-    return words == 0 ? kRecordHeader + head : arrived_at() + words * sizeof(PageWord);
+    return words == 0 ? kRecordHeader + head : arrived_at() + ArrivedMap::bytes_for(words);
   }
 };
 
@@ -151,8 +151,14 @@ std::optional<MissingRecord> record_in(const std::string& head) {
   return record;
 }
 
+std::string fresh_path(const std::string& path) {
+  return path + ".new";
+}
+
 tl::unexpected<Error> foreign_record(const std::string& path) {
-  return fail(ErrorKind::kRefused, path + " is not a whole record of this version of Godwit of what a guest lacks");
+  return fail(ErrorKind::kRefused, path +
+                                       " is not a whole record of this version of Godwit of what a guest lacks: only "
+                                       "that which wrote it can go on with it");
 }
 
 Result<Sizes> sizes_of(int fd, const std::string& path) {
@@ -170,8 +176,13 @@ Result<Sizes> sizes_of(int fd, const std::string& path) {
 
 }  // namespace
 
+void remove_missing_record(const std::string& path) noexcept {
+  ::unlink(path.c_str());
+  ::unlink(fresh_path(path).c_str());
+}
+
 Status write_missing_record(const std::string& path, const MissingRecord& record) {
-  const std::string fresh = path + ".new";
+  const std::string fresh = fresh_path(path);
   const std::string head = head_of(record);
   if (head.size() > kMostHead) return fail(ErrorKind::kInvalidArgument, "too many RAM blocks to keep a record of");
   const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -188,7 +199,7 @@ Status write_missing_record(const std::string& path, const MissingRecord& record
 }
 
 Result<MissingRecord> read_missing_record(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return fail_os("open " + path);
   const auto sizes = TRY(sizes_of(fd.get(), path));
   std::string head(sizes.head, '\0');
@@ -200,7 +211,8 @@ Result<MissingRecord> read_missing_record(const std::string& path) {
   if (!record) return foreign_record(path);
   const auto layout = RamLayout::make(record->blocks);
   if (!layout || (!words.empty() && words.size() != layout->chunk_count())) return foreign_record(path);
-  record->words = std::move(words);
+  // Without its words it says that nothing is missing.
+  if (!TRY(ArrivedMap::map(fd.get(), sizes.arrived_at(), sizes.words)).finished()) record->words = std::move(words);
   return *std::move(record);
 }
 

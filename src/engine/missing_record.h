@@ -4,8 +4,9 @@
 //   "godwit missing 2 HEAD WORDS SUM" | head (JSON): which move, which memory, where it lies
 //   | a word per chunk: what was missing | a word per chunk: what of it has come (engine/arrived_map.h)
 //
-// Written once before the guest may run, as a whole (a new file that takes the old one's name), and once more when
-// nothing is missing. What comes in between is marked in the file's last part, which no sum covers.
+// Written as a whole (a new file that takes the old one's name): as pages are taken away ahead, and before the guest
+// may run. What comes then, and that nothing is missing any more, is marked in the file's last part, which no sum
+// covers.
 #pragma once
 
 #include <string>
@@ -23,14 +24,16 @@ struct MissingRecord {
   std::string where;                  ///< MissingPages::trace()
   bool direct = false;                ///< how its devices went
   std::vector<RamBlock> blocks = {};  ///< in the order of their numbering
-  std::vector<PageWord> words = {};   ///< what is missing, by chunk; none: nothing is any more
+  std::vector<PageWord> words = {};   ///< what was missing, by chunk; none: nothing is any more
 };
 
-/// The file is there as a whole, or as it was.
+/// The file is there as a whole, or as it was; it has words.
 Status write_missing_record(const std::string& path, const MissingRecord& record);
 /// kNotFound: there is none. kRefused: it is not one of this version, or is damaged.
 Result<MissingRecord> read_missing_record(const std::string& path);
-/// What has come since the record was written; empty where it says that nothing is missing. As read_missing_record().
+/// With what a writer that was killed has left of a new one.
+void remove_missing_record(const std::string& path) noexcept;
+/// What has come since the record was written. As read_missing_record().
 Result<ArrivedMap> map_arrived(const std::string& path);
 
 }  // namespace godwit

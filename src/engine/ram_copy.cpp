@@ -232,6 +232,7 @@ void RamCopy::follow_goals() {
 /// that its pause need not wait for that.
 Status RamCopy::tell_ahead() {
   TRY(harvest());
+  if (context_.parts.holes_may_appear) TRY(post_given_back());
   return postcopy_->tell_ahead();
 }
 
@@ -265,7 +266,9 @@ Duration RamCopy::to_send_what_waits() const {
 
 /// Later rounds are short, or last until the guest writes less.
 Duration RamCopy::time_left() const {
-  if (rounds_.first_pass_over || is_early()) return {};
+  // What is taken away there takes as long as it takes: only then is it worth while to prepare.
+  if (is_early()) return postcopy_->ready() ? Duration{} : Duration::max();
+  if (rounds_.first_pass_over) return {};
   const Sample now_is = sample();
   if (now_is.wire_bytes_per_second <= 0) return Duration::max();
   const double bytes = static_cast<double>(board_.waiting()) * now_is.wire_bytes_per_page;

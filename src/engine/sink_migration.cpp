@@ -212,6 +212,7 @@ void SinkMigration::end_threads() {
   if (context_.vm != nullptr && !context_.runs()) context_.vm->interrupt();
   // The lanes first: their last fence speaks to the loader.
   if (ram_) ram_->stop();
+  if (ram_ && !ram_->give_up_ahead() && context_.give_up_for_good()) end_what_lacks_pages();
   if (loader_) loader_->stop();
 }
 

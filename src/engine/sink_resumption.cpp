@@ -78,6 +78,11 @@ Status SinkResumption::up_to_all_there() {
   // May take long where much is missing: the source hears that this side is alive.
   auto arrived = TRY(context_.parts.journal.arrived());
   auto memory = TRY(open_again(guest_, arrived));
+  // What came without its mark is there now, and may be given back before somebody looks once more.
+  for (std::uint32_t c = 0; c < memory.missing.size() && c < guest_.record.words.size(); ++c) {
+    const PageWord there = guest_.record.words[c] & ~memory.missing[c];
+    if (there != 0) arrived.set(ChunkIndex{c}, there);
+  }
   TRY(take_up(std::move(memory), std::move(arrived), std::move(lanes)));
   TRY(take_rest());
   TRY(postcopy_->end());

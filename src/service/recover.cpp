@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "postcopy/uffd_missing_pages.h"
 #include "throttle/throttle.h"
 #include "vmm/qemu/device_file.h"
 #include "vmm/qemu/migration_settings.h"
@@ -90,6 +91,7 @@ class Recovery {
       case State::kReceiving:
       case State::kStarting:
         left = received();
+        if (journal_.found() == State::kReceiving && !nobody_waits()) left = LeftBehind::kUnclear;
         break;
     }
     qemu::take_back_left_files(*vm_.qmp);
@@ -166,6 +168,22 @@ class Recovery {
     }
     on_note_(given ? kGivenText : kPreparedText);
     return LeftBehind::kUnclear;
+  }
+
+  /// For memory that the dead engine had taken away, because the guest was to run before it came. False: somebody may,
+  /// for ever.
+  bool nobody_waits() {
+    auto record = journal_.missing();
+    if (!record && record.error().kind == ErrorKind::kNotFound) return true;
+    const Status ended = [&]() -> Status {
+      auto known = TRY(std::move(record));
+      auto pages = TRY(reopen_missing_pages(*vm_.process, known.where, known.words));
+      return pages->end();
+    }();
+    if (ended) return true;
+    on_note_("whoever touches this QEMU's memory waits for pages that do not come: start it again (" +
+             ended.error().message + ")");
+    return false;
   }
 
   /// The dead engine may not have come to it; twice does no harm.

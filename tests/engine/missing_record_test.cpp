@@ -126,6 +126,7 @@ TEST_F(MissingRecordFile, KnowsWhatHasComeSince) {
     EXPECT_EQ(other->word(ChunkIndex{2}), 7U);
   }
   EXPECT_EQ(map_arrived(path_).value().word(ChunkIndex{2}), 7U);
+  EXPECT_FALSE(map_arrived(path_).value().finished());
   EXPECT_EQ(read_missing_record(path_).value().words, some_record().words);
 }
 

@@ -130,6 +130,27 @@ TEST_F(PostcopyOfFakes, ComesBackIfTheSinkFailsBeforeItReadsTheCommit) {
   EXPECT_TRUE(source_.runs());
 }
 
+/// Nothing of the guest will come: whoever touched what was taken away would wait for ever, in the next guest, too.
+TEST_F(PostcopyOfFakes, LetsGoOfMemoryThatWasTakenAwayAheadIfTheMoveEndsThen) {
+  source_.run_ahead(200);
+  Channel* control = nullptr;
+  connect_ = [&, connect = connect_]() -> Result<std::unique_ptr<Channel>> {
+    auto channel = TRY(connect());
+    const std::lock_guard lock(mutex_);
+    if (control == nullptr) control = channel.get();
+    return channel;
+  };
+  seen_.taken = [&] { control->abort(); };
+  auto received = std::async(std::launch::async, [this] { return receive(); });
+  const Report report = send(steady_);
+  EXPECT_EQ(report.outcome, Outcome::kSourceRuns);
+  EXPECT_EQ(received.get().outcome, Outcome::kSourceRuns);
+  EXPECT_TRUE(source_.runs());
+  EXPECT_TRUE(seen_.begun);
+  EXPECT_TRUE(seen_.ended);
+  EXPECT_FALSE(sink_.ended) << "nothing was loaded: it can take in another guest";
+}
+
 /// It runs at the sink by then: two of it would write to the same disks.
 TEST_F(PostcopyOfFakes, PausesAGuestAgainThatSomebodyLetsRunAtTheSource) {
   source_.run_ahead(200);

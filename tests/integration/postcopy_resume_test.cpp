@@ -297,7 +297,7 @@ TEST_P(PostcopyResumedLong, LosesNoWordHoweverOftenItBreaks) {
   ASSIGN_OR_SKIP(huge, HugePages::for_vms(3, GetParam().ram, vm_of(GetParam()).size));
   ASSIGN_OR_SKIP(scene, Scene::make(vm_of(GetParam())));
   unsigned breaks = 0;
-  for (unsigned hop = 0; breaks < kBreaks && hop < 2 * kBreaks; ++hop) {
+  for (unsigned hop = 0; breaks < kBreaks && hop < 4 * kBreaks; ++hop) {
     Survivor survivor(*scene, GetParam());
     ASSERT_OK(survivor.begin());
     bool over = false;

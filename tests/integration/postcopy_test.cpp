@@ -70,6 +70,8 @@ INSTANTIATE_TEST_SUITE_P(On, Postcopy, ::testing::ValuesIn(kGuests),
                          [](const auto& tested) { return tested.param.name; });
 
 /// What a private mapping of a file shows where its pages have been taken away is the file, and nobody waits for it.
+class PostcopyBrokenOffAhead : public ::testing::TestWithParam<Guest> {};
+
 TEST(PostcopyRefused, WhereTheGuestIsInAFileThatIsMappedPrivately) {
   const Guest guest{"Memfd", Ram::kMemfd};
   QemuOptions options = vm_of(guest);
@@ -79,6 +81,28 @@ TEST(PostcopyRefused, WhereTheGuestIsInAFileThatIsMappedPrivately) {
   ASSERT_OK(scene->send(too_slow_a_link(guest)));
   ASSERT_OK(scene->expect_source_runs({"mapped privately", "--on-deadline"}));
 }
+
+/// A guest that comes later into this QEMU would wait for ever where the first one's memory was taken away.
+TEST_P(PostcopyBrokenOffAhead, LeavesAQemuThatTakesInTheNextGuest) {
+  const Guest& guest = GetParam();
+  ASSIGN_OR_SKIP(scene, Scene::make(vm_of(guest)));
+  GodwitOptions dies;
+  dies.environment["GODWIT_FAILPOINT"] = "taken-ahead:kill";
+  ASSERT_OK(scene->receive(dies));
+  ASSERT_OK(scene->send(too_slow_a_link(guest)));
+  ASSIGN_OR_FAIL(sent, scene->sender().wait(seconds(60)));
+  EXPECT_EQ(sent.code, 1) << scene->sender().errors();
+  EXPECT_EQ(scene->source().status().value_or(""), "running");
+  ASSERT_TRUE(scene->sink().alive());
+  ASSERT_OK(scene->receive());
+  EXPECT_TRUE(says(scene->receiver().errors(), "a godwit died")) << scene->receiver().errors();
+  ASSERT_OK(scene->send());
+  ASSERT_OK(scene->expect_moved());
+}
+
+const Guest kAhead[] = {{"Memfd", Ram::kMemfd}, {"Private10", Ram::kPrivate, QemuVersion::k10_0}};
+INSTANTIATE_TEST_SUITE_P(Of, PostcopyBrokenOffAhead, ::testing::ValuesIn(kAhead),
+                         [](const auto& tested) { return tested.param.name; });
 
 /// A commit that never arrives: what is there looks like the guest and lacks pages, so it must be gone.
 TEST(PostcopyCut, BeforeTheCommitArrivesLeavesNothingAtTheDestinationThatCouldBeLetRun) {

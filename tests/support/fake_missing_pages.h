@@ -23,6 +23,7 @@ struct MissingPagesSeen {
   std::atomic<bool> ended{false};
   std::vector<PageWord> missing;  ///< now, by chunk; for the test when nobody is at work on it
   std::function<void()> before_put;
+  std::function<void()> taken;  ///< away: after each begin()
 };
 
 class FakeMissingPages final : public MissingPages {
@@ -50,6 +51,7 @@ class FakeMissingPages final : public MissingPages {
     }
     seen_.begun = true;
     changed_.notify_all();
+    if (seen_.taken) seen_.taken();
     return {};
   }
   Result<std::vector<Touch>> await_touches() override {

@@ -1,13 +1,10 @@
-"""What the bare-metal guest says of its touches (tests/guests/bare_metal/status.h), read through QEMU's monitor."""
+"""What the bare-metal guest says of its touches (tests/guests/bare_metal/status.h)."""
 
-import re
 import time
 
-_STATUS_AT = 0x200000
-_MAGIC, _RUNNING = 0x54574447, 2
-_CPUS_AT, _CPU_WORDS, _CPUS = 16, 16, 8  # in words
-_ERRORS = 4
-_TOUCH_AT = _CPUS_AT + _CPU_WORDS * _CPUS + 16
+from testbed import bare_metal
+
+_TOUCH_AT = bare_metal.CPUS_AT + bare_metal.CPU_WORDS * bare_metal.CPUS + 16
 _BUCKETS = 92
 _TICKS_A_MICROSECOND = 3.579545
 _BEGIN_SECONDS = 120
@@ -21,16 +18,16 @@ class Touches:
 
     @classmethod
     def of(cls, vm):
-        words = _words(vm, _TOUCH_AT + 1 + _BUCKETS)
-        errors = sum(words[_CPUS_AT + cpu * _CPU_WORDS + _ERRORS] for cpu in range(_CPUS))
+        words = bare_metal.words(vm, _TOUCH_AT + 1 + _BUCKETS)
+        errors = sum(bare_metal.of_cpus(words, bare_metal.ERRORS))
         return cls(words[_TOUCH_AT + 1:], errors)
 
     @staticmethod
     def await_begin(vm):
         deadline = time.monotonic() + _BEGIN_SECONDS
         while time.monotonic() < deadline:
-            words = _words(vm, _TOUCH_AT + 1)
-            if words[0] == _MAGIC and words[2] == _RUNNING and words[_TOUCH_AT] > 0:
+            words = bare_metal.words(vm, _TOUCH_AT + 1)
+            if bare_metal.runs(words) and words[_TOUCH_AT] > 0:
                 return
             time.sleep(0.2)
         raise RuntimeError(f"the guest does not begin: {vm.words()}")
@@ -56,8 +53,3 @@ def _microseconds(bucket):
     """Where a bucket begins."""
     ticks = bucket if bucket < 4 else (4 + bucket % 4) << (bucket // 4 - 1)
     return ticks / _TICKS_A_MICROSECOND
-
-
-def _words(vm, count):
-    text = vm.qmp.command("human-monitor-command", **{"command-line": f"xp /{count}wx {_STATUS_AT:#x}"})
-    return [int(word, 16) for line in text.splitlines() for word in re.findall(r"0x[0-9a-f]{8}\b", line.split(":", 1)[1])]

@@ -54,7 +54,7 @@ constexpr const char* kProbeExamples =
 
 constexpr const char* kForecastExamples =
     "Examples:\n"
-    "  godwit forecast --qmp /run/vm1.qmp --bandwidth 10Gbit\n"
+    "  godwit forecast --qmp /run/vm1.qmp --to tcp://host-b:4444\n"
     "  godwit forecast --qmp /run/vm1.qmp --bandwidth 1Gbit --max-downtime 300ms --json\n"
     "\n"
     "Watches the VM for some seconds; nothing is moved or paused. The exit code is 0 if a move would converge\n"
@@ -125,8 +125,8 @@ struct RelayTexts {
   Text socket;
 };
 
-struct ForecastTexts : LogTexts {
-  Text qmp, pid, bandwidth, seconds, lanes, encoding_threads, codec, max_downtime, timeout, free_pages, devices;
+struct ForecastTexts : SharedTexts {
+  Text to, bandwidth, seconds, lanes, encoding_threads, codec, max_downtime, timeout, free_pages, devices;
   bool allow_nested = false, json = false;
 };
 
@@ -267,7 +267,8 @@ CLI::App* add_relay(CLI::App& app, RelayTexts& texts) {
 CLI::App* add_forecast(CLI::App& app, ForecastTexts& texts, unsigned cpus) {
   CLI::App* forecast = app.add_subcommand("forecast", "Watch a VM for some seconds and say how a move would go");
   add(*forecast, "--qmp", texts.qmp, "PATH", "QEMU's monitor: a Unix socket (required)");
-  add(*forecast, "--bandwidth", texts.bandwidth, "RATE", "what the link takes, e.g. 10Gbit (required)");
+  add(*forecast, "--to", texts.to, "ADDRESS", "measure the link to a `godwit receive` that waits there");
+  add(*forecast, "--bandwidth", texts.bandwidth, "RATE", "instead: what the link takes, e.g. 10Gbit");
   add(*forecast, "--seconds", texts.seconds, "N", "how long to watch, 1 to 600 [5]");
   add(*forecast, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*forecast, "--timeout", texts.timeout, "TIME", "when a move would give up [1h]");
@@ -278,6 +279,7 @@ CLI::App* add_forecast(CLI::App& app, ForecastTexts& texts, unsigned cpus) {
   add(*forecast, "--encoding-threads", texts.encoding_threads, "N", "as for send [CPUs less lanes]");
   add(*forecast, "--pid", texts.pid, "PID", "QEMU's process [the one behind its monitor]");
   forecast->add_flag("--allow-nested", texts.allow_nested, "as for send");
+  add_tls(*forecast, texts, "the host of --to");
   forecast->add_flag("--json", texts.json, "print JSON");
   add_log(*forecast, texts);
   forecast->footer(kForecastExamples);
@@ -544,12 +546,17 @@ Result<Command> read_probe(const ProbeTexts& texts) {
 
 Result<Command> read_forecast(const ForecastTexts& texts, unsigned cpus) {
   if (!texts.qmp) return missing("forecast", "--qmp", "/run/vm1.qmp");
-  if (!texts.bandwidth) return missing("forecast", "--bandwidth", "10Gbit");
+  if (!texts.bandwidth && !texts.to) return missing("forecast", "--to", "tcp://host-b:4444");
+  if (texts.bandwidth && texts.to) {
+    return fail(ErrorKind::kInvalidArgument, "--to measures the link, and --bandwidth says what it takes: give one");
+  }
   ForecastOptions options;
+  if (texts.to) options.to = TRY_IN("--to", parse_address(*texts.to));
+  TRY(read_tls(texts, options.tls));
   options.qmp = TRY(socket_path_value("--qmp", *texts.qmp));
   if (texts.pid) options.pid = TRY(pid_value("--pid", *texts.pid));
   Goals& goals = options.goals;
-  goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
+  if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
   if (texts.seconds) options.length = TRY(duration_value("--seconds", *texts.seconds + "s", 1s, 600s));
   goals.lanes = texts.lanes ? TRY(lanes_value("--lanes", *texts.lanes)) : default_lanes(cpus);
   if (texts.encoding_threads) {

@@ -99,8 +99,10 @@ struct ProbeOptions {
 };
 
 struct ForecastOptions {
-  std::string qmp;  ///< path of QEMU's monitor socket
-  Goals goals;      ///< with a bandwidth: what the link takes
+  std::string qmp;            ///< path of QEMU's monitor socket
+  Goals goals;                ///< with a bandwidth, what the link takes, or without, if it is to be measured
+  std::optional<Address> to;  ///< where a `receive` waits: the link to it is measured
+  TlsOptions tls;             ///< of that
   Duration length = std::chrono::seconds(5);
   pid_t pid = 0;
   bool skip_free_pages = true;

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "app/choose_trust.h"
 #include "app/commands.h"
 #include "app/confinement.h"
 #include "app/error_text.h"
@@ -14,16 +15,31 @@
 #include "app/say.h"
 #include "app/stop_signals.h"
 #include "app/version.h"
+#include "engine/link_test.h"
+#include "net/connect.h"
 #include "service/job_log.h"
 #include "service/qemu_source.h"
 #include "service/vm_watch.h"
+#include "tls/tls_channel.h"
 
 namespace godwit {
 
 namespace {
 
+// A connection's own warm-up aside (engine/link_test.h).
+constexpr Duration kMeasureLinkFor = std::chrono::seconds(2);
+
+Result<BitRate> rate_of_link(const ForecastOptions& options, const JobContext& context) {
+  if (options.goals.bandwidth) return *options.goals.bandwidth;
+  const auto tls = TRY(make_tls(options.tls, TlsSide::kClient, *options.to));
+  const Connect plain = [route = std::make_shared<Route>(*options.to)] { return route->connect(); };
+  return TRY_IN("the link to the destination", measure_link(wrapped(plain, tls ? tls_connected(tls) : Wrap{}),
+                                                            options.goals.lanes, kMeasureLinkFor, context.cancelled));
+}
+
 Result<ForecastAnswer> forecast_for(const ForecastOptions& options, Releaser* releaser, const JobContext& context) {
   const HostProfile host = probe_host();
+  const BitRate link = TRY(rate_of_link(options, context));
   const WatchRequest request{.open = open_qemu_source({.qmp = options.qmp,
                                                        .pid = options.pid,
                                                        .skip_free_pages = options.skip_free_pages,
@@ -32,11 +48,12 @@ Result<ForecastAnswer> forecast_for(const ForecastOptions& options, Releaser* re
                                                        .releaser = releaser},
                                                       host),
                              .goals = options.goals,
-                             .bandwidth = *options.goals.bandwidth,
+                             .bandwidth = link,
                              .length = options.length,
                              .kernels = {}};
   ForecastAnswer answer{
       .vm = TRY(watch_vm(request, host, context)), .forecast = {}, .help = {}, .goals = options.goals};
+  answer.goals.bandwidth = link;
   answer.forecast = make_forecast(answer.vm.input, options.goals);
   answer.help = what_would_help(answer.vm.input, options.goals, answer.forecast);
   return answer;

@@ -75,6 +75,9 @@ std::string forecast_text(const ForecastAnswer& a) {
   out += forecast_row("a page costs",
                       fmt::format("{:.0f} of {:.0f} bytes on the wire, sent again {:.0f}",
                                   a.vm.input.first_page_bytes.point, page, a.vm.input.again_page_bytes.point));
+  if (a.goals.bandwidth) {
+    out += forecast_row("link", format_bit_rate(static_cast<double>(a.goals.bandwidth->bits_per_second)));
+  }
   out += forecast_row("converges", sentence_of(f.prospect));
   out += forecast_row("total", interval_text(f.total));
   out += forecast_row(f.prospect == Prospect::kNever ? "pause, at least" : "pause",

@@ -232,6 +232,20 @@ std::vector<TurnedAway> Broker::take_lane(GreetedLane lane, const wire::Secret& 
   return away;
 }
 
+/// It would take the link from a VM that comes.
+std::vector<TurnedAway> Broker::take_link_test(std::unique_ptr<Channel> channel) {
+  bool busy = false;
+  {
+    const std::lock_guard lock(mutex_);
+    busy = !sessions_.empty();
+  }
+  std::vector<TurnedAway> away;
+  if (busy || !link_tests_.take(channel)) {
+    away.push_back({std::move(channel), "the link is not measured while a VM comes here, or others measure it", false});
+  }
+  return away;
+}
+
 std::vector<TurnedAway> Broker::clear_out() {
   std::vector<TurnedAway> away;
   const std::lock_guard lock(mutex_);

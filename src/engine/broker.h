@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/greeter.h"
+#include "engine/link_test.h"
 
 namespace godwit {
 
@@ -74,6 +75,7 @@ class Broker final : private Desk {
   std::vector<TurnedAway> take_source(GreetedSource source) override;
   std::vector<TurnedAway> take_lane(GreetedLane lane, const wire::Secret& secret,
                                     const std::function<bool(const wire::Secret&)>& hello_comes) override;
+  std::vector<TurnedAway> take_link_test(std::unique_ptr<Channel> channel) override;
   std::vector<TurnedAway> clear_out() override;
   bool some_wait() const override;
   void listening_ended(const Error& error) override;
@@ -102,7 +104,8 @@ class Broker final : private Desk {
   std::vector<GreetedSource> late_;    ///< that have waited for too long
   std::vector<ParkedLane> lanes_;
   std::optional<Error> ended_;
-  Greeter greeter_;  ///< last: its thread works on the others
+  LinkTests link_tests_;  ///< the greeter's thread's
+  Greeter greeter_;       ///< last: its thread works on the others
 };
 
 }  // namespace godwit

@@ -146,6 +146,7 @@ void Greeter::hand_over(Stranger& stranger) {
   if (greeting.role == wire::Role::kControl) {
     return turn_away(desk_.take_source({std::move(stranger.channel), greeting.secret, stranger.opening.take_hello()}));
   }
+  if (greeting.role == wire::Role::kLinkTest) return turn_away(desk_.take_link_test(std::move(stranger.channel)));
   // One without a channel has been heard in this round, and is at the desk or gone.
   const auto hello_comes = [this](const wire::Secret& secret) {
     return std::ranges::any_of(strangers_, [&](const Stranger& s) {

@@ -2,6 +2,7 @@
 //
 //   listener --> strangers, each under its own deadlines --whole Hello--> Desk::take_source()
 //                  |                                     --lane---------> Desk::take_lane()
+//                  |                                     --link test----> Desk::take_link_test()
 //                  +-- silent, slow, no Godwit: turned away, with a note
 //
 // One thread reads what has come and waits for nobody; the number of connections is bounded. So whoever says nothing,
@@ -52,6 +53,8 @@ class Desk {
   /// `hello_comes`: a control connection with this secret has greeted and is saying Hello.
   virtual std::vector<TurnedAway> take_lane(GreetedLane lane, const wire::Secret& secret,
                                             const std::function<bool(const wire::Secret&)>& hello_comes) = 0;
+  /// It is sent what is only counted (engine/link_test.h).
+  virtual std::vector<TurnedAway> take_link_test(std::unique_ptr<Channel> channel) = 0;
   /// Those that nobody takes any more.
   virtual std::vector<TurnedAway> clear_out() = 0;
   /// Some wait, for whom time counts.

@@ -38,6 +38,7 @@ Result<Role> role_of(std::byte number) {
   switch (static_cast<Role>(number)) {
     case Role::kControl:
     case Role::kLane:
+    case Role::kLinkTest:
       return static_cast<Role>(number);
   }
   return fail(ErrorKind::kProtocol, fmt::format("the greeting has an unknown role, {}", std::to_integer<int>(number)));
@@ -91,8 +92,8 @@ Result<Greeting> parse_greeting(Bytes bytes) {
   if (bytes[kReservedAt] != std::byte{0} || reserved != 0) {
     return fail(ErrorKind::kProtocol, "the greeting's reserved bytes are not zero");
   }
-  if (greeting.role == Role::kControl && greeting.lane != 0) {
-    return fail(ErrorKind::kProtocol, fmt::format("a control connection greeted as lane {}", greeting.lane));
+  if (greeting.role != Role::kLane && greeting.lane != 0) {
+    return fail(ErrorKind::kProtocol, fmt::format("a connection other than a lane greeted as lane {}", greeting.lane));
   }
   std::copy_n(bytes.begin() + kSecretAt, sizeof(Secret), greeting.secret.begin());
   return greeting;

@@ -20,11 +20,11 @@ inline constexpr std::uint16_t kVersion = 4;
 using Secret = std::array<std::byte, 32>;
 
 /// The first bytes of every connection, under a timeout.
-enum class Role : std::uint8_t { kControl = 1, kLane = 2 };
+enum class Role : std::uint8_t { kControl = 1, kLane = 2, kLinkTest = 3 };
 struct Greeting {
   std::uint16_t version = kVersion;
   Role role = Role::kControl;
-  std::uint16_t lane = 0;  ///< lane number, 0 for control
+  std::uint16_t lane = 0;  ///< lane number, 0 for others
   Secret secret{};         ///< the session's; a control connection brings it, lanes must repeat it
   bool operator==(const Greeting&) const = default;
 };

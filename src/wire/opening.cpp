@@ -40,7 +40,7 @@ Status Opening::finish_part() {
       return {};
     case Part::kGreeting:
       greeting_ = TRY(parse_greeting(bytes_));
-      complete_ = greeting_->role == Role::kLane;
+      complete_ = greeting_->role != Role::kControl;
       have_ = 0;
       expect(Part::kHeader, kHeaderSize);
       return {};

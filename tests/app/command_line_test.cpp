@@ -371,7 +371,13 @@ TEST(CommandLine, ReadsForecast) {
 
 TEST(CommandLine, ForecastNeedsToKnowTheLink) {
   expect_contains(message({"forecast", "--bandwidth", "1Gbit"}), "forecast needs --qmp");
-  expect_contains(message({"forecast", "--qmp", "/q"}), "forecast needs --bandwidth");
+  expect_contains(message({"forecast", "--qmp", "/q"}), "forecast needs --to");
+  expect_contains(message({"forecast", "--qmp", "/q", "--bandwidth", "1Gbit", "--to", "tcp://h:1"}), "give one");
+  expect_contains(message({"forecast", "--qmp", "/q", "--to", "ssh://h/q"}), "--to");
+  const auto measured = parsed<ForecastOptions>({"forecast", "--qmp", "/q", "--to", "tcp://h:1", "--insecure-plain"});
+  EXPECT_TRUE(measured.to);
+  EXPECT_TRUE(measured.tls.insecure_plain);
+  EXPECT_FALSE(measured.goals.bandwidth);
   expect_contains(message({"forecast", "--qmp", "/q", "--bandwidth", "1Gbit", "--seconds", "0"}), "--seconds");
 }
 

@@ -106,6 +106,20 @@ TEST(Forecast, IsFollowedByAMove) {
   ASSERT_OK(scene->expect_moved());
 }
 
+/// The link is as fast as the bound that receives: no test depends on how fast that is.
+TEST(Forecast, MeasuresTheLinkToAReceiverThatWaits) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  GodwitOptions options;
+  options.arguments = {"--to", scene->address(), "--seconds", "1", "--max-downtime", "500ms"};
+  ASSIGN_OR_FAIL(forecast, start_forecast(scene->source(), options));
+  ASSIGN_OR_FAIL(ended, forecast->wait(kForecastLimit));
+  ASSERT_EQ(ended.code, 0) << forecast->errors() << forecast->output();
+  EXPECT_TRUE(says(forecast->output(), "link")) << forecast->output();
+  ASSERT_OK(scene->send());
+  ASSERT_OK(scene->expect_moved());
+}
+
 class ForecastThat : public ::testing::TestWithParam<int> {};
 
 TEST_P(ForecastThat, IsEndedByASignalLeavesNothingBehind) {

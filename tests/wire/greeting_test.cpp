@@ -77,7 +77,7 @@ TEST(Greeting, EveryFieldIsChecked) {
     std::size_t at;
     std::uint8_t value;
     std::string_view why;
-  } cases[] = {{10, 0, "unknown role, 0"},  {10, 3, "unknown role, 3"},     {10, 1, "greeted as lane 3"},
+  } cases[] = {{10, 0, "unknown role, 0"},  {10, 4, "unknown role, 4"},     {10, 1, "greeted as lane 3"},
                {11, 1, "reserved bytes"},   {14, 1, "reserved bytes"},      {15, 1, "reserved bytes"},
                {6, 1, "not a Godwit peer"}, {7, '\r', "not a Godwit peer"}, {9, 1, "version 260"}};
   for (const auto& c : cases) {

@@ -106,7 +106,7 @@ struct SendTexts : SharedTexts {
 };
 
 struct ReceiveTexts : SharedTexts {
-  Text listen, timeout, start_timeout, qmp_dir, at_once;
+  Text listen, timeout, start_timeout, decoder, qmp_dir, at_once;
   bool over_ssh = false, ssh_data = false, any_vm = false, any_disks = false, keep = false, resume = false;
 };
 
@@ -178,8 +178,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
                  "with ssh://: memory goes through ssh, too, where only its port is open; slower");
   add(*send, "--max-downtime", texts.max_downtime, "TIME", "longest pause of the guest to plan for [50ms]");
   add(*send, "--bandwidth", texts.bandwidth, "RATE", "send at most so much, e.g. 2.5Gbit [no limit]");
-  add(*send, "--codec", texts.codec, "CODEC",
-      "auto, raw, lz4[:1..64], zstd[:-7..19], deflate[:1..3] [auto: by block and link]");
+  add(*send, "--codec", texts.codec, "CODEC", "auto, raw, lz4[:1..64], zstd[:-7..19], deflate[:1..3], qat, iaa [auto]");
   add(*send, "--delta-memory", texts.delta_memory, "SIZE",
       "to send only what has changed; 0: whole pages [48MiB + RAM/128, at most 4GiB]");
   add(*send, "--free-pages", texts.free_pages, "skip|send", "memory that a Linux guest has free [skip]");
@@ -222,6 +221,7 @@ CLI::App* add_receive(CLI::App& app, ReceiveTexts& texts) {
   add(*receive, "--timeout", texts.timeout, "TIME", "give up if no source has come by then [1h]");
   add(*receive, "--start-timeout", texts.start_timeout, "TIME",
       "a VM that QEMU cannot start (its disk is locked) goes back after this time [60s]");
+  add(*receive, "--decoder", texts.decoder, "cpu|qat|iaa", "what decodes deflate [cpu]");
   receive->add_flag("--keep", texts.keep, "go on after a VM has come in, or a try has failed; SIGTERM ends it");
   add(*receive, "--at-once", texts.at_once, "N",
       fmt::format("with --keep: VMs side by side, 1 to {} [4]", kMostVmsAtOnce));
@@ -511,6 +511,7 @@ Result<Command> read_receive(const ReceiveTexts& texts) {
   if (texts.start_timeout) {
     options.start_timeout = TRY(duration_value("--start-timeout", *texts.start_timeout, 1s, 1h));
   }
+  if (texts.decoder) options.decoder = TRY(decoder_value("--decoder", *texts.decoder));
   options.resume = texts.resume;
   TRY(read_many(texts, options));
   options.lenience = {.any_vm = texts.any_vm, .any_disks = texts.any_disks};

@@ -86,6 +86,7 @@ struct ReceiveOptions {
   Duration timeout = std::chrono::hours(1);  ///< how long to wait for a source
   /// After the commit: how long to go on asking a QEMU that refuses to let the guest run.
   Duration start_timeout = std::chrono::seconds(60);
+  CodecDevice decoder = CodecDevice::kCpu;
   Lenience lenience;
   TlsOptions tls;
   LogOptions log;

@@ -86,6 +86,13 @@ Result<std::optional<DeviceWay>> devices_value(std::string_view option, const st
   return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' is not auto, direct or stream", option, text));
 }
 
+Result<CodecDevice> decoder_value(std::string_view option, const std::string& text) {
+  if (text == "cpu") return CodecDevice::kCpu;
+  const auto codec = parse_codec(text);
+  if (codec && codec->device != CodecDevice::kCpu) return codec->device;
+  return fail(ErrorKind::kInvalidArgument, fmt::format("{}: '{}' is not cpu, qat or iaa", option, text));
+}
+
 Result<double> percent_value(std::string_view option, const std::string& text, unsigned most) {
   std::string_view digits = text;
   if (digits.ends_with('%')) digits.remove_suffix(1);

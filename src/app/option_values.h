@@ -27,6 +27,7 @@ Result<OnDeadline> on_deadline_value(std::string_view option, const std::string&
 Result<bool> free_pages_value(std::string_view option, const std::string& text);
 /// "auto" (nothing), "direct" or "stream".
 Result<std::optional<DeviceWay>> devices_value(std::string_view option, const std::string& text);
+Result<CodecDevice> decoder_value(std::string_view option, const std::string& text);  ///< of `receive`
 /// A path of a Unix socket: not empty and short enough for the kernel.
 Result<std::string> socket_path_value(std::string_view option, const std::string& text);
 Result<LogLevel> log_level_value(std::string_view option, const std::string& text);

@@ -17,6 +17,7 @@
 #include "app/probe_text.h"
 #include "app/say.h"
 #include "app/version.h"
+#include "service/accelerator_choice.h"
 #include "service/job_log.h"
 #include "service/recover.h"
 #include "service/wiring.h"
@@ -47,6 +48,7 @@ int look(const ProbeOptions& options, const Clock& clock, const Log& log) {
   Findings findings;
   findings.host = probe_host();
   findings.lacks = lacks_of(findings.host);
+  findings.accelerators_tried = try_accelerators();
   if (!options.qmp.empty()) {
     auto vm = look_at_vm(options, findings.host, clock, log);
     if (!vm) {

@@ -38,6 +38,7 @@ struct VmFindings {
 struct Findings {
   HostProfile host;
   std::vector<Lack> lacks;
+  std::vector<std::string> accelerators_tried;  ///< "qat: ...": what it is, or why it cannot be used
   std::optional<VmFindings> vm;
 };
 

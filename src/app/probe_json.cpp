@@ -8,6 +8,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+Json json_of(const std::vector<AcceleratorDevice>& devices) {
+  Json list = Json::array();
+  for (const AcceleratorDevice& device : devices) {
+    list.push_back(Json{{"name", device.name},
+                        {"driver", device.driver},
+                        {"numa_node", device.numa_node ? Json(*device.numa_node) : Json()},
+                        {"state", device.state},
+                        {"shares_addresses", device.shares_addresses},
+                        {"to_do", device.to_do}});
+  }
+  return list;
+}
+
 Json json_of(const HostProfile& host) {
   return Json{{"kernel_release", host.kernel_release},
               {"kernel_major", host.kernel_major},
@@ -28,6 +41,7 @@ Json json_of(const HostProfile& host) {
               {"hugetlb_2m_total", host.hugetlb_2m_total},
               {"hugetlb_2m_free", host.hugetlb_2m_free},
               {"accelerators", host.accelerators},
+              {"accelerator_devices", json_of(host.accelerator_devices)},
               {"data_movers", host.data_movers}};
 }
 
@@ -86,7 +100,9 @@ Json json_of(const VmFindings& vm) {
 std::string probe_json(const Findings& findings) {
   Json lacks = Json::array();
   for (const Lack& lack : findings.lacks) lacks.push_back(Json{{"feature", lack.feature}, {"cost", lack.cost}});
-  Json json{{"host", json_of(findings.host)}, {"lacks", std::move(lacks)}};
+  Json json{{"host", json_of(findings.host)},
+            {"accelerators_tried", findings.accelerators_tried},
+            {"lacks", std::move(lacks)}};
   if (findings.vm) json["vm"] = json_of(*findings.vm);
   // Names come from a guest's configuration: what is not UTF-8 in them is replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

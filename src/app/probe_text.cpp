@@ -25,7 +25,20 @@ std::string_view instruction_set(const HostProfile& host) noexcept {
   return host.avx512 ? "AVX-512" : host.avx2 ? "AVX2" : "neither AVX2 nor AVX-512";
 }
 
-std::string host_text(const HostProfile& host, const std::vector<Lack>& lacks) {
+/// Each device, and below it what is to be done; then what the libraries make of them.
+std::vector<std::string> accelerator_lines(const HostProfile& host, const std::vector<std::string>& tried) {
+  std::vector<std::string> lines = host.accelerators;
+  for (const AcceleratorDevice& device : host.accelerator_devices) {
+    lines.push_back(device.text());
+    for (const std::string& step : device.to_do) lines.push_back("  to do: " + step);
+  }
+  if (lines.empty()) lines.emplace_back("none: CPUs compress");
+  lines.insert(lines.end(), tried.begin(), tried.end());
+  return lines;
+}
+
+std::string host_text(const Findings& findings) {
+  const auto& [host, lacks, tried, vm] = findings;
   std::string out = "host\n";
   out += row("kernel", host.kernel_release.empty() ? "unknown" : host.kernel_release);
   out += row("cpu", fmt::format("{} x {}, {}, {} NUMA {}", host.cpus,
@@ -33,7 +46,7 @@ std::string host_text(const HostProfile& host, const std::vector<Lack>& lacks) {
                                 host.numa_nodes, host.numa_nodes == 1 ? "node" : "nodes"));
   out += row("memory", fmt::format("{}, huge pages of 2 MiB: {} free of {}", format_size(host.memory_bytes),
                                    host.hugetlb_2m_free, host.hugetlb_2m_total));
-  out += rows("accelerators", host.accelerators, "none: CPUs compress");
+  out += rows("accelerators", accelerator_lines(host, tried), "none");
   if (!host.data_movers.empty()) out += rows("data movers", host.data_movers, "none");
   std::vector<std::string> lines;
   for (const Lack& lack : lacks) lines.push_back(lack.feature + ": " + lack.cost);
@@ -76,7 +89,7 @@ std::string vm_text(const VmFindings& vm) {
 }  // namespace
 
 std::string probe_text(const Findings& findings) {
-  std::string out = host_text(findings.host, findings.lacks);
+  std::string out = host_text(findings);
   if (findings.vm) out += vm_text(*findings.vm);
   return out;
 }

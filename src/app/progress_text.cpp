@@ -128,6 +128,7 @@ std::string progress_json(const Progress& progress) {
       {"guest_share", progress.guest_share},
       {"predicted_pause_us", optional(progress.predicted_pause)},
       {"time_left_us", optional(progress.time_left)},
+      {"encoding_device", progress.accelerator.empty() ? nlohmann::json() : nlohmann::json(progress.accelerator)},
       {"security", progress.security.empty() ? nlohmann::json() : nlohmann::json(progress.security)},
       {"trouble", progress.trouble.empty() ? nlohmann::json() : nlohmann::json(progress.trouble)},
       {"forecast", nlohmann::ordered_json::parse(forecast_object(progress.forecast))},

@@ -39,6 +39,7 @@ ReceiveRequest request_of(const ReceiveOptions& options, ReceiveTrust trust) {
       .lenience = options.lenience,
       .timeout = options.timeout,
       .start_timeout = options.start_timeout,
+      .decoder = options.decoder,
       .program = std::string(kProgram),
       .resumes = options.resume};
 }

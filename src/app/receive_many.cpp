@@ -73,6 +73,7 @@ Result<bool> serve(const ReceiveOptions& options, const OpenedLog& log, const Cl
        .tls = std::move(tls),
        .lenience = options.lenience,
        .start_timeout = options.start_timeout,
+       .decoder = options.decoder,
        .at_once = options.at_once,
        .program = std::string(kProgram)},
       {.on_listening =

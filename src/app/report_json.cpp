@@ -54,6 +54,23 @@ Json json_of(const std::vector<CodecShare>& codecs) {
   return list;
 }
 
+Json json_of(const std::optional<AcceleratorReport>& accelerator) {
+  if (!accelerator) return nullptr;
+  const auto& [facts, use] = *accelerator;
+  return Json{{"name", facts.name},
+              {"library", facts.library},
+              {"model", facts.model.empty() ? Json() : Json(facts.model)},
+              {"devices", facts.devices},
+              {"instances", facts.instances},
+              {"direct", facts.direct},
+              {"blocks", use.blocks},
+              {"bytes_before", use.bytes_before},
+              {"bytes_after", use.bytes_after},
+              {"busy", use.busy},
+              {"failed", use.failed},
+              {"given_up", use.given_up}};
+}
+
 /// Names come from a guest's configuration and messages from a peer: what is not UTF-8 in them is replaced.
 std::string dumped(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -92,6 +109,8 @@ std::string report_json(const Report& report, std::string_view receiver) {
             {"codecs", json_of(report.codecs)},
             {"lanes", report.lanes},
             {"encoding_threads", report.encoding_threads},
+            {"encoding_device", json_of(report.accelerator)},
+            {"why_no_encoding_device", report.why_no_accelerator},
             {"kernels", report.kernels},
             {"total_us", microseconds(report.total)},
             {"pause_us", microseconds(report.pause)},
@@ -147,6 +166,7 @@ std::string report_json(const SinkReport& report) {
                      {"bytes_received", report.bytes_received},
                      {"commit_to_resume_us", microseconds(report.commit_to_resume)},
                      {"device_load_us", microseconds(report.device_load)},
+                     {"decoding_device", json_of(report.accelerator)},
                      {"cpu_us", microseconds(report.cpu)},
                      {"peak_memory", report.peak_memory}});
 }

@@ -137,6 +137,16 @@ std::string engine_row(const Report& report) {
          trouble_row(report);
 }
 
+std::string accelerator_rows(std::string_view label, const std::optional<AcceleratorReport>& accelerator) {
+  if (!accelerator) return "";
+  const auto& [facts, use] = *accelerator;
+  std::string out = line(label, printable(facts.text()));
+  out += line("", fmt::format("{} to {} by it; {} when it was busy, {} failed", count_of(use.blocks, "block"),
+                              format_size(use.bytes_after), use.busy, use.failed));
+  if (!use.given_up.empty()) out += line("", "given up: " + printable(use.given_up));
+  return out;
+}
+
 }  // namespace
 
 std::string render_report(const Report& report) {
@@ -151,7 +161,8 @@ std::string render_report(const Report& report) {
   if (report.pause > Duration{} || !report.ledger.empty()) out += pause_rows(report);
   out += page_rows(report) + slowdown_row(report) + postcopy_row(report);
   out += byte_rows(report);
-  if (report.lanes > 0) out += engine_row(report);
+  if (report.lanes > 0) out += engine_row(report) + accelerator_rows("encoded by", report.accelerator);
+  if (!report.why_no_accelerator.empty()) out += line("encoded by", "CPUs: " + printable(report.why_no_accelerator));
   out += line("cpu time", fmt::format("source {}, destination {}", format_duration(report.source_cpu),
                                       format_duration(report.sink_cpu)));
   out += line("peak memory", fmt::format("source {}, destination {}", format_size(report.source_peak_memory),
@@ -172,6 +183,7 @@ std::string render_report(const SinkReport& report) {
   out += line("security", security(report.security));
   out += line("total", format_duration(report.total));
   out += line("wire", format_size(report.bytes_received) + " received");
+  out += accelerator_rows("decoded by", report.accelerator);
   // Not where a post-copy was gone on with: the guest ran before.
   if (report.commit_to_resume != Duration{}) {
     out += line("devices", "loaded in " + format_duration(report.device_load));

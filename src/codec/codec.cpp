@@ -33,6 +33,12 @@ constexpr auto kInfos = [] {
 }();
 constexpr int kDefaultLevel = 1;
 
+struct DeviceName {
+  CodecDevice device;
+  std::string_view name;
+};
+constexpr std::array kDeviceNames = {DeviceName{CodecDevice::kQat, "qat"}, DeviceName{CodecDevice::kIaa, "iaa"}};
+
 const Entry* find(CodecId id) noexcept {
   for (const Entry& entry : kCodecs) {
     if (entry.info.id == id) return &entry;
@@ -49,6 +55,7 @@ std::string choices() {
     text += fmt::format(", {}:{} ({} to {}{})", codec.name, codec.level_is, codec.lowest, codec.highest,
                         codec.lowest < 0 ? ", but not 0" : "");
   }
+  for (const DeviceName& device : kDeviceNames) text += fmt::format(", {}", device.name);
   return text;
 }
 
@@ -70,6 +77,10 @@ std::string_view name_of(CodecId id) noexcept {
 Result<CodecChoice> parse_codec(std::string_view text) {
   const auto colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
+  for (const DeviceName& device : kDeviceNames) {
+    if (device.name == text)
+      return CodecChoice{.id = CodecId::kDeflate, .level = kDefaultLevel, .device = device.device};
+  }
   for (const CodecInfo& codec : kInfos) {
     if (codec.name != name) continue;
     int level = kDefaultLevel;
@@ -86,6 +97,9 @@ Result<CodecChoice> parse_codec(std::string_view text) {
 }
 
 std::string format_codec(const CodecChoice& choice) {
+  for (const DeviceName& device : kDeviceNames) {
+    if (device.device == choice.device) return std::string(device.name);
+  }
   const Entry* const entry = find(choice.id);
   if (entry == nullptr || !entry->info.has_levels()) return std::string(name_of(choice.id));
   return fmt::format("{}:{}", entry->info.name, choice.level);

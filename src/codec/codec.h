@@ -36,10 +36,15 @@ std::span<const CodecInfo> codecs() noexcept;
 
 std::string_view name_of(CodecId id) noexcept;
 
-/// A codec and its level, as "zstd", "zstd:3", "lz4:16" (its acceleration), "raw", which has none.
+/// Who encodes a wire format that both can.
+enum class CodecDevice : std::uint8_t { kCpu, kQat, kIaa };
+
+/// A codec and its level, as "zstd", "zstd:3", "lz4:16" (its acceleration), "raw", which has none; "qat" and "iaa" are
+/// deflate by a device, and by the CPU what it does not do.
 struct CodecChoice {
   CodecId id = CodecId::kZstd;
   int level = 1;
+  CodecDevice device = CodecDevice::kCpu;
   bool operator==(const CodecChoice&) const = default;
 };
 /// kInvalidArgument names the text and the choices.

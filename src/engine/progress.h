@@ -41,6 +41,7 @@ struct Progress {
   std::optional<Duration> predicted_pause;
   std::optional<Duration> time_left;  ///< an estimate until done; absent while it cannot be told
   std::string security;               ///< what protects the connections: "TLS 1.3, ..."; empty: nothing, or none yet
+  std::string accelerator;            ///< that encodes, as AcceleratorFacts::text(); empty: none
   std::string trouble;                ///< why it does not come to an end so far; empty: it does
   std::optional<Forecast> forecast;   ///< while memory is copied, once it can be told
   double fraction = 0;                ///< 0..1 of the work done, never running backwards

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "codec/accelerator_use.h"
 #include "engine/lane_counters.h"
 
 namespace godwit {
@@ -51,8 +52,10 @@ struct Report : LaneSums {
   std::string codec;               ///< as asked for; "auto" if not
   std::vector<CodecShare> codecs;  ///< what was used
   unsigned lanes = 0;
-  unsigned encoding_threads = 0;  ///< that worked beside the lanes, the most at once
-  std::string kernels;            ///< SIMD table used
+  unsigned encoding_threads = 0;                 ///< that worked beside the lanes, the most at once
+  std::optional<AcceleratorReport> accelerator;  ///< that encoded, if one did
+  std::string why_no_accelerator;                ///< why not that which was asked for, in a sentence; else empty
+  std::string kernels;                           ///< SIMD table used
 
   Duration total{};         ///< from the command's start to its end
   Duration pause{};         ///< from the source's stop to the destination's run, as the source's clock sees it

@@ -74,6 +74,7 @@ struct SinkReport {
   std::uint64_t bytes_received = 0;  ///< on the wire, all connections
   Duration commit_to_resume{};
   Duration device_load{};
+  std::optional<AcceleratorReport> accelerator;  ///< that decoded, if one did
   Duration cpu{};
   std::uint64_t peak_memory = 0;  ///< bytes, anonymous
 };

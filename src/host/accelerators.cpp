@@ -37,10 +37,7 @@ std::string find_qat(const std::string& sys) {
   const std::string folder = sys + "/bus/pci/devices/";
   unsigned devices = 0;
   unsigned unbound = 0;
-  for (const std::string& name : names_in(folder)) {
-    if (read_number(folder + name + "/vendor") != kIntel) continue;
-    const auto id = read_number(folder + name + "/device");
-    if (!id || std::find(kQatIds.begin(), kQatIds.end(), *id) == kQatIds.end()) continue;
+  for (const std::string& name : qat_slots(sys)) {
     ++devices;
     std::error_code ignored;
     if (!std::filesystem::exists(folder + name + "/driver", ignored)) ++unbound;
@@ -52,6 +49,17 @@ std::string find_qat(const std::string& sys) {
 }
 
 }  // namespace
+
+std::vector<std::string> qat_slots(const std::string& sys) {
+  const std::string folder = sys + "/bus/pci/devices/";
+  std::vector<std::string> slots;
+  for (const std::string& name : names_in(folder)) {
+    if (read_number(folder + name + "/vendor") != kIntel) continue;
+    const auto id = read_number(folder + name + "/device");
+    if (id && std::find(kQatIds.begin(), kQatIds.end(), *id) != kQatIds.end()) slots.push_back(name);
+  }
+  return slots;
+}
 
 Accelerators find_accelerators(const std::string& sys) {
   Accelerators found;

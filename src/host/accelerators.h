@@ -11,7 +11,8 @@ struct Accelerators {
   std::vector<std::string> data_movers;  ///< "dsa0"
 };
 
-/// `sys`: where sysfs is mounted.
+/// PCI slots of QAT devices, physical and virtual. `sys`: where sysfs is mounted.
+std::vector<std::string> qat_slots(const std::string& sys);
 Accelerators find_accelerators(const std::string& sys);
 
 }  // namespace godwit

@@ -75,6 +75,7 @@ HostProfile probe_host(const HostPaths& paths) {
   profile.avx512 = sets.avx512;
   Accelerators accelerators = find_accelerators(paths.sys);
   profile.accelerators = std::move(accelerators.compressors);
+  profile.accelerator_devices = look_at_accelerators(paths.sys);
   profile.data_movers = std::move(accelerators.data_movers);
   return profile;
 }

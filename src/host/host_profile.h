@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "host/accelerator_devices.h"
+
 namespace godwit {
 
 struct HostProfile {
@@ -31,7 +33,8 @@ struct HostProfile {
   std::uint64_t hugetlb_2m_free = 0;
 
   std::vector<std::string> accelerators;  ///< what could compress for us: "qat: 2 devices", "iax0"; empty if none
-  std::vector<std::string> data_movers;   ///< what could copy for us (Intel DSA): "dsa0"
+  std::vector<AcceleratorDevice> accelerator_devices;  ///< each of them
+  std::vector<std::string> data_movers;                ///< what could copy for us (Intel DSA): "dsa0"
 };
 
 /// Where it looks; tests point it at a made-up tree.

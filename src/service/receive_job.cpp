@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <optional>
 
 #include "base/migration_id.h"
 #include "base/units.h"
 #include "base/without_exceptions.h"
+#include "codec/accelerated_decoders.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
 #include "service/job_log.h"
@@ -95,7 +97,16 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
     log_.info("listening", {{"at", format_address(own_listener->address())}, {"vm", sink->fingerprint().vm_name}});
     if (hooks_.on_listening) hooks_.on_listening(own_listener->address());
   }
-  NoLateDecoders decoders;
+  NoLateDecoders cpu;
+  std::optional<AcceleratedDecoders> accelerated;
+  if (request_.decoder != CodecDevice::kCpu) {
+    if (auto opened_device = open_accelerator(request_.decoder, true)) {
+      accelerated.emplace(std::move(*opened_device));
+      context.on_note(fmt::format("deflate is decoded by {}", accelerated->facts().text()));
+    } else {
+      context.on_note(fmt::format("CPUs decode, because {}", opened_device.error().message));
+    }
+  }
   SinkParts parts{
       .listener = request_.placed ? request_.placed->listener : *own_listener,
       .journal = journal,
@@ -103,7 +114,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
       .open_vm = [&](const Fingerprint& source, DeviceWay offered) { return sink->open_vm(source, offered); },
       .clock = clock_,
       .kernels = best_kernels(host_),
-      .decoders = decoders,
+      .decoders = accelerated ? static_cast<DecoderProvider&>(*accelerated) : cpu,
       .lenience = request_.lenience,
       .match_samples = sink->match_samples(),
       .patience = request_.timeout,
@@ -125,6 +136,7 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
       .wrap = request_.tls ? tls_accepted(request_.tls) : Wrap{},
   };
   SinkReport report = take_in(std::move(parts), sink->lacking());
+  if (accelerated) report.accelerator = AcceleratorReport{accelerated->facts(), accelerated->use()};
   note_slow_start(context, report);
   // In doubt, the record stays: whoever looks at this QEMU with `godwit probe` is told what it holds.
   if (report.outcome != Outcome::kInDoubt && report.outcome != Outcome::kIncomplete && !sink->conclude()) {

@@ -49,6 +49,7 @@ struct ReceiveRequest {
   Lenience lenience;
   Duration timeout{};        ///< how long to wait for a source; zero: for ever
   Duration start_timeout{};  ///< after the commit: how long to ask a hypervisor that refuses to let the guest run
+  CodecDevice decoder = CodecDevice::kCpu;  ///< what decodes deflate, where it can be used
   std::string program;
   bool resumes = false;  ///< a post-copy is gone on with: whatever fails, the guest may run here and lack memory
   std::optional<PlacedSource> placed = {};  ///< the source; nobody listens then. Refused by name if `open` fails

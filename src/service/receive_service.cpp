@@ -81,6 +81,7 @@ void ReceiveService::serve(Listener& listener, Broker::Place place) {
                                                            .listen = request_.listen,
                                                            .lenience = request_.lenience,
                                                            .start_timeout = request_.start_timeout,
+                                                           .decoder = request_.decoder,
                                                            .program = request_.program,
                                                            .placed = PlacedSource{listener, std::move(place)}},
                                             std::move(hooks), log_for_job_(), host_, clock_);

@@ -26,8 +26,9 @@ struct ReceiveServiceRequest {
   Address listen;
   std::shared_ptr<TlsContext> tls;  ///< null: in the clear
   Lenience lenience;
-  Duration start_timeout{};  ///< as in ReceiveRequest
-  unsigned at_once = 4;      ///< VMs side by side; further sources wait a little, then are refused
+  Duration start_timeout{};                 ///< as in ReceiveRequest
+  CodecDevice decoder = CodecDevice::kCpu;  ///< the same
+  unsigned at_once = 4;                     ///< VMs side by side; further sources wait a little, then are refused
   std::string program;
 };
 

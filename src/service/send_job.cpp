@@ -1,5 +1,7 @@
 #include "service/send_job.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/migration_id.h"
@@ -99,6 +101,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   }
   const HashKey hash_key = TRY(random_hash_key());
   encoding_.emplace(request_.goals.encoding_threads, request_.goals.lanes, source->vcpu_threads(), clock_);
+  open_accelerator_for(goals, context.on_note);
   if (!source->resumes()) {
     TRY(journal.name_migration(id()));
     TRY(journal.begin());
@@ -109,7 +112,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .journal = journal,
       .clock = clock_,
       .kernels = *kernels,
-      .encoders = encoding_->encoders(),
+      .encoders = accelerated_ ? static_cast<EncoderProvider&>(*accelerated_) : encoding_->encoders(),
       .hash_key = hash_key,
       .connect = dialler,
       .goals = goals,
@@ -154,8 +157,24 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .log = log_,
   });
   encoding_threads_ = encoding_->use().most_at_work;
+  if (accelerated_) accelerator_ = AcceleratorReport{accelerated_->facts(), accelerated_->use()};
+  accelerated_.reset();
   encoding_.reset();
   return moved;
+}
+
+/// Where a device cannot be used CPUs encode, and the guest is moved all the same.
+void SendJob::open_accelerator_for(Goals& goals, const SayNote& note) {
+  if (!goals.codec || goals.codec->device == CodecDevice::kCpu) return;
+  auto opened = open_accelerator(goals.codec->device, false);
+  if (!opened) {
+    why_no_accelerator_ =
+        fmt::format("{} is not used, and CPUs encode (auto): {}", format_codec(*goals.codec), opened.error().message);
+    goals.codec.reset();
+    return note(why_no_accelerator_);
+  }
+  accelerated_.emplace(std::move(*opened), encoding_->encoders(), note);
+  note(fmt::format("blocks are encoded by {}", accelerated_->facts().text()));
 }
 
 Status SendJob::check_journal(OpenedSource& source) {
@@ -172,6 +191,7 @@ Status SendJob::check_journal(OpenedSource& source) {
 void SendJob::show(const Progress& progress) {
   Progress named = progress;
   named.id = id();
+  if (accelerated_) named.accelerator = accelerated_->facts().text();
   progress_log_.add(named);
   progress_.change([&](std::optional<Progress>& latest) { latest = named; });
   if (hooks_.on_progress) hooks_.on_progress(named);
@@ -179,6 +199,9 @@ void SendJob::show(const Progress& progress) {
 
 void SendJob::tell_outcome(Report& report) {
   report.id = id();
+  report.accelerator = accelerator_;
+  if (accelerated_) report.accelerator = AcceleratorReport{accelerated_->facts(), accelerated_->use()};
+  report.why_no_accelerator = why_no_accelerator_;
   report.encoding_threads = encoding_ ? encoding_->use().most_at_work : encoding_threads_;
   if (std::exchange(told_, true)) return;
   log_end(log_, report);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/accelerated_encoders.h"
 #include "engine/goals.h"
 #include "engine/journal.h"
 #include "engine/progress.h"
@@ -94,6 +95,7 @@ class SendJob {
   Report run(std::stop_token cancelled);
   Result<Report> migrate(std::stop_token cancelled, Outcome& outcome);
   Status check_journal(OpenedSource& source);
+  void open_accelerator_for(Goals& goals, const SayNote& note);
   void tell_outcome(Report& report);
   void show(const Progress& progress);
 
@@ -107,8 +109,11 @@ class SendJob {
   Steering steering_;
   ProgressLog progress_log_;
   mutable Mailbox<std::optional<Progress>> progress_;
-  std::optional<EncodingThreads> encoding_;  ///< while memory is moved
-  unsigned encoding_threads_ = 0;            ///< the most that were at work, once it has been
+  std::optional<EncodingThreads> encoding_;         ///< while memory is moved
+  std::optional<AcceleratedEncoders> accelerated_;  ///< the same, where a device encodes
+  std::optional<AcceleratorReport> accelerator_;    ///< its own, once it has been
+  std::string why_no_accelerator_;
+  unsigned encoding_threads_ = 0;  ///< the most that were at work, once it has been
   bool told_ = false;
   JobThread<Report> thread_;  ///< last: it works on the others
 };

@@ -120,7 +120,8 @@ TEST(ProgressJson, HasEveryKeyWithItsUnit) {
   const std::string line = progress_json(copying());
   EXPECT_EQ(line.find('\n'), std::string::npos);
   const auto json = nlohmann::json::parse(line);
-  EXPECT_EQ(json.size(), 19U);
+  EXPECT_EQ(json.size(), 20U);
+  EXPECT_TRUE(json.at("encoding_device").is_null());
   EXPECT_TRUE(json.at("security").is_null());
   EXPECT_TRUE(json.at("id").is_null());
   Progress named = copying();

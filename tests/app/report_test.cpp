@@ -95,6 +95,31 @@ TEST(ReportText, SaysWhatTheMoveCost) {
   }
 }
 
+TEST(ReportText, NamesTheAcceleratorAndAModelAsOne) {
+  Report report = moved();
+  EXPECT_EQ(render_report(report).find("encoded by"), std::string::npos);
+  report.accelerator = AcceleratorReport{
+      .facts = {.name = "qat", .library = "libqatzip.so.3", .model = "software", .devices = 2, .instances = 8},
+      .use = {.blocks = 12, .bytes_before = 3 * kMiB, .bytes_after = kMiB, .busy = 4, .failed = 5, .given_up = "gone"}};
+  const std::string text = render_report(report);
+  expect_contains(text, "qat, a MODEL and no device: software, 2 devices, 8 instances, copied (libqatzip.so.3)");
+  expect_contains(text, "12 blocks to 1 MiB by it; 4 when it was busy, 5 failed");
+  expect_contains(text, "given up: gone");
+  const Json json = Json::parse(report_json(report)).at("encoding_device");
+  EXPECT_EQ(json.at("model"), "software");
+  EXPECT_EQ(json.at("blocks"), 12);
+  report.accelerator->facts.model.clear();
+  EXPECT_EQ(render_report(report).find("MODEL"), std::string::npos);
+  EXPECT_TRUE(Json::parse(report_json(report)).at("encoding_device").at("model").is_null());
+}
+
+TEST(ReportText, SaysWhyTheAcceleratorIsNotUsed) {
+  Report report = moved();
+  report.why_no_accelerator = "qat is not used, and CPUs encode (auto): no device";
+  expect_contains(render_report(report), "CPUs: qat is not used, and CPUs encode (auto): no device");
+  EXPECT_TRUE(Json::parse(report_json(report)).at("encoding_device").is_null());
+}
+
 TEST(ReportText, AlignsTheLedger) {
   std::istringstream lines(render_report(moved()));
   std::vector<std::string> ledger;
@@ -199,7 +224,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
   EXPECT_TRUE(json.at("receiver").is_null()) << "none has come back";
-  EXPECT_EQ(json.size(), 47U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 49U + counters_in_reports()) << "a field that this test does not know";
 }
 
 TEST(ReportJson, HasTheReceiversReportAsItCame) {

@@ -24,6 +24,11 @@ TEST(Codec, ReadsAndWritesItsNames) {
     EXPECT_EQ(*again, choice);
   }
   EXPECT_EQ(format_codec({CodecId::kRaw, 0}), "raw");
+  for (const CodecDevice device : {CodecDevice::kQat, CodecDevice::kIaa}) {
+    const CodecChoice choice{.id = CodecId::kDeflate, .level = 1, .device = device};
+    EXPECT_EQ(*parse_codec(format_codec(choice)), choice);
+    EXPECT_EQ(make_encoder(choice).value()->id(), CodecId::kDeflate) << "without the device, the CPU";
+  }
   EXPECT_EQ(format_codec({CodecId::kLz4, 16}), "lz4:16");
   EXPECT_EQ(*parse_codec("zstd"), CodecChoice{});
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "host/accelerator_devices.h"
+
 #include "tests/host/made_up_host.h"
 
 namespace godwit::accelerators_test {
@@ -44,6 +46,33 @@ TEST(Accelerators, TellsIaaFromDsaAndFromQueues) {
   const Accelerators found = find_accelerators(host.path("sys"));
   EXPECT_EQ(found.compressors, (Names{"iax1", "iax3 (disabled)"}));
   EXPECT_EQ(found.data_movers, Names{"dsa0"});
+}
+
+TEST(AcceleratorDevices, SayWhatIsToBeDone) {
+  const MadeUpHost host;
+  add_pci(host, "0000:3d:00.0", "0x8086", "0x37c8", false);
+  add_pci(host, "0000:6b:00.0", "0x8086", "0x4940", true);
+  host.write("sys/bus/pci/devices/0000:6b:00.0/uevent", "DRIVER=qat_4xxx\nPCI_CLASS=B4000\n");
+  host.write("sys/bus/pci/devices/0000:6b:00.0/numa_node", "1\n");
+  host.write("sys/bus/pci/devices/0000:6b:00.0/qat/state", "up\n");
+  host.write("sys/bus/pci/devices/0000:6b:00.0/qat/cfg_services", "sym;asym\n");
+  host.write("sys/bus/dsa/devices/iax1/state", "enabled\n");
+  host.write("sys/bus/dsa/devices/iax1/pasid_enabled", "1\n");
+  host.write("sys/bus/dsa/devices/wq1.0/state", "enabled\n");
+  host.write("sys/bus/dsa/devices/wq1.0/type", "user\n");
+  host.write("sys/bus/dsa/devices/iax3/state", "disabled\n");
+  host.write("sys/bus/dsa/devices/iax3/pasid_enabled", "0\n");
+  const auto devices = look_at_accelerators(host.path("sys"));
+  ASSERT_EQ(devices.size(), 4U);
+  EXPECT_EQ(devices[0].text(), "qat 0000:3d:00.0: no driver");
+  EXPECT_EQ(devices[1].text(), "qat 0000:6b:00.0: qat_4xxx, node 1, up, services sym;asym");
+  ASSERT_EQ(devices[1].to_do.size(), 3U);
+  EXPECT_TRUE(devices[1].to_do[1].starts_with("echo dc > ")) << devices[1].to_do[1];
+  EXPECT_EQ(devices[2].text(), "iaa iax1: idxd, enabled, 1 work queue for users, shared addresses");
+  EXPECT_TRUE(devices[2].to_do.empty());
+  EXPECT_EQ(devices[3].text(), "iaa iax3: idxd, disabled, 0 work queues for users");
+  ASSERT_EQ(devices[3].to_do.size(), 5U);
+  EXPECT_EQ(devices[3].to_do.back(), "accel-config enable-wq iax3/wq3.0");
 }
 
 TEST(Accelerators, FindsNoneInAnEmptyTree) {

@@ -104,7 +104,8 @@ class Demo:
         return migrations.GodwitOverSsh("Godwit", self.options.godwit,
                                         ssh.Server(self.cleanup, self.place, self.network),
                                         max_downtime_ms=MAX_DOWNTIME_MS, report_path=self.place.file("report.json"),
-                                        progress="auto")
+                                        progress="auto",
+                                        options=["--codec", "qat"] if self.options.accelerator_model else [])
 
     @staticmethod
     def _report(outcome, talker, before, after, machines):
@@ -147,6 +148,10 @@ def _verdict(report, well):
             "(it asks every 25 ms)")
         if report["accelerator"] == "tcg":
             say("      (Most of that wait is emulation: on host B QEMU must first translate the guest's code again.)")
+        if report.get("encoding_device"):
+            device = report["encoding_device"]
+            kind = f"a MODEL ({device['model']})" if device["model"] else device["library"]
+            say(f"      compressed by {device['name']}, {kind}: {device['blocks']} blocks")
         say(f"      the whole move took                            {report['total_us'] / 1e6:.1f} s, "
             f"{report['wire_bytes'] / 1e6:.0f} MB on the wire")
     say("\nVerdict: " + ("all is well." if well else "SOMETHING WENT WRONG, see above."))
@@ -156,6 +161,8 @@ def main():
     parser = argparse.ArgumentParser(prog="./demo", description="Moves a running Linux guest from host A to host B.")
     parser.add_argument("--report", metavar="FILE", help="write the report there as JSON")
     parser.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="[auto]")
+    parser.add_argument("--accelerator-model", action="store_true",
+                        help="compress by a MODEL of an accelerator (GODWIT_QATZIP names it)")
     parser.add_argument("--qemu", metavar="BINARY", default="qemu-system-x86_64", help="[qemu-system-x86_64]")
     parser.add_argument("--godwit", help=argparse.SUPPRESS)  # set by ./demo
     parser.add_argument("--transport", choices=("godwit", "qemu"), default="godwit", help=argparse.SUPPRESS)  # self-test

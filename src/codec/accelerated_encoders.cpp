@@ -1,0 +1,200 @@
+#include "codec/accelerated_encoders.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+namespace godwit {
+
+/// One lane's.
+class AcceleratedEncoder final : public Encoder {
+ public:
+  AcceleratedEncoder(AcceleratedEncoders& all, const CodecChoice& choice, std::unique_ptr<DeviceQueue> device,
+                     std::unique_ptr<Encoder> cpu)
+      : all_(all), choice_(choice), device_(std::move(device)), cpu_(std::move(cpu)), depth_(device_->depth()) {}
+
+  CodecId id() const noexcept override { return choice_.id; }
+  std::size_t depth() const noexcept override { return depth_; }
+
+  Result<std::size_t> submit(std::span<const EncodeJob> jobs) override {
+    if (jobs.empty() || under_way() >= depth_) return std::size_t{0};
+    const EncodeJob& job = jobs.front();
+    if (job.input.size() >= kLeastForDevice && device_) {
+      if (all_.lost()) leave_device();
+      if (device_ && take(job)) return std::size_t{1};
+    }
+    return give_to_cpu(job);
+  }
+
+  Result<std::size_t> poll(std::span<EncodeDone> done) override {
+    hear_device([&](std::span<DeviceDone> answers) { return device_->poll(answers); });
+    if (at_cpu_ > 0) TRY(hear_cpu([&](std::span<EncodeDone> answers) { return cpu_->poll(answers); }));
+    return hand_out(done);
+  }
+
+  Result<std::size_t> collect(std::span<EncodeDone> done, std::stop_token stop) override {
+    if (done.empty() || stop.stop_requested()) return std::size_t{0};
+    while (!stop.stop_requested()) {
+      if (const std::size_t n = TRY(poll(done)); n > 0) return n;
+      if (at_device_.empty() && at_cpu_ == 0) break;
+      if (at_cpu_ > 0) {
+        TRY(hear_cpu([&](std::span<EncodeDone> answers) { return cpu_->collect(answers, stop); }));
+      } else {
+        hear_device([&](std::span<DeviceDone> answers) { return device_->collect(answers, stop); });
+      }
+    }
+    return std::size_t{0};
+  }
+
+ private:
+  std::size_t under_way() const noexcept { return at_device_.size() + at_cpu_ + ready_.size() + owed_.size(); }
+
+  bool take(const EncodeJob& job) {
+    const DeviceJob asked{.ticket = job.ticket, .input = job.input, .output = job.output};
+    const auto taken = device_->submit({&asked, 1});
+    if (!taken) {
+      all_.failed();
+      if (all_.lost()) leave_device();
+      return false;
+    }
+    if (*taken == 0) {
+      all_.busy_.fetch_add(1, std::memory_order_relaxed);
+      return false;
+    }
+    at_device_.push_back(job);
+    return true;
+  }
+
+  Result<std::size_t> give_to_cpu(const EncodeJob& job) {
+    const std::size_t taken = TRY(cpu_->submit({&job, 1}));
+    at_cpu_ += taken;
+    // One that answers at once has to be free for the next.
+    if (taken > 0) TRY(hear_cpu([&](std::span<EncodeDone> answers) { return cpu_->poll(answers); }));
+    return taken;
+  }
+
+  template <typename Ask>
+  void hear_device(const Ask& ask) {
+    if (!device_ || at_device_.empty()) return do_owed();
+    std::array<DeviceDone, 16> answers;
+    const auto heard = ask(answers);
+    if (!heard) {
+      all_.give_up(heard.error().message);
+      leave_device();
+      return do_owed();
+    }
+    for (const DeviceDone& answer : std::span(answers).first(*heard)) {
+      const auto job = std::ranges::find(at_device_, answer.ticket, &EncodeJob::ticket);
+      if (job == at_device_.end()) continue;
+      if (answer.failed) {
+        all_.failed();
+        all_.failed_.fetch_add(1, std::memory_order_relaxed);
+        owed_.push_back(*job);
+      } else {
+        all_.succeeded(*job, answer.size);
+        ready_.push_back({.ticket = answer.ticket, .size = answer.size, .worked = answer.worked});
+      }
+      at_device_.erase(job);
+    }
+    if (all_.lost()) leave_device();
+    do_owed();
+  }
+
+  template <typename Ask>
+  Status hear_cpu(const Ask& ask) {
+    std::array<EncodeDone, 16> answers;
+    const std::size_t heard = TRY(ask(answers));
+    ready_.insert(ready_.end(), answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(heard));
+    at_cpu_ -= heard;
+    return {};
+  }
+
+  /// What the device has not done, as far as the CPU takes it now. What cannot be encoded goes raw.
+  void do_owed() {
+    while (!owed_.empty()) {
+      const auto taken = give_to_cpu(owed_.back());
+      if (taken && *taken == 0 && at_cpu_ > 0) return;
+      if (!taken || *taken == 0) ready_.push_back({.ticket = owed_.back().ticket, .failed = true});
+      owed_.pop_back();
+    }
+  }
+
+  /// First it goes, because until then it may work on its blocks.
+  void leave_device() {
+    device_.reset();
+    owed_.insert(owed_.end(), at_device_.begin(), at_device_.end());
+    at_device_.clear();
+  }
+
+  std::size_t hand_out(std::span<EncodeDone> done) {
+    const std::size_t n = std::min(done.size(), ready_.size());
+    std::copy_n(ready_.begin(), n, done.begin());
+    ready_.erase(ready_.begin(), ready_.begin() + static_cast<std::ptrdiff_t>(n));
+    return n;
+  }
+
+  AcceleratedEncoders& all_;
+  CodecChoice choice_;
+  std::unique_ptr<DeviceQueue> device_;  ///< null once it is lost
+  std::unique_ptr<Encoder> cpu_;
+  std::size_t depth_;
+  std::vector<EncodeJob> at_device_;
+  std::vector<EncodeJob> owed_;  ///< by the CPU
+  std::size_t at_cpu_ = 0;
+  std::vector<EncodeDone> ready_;
+};
+
+AcceleratedEncoders::AcceleratedEncoders(std::unique_ptr<Accelerator> accelerator, EncoderProvider& cpu,
+                                         std::function<void(std::string_view)> on_note)
+    : accelerator_(std::move(accelerator)), cpu_(cpu), on_note_(std::move(on_note)) {}
+
+AcceleratedEncoders::~AcceleratedEncoders() = default;
+
+Result<std::unique_ptr<Encoder>> AcceleratedEncoders::lend(const CodecChoice& choice, unsigned given_up) {
+  CodecChoice by_cpu = choice;
+  by_cpu.device = CodecDevice::kCpu;
+  auto cpu = TRY(cpu_.lend(by_cpu, given_up));
+  if (choice.id != CodecId::kDeflate || cpu == nullptr || given_up > 0 || lost()) return cpu;
+  auto device = accelerator_->queue();
+  if (!device) {
+    give_up(device.error().message);
+    return cpu;
+  }
+  return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(*device), std::move(cpu));
+}
+
+AcceleratorUse AcceleratedEncoders::use() const {
+  const std::lock_guard lock(mutex_);
+  return {.blocks = blocks_,
+          .bytes_before = bytes_before_,
+          .bytes_after = bytes_after_,
+          .busy = busy_,
+          .failed = failed_,
+          .given_up = why_lost_};
+}
+
+void AcceleratedEncoders::succeeded(const EncodeJob& job, std::size_t size) noexcept {
+  failures_.store(0, std::memory_order_relaxed);
+  blocks_.fetch_add(1, std::memory_order_relaxed);
+  bytes_before_.fetch_add(job.input.size(), std::memory_order_relaxed);
+  bytes_after_.fetch_add(size == 0 ? job.input.size() : size, std::memory_order_relaxed);
+}
+
+void AcceleratedEncoders::failed() {
+  if (failures_.fetch_add(1, std::memory_order_relaxed) + 1 < kMostFailures) return;
+  give_up(fmt::format("{} requests in a row have failed", kMostFailures));
+}
+
+void AcceleratedEncoders::give_up(std::string_view why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (lost_.exchange(true)) return;
+    why_lost_ = why;
+  }
+  if (on_note_) on_note_(fmt::format("{} is given up, and CPUs encode: {}", facts().name, why));
+}
+
+}  // namespace godwit

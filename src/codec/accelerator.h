@@ -1,0 +1,67 @@
+// A device in the processor that deflates and inflates blocks: Intel QAT by QATzip, Intel IAA by QPL.
+//
+//   open_qat(), open_iaa() --why not, in a sentence--> operator
+//            |
+//            +--> Accelerator --queue()--> DeviceQueue, one lane's --jobs--> device --answers, in any order--> lane
+//
+// Neither library is needed to build or to start: it is loaded when it is asked for. What a device makes is the wire's
+// deflate (deflate.cpp), with matches from no more than 4 KiB back, so that every other device and library reads it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "codec/accelerator_use.h"
+#include "codec/codec.h"
+#include "codec/job_queue.h"
+
+namespace godwit {
+
+/// Under this many bytes a block is not worth a request: the lane has encoded it before a device has answered.
+inline constexpr std::size_t kLeastForDevice = 2048;
+
+struct DeviceJob {
+  std::uint64_t ticket = 0;  ///< the caller's; comes back in the answer
+  Bytes input;
+  MutableBytes output;
+  bool decodes = false;
+};
+
+struct DeviceDone {
+  std::uint64_t ticket = 0;
+  std::size_t size = 0;  ///< 0, of an encoding: it has not become smaller
+  bool failed = false;
+  Duration worked{};  ///< CPU time of threads other than the one that submitted it
+};
+
+/// One lane's way to a device, shared or not.
+using DeviceQueue = JobQueue<DeviceJob, DeviceDone>;
+
+/// Outlives its queues. Any thread.
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual const AcceleratorFacts& facts() const noexcept = 0;
+  virtual Result<std::unique_ptr<DeviceQueue>> queue() = 0;
+};
+
+/// How to find a library and what to expect of a device.
+struct AcceleratorSetting {
+  std::string library;   ///< a path; empty: the usual names
+  bool decodes = false;  ///< it is asked for that, and not to encode: a process does one of the two
+  Duration patience = std::chrono::seconds(5);  ///< a request that takes longer is taken for lost, and the device too
+};
+
+/// They try the device with a block and look at what it makes of it. kUnsupported or kNotFound says why not, and what
+/// to do about it.
+Result<std::unique_ptr<Accelerator>> open_qat(const AcceleratorSetting& setting);
+Result<std::unique_ptr<Accelerator>> open_iaa(const AcceleratorSetting& setting);
+
+/// By its kind; the environment's GODWIT_QATZIP and GODWIT_QPL name the libraries.
+Result<std::unique_ptr<Accelerator>> open_accelerator(CodecDevice device, bool decodes);
+
+/// Lets it encode or decode a made-up block. An error says what was wrong.
+Status try_accelerator(Accelerator& accelerator, bool decodes);
+
+}  // namespace godwit

@@ -1,0 +1,37 @@
+// What is told of an accelerator: what it is, and what it has done.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace godwit {
+
+/// What an operator wants to know of it.
+struct AcceleratorFacts {
+  std::string name;        ///< "qat", "iaa"
+  std::string library;     ///< its file, and its version where it tells it
+  std::string model;       ///< what it says of itself if it is a model of a device; empty: a device
+  unsigned devices = 0;    ///< 0: not known
+  unsigned instances = 0;  ///< requests that are worked on side by side; 0: not known
+  bool direct = false;     ///< reads a lane's buffers where they are; else they are copied into memory of its own
+
+  /// "qat, 2 devices, 8 instances, copied (libqatzip.so.3)"; a model is named as one.
+  std::string text() const;
+};
+
+/// What a device has done in a migration, all lanes together.
+struct AcceleratorUse {
+  std::uint64_t blocks = 0;        ///< by the device
+  std::uint64_t bytes_before = 0;  ///< of those
+  std::uint64_t bytes_after = 0;
+  std::uint64_t busy = 0;    ///< blocks that it had no room for
+  std::uint64_t failed = 0;  ///< blocks that it took and did not encode
+  std::string given_up;      ///< why; empty: it has not been
+};
+
+struct AcceleratorReport {
+  AcceleratorFacts facts;
+  AcceleratorUse use;
+};
+
+}  // namespace godwit

@@ -1,0 +1,204 @@
+#include "codec/request_crew.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/cpu_account.h"
+#include "codec/codecs.h"
+
+namespace godwit {
+
+namespace {
+
+// How long a thread that is inside a call has to come out of it when everything ends.
+constexpr Duration kLastWait = std::chrono::seconds(1);
+// Blocks of one lane that may be under way at once: enough for two lanes to keep a device of 12 GB/s and 100 us busy.
+constexpr std::size_t kCrewDepth = 16;
+
+}  // namespace
+
+/// One lane's answers.
+struct RequestCrew::Answers {
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::deque<DeviceDone> done;
+};
+
+/// Held by the lane's queue and by the line, or the thread that has it.
+struct RequestCrew::Request {
+  DeviceJob job;
+  std::shared_ptr<Answers> answers;
+  std::chrono::steady_clock::time_point since;
+  /// Held while a lane's memory is read or written. Once it is not wanted any more, nobody touches that memory.
+  std::mutex mutex;
+  bool wanted = true;
+};
+
+/// What outlives the crew where a thread is stuck.
+struct RequestCrew::Shared {
+  MakeWorker make;
+  std::size_t most_waiting;
+  Duration patience;
+  std::shared_ptr<CpuAccount> account;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::shared_ptr<Request>> line;
+  bool ends = false;
+  std::size_t running = 0;
+};
+
+class CrewQueue final : public DeviceQueue {
+ public:
+  explicit CrewQueue(std::shared_ptr<RequestCrew::Shared> shared)
+      : shared_(std::move(shared)), answers_(std::make_shared<RequestCrew::Answers>()) {}
+  ~CrewQueue() override {
+    {
+      const std::lock_guard lock(shared_->mutex);
+      std::erase_if(shared_->line, [&](const auto& request) { return request->answers == answers_; });
+    }
+    for (const auto& request : under_way_) {
+      const std::lock_guard lock(request->mutex);
+      request->wanted = false;
+    }
+  }
+  std::size_t depth() const noexcept override { return kCrewDepth; }
+
+  Result<std::size_t> submit(std::span<const DeviceJob> jobs) override {
+    std::size_t taken = 0;
+    while (taken < jobs.size() && under_way_.size() < depth()) {
+      auto request = std::make_shared<RequestCrew::Request>();
+      request->job = jobs[taken];
+      request->answers = answers_;
+      request->since = std::chrono::steady_clock::now();
+      {
+        const std::lock_guard lock(shared_->mutex);
+        if (shared_->running == 0) return fail(ErrorKind::kIo, "the device has been lost");
+        if (shared_->line.size() >= shared_->most_waiting) break;
+        shared_->line.push_back(request);
+      }
+      shared_->changed.notify_one();
+      under_way_.push_back(std::move(request));
+      ++taken;
+    }
+    return taken;
+  }
+
+  Result<std::size_t> poll(std::span<DeviceDone> done) override {
+    const std::lock_guard lock(answers_->mutex);
+    if (answers_->done.empty()) return overdue() ? late() : Result<std::size_t>(0);
+    return take(done);
+  }
+
+  Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) override {
+    if (done.empty() || under_way_.empty() || stop.stop_requested()) return std::size_t{0};
+    std::unique_lock lock(answers_->mutex);
+    const auto until = under_way_.front()->since + shared_->patience;
+    answers_->changed.wait_until(lock, stop, until, [&] { return !answers_->done.empty(); });
+    if (answers_->done.empty()) return stop.stop_requested() ? Result<std::size_t>(0) : late();
+    return take(done);
+  }
+
+ private:
+  bool overdue() const {
+    return !under_way_.empty() && std::chrono::steady_clock::now() - under_way_.front()->since > shared_->patience;
+  }
+  static Result<std::size_t> late() { return fail(ErrorKind::kTimedOut, "the device has not answered in time"); }
+  std::size_t take(std::span<DeviceDone> done) {
+    const std::size_t n = std::min(done.size(), answers_->done.size());
+    for (std::size_t i = 0; i < n; ++i) {
+      done[i] = answers_->done.front();
+      answers_->done.pop_front();
+      std::erase_if(under_way_, [&](const auto& request) { return request->job.ticket == done[i].ticket; });
+    }
+    return n;
+  }
+
+  std::shared_ptr<RequestCrew::Shared> shared_;
+  std::shared_ptr<RequestCrew::Answers> answers_;
+  std::vector<std::shared_ptr<RequestCrew::Request>> under_way_;  ///< the oldest first
+};
+
+RequestCrew::RequestCrew(unsigned threads, std::size_t line, Duration patience, MakeWorker make)
+    : shared_(std::make_shared<Shared>()) {
+  shared_->make = std::move(make);
+  shared_->most_waiting = line;
+  shared_->patience = patience;
+  shared_->account = current_account();
+  for (std::size_t i = 0; i < threads; ++i) {
+    {
+      const std::lock_guard lock(shared_->mutex);
+      ++shared_->running;
+    }
+    try {
+      threads_.emplace_back([shared = shared_, i] { run(shared, i); });
+    } catch (const std::system_error&) {
+      const std::lock_guard lock(shared_->mutex);
+      --shared_->running;  // a limit of processes or memory: it goes on with those that there are
+      break;
+    }
+  }
+}
+
+RequestCrew::~RequestCrew() {
+  std::unique_lock lock(shared_->mutex);
+  shared_->ends = true;
+  shared_->line.clear();
+  shared_->changed.notify_all();
+  const bool all = shared_->changed.wait_for(lock, kLastWait, [&] { return shared_->running == 0; });
+  lock.unlock();
+  for (auto& thread : threads_) all ? thread.join() : thread.detach();
+}
+
+std::unique_ptr<DeviceQueue> RequestCrew::queue() {
+  return std::make_unique<CrewQueue>(shared_);
+}
+
+void RequestCrew::run(const std::shared_ptr<Shared>& shared, std::size_t) {
+  const ChargedTo charged(shared->account);
+  auto worker = shared->make();
+  const auto answer = [](Request& request, DeviceDone done) {
+    done.ticket = request.job.ticket;
+    const std::lock_guard wanted(request.mutex);
+    if (!request.wanted) return;
+    const std::lock_guard lock(request.answers->mutex);
+    request.answers->done.push_back(done);
+    request.answers->changed.notify_all();
+  };
+  const auto carry_out = [&](Request& request) -> DeviceDone {
+    const Duration began = thread_cpu_time();
+    const std::size_t room = std::min(request.job.output.size(), (*worker)->output().size());
+    const std::size_t length = request.job.input.size();
+    {
+      const std::lock_guard lock(request.mutex);
+      if (!request.wanted || length > (*worker)->input().size()) return {.failed = true};
+      std::memcpy((*worker)->input().data(), request.job.input.data(), length);
+    }
+    const auto size = (*worker)->work(length, room, request.job.decodes);
+    if (!size || *size > room) return {.failed = true};
+    const std::lock_guard lock(request.mutex);
+    if (!request.wanted) return {.failed = true};
+    if (*size > 0) std::memcpy(request.job.output.data(), (*worker)->output().data(), *size);
+    return {.size = *size, .worked = thread_cpu_time() - began};
+  };
+  std::unique_lock lock(shared->mutex);
+  while (worker) {
+    shared->changed.wait(lock, [&] { return shared->ends || !shared->line.empty(); });
+    if (shared->ends) break;
+    const auto request = std::move(shared->line.front());
+    shared->line.pop_front();
+    lock.unlock();
+    answer(*request, carry_out(*request));
+    lock.lock();
+  }
+  lock.unlock();
+  if (worker) worker->reset();
+  lock.lock();
+  if (--shared->running == 0 && !shared->ends) {
+    for (const auto& request : shared->line) answer(*request, {.failed = true});
+    shared->line.clear();
+  }
+  shared->changed.notify_all();
+}
+
+}  // namespace godwit

@@ -1,0 +1,158 @@
+// Lanes whose blocks a device encodes, behind libraries that look like the real ones: what arrives is what the source
+// has, whatever the device does, and whatever the guest writes meanwhile.
+#include <gtest/gtest.h>
+
+#include <future>
+#include <random>
+
+#include "codec/accelerated_decoders.h"
+#include "codec/accelerated_encoders.h"
+#include "tests/support/fake_migration.h"
+#include "tests/support/lane_pair.h"
+#include "tests/support/model_accelerator.h"
+
+namespace godwit::accelerated_lanes_test {
+namespace {
+
+using testing::LanePair;
+using testing::ModelOfDevice;
+
+constexpr std::size_t kPlenty = 4 << 20;
+
+struct DeviceShape {
+  CodecDevice device;
+  const char* name;
+  ModelOfDevice::Setting setting;
+  bool is_given_up;
+};
+
+std::vector<DeviceShape> every_shape() {
+  std::vector<DeviceShape> shapes;
+  for (const CodecDevice device : {CodecDevice::kQat, CodecDevice::kIaa}) {
+    const bool qat = device == CodecDevice::kQat;
+    shapes.push_back({device, qat ? "Qat" : "Iaa", {{"ORDER", "random"}}, false});
+    shapes.push_back({device,
+                      qat ? "QatBusyAndFailing" : "IaaBusyAndFailing",
+                      {{"ORDER", "random"}, {"QUEUE", "4"}, {"BUSY", "20"}, {"ERRORS", "20"}},
+                      false});
+    for (const unsigned after : {5U, 9U, 30U, 100U}) {
+      static std::deque<std::string> names;
+      names.push_back((qat ? "QatVanishesAfter" : "IaaVanishesAfter") + std::to_string(after));
+      shapes.push_back(
+          {device, names.back().c_str(), {{"ORDER", "random"}, {"VANISHES", std::to_string(after)}}, true});
+    }
+  }
+  return shapes;
+}
+
+std::string name_of_shape(const ::testing::TestParamInfo<DeviceShape>& info) {
+  return info.param.name;
+}
+
+class AcceleratedLanes : public ::testing::TestWithParam<DeviceShape> {
+ protected:
+  void SetUp() override {
+    model_.emplace(GetParam().device, GetParam().setting);
+    auto opened = model_->open();
+    ASSERT_TRUE(opened) << opened.error().message;
+    encoders_.emplace(std::move(*opened), cpu_, [this](std::string_view note) {
+      const std::lock_guard lock(mutex_);
+      notes_.emplace_back(note);
+    });
+  }
+  void TearDown() override {
+    encoders_.reset();
+    model_.reset();
+  }
+  CodecChoice codec() const { return {.id = CodecId::kDeflate, .level = 1, .device = GetParam().device}; }
+  void expect_use() {
+    const AcceleratorUse use = encoders_->use();
+    EXPECT_EQ(use.given_up.empty(), !GetParam().is_given_up) << use.given_up;
+    EXPECT_EQ(notes_.size(), GetParam().is_given_up ? 1U : 0U);
+    EXPECT_GT(use.blocks, 0U);
+  }
+
+  SoftwareEncoders cpu_;
+  std::mutex mutex_;
+  std::vector<std::string> notes_;
+  std::optional<ModelOfDevice> model_;
+  std::optional<AcceleratedEncoders> encoders_;
+};
+
+TEST_P(AcceleratedLanes, TheSinkEndsWithTheSourcesBytes) {
+  for (const unsigned count : {1U, 3U}) {
+    std::mt19937_64 random(count);
+    LanePair lanes(testing::ram_of_chunks(5 * count),
+                   {.codec = codec(), .delta_memory = kPlenty, .lanes = count, .encoders = &*encoders_});
+    for (int round = 0; round < 12; ++round) {
+      for (int again = 0; again < 4; ++again) {
+        testing::write_pages(lanes, 60 * count, random);
+        lanes.board.announce();
+      }
+      lanes.copy();
+      ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
+    }
+    EXPECT_EQ(lanes.counters().encoders_given_up, 0U);
+    EXPECT_EQ(lanes.counters().blocks_not_encoded, 0U) << "what the device does not do, the CPU does";
+  }
+  expect_use();
+}
+
+/// The sink's lanes: what the device does not do, the library does. The source encodes by the CPU.
+class AcceleratedDecoding : public ::testing::TestWithParam<DeviceShape> {};
+
+TEST_P(AcceleratedDecoding, TheSinkEndsWithTheSourcesBytes) {
+  const ModelOfDevice model(GetParam().device, GetParam().setting);
+  auto opened = model.open(std::chrono::seconds(60), true);
+  ASSERT_TRUE(opened) << opened.error().message;
+  AcceleratedDecoders decoders(std::move(*opened));
+  for (const unsigned count : {1U, 3U}) {
+    std::mt19937_64 random(count);
+    LanePair lanes(
+        testing::ram_of_chunks(5 * count),
+        {.codec = CodecChoice{CodecId::kDeflate, 1}, .delta_memory = kPlenty, .lanes = count, .decoders = &decoders});
+    for (int round = 0; round < 12; ++round) {
+      for (int again = 0; again < 4; ++again) {
+        testing::write_pages(lanes, 60 * count, random);
+        lanes.board.announce();
+      }
+      lanes.copy();
+      ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
+    }
+  }
+  EXPECT_GT(decoders.use().blocks, 0U);
+  EXPECT_EQ(decoders.use().given_up.empty(), !GetParam().is_given_up);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, AcceleratedDecoding, ::testing::ValuesIn(every_shape()), name_of_shape);
+INSTANTIATE_TEST_SUITE_P(Devices, AcceleratedLanes, ::testing::ValuesIn(every_shape()), name_of_shape);
+
+/// A whole migration of a guest that writes all the time, with a device that takes long to read: what it reads is the
+/// lane's copy, which the guest's writes do not change (the model would see it), and the page comes again.
+class AcceleratedMigration : public testing::FakeMigration, public ::testing::WithParamInterface<CodecDevice> {
+ protected:
+  AcceleratedMigration() : FakeMigration(testing::ram_of_chunks(40)) {}
+};
+
+TEST_P(AcceleratedMigration, MovesEveryByteOfAGuestThatWritesWhileTheDeviceReads) {
+  SoftwareEncoders cpu;
+  const ModelOfDevice model(GetParam(), {{"ORDER", "random"}, {"LATENCY", "2000"}, {"VANISHES", "400"}});
+  AcceleratedEncoders encoders(model.open().value(), cpu, {});
+  encoders_ = &encoders;
+  goals_.lanes = 2;
+  goals_.codec = CodecChoice{.id = CodecId::kDeflate, .level = 1, .device = GetParam()};
+  auto received = std::async(std::launch::async, [this] { return receive(); });
+  const auto report = send(steady_);
+  EXPECT_EQ(report.outcome, Outcome::kDone) << (report.error ? report.error->message : "");
+  EXPECT_EQ(received.get().outcome, Outcome::kDone);
+  EXPECT_TRUE(sink_.runs());
+  source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
+  EXPECT_GT(encoders.use().blocks, 0U);
+  EXPECT_EQ(model.inputs_changed(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, AcceleratedMigration, ::testing::Values(CodecDevice::kQat, CodecDevice::kIaa),
+                         [](const auto& info) { return info.param == CodecDevice::kQat ? "Qat" : "Iaa"; });
+
+}  // namespace
+}  // namespace godwit::accelerated_lanes_test

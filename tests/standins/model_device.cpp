@@ -1,0 +1,239 @@
+#include "tests/standins/model_device.h"
+
+#include <isa-l/crc.h>
+#include <isa-l/igzip_lib.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+namespace godwit::standin {
+
+namespace {
+
+std::string text_of(const char* name) {
+  const char* const value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+std::uint64_t number_of(const char* name, std::uint64_t otherwise) {
+  const std::string text = text_of(name);
+  return text.empty() ? otherwise : std::strtoull(text.c_str(), nullptr, 10);
+}
+
+std::uint8_t* readable(const std::uint8_t* bytes) {
+  return const_cast<std::uint8_t*>(bytes);
+}
+
+std::uint64_t hash_of(const ModelRequest& request) {
+  // Two sums of 32 bits: what is remembered is compared by length, too, and checked by whoever decodes it.
+  const std::uint64_t low = crc32_gzip_refl(0, request.input, request.length);
+  const std::uint64_t high = crc32_ieee(0x5eed, readable(request.input), request.length);
+  return (high << 32 | low) ^ request.length * 0x9e3779b97f4a7c15 ^ (request.decodes ? 1 : 0);
+}
+
+/// One piece, behind what is there. False: no room.
+bool deflate_piece(const ModelRequest& request, std::size_t at, std::size_t length, bool last,
+                   std::vector<std::uint8_t>& out) {
+  std::vector<std::uint8_t> memory(ISAL_DEF_LVL1_DEFAULT);
+  const auto stream = std::make_unique<isal_zstream>();
+  isal_deflate_stateless_init(stream.get());
+  stream->level = 1;
+  stream->level_buf = memory.data();
+  stream->level_buf_size = static_cast<std::uint32_t>(memory.size());
+  stream->hist_bits = static_cast<std::uint16_t>(request.window_bits);
+  stream->gzip_flag = IGZIP_DEFLATE;
+  stream->flush = FULL_FLUSH;
+  stream->end_of_stream = last ? 1 : 0;
+  stream->next_in = readable(request.input) + at;
+  stream->avail_in = static_cast<std::uint32_t>(length);
+  const std::size_t before = out.size();
+  out.resize(before + length + length / 8 + 1024);
+  stream->next_out = out.data() + before;
+  stream->avail_out = static_cast<std::uint32_t>(out.size() - before);
+  const int code = isal_deflate_stateless(stream.get());
+  out.resize(before + stream->total_out);
+  return code == COMP_OK && out.size() <= request.room;
+}
+
+ModelStatus inflate_all(const ModelRequest& request, std::vector<std::uint8_t>& out) {
+  out.resize(request.room);
+  const auto state = std::make_unique<inflate_state>();
+  isal_inflate_init(state.get());
+  state->crc_flag = ISAL_DEFLATE;
+  state->hist_bits = request.window_bits;
+  state->next_in = readable(request.input);
+  state->avail_in = static_cast<std::uint32_t>(request.length);
+  state->next_out = out.data();
+  state->avail_out = static_cast<std::uint32_t>(out.size());
+  if (isal_inflate(state.get()) != ISAL_DECOMP_OK || state->block_state != ISAL_BLOCK_FINISH) {
+    return ModelStatus::kDamaged;
+  }
+  out.resize(state->total_out);
+  return ModelStatus::kDone;
+}
+
+std::unique_ptr<ModelDevice>& the_device() {
+  static std::unique_ptr<ModelDevice> device;
+  return device;
+}
+
+}  // namespace
+
+ModelSetting ModelSetting::from_environment() {
+  ModelSetting setting;
+  setting.latency = std::chrono::microseconds(number_of("GODWIT_MODEL_LATENCY", 100));
+  setting.bytes_per_second =
+      1e6 * static_cast<double>(std::max<std::uint64_t>(number_of("GODWIT_MODEL_RATE", 12000), 1));
+  setting.instances = static_cast<unsigned>(std::clamp<std::uint64_t>(number_of("GODWIT_MODEL_INSTANCES", 8), 1, 64));
+  setting.queue = number_of("GODWIT_MODEL_QUEUE", 64);
+  setting.random_order = text_of("GODWIT_MODEL_ORDER") == "random";
+  setting.busy = static_cast<unsigned>(number_of("GODWIT_MODEL_BUSY", 0));
+  setting.errors = static_cast<unsigned>(number_of("GODWIT_MODEL_ERRORS", 0));
+  setting.vanishes_after = number_of("GODWIT_MODEL_VANISHES", 0);
+  setting.hangs_after = number_of("GODWIT_MODEL_HANGS", 0);
+  setting.lacks = text_of("GODWIT_MODEL_LACKS");
+  setting.remembers = number_of("GODWIT_MODEL_REMEMBERS", 0) != 0;
+  setting.seed = number_of("GODWIT_MODEL_SEED", 1);
+  return setting;
+}
+
+ModelDevice::ModelDevice(ModelSetting setting) : setting_(std::move(setting)), random_(setting_.seed) {
+  for (unsigned i = 0; i < setting_.instances; ++i) threads_.emplace_back([this] { run(); });
+}
+
+ModelDevice::~ModelDevice() {
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+  }
+  came_.notify_all();
+  answered_.notify_all();
+  for (auto& thread : threads_) thread.join();
+}
+
+bool ModelDevice::submit(ModelRequest& request) {
+  const std::lock_guard lock(mutex_);
+  if (held_ >= setting_.queue || happens(setting_.busy)) return false;
+  request.status = ModelStatus::kUnderWay;
+  request.written = 0;
+  ++held_;
+  const auto now = Clock::now();
+  const auto work = std::chrono::duration<double>(static_cast<double>(request.length) / setting_.bytes_per_second);
+  free_at_ = std::max(free_at_, now) + std::chrono::duration_cast<Clock::duration>(work);
+  auto due = free_at_ + setting_.latency;
+  if (setting_.random_order) due += setting_.latency * (random_() % 8);
+  waiting_.push_back({&request, ++requests_, sum_of(request), due});
+  came_.notify_one();
+  return true;
+}
+
+ModelStatus ModelDevice::look(const ModelRequest& request) {
+  const std::lock_guard lock(mutex_);
+  return request.status;
+}
+
+ModelStatus ModelDevice::wait(const ModelRequest& request) {
+  std::unique_lock lock(mutex_);
+  answered_.wait(lock, [&] { return ends_ || request.status != ModelStatus::kUnderWay; });
+  return request.status == ModelStatus::kUnderWay ? ModelStatus::kFailed : request.status;
+}
+
+bool ModelDevice::idle() {
+  const std::lock_guard lock(mutex_);
+  if (held_ == 0) return true;
+  ends_ = true;
+  came_.notify_all();
+  answered_.notify_all();
+  return false;
+}
+
+bool ModelDevice::vanished() {
+  const std::lock_guard lock(mutex_);
+  return setting_.vanishes_after != 0 && requests_ > setting_.vanishes_after;
+}
+
+std::uint64_t ModelDevice::inputs_changed() {
+  const std::lock_guard lock(mutex_);
+  return changed_;
+}
+
+/// Not where CPU time is measured: whoever submits would pay for it.
+std::uint32_t ModelDevice::sum_of(const ModelRequest& request) const {
+  return setting_.remembers ? 0 : crc32_ieee(0, readable(request.input), request.length);
+}
+
+void ModelDevice::run() {
+  std::unique_lock lock(mutex_);
+  std::vector<std::uint8_t> made;
+  while (true) {
+    came_.wait(lock, [this] { return ends_ || !waiting_.empty(); });
+    if (ends_) return;
+    const std::size_t at = setting_.random_order ? random_() % waiting_.size() : 0;
+    const Entry entry = waiting_[at];
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(at));
+    ModelRequest& request = *entry.request;
+    if (setting_.hangs_after != 0 && entry.number > setting_.hangs_after) continue;  // held for ever
+    const bool fails = happens(setting_.errors);
+    lock.unlock();
+    ModelStatus status = fails ? ModelStatus::kFailed : work(request, made);
+    std::this_thread::sleep_until(entry.due);
+    const bool same = sum_of(request) == entry.checksum;
+    lock.lock();
+    // Whatever is under way when it vanishes fails, too.
+    if (setting_.vanishes_after != 0 && requests_ > setting_.vanishes_after) status = ModelStatus::kFailed;
+    if (!same) ++changed_;
+    if (status == ModelStatus::kDone) {
+      std::memcpy(request.output, made.data(), made.size());
+      request.written = made.size();
+    }
+    request.status = status;
+    --held_;
+    answered_.notify_all();
+  }
+}
+
+ModelStatus ModelDevice::work(ModelRequest& request, std::vector<std::uint8_t>& made) {
+  const std::uint64_t hash = setting_.remembers ? hash_of(request) : 0;
+  if (setting_.remembers) {
+    const std::lock_guard lock(mutex_);
+    if (const auto seen = seen_.find(hash); seen != seen_.end()) {
+      made = seen->second;
+      return made.size() <= request.room ? ModelStatus::kDone : ModelStatus::kNoRoom;
+    }
+  }
+  made.clear();
+  if (request.decodes) {
+    if (const ModelStatus status = inflate_all(request, made); status != ModelStatus::kDone) return status;
+  } else {
+    const std::size_t piece = request.piece == 0 ? request.length : request.piece;
+    for (std::size_t at = 0; at < request.length; at += piece) {
+      const std::size_t length = std::min(piece, request.length - at);
+      const bool last = request.last && at + length == request.length;
+      if (!deflate_piece(request, at, length, last, made)) return ModelStatus::kNoRoom;
+    }
+  }
+  if (setting_.remembers) {
+    const std::lock_guard lock(mutex_);
+    seen_.emplace(hash, made);
+  }
+  return ModelStatus::kDone;
+}
+
+ModelDevice& model_device() {
+  auto& device = the_device();
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  if (!device) device = std::make_unique<ModelDevice>(ModelSetting::from_environment());
+  return *device;
+}
+
+void reset_model_device() {
+  auto& device = the_device();
+  // One that hangs has threads of somebody else's inside.
+  if (device && !device->idle()) (void)device.release();
+  device.reset();
+}
+
+}  // namespace godwit::standin

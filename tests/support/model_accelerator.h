@@ -1,0 +1,55 @@
+// A library that looks like Intel's, with a model of a device behind it (tests/standins), set for one test.
+#pragma once
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "codec/accelerator.h"
+
+namespace godwit::testing {
+
+inline std::string standin_path(CodecDevice device) {
+  return std::string(GODWIT_STANDINS) + (device == CodecDevice::kQat ? "/libqatzip.so" : "/libqpl.so");
+}
+
+/// While it is alive, the device is as `setting` says: {"ERRORS", "10"} is GODWIT_MODEL_ERRORS=10.
+class ModelOfDevice {
+ public:
+  using Setting = std::map<std::string, std::string>;
+  explicit ModelOfDevice(CodecDevice device, Setting setting = {}) : device_(device), setting_(std::move(setting)) {
+    for (const auto& [name, value] : setting_) ::setenv(("GODWIT_MODEL_" + name).c_str(), value.c_str(), 1);
+    handle_ = ::dlopen(standin_path(device).c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle_ == nullptr) ADD_FAILURE() << ::dlerror();
+    call<void()>("godwit_model_reset")();
+  }
+  ~ModelOfDevice() {
+    EXPECT_EQ(inputs_changed(), 0U) << "somebody wrote to a block that the device had";
+    call<void()>("godwit_model_reset")();
+    for (const auto& [name, value] : setting_) ::unsetenv(("GODWIT_MODEL_" + name).c_str());
+  }
+  ModelOfDevice(const ModelOfDevice&) = delete;
+  ModelOfDevice& operator=(const ModelOfDevice&) = delete;
+
+  Result<std::unique_ptr<Accelerator>> open(Duration patience = std::chrono::seconds(60), bool decodes = false) const {
+    const AcceleratorSetting setting{.library = standin_path(device_), .decodes = decodes, .patience = patience};
+    return device_ == CodecDevice::kQat ? open_qat(setting) : open_iaa(setting);
+  }
+  std::uint64_t inputs_changed() const { return call<std::uint64_t()>("godwit_model_inputs_changed")(); }
+
+ private:
+  template <typename Call>
+  Call* call(const char* name) const {
+    return reinterpret_cast<Call*>(::dlsym(handle_, name));
+  }
+
+  CodecDevice device_;
+  Setting setting_;
+  void* handle_ = nullptr;
+};
+
+}  // namespace godwit::testing

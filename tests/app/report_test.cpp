@@ -49,6 +49,8 @@ Report moved() {
   r.pages_discarded = 106;
   r.least_share = 0.25;
   r.slowed_for = std::chrono::microseconds(119);
+  r.outages = 2;
+  r.outages_lasted = std::chrono::milliseconds(12'500);
   r.postcopy = true;
   r.pages_missing = 116;
   r.pages_asked_for = 117;
@@ -178,6 +180,8 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("pages_discarded"), 106);
   EXPECT_EQ(json.at("least_share"), 0.25);
   EXPECT_EQ(json.at("slowed_for_us"), 119);
+  EXPECT_EQ(json.at("outages"), 2);
+  EXPECT_EQ(json.at("outages_us"), 12'500'000);
   EXPECT_EQ(json.at("postcopy"), true);
   EXPECT_EQ(json.at("pages_missing"), 116);
   EXPECT_EQ(json.at("pages_asked_for"), 117);
@@ -199,7 +203,7 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("blocks_not_encoded"), 114);
   EXPECT_EQ(json.at("encoders_given_up"), 115);
   EXPECT_TRUE(json.at("receiver").is_null()) << "none has come back";
-  EXPECT_EQ(json.size(), 47U + counters_in_reports()) << "a field that this test does not know";
+  EXPECT_EQ(json.size(), 49U + counters_in_reports()) << "a field that this test does not know";
 }
 
 TEST(ReportJson, HasTheReceiversReportAsItCame) {

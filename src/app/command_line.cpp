@@ -85,6 +85,8 @@ constexpr const char* kKeygenExamples =
     "except DIR/ca-crl.pem; a CA that is in DIR already is used again.\n";
 
 constexpr std::string_view kAutoCodec = "auto";
+// A switch that starts again takes so long, and so does spanning tree until it lets a port through.
+constexpr Duration kDefaultLinkPatience = std::chrono::seconds(30);
 constexpr std::string_view kValueMissing = "missing value";
 
 /// An option's text as it was written, or nothing if it was not.
@@ -101,7 +103,8 @@ struct SharedTexts : LogTexts {
 
 struct SendTexts : SharedTexts {
   Text to, rsh, remote_godwit, via, start_timeout, lanes, encoding_threads, codec, delta_memory, max_downtime,
-      bandwidth, timeout, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels, control;
+      bandwidth, timeout, link_patience, deadline, on_deadline, guest_slowdown, free_pages, devices, progress, kernels,
+      control;
   bool allow_nested = false, ssh_data = false, any_vm = false, any_disks = false, resume = false;
 };
 
@@ -190,6 +193,8 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--encoding-threads", texts.encoding_threads, "N",
       "threads that encode beside them at most, while CPUs are idle [CPUs less lanes]");
   add(*send, "--timeout", texts.timeout, "TIME", "give up after this time [1h]");
+  add(*send, "--link-patience", texts.link_patience, "TIME",
+      "wait so long for a lost link while memory is copied; 0s: do not [30s]");
   add(*send, "--guest-slowdown", texts.guest_slowdown, "PERCENT",
       "so much of its CPU time the guest may be denied, if it writes too fast [0%]");
   add(*send, "--deadline", texts.deadline, "TIME", "when the move is to have come to its end [none]");
@@ -409,6 +414,18 @@ Status read_deadline(const SendTexts& texts, Goals& goals) {
   return {};
 }
 
+/// Of what cannot be opened a second time no outage is waited for.
+Status read_link_patience(const SendTexts& texts, SendOptions& options) {
+  const bool once = texts.ssh_data || (!options.ssh && options.to.kind == Address::Kind::kUnix) || texts.resume;
+  if (!once) options.goals.link_patience = kDefaultLinkPatience;
+  if (!texts.link_patience) return {};
+  options.goals.link_patience = TRY(duration_value("--link-patience", *texts.link_patience, 0s, 10min));
+  if (!once || options.goals.link_patience == Duration::zero()) return {};
+  return fail(ErrorKind::kInvalidArgument,
+              "--link-patience: is for tcp:// and for ssh:// without --ssh-data, where lost connections can be opened "
+              "again, and not for --resume");
+}
+
 Result<unsigned> read_lanes(const SendTexts& texts, unsigned cpus) {
   const unsigned few = texts.ssh_data ? kSshDataLanes : wire::kMaxLanes;
   if (!texts.lanes) return std::min(few, default_lanes(cpus));
@@ -450,6 +467,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
     goals.max_downtime = TRY(duration_value("--max-downtime", *texts.max_downtime, 1ms, 10min));
   }
   if (texts.timeout) goals.timeout = TRY(duration_value("--timeout", *texts.timeout, 1s, 168h));
+  TRY(read_link_patience(texts, options));
   TRY(read_deadline(texts, goals));
   if (texts.bandwidth) goals.bandwidth = TRY(bandwidth_value("--bandwidth", *texts.bandwidth));
   if (texts.free_pages) options.skip_free_pages = TRY(free_pages_value("--free-pages", *texts.free_pages));

@@ -129,6 +129,8 @@ std::string report_json(const Report& report, std::string_view receiver) {
                    {"pages_discarded", report.pages_discarded},
                    {"least_share", report.least_share},
                    {"slowed_for_us", microseconds(report.slowed_for)},
+                   {"outages", report.outages},
+                   {"outages_us", microseconds(report.outages_lasted)},
                    {"postcopy", report.postcopy},
                    {"pages_missing", report.pages_missing},
                    {"pages_asked_for", report.pages_asked_for},

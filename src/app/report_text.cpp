@@ -85,6 +85,12 @@ std::string slowdown_row(const Report& report) {
                                     format_duration(report.slowed_for), report.least_share * 100));
 }
 
+std::string outage_row(const Report& report) {
+  if (report.outages == 0) return "";
+  return line("link", fmt::format("{} outage{}, {}", report.outages, report.outages == 1 ? "" : "s",
+                                  format_duration(report.outages_lasted)));
+}
+
 std::string postcopy_row(const Report& report) {
   if (!report.postcopy) return "";
   return line("post-copy", fmt::format("{} pages came while the guest ran: it waited for {}, {} went past the lanes",
@@ -159,7 +165,7 @@ std::string render_report(const Report& report) {
   out += line("total", format_duration(report.total));
   // Without a pause there is nothing to take apart.
   if (report.pause > Duration{} || !report.ledger.empty()) out += pause_rows(report);
-  out += page_rows(report) + slowdown_row(report) + postcopy_row(report);
+  out += page_rows(report) + slowdown_row(report) + outage_row(report) + postcopy_row(report);
   out += byte_rows(report);
   if (report.lanes > 0) out += engine_row(report) + accelerator_rows("encoded by", report.accelerator);
   if (!report.why_no_accelerator.empty()) out += line("encoded by", "CPUs: " + printable(report.why_no_accelerator));

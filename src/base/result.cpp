@@ -58,6 +58,10 @@ ErrorKind kind_of(int number) noexcept {
     case ECONNABORTED:
     case EPIPE:
     case EHOSTUNREACH:
+    case EHOSTDOWN:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case ENETRESET:
     case ETIMEDOUT:
       return ErrorKind::kPeerLost;
     default:

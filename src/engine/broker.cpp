@@ -59,6 +59,22 @@ void Broker::Place::settle(std::string why_others_are_refused) {
   broker_->settle(*session_, std::move(why_others_are_refused));
 }
 
+void Broker::Place::let_come_back(std::function<void()> on_back) {
+  const std::lock_guard lock(broker_->mutex_);
+  if (!session_->proof) session_->proof = session_->secret;
+  session_->on_back = std::move(on_back);
+}
+
+Result<GreetedSource> Broker::Place::await_back(Duration at_most, const std::stop_token& stop) {
+  return broker_->await_back(*session_, at_most, stop);
+}
+
+void Broker::Place::let_come_back_no_more() {
+  const std::lock_guard lock(broker_->mutex_);
+  session_->proof.reset();
+  session_->on_back = nullptr;
+}
+
 // ---- for those who wait
 
 Broker::Broker(Listener& listener, const Clock& clock, unsigned places, OnNote on_note, Wrap wrap)
@@ -101,6 +117,9 @@ Result<std::vector<GreetedLane>> Broker::await_lanes(const wire::Secret& secret,
     TRY_IN("waiting for the source's lanes", waiting_may_go_on(stop));
     TRY(collect_lanes(secret, count, have));
     if (have.size() == count) break;
+    if (const Session* const session = session_of(secret); session != nullptr && session->back) {
+      return fail(ErrorKind::kPeerLost, "the source has begun once more");
+    }
     const auto waited = clock_.now() - began;
     if (!all && !have.empty() && waited >= kLostLanesTimeout) break;
     if (waited >= (all ? kLanesTimeout : kNoLanesTimeout)) {
@@ -130,6 +149,21 @@ Status Broker::collect_lanes(const wire::Secret& secret, unsigned count, std::ve
   return {};
 }
 
+Result<GreetedSource> Broker::await_back(Session& session, Duration at_most, const std::stop_token& stop) {
+  const auto deadline = clock_.now() + at_most;
+  std::unique_lock lock(mutex_);
+  while (!session.back) {
+    TRY_IN("waiting for the source to come back", waiting_may_go_on(stop));
+    if (clock_.now() >= deadline) return fail(ErrorKind::kTimedOut, "the source has not come back");
+    changed_.wait_for(lock, kClockLook);
+  }
+  GreetedSource source = *std::move(session.back);
+  session.back.reset();
+  session.secret = source.secret;
+  session.takes_lanes = true;
+  return source;
+}
+
 void Broker::settle(Session& session, std::string why) {
   {
     const std::lock_guard lock(mutex_);
@@ -152,6 +186,33 @@ const Broker::Session* Broker::session_of(const wire::Secret& secret) const {
   const auto found =
       std::ranges::find_if(sessions_, [&](const Session& s) { return wire::same_secret(s.secret, secret); });
   return found == sessions_.end() ? nullptr : &*found;
+}
+
+bool Broker::is_closed_to(const wire::Secret& secret) const {
+  const Session* const session = session_of(secret);
+  if (session == nullptr) return refusal().has_value();
+  return session->refusal && !session->takes_lanes;
+}
+
+/// Its word that it is the session's source is the session's first secret, which nobody else was ever shown. What it
+/// opened earlier counts for nothing any more.
+std::optional<TurnedAway> Broker::take_back(GreetedSource source) {
+  const auto found = std::ranges::find_if(
+      sessions_, [&](const Session& s) { return s.proof && wire::same_secret(*s.proof, *source.hello.rejoin); });
+  if (found == sessions_.end()) {
+    return with_answer(std::move(source),
+                       "no move waits here for its source to come back: it has been given up, or "
+                       "has gone too far");
+  }
+  if (source.hello.attempt <= found->attempt || session_of(source.secret) != nullptr || waits(source.secret)) {
+    return with_answer(std::move(source), "the source has come back in another connection since");
+  }
+  found->attempt = source.hello.attempt;
+  std::optional<TurnedAway> away;
+  if (found->back) away = with_answer(*std::move(found->back), "the source has come back in another connection since");
+  found->back = std::move(source);
+  if (found->on_back) found->on_back();
+  return away;
 }
 
 bool Broker::waits(const wire::Secret& secret) const {
@@ -189,7 +250,9 @@ std::vector<TurnedAway> Broker::take_source(GreetedSource source) {
   std::vector<TurnedAway> away;
   {
     const std::lock_guard lock(mutex_);
-    if (auto why = refusal()) {
+    if (source.hello.rejoin) {
+      if (auto one = take_back(std::move(source))) away.push_back(*std::move(one));
+    } else if (auto why = refusal()) {
       away.push_back(with_answer(std::move(source), *std::move(why)));
     } else if (session_of(source.secret) != nullptr || waits(source.secret)) {
       away.push_back(with_answer(std::move(source), "this session has a control connection already"));
@@ -208,11 +271,10 @@ std::vector<TurnedAway> Broker::take_lane(GreetedLane lane, const wire::Secret& 
   std::vector<TurnedAway> away;
   {
     const std::lock_guard lock(mutex_);
-    const Session* const session = session_of(secret);
     const auto expected = [&](const ParkedLane& l) {
       return session_of(l.secret) != nullptr || waits(l.secret) || hello_comes(l.secret);
     };
-    if (refusal() || (session != nullptr && session->refusal)) {
+    if (is_closed_to(secret)) {
       away.push_back(silently(std::move(lane), kWrongSecret));
     } else {
       if (is_full_for(secret)) {
@@ -259,8 +321,7 @@ std::vector<TurnedAway> Broker::clear_out() {
   late_.clear();
   const auto now = clock_.now();
   const auto stays = [&](const ParkedLane& lane) {
-    const Session* const session = session_of(lane.secret);
-    return !why && (session == nullptr || !session->refusal) && now - lane.came < kLanesTimeout;
+    return !is_closed_to(lane.secret) && now - lane.came < kLanesTimeout;
   };
   for (ParkedLane& lane : lanes_) {
     if (!stays(lane)) away.push_back(silently(std::move(lane.lane), kWrongSecret));

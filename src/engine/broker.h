@@ -27,6 +27,12 @@ class Broker final : private Desk {
   struct Session {
     wire::Secret secret{};
     std::optional<std::string> refusal;  ///< settled: what others are told
+    // Of one whose source may come back once its link was lost:
+    std::optional<wire::Secret> proof;  ///< what it shows then: the session's first secret
+    std::function<void()> on_back;      ///< the greeter's thread, with the mutex: it has come back
+    std::uint32_t attempt = 0;          ///< the latest
+    std::optional<GreetedSource> back;  ///< waits to be taken
+    bool takes_lanes = false;           ///< though it is settled: those of the source that has come back
   };
 
  public:
@@ -43,6 +49,14 @@ class Broker final : private Desk {
     /// It is this source's for good, and has all its lanes. When all places are, others are refused; the only place of
     /// its broker gives the reason.
     void settle(std::string why_others_are_refused);
+    /// From here on the source may come back in another connection, with the proof that it is the same. `on_back` is
+    /// called then, from another thread, and must not wait; not any more once this place is gone.
+    void let_come_back(std::function<void()> on_back);
+    /// The source in its new connection, whose secret is the session's from here on: await_lanes() gives its lanes.
+    /// kTimedOut; kCancelled.
+    Result<GreetedSource> await_back(Duration at_most, const std::stop_token& stop = {});
+    /// It has gone too far for that.
+    void let_come_back_no_more();
 
    private:
     friend class Broker;
@@ -83,12 +97,15 @@ class Broker final : private Desk {
   Result<std::vector<GreetedLane>> await_lanes(const wire::Secret& secret, unsigned count, bool all,
                                                const std::stop_token& stop);
   void settle(Session& session, std::string why);
+  Result<GreetedSource> await_back(Session& session, Duration at_most, const std::stop_token& stop);
   void free(std::list<Session>::iterator session);
 
   // With the mutex.
   Status waiting_may_go_on(const std::stop_token& stop) const;
   Status collect_lanes(const wire::Secret& secret, unsigned count, std::vector<GreetedLane>& have);
   const Session* session_of(const wire::Secret& secret) const;
+  bool is_closed_to(const wire::Secret& secret) const;
+  std::optional<TurnedAway> take_back(GreetedSource source);
   bool waits(const wire::Secret& secret) const;
   std::optional<std::string> refusal() const;
   bool is_full_for(const wire::Secret& secret) const;

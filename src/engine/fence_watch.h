@@ -25,6 +25,13 @@ class FenceWatch {
     posted_since_ = false;
     return ++asked_;
   }
+  /// One more between those: it tells how far the sink is, and nothing of the way there, which is full of what was sent
+  /// before it and goes on being sent behind it.
+  std::uint32_t early() noexcept {
+    sent_ = ++asked_;
+    bytes_of_round_ = 0;
+    return asked_;
+  }
   std::uint32_t asked() const noexcept { return asked_; }
   /// `answered`: the latest that the sink has told of.
   bool is_answered(std::uint32_t answered) const noexcept { return answered >= asked_; }

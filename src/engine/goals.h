@@ -43,6 +43,7 @@ struct Goals {
   bool may_postcopy() const noexcept { return on_deadline == OnDeadline::kPostcopy; }
   bool may_be_ordered = false;  ///< what it takes for post-copy is made ready, if the destination agrees
   Order order = Order::kNone;
+  Duration link_patience{};  ///< so long an outage of the link is borne while memory is copied; zero: none is
   std::optional<BitRate> bandwidth;
   std::optional<std::uint64_t> delta_memory;  ///< bytes for all lanes; none: by the size of RAM; 0: no deltas
 };

@@ -31,11 +31,8 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, Reception
       session_(session),
       memory_(context.vm->memory()),
       filled_(chunk_count()),
-      placer_(memory_, filled_, context.parts.kernels),
-      lanes_(
-          std::move(connections.lanes), LaneShares::agreed(session.hello().lane_chunks), placer_, context.parts.kernels,
-          context.parts.decoders, [this](std::uint32_t fence) { return on_passed(fence); },
-          [&context](std::string_view text) { context.note(text); }) {
+      placer_(memory_, filled_, context.parts.kernels) {
+  make_lanes(std::move(connections.lanes));
   if (!connections.missing_pages) return;
   postcopy_.emplace(PostcopySink::Parts{.pages = std::move(connections.missing_pages),
                                         .urgent = std::move(connections.urgent),
@@ -49,6 +46,36 @@ IncomingRam::IncomingRam(SinkContext& context, SourceSession& session, Reception
                                               if (!all_there_.confirming()) session_.fail_with(std::move(error));
                                             },
                                         .on_all_there = [this] { all_there_.last_page_placed(); }});
+}
+
+void IncomingRam::make_lanes(SinkLanes::Channels channels) {
+  lanes_.emplace(
+      std::move(channels), LaneShares::agreed(session_.hello().lane_chunks), placer_, context_.parts.kernels,
+      context_.parts.decoders, [this](std::uint32_t fence) { return on_passed(fence); },
+      [&context = context_](std::string_view text) { context.note(text); });
+}
+
+void IncomingRam::start_lanes() {
+  lanes_->start(session_.hello().id, [this](Error error) { session_.lose_link(std::move(error)); });
+}
+
+void IncomingRam::part() {
+  if (!lanes_) return;
+  lanes_->stop();
+  received_before_ += lanes_->bytes_received();
+  lanes_.reset();
+}
+
+void IncomingRam::join(std::vector<GreetedLane> lanes) {
+  SinkLanes::Channels channels;
+  for (GreetedLane& lane : lanes) channels.push_back(std::move(lane.channel));
+  if (postcopy_) {
+    received_before_ += postcopy_->bytes_received();
+    postcopy_->use(std::move(channels.back()));
+    channels.pop_back();
+  }
+  make_lanes(std::move(channels));
+  start_lanes();
 }
 
 Status IncomingRam::apply(const wire::DataMap& map) {
@@ -77,7 +104,7 @@ Status IncomingRam::start(DeviceLoader& loader) {
   if (map_.size() != chunk_count()) return fail(ErrorKind::kProtocol, "the source's data map has gaps");
   context_.parts.on_milestone(Milestone::kMapped);
   loader_ = &loader;
-  lanes_.start(session_.hello().id, [this](Error error) { session_.fail_with(std::move(error)); });
+  start_lanes();
   populator_ =
       job_thread([this, map = std::move(map_)](const std::stop_token& stop) { populate_ahead(stop, memory_, map); });
   return session_.control().send(wire::MapApplied{});
@@ -112,7 +139,7 @@ Status IncomingRam::add_missing(const wire::MissingMap& map) {
 /// What lanes had sent before may have to come a long way. That it comes no more they notice themselves.
 Status IncomingRam::await_gate() {
   const auto deadline = context_.now() + kGatePatience;
-  while (!lanes_.await_all_at_gate(kLookForFailures)) {
+  while (!lanes_->await_all_at_gate(kLookForFailures)) {
     if (auto error = context_.error.get()) return fail(*error);
     if (context_.now() >= deadline) return fail(ErrorKind::kTimedOut, "timed out waiting for what the lanes had sent");
   }
@@ -140,7 +167,7 @@ Status IncomingRam::run_early() {
   context_.early = early_ = true;
   TRY(postcopy_->take_away_more());
   context_.parts.log.info("early", {{"missing_pages", postcopy_->placer().left()}});
-  lanes_.open_gate(postcopy_->placer());
+  lanes_->open_gate(postcopy_->placer());
   postcopy_->take_urgent();
   TRY(session_.control().send(wire::Fenced{kDevicesFence}));
   loader_->ram_in_place();
@@ -181,7 +208,7 @@ Status IncomingRam::discard_stale() {
 }
 
 void IncomingRam::stop() {
-  lanes_.stop();
+  if (lanes_) lanes_->stop();
   if (postcopy_) postcopy_->stop();
   populator_ = {};
 }

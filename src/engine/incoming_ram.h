@@ -45,22 +45,30 @@ class IncomingRam {
   /// All is there: the guest's memory is as any other.
   Status end_early() { return postcopy_->end(); }
   void bear_silence(Duration dead_after) noexcept {
-    lanes_.bear_silence(dead_after);
+    lanes_->bear_silence(dead_after);
     postcopy_->bear_silence(dead_after);
   }
   void abort() noexcept {
-    lanes_.abort();
+    if (lanes_) lanes_->abort();
     if (postcopy_) postcopy_->abort();
   }
   /// Nobody touches RAM any more when this returns.
   void stop();
   /// The guest runs: what it has is mapped into the hypervisor before the guest asks for it.
   void warm_up();
+  /// The link is lost: nothing that lanes were sent is applied any more when this returns.
+  void part();
+  /// The source has come back with these.
+  void join(std::vector<GreetedLane> lanes);
+  /// The last of them is for urgent pages.
+  bool has_urgent() const noexcept { return postcopy_.has_value(); }
   std::uint64_t bytes_received() const noexcept {
-    return lanes_.bytes_received() + (postcopy_ ? postcopy_->bytes_received() : 0);
+    return received_before_ + (lanes_ ? lanes_->bytes_received() : 0) + (postcopy_ ? postcopy_->bytes_received() : 0);
   }
 
  private:
+  void make_lanes(SinkLanes::Channels channels);
+  void start_lanes();
   Status on_passed(std::uint32_t fence);
   Status await_gate();
   Status discard_stale();
@@ -75,7 +83,8 @@ class IncomingRam {
   InPlacePlacer placer_;
   std::vector<PageWord> map_;  ///< pages that will come; what has come of it, until start()
   DeviceLoader* loader_ = nullptr;
-  SinkLanes lanes_;
+  std::optional<SinkLanes> lanes_;        ///< none while the link is lost
+  std::uint64_t received_before_ = 0;     ///< by those that are gone
   std::optional<PostcopySink> postcopy_;  ///< where source and sink have agreed to it
   bool early_ = false;
   bool given_up_ = false;

@@ -33,6 +33,8 @@ class PostcopySink {
   explicit PostcopySink(Parts parts);
   ~PostcopySink() { stop(); }
 
+  /// The coordinator's, before begin(): pages are asked for on this connection.
+  void use(std::unique_ptr<Channel> urgent) { parts_.urgent = std::move(urgent); }
   /// The coordinator's.
   Status add(const wire::MissingMap& map) { return placer_.add(map); }
   /// What was added is taken away, and whoever touches it is heard.

@@ -28,6 +28,8 @@ constexpr std::uint64_t kFewPages = 1024;
 // The last pages may go far more slowly than those before. A link that is dead is noticed otherwise.
 constexpr int kRestMayTake = 4;
 constexpr double kLongestRestSeconds = 24 * 3600;
+// What is sent in this time goes once more after an outage.
+constexpr Duration kFenceEvery = std::chrono::seconds(1);
 constexpr std::size_t kMapPiece = 32768;  // chunks a DataMap message
 
 std::uint64_t delta_memory_of_a_lane(const SourceParts& parts) {
@@ -78,6 +80,30 @@ void RamCopy::use(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) 
   if (urgent) postcopy_.emplace(context_, session_, lane_setting_, lanes_, std::move(urgent));
 }
 
+void RamCopy::start_lanes() {
+  lanes_.start([this](Error error) { context_.lose_link(std::move(error)); });
+}
+
+/// New lanes know nothing of what was sent before: of what is not on the board neither, so that nothing refers to a
+/// page of which only part may have arrived.
+void RamCopy::part() {
+  confirm_what_is_applied();
+  // The guest need not wait for a link.
+  slow_down(1);
+  lanes_.retire();
+  postcopy_.reset();
+  unconfirmed_->take([this](ChunkIndex chunk, PageWord pages) { board_.post(chunk, pages); });
+  fences_.posted();
+  rounds_.applied = false;
+}
+
+Status RamCopy::join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {
+  use(std::move(channels), std::move(urgent));
+  start_lanes();
+  // What was written meanwhile, all at once: the rounds that follow tell of a link that is there.
+  return harvest();
+}
+
 Status RamCopy::start() {
   TRY(start_tracking());
   // Tracking first, then the look for data: whatever is written after the look is seen.
@@ -91,7 +117,9 @@ Status RamCopy::start() {
   TRY(context_.until([](const SourceSignals& s) { return s.map_applied; },
                      kMapPatience + gibibytes * kMapPatiencePerGiB, "the destination to prepare its memory"));
   wire_rate_.add({}, 0);  // lanes may have sent all of a small guest before anybody looks again
-  lanes_.start(context_.error, [this] { context_.signals.change([](SourceSignals& s) { s.failed = true; }); });
+  if (context_.link_patience > Duration::zero())
+    lane_setting_.unconfirmed = &unconfirmed_.emplace(board_.chunk_count());
+  start_lanes();
   context_.parts.on_milestone(Milestone::kMapped);
   post_all(data);
   return {};
@@ -103,7 +131,7 @@ void RamCopy::take_up(std::span<const PageWord> missing) {
   lane_setting_.whole_pages = true;
   wire_rate_.add({}, 0);
   postcopy_->take_up();
-  lanes_.start(context_.error, [this] { context_.signals.change([](SourceSignals& s) { s.failed = true; }); });
+  start_lanes();
 }
 
 Status RamCopy::start_tracking() {
@@ -148,6 +176,8 @@ Status RamCopy::step() {
   const auto totals = lanes_.totals();
   wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
   watch_fence(totals.bytes_wire);
+  confirm_what_is_applied();
+  ask_how_far_it_is();
   const bool applied = all_applied();
   rounds_.look(applied, board_.waiting(), context_.signals.look().fenced_at, totals.bytes_wire);
   rounds_.first_pass_over |= rounds_.harvests > 1 && lanes_.have_swept();
@@ -157,6 +187,7 @@ Status RamCopy::step() {
   if (const auto* slower = std::get_if<SlowDown>(&verdict)) slow_down(slower->share);
   const auto* postcopy = std::get_if<PostCopy>(&verdict);
   if (postcopy != nullptr && !is_early()) {
+    if (!context_.link.bear_no_more()) return {};
     context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
     postcopy_->hold();
   }
@@ -234,6 +265,23 @@ Status RamCopy::tell_ahead() {
   TRY(harvest());
   if (context_.parts.holes_may_appear) TRY(post_given_back());
   return postcopy_->tell_ahead();
+}
+
+/// Only of the latest fence, and when all lanes have sent it: no lane is at work on the words then.
+void RamCopy::confirm_what_is_applied() {
+  const auto asked = fences_.asked();
+  if (!unconfirmed_ || confirmed_ == asked || context_.signals.look().fence < asked || !lanes_.have_sent(asked)) return;
+  confirmed_ = asked;
+  unconfirmed_->confirm();
+}
+
+/// While much is to be sent, which may take hours: what the sink tells of need not be sent again if the link is lost.
+void RamCopy::ask_how_far_it_is() {
+  const bool told = context_.signals.look().fence >= fences_.asked();
+  if (!told || !unconfirmed_ || !context_.link.bears() || board_.waiting() == 0) return;
+  if (now() - asked_at_ < kFenceEvery) return;
+  asked_at_ = now();
+  lanes_.early_fence(fences_.early());
 }
 
 bool RamCopy::all_applied() {

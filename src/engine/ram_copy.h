@@ -48,6 +48,12 @@ class RamCopy final : public Load {
   void finish() noexcept override;
   void cancel() noexcept override;
 
+  // When the link was lost, and that is borne (source_outage.h).
+
+  /// Nothing is sent any more when this returns, and what is not known to be at the sink is on the board.
+  void part();
+  /// There is a link again; as use().
+  Status join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
   /// The goals have changed.
   void follow_goals();
   Sample sample() const;
@@ -65,6 +71,9 @@ class RamCopy final : public Load {
   Status start_tracking();
   Status send_data_map(const std::vector<PageWord>& data);
   void post_all(const std::vector<PageWord>& data);
+  void start_lanes();
+  void confirm_what_is_applied();
+  void ask_how_far_it_is();
   bool all_applied();
   Duration to_send_what_waits() const;
   void watch_fence(std::uint64_t bytes_sent);
@@ -89,6 +98,7 @@ class RamCopy final : public Load {
   SharedPageWords sent_;
   SharedPageWords left_out_;
   FreePageFilter free_pages_;
+  std::optional<UnconfirmedPages> unconfirmed_;  ///< while a lost link is borne
   LaneSetting lane_setting_;
   SourceLanes lanes_;
   std::optional<PostcopySource> postcopy_;  ///< where the operator allows it, and the sink can
@@ -101,6 +111,8 @@ class RamCopy final : public Load {
   std::optional<Instant> slowed_since_;
   Duration slowed_for_{};
   FenceWatch fences_;
+  Instant asked_at_{};           ///< how far the sink is
+  std::uint32_t confirmed_ = 0;  ///< the latest fence that has told of unconfirmed_
   std::optional<Instant> stop_near_since_;
   std::uint64_t deferred_ = 0;  ///< pages that disk requests may still write
   Instant settled_at_{};

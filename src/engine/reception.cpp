@@ -13,6 +13,8 @@ namespace {
 // has let go of its guest (100 s), and looks for data. One that beats and sends no map would keep all others out.
 constexpr Duration kDataMapPatience = std::chrono::seconds(120);
 constexpr Duration kDataMapPatiencePerGiB = std::chrono::milliseconds(500);
+// A source that is gone for good keeps a hypervisor for as long.
+constexpr std::uint32_t kMostLinkPatienceMs = 600'000;
 // Whoever has been told that it is late may read that.
 constexpr Duration kGoPatience = std::chrono::seconds(2);
 }  // namespace
@@ -29,7 +31,9 @@ Result<Reception::Connections> Reception::welcome() {
                         .stay_paused = true,
                         .direct = hello.direct && context_.vm->way() == DeviceWay::kDirect,
                         .why_stream = hello.direct ? context_.vm->why_stream() : std::string(),
-                        .lane_chunks = static_cast<std::uint16_t>(LaneShares::agreed(hello.lane_chunks))};
+                        .lane_chunks = static_cast<std::uint16_t>(LaneShares::agreed(hello.lane_chunks)),
+                        .link_patience_ms = std::min(hello.link_patience_ms, kMostLinkPatienceMs)};
+  context_.link_patience = std::chrono::milliseconds(welcome.link_patience_ms);
   const bool open = hello.open_lanes != 0;
   std::vector<GreetedLane> lanes;
   if (open) {

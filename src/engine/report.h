@@ -88,6 +88,9 @@ struct Report : LaneSums {
   Duration slowed_for{};
   std::uint64_t hypervisor_ram_bytes = 0;  ///< page bytes that QEMU wrote into the filter and that were dropped
 
+  unsigned outages = 0;       ///< of the link, that were ridden out, and the one that was not
+  Duration outages_lasted{};  ///< all of them
+
   Duration commit_to_resume{};  ///< of the pause: as the destination's clock saw it
 
   Duration source_cpu{};  ///< of the engine

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "engine/first_error.h"
+#include "engine/link_watch.h"
 #include "engine/sink.h"
 #include "engine/sink_states.h"
 
@@ -21,6 +22,8 @@ class SinkContext {
   const SinkParts& parts;
   SinkVm* vm = nullptr;  ///< once a source has been found to fit it
   FirstError error;
+  LinkWatch link;
+  Duration link_patience{};  ///< agreed with the source; zero: no outage is borne
 
   std::atomic<bool> early{
       false};  ///< pages have been taken away here: what the hypervisor holds is not the whole guest

@@ -34,7 +34,7 @@ void SinkLanes::start(const std::string& id, std::function<void(Error)> on_faile
 
 void SinkLanes::run(unsigned number) {
   Status status = SinkLane(setting_, number, *channels_[number]).run(stop_.get_token());
-  if (!status) on_failed_(std::move(status).error().in(fmt::format("lane {}", number)));
+  if (!status && !stop_.stop_requested()) on_failed_(std::move(status).error().in(fmt::format("lane {}", number)));
 }
 
 Status SinkLanes::on_fence(unsigned lane, std::uint32_t fence) {

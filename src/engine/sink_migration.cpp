@@ -102,7 +102,9 @@ Status SinkMigration::take_map() {
     const auto message = TRY(next_message());
     if (const auto* map = std::get_if<wire::DataMap>(&message)) TRY(ram_->apply(*map));
   }
-  return ram_->start(*loader_);
+  TRY(ram_->start(*loader_));
+  outage_.bear();
+  return {};
 }
 
 /// Lanes and loader work by themselves, and make this side prepared.
@@ -165,8 +167,16 @@ Result<wire::Message> SinkMigration::next_message() {
 Result<wire::Message> SinkMigration::next_but_heartbeats() {
   while (true) {
     TRY(context_.vm->check_waits());
-    auto message = TRY(session_.receive());
-    if (!std::holds_alternative<wire::Heartbeat>(message)) return message;
+    auto message = session_.receive();
+    if (message && !std::holds_alternative<wire::Heartbeat>(*message)) {
+      TRY(outage_.bear_no_more());
+      return message;
+    }
+    if (const auto why = outage_.found_in(message)) {
+      TRY(outage_.ride_out(*why, *ram_));
+    } else {
+      TRY(std::move(message));
+    }
   }
 }
 

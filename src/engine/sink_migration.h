@@ -11,6 +11,7 @@
 #include "engine/device_loader.h"
 #include "engine/incoming_ram.h"
 #include "engine/reception.h"
+#include "engine/sink_outage.h"
 #include "engine/takeover.h"
 
 namespace godwit {
@@ -49,6 +50,7 @@ class SinkMigration {
   SinkContext context_;
   SourceSession session_;
   Reception reception_{context_, session_};
+  SinkOutage outage_{context_, session_};
   std::optional<DeviceLoader> loader_;
   std::optional<IncomingRam> ram_;
   std::optional<Takeover> takeover_;

@@ -13,6 +13,11 @@ namespace godwit {
 
 namespace {
 using std::chrono::milliseconds;
+
+std::uint32_t in_milliseconds(Duration time) {
+  return static_cast<std::uint32_t>(std::chrono::ceil<milliseconds>(time).count());
+}
+
 // The sink answers Hello at once.
 constexpr Duration kGreetingPatience = std::chrono::seconds(10);
 // What lay in the socket is read in microseconds, or by a thread that has to wait for its CPU in some ten milliseconds.
@@ -48,16 +53,19 @@ Result<SinkSession::Lanes> SinkSession::open() {
   TRY(context_.check_not_cancelled());
   const auto opened = static_cast<std::uint16_t>(lanes.channels.size());
   const auto in_a_row = LaneShares::offered(parts.vm.memory().layout().chunk_count(), opened);
-  TRY(control_->send(wire::Hello{.fingerprint = parts.vm.fingerprint(),
-                                 .lanes = opened,
-                                 .program = parts.program,
-                                 .open_lanes = opened,
-                                 .paused = parts.vm.starts_paused(),
-                                 .id = parts.id,
-                                 .direct = parts.vm.way() == DeviceWay::kDirect,
-                                 .lane_chunks = static_cast<std::uint16_t>(in_a_row),
-                                 .postcopy = offers_postcopy_,
-                                 .resume = parts.resumes}));
+  secret_ = greeting.secret;
+  hello_ = wire::Hello{.fingerprint = parts.vm.fingerprint(),
+                       .lanes = opened,
+                       .program = parts.program,
+                       .open_lanes = opened,
+                       .paused = parts.vm.starts_paused(),
+                       .id = parts.id,
+                       .direct = parts.vm.way() == DeviceWay::kDirect,
+                       .lane_chunks = static_cast<std::uint16_t>(in_a_row),
+                       .postcopy = offers_postcopy_,
+                       .resume = parts.resumes,
+                       .link_patience_ms = in_milliseconds(parts.goals.link_patience)};
+  TRY(control_->send(hello_));
   auto answer = TRY(await_welcome());
   const auto welcome = TRY(welcome_in(std::move(answer)));
   TRY(check_resumed(welcome));
@@ -65,6 +73,8 @@ Result<SinkSession::Lanes> SinkSession::open() {
   sink_version_ = welcome.fingerprint.version;
   takes_direct_ = welcome.direct;
   context_.sink_keeps_paused = welcome.stay_paused;
+  context_.link_patience =
+      std::min<Duration>(parts.goals.link_patience, std::chrono::milliseconds(welcome.link_patience_ms));
   TRY(parts.vm.meet(welcome.fingerprint));
   if (welcome.lane_chunks != 1 && welcome.lane_chunks != in_a_row) {
     return fail(ErrorKind::kProtocol, "the destination shares the memory out among lanes as nobody offered");
@@ -73,16 +83,49 @@ Result<SinkSession::Lanes> SinkSession::open() {
   why_stream_ = welcome.why_stream.empty() ? "godwit is too old" : welcome.why_stream;
   parts.log.info("welcome", {{"destination", sink_version_}, {"lanes", opened}, {"security", security()}});
   for (const auto& warning : welcome.warnings) context_.note("warning, from the destination: " + warning);
-  control_->set_silence(kPeerDeadAfter);
-  heartbeat_.emplace(*control_, parts.heartbeat);
-  reader_ = job_thread([this] {
-    name_thread(context_.parts.id, "control");
-    read_control();
-  });
+  begin_hearing();
   auto found = TRY(lanes_found(std::move(lanes), welcome.lanes));
   if (offers_postcopy_) settle_postcopy(welcome, opened, found);
   parts.on_milestone(Milestone::kWelcomed);
   return found;
+}
+
+void SinkSession::begin_hearing() {
+  control_->set_silence(kPeerDeadAfter);
+  heartbeat_.emplace(*control_, context_.parts.heartbeat);
+  reader_ = job_thread([this] {
+    name_thread(context_.parts.id, "control");
+    read_control();
+  });
+}
+
+void SinkSession::part() {
+  parting_ = true;
+  channel_->abort();
+  peak_before_ = peak_memory();
+  heartbeat_.reset();
+  reader_ = {};
+}
+
+wire::Hello SinkSession::rejoin_hello(std::uint32_t attempt) const {
+  wire::Hello hello = hello_;
+  hello.lanes = static_cast<std::uint16_t>(context_.parts.goals.lanes + (has_urgent_ ? 1 : 0));
+  hello.open_lanes = 0;
+  hello.rejoin = secret_;
+  hello.attempt = attempt;
+  return hello;
+}
+
+void SinkSession::join(std::unique_ptr<Channel> control) {
+  sent_before_ += channel_->link().bytes_sent();
+  channel_ = std::move(control);
+  control_.emplace(*channel_);
+  context_.signals.change([at = context_.now()](SourceSignals& s) {
+    s.heard_at = at;
+    s.closed = s.link_lost = false;
+  });
+  parting_ = false;
+  begin_hearing();
 }
 
 /// Goals that need it, or an operator who may order it. The latter's move goes on without.
@@ -103,6 +146,7 @@ void SinkSession::cannot_postcopy(std::string why) {
 /// A sink that does not agree takes the last of the connections for one lane more.
 void SinkSession::settle_postcopy(const wire::Welcome& welcome, std::size_t opened, Lanes& found) {
   if (welcome.postcopy) {
+    has_urgent_ = true;
     urgent_ = std::move(found.back());
     found.pop_back();
     return cannot_postcopy({});
@@ -262,7 +306,7 @@ void SinkSession::abort() noexcept {
 void SinkSession::read_control() {
   while (true) {
     if (Status read = read_message(); !read) {
-      context_.fail_with(std::move(read).error());
+      if (!parting_) context_.lose_link(std::move(read).error());
       break;
     }
     const auto signals = context_.signals.look();
@@ -280,7 +324,7 @@ Status SinkSession::read_message() {
   if (!message) {
     // Whoever is stuck in a send on it must not keep the guest paused.
     Error error = lost(std::move(message).error(), at);
-    context_.fail_with(error);
+    if (!parting_) context_.lose_link(error);
     channel_->abort();
     return fail(std::move(error));
   }

@@ -6,6 +6,7 @@
 //   say_goodbye(), close()
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -50,6 +51,16 @@ class SinkSession {
   void close();
   void abort() noexcept;
 
+  // When the link was lost, and that is borne (source_outage.h).
+
+  /// Nobody uses the connection any more when this returns.
+  void part();
+  /// What the sink is told by a source that comes back.
+  wire::Hello rejoin_hello(std::uint32_t attempt) const;
+  bool has_urgent() const noexcept { return has_urgent_; }
+  /// From here on control() is this one.
+  void join(std::unique_ptr<Channel> control);
+
   const std::string& sink_version() const noexcept { return sink_version_; }
   /// Empty before there is a connection.
   std::string security() const { return connected_ ? channel_->link().security() : ""; }
@@ -62,8 +73,10 @@ class SinkSession {
   const std::string& why_stream() const noexcept { return why_stream_; }
   /// After open(): as in LaneShares.
   std::uint32_t chunks_in_a_row() const noexcept { return chunks_in_a_row_; }
-  std::uint64_t bytes_sent() const { return channel_ ? channel_->link().bytes_sent() : 0; }
-  std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
+  std::uint64_t bytes_sent() const { return sent_before_ + (channel_ ? channel_->link().bytes_sent() : 0); }
+  std::uint64_t peak_memory() const noexcept {
+    return std::max(peak_before_, heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory());
+  }
 
  private:
   Status offer_postcopy(const wire::Secret& secret, OpenedLanes& lanes);
@@ -75,6 +88,7 @@ class SinkSession {
   Result<Lanes> lanes_found(OpenedLanes opened, const std::optional<std::vector<std::uint16_t>>& arrived);
   Status check_resumed(const wire::Welcome& welcome);
   Status add_missing(const wire::MissingMap& map);
+  void begin_hearing();
   void read_control();
   Status read_message();
   Status take(const wire::Message& message, Instant at);
@@ -86,11 +100,17 @@ class SinkSession {
   std::atomic<bool> connected_{false};  ///< channel_ is set for good: other threads may use it
   std::atomic<bool> welcomed_{false};
   std::optional<wire::ControlConnection> control_;
+  std::atomic<bool> parting_{false};  ///< how the connection ends tells nothing any more
+  wire::Hello hello_;                 ///< as it was said
+  wire::Secret secret_{};
+  std::uint64_t sent_before_ = 0;  ///< by connections that are gone
+  std::uint64_t peak_before_ = 0;  ///< this engine's memory, while these were there
   std::string sink_version_;
   bool takes_direct_ = false;
   std::string why_stream_;
   std::uint32_t chunks_in_a_row_ = 1;
   bool offers_postcopy_ = false;
+  bool has_urgent_ = false;                ///< one of the connections is for urgent pages
   std::vector<RamBlock> blocks_there_;     ///< where a post-copy is gone on with: as they are numbered there
   std::uint32_t most_chunks_ = 0;          ///< that a map of what is missing may name
   std::vector<wire::MissingMap> missing_;  ///< the reader's until `map_told`

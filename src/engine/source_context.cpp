@@ -22,6 +22,11 @@ void SourceContext::fail_with(Error failed) {
   signals.change([](SourceSignals& s) { s.failed = true; });
 }
 
+void SourceContext::lose_link(Error lost) {
+  if (!link.lost(lost)) return fail_with(std::move(lost));
+  signals.change([](SourceSignals& s) { s.link_lost = true; });
+}
+
 Status SourceContext::no_error_yet() const {
   if (auto first = error.get()) return fail(*first);
   return {};

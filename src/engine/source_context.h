@@ -3,9 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string_view>
 
 #include "engine/first_error.h"
+#include "engine/link_watch.h"
 #include "engine/source.h"
 #include "engine/source_signals.h"
 
@@ -44,16 +46,21 @@ class SourceContext {
   const Instant began;
   FirstError error;
   Mailbox<SourceSignals> signals;
-  GapWatch gaps;                       ///< of the coordinator, since the last fence was asked for
-  std::function<void()> on_look;       ///< called whenever the coordinator looks around; shows progress
-  std::function<void()> on_new_goals;  ///< called when parts.goals have changed
-  bool sink_keeps_paused = false;      ///< also a guest that is paused on the way
+  LinkWatch link;
+  Duration link_patience{};             ///< agreed with the sink; zero: no outage is borne
+  std::optional<Instant> link_lost_at;  ///< when the sink was last heard, while the link is lost
+  GapWatch gaps;                        ///< of the coordinator, since the last fence was asked for
+  std::function<void()> on_look;        ///< called whenever the coordinator looks around; shows progress
+  std::function<void()> on_new_goals;   ///< called when parts.goals have changed
+  bool sink_keeps_paused = false;       ///< also a guest that is paused on the way
 
   Instant now() const noexcept { return parts.clock.now(); }
   Phase phase() const noexcept { return phase_; }
   void enter(Phase phase);
   /// Any thread: the first error is the cause of the end; the coordinator is woken.
   void fail_with(Error failed);
+  /// Any thread: a connection has failed. As fail_with(), unless that is borne now.
+  void lose_link(Error lost);
   /// The error with which some thread has failed, or none.
   Status no_error_yet() const;
   /// A guest may shut down or crash at any time: then it is not moved any further. One that somebody else pauses before

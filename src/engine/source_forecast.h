@@ -32,6 +32,8 @@ class SourceForecast {
   }
   /// While memory is copied, several times a second.
   void look(const Sample& sample, const CopyFacts& facts);
+  /// What is being measured ends here: the link is lost.
+  void forget_rate() noexcept { rate_since_.reset(); }
   /// The latest; nothing before two harvests and a rate are known.
   const std::optional<Forecast>& latest() const noexcept { return latest_; }
   /// Until the end, by the latest forecast; nothing where no end is in sight.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -43,22 +44,21 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
                 [this](std::string_view text) {
                   if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
                 }),
+      fenced_(
+          std::max(setting.fence.load(std::memory_order_acquire), setting.early_fence.load(std::memory_order_acquire))),
       devices_load_(setting.whole_pages) {}
 
 Status SourceLane::run(std::stop_token stop) {
-  std::uint32_t fenced = 0;
   while (!stop.stop_requested()) {
     const auto epoch = setting_.board.epoch();
     // The fence is read before the sweep: what was posted before it was asked for is then swept.
     const auto fence = setting_.fence.load(std::memory_order_acquire);
+    TRY(send_early_fence(stop));
     const bool swept_some = TRY(sweep(stop));
     if (swept_some) continue;
     if (stop.stop_requested()) break;
-    if (fence != fenced) {
+    if (fence > fenced_) {
       TRY(send_fence(fence));
-      fenced = fence;
-      devices_load_ = fence >= kMissingFence;
-      counters_.fence.store(fence, std::memory_order_release);
       continue;
     }
     counters_.busy.store(false, std::memory_order_release);
@@ -76,8 +76,10 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
   while (const auto chunk = order.next(setting_.spread.load(std::memory_order_relaxed))) {
     if (stop.stop_requested() || setting_.held.load(std::memory_order_acquire)) break;
     if (setting_.board.peek(*chunk) == 0) continue;
+    TRY(send_early_fence(stop));
     const PageWord pages = setting_.board.claim(*chunk);
     if (pages == 0) continue;
+    if (setting_.unconfirmed != nullptr) setting_.unconfirmed->add(*chunk, pages);
     const Instant begin = setting_.clock.now();
     if (!found) begin_account(begin);
     found = true;
@@ -232,9 +234,23 @@ void SourceLane::learn(const LaneBlock& block, bool raw, Duration sending, const
   queued_ = queued;
 }
 
+/// In the middle of a sweep: what has been claimed is sent first.
+Status SourceLane::send_early_fence(std::stop_token stop) {
+  const auto fence = setting_.early_fence.load(std::memory_order_acquire);
+  if (fence <= fenced_) return {};
+  while (ring_.oldest() != nullptr && !stop.stop_requested()) TRY(send_oldest(stop));
+  return stop.stop_requested() ? Status{} : send_fence(fence);
+}
+
+/// All that this lane has claimed has been sent.
 Status SourceLane::send_fence(std::uint32_t number) {
+  if (setting_.unconfirmed != nullptr && number < kMissingFence) setting_.unconfirmed->fence(number_, setting_.shares);
   const auto header = wire::encode(wire::FrameHeader{.type = wire::FrameType::kFence, .chunk = ChunkIndex{number}});
-  return send_bytes(channel_, header);
+  TRY(send_bytes(channel_, header));
+  fenced_ = number;
+  devices_load_ = number >= kMissingFence;
+  counters_.fence.store(number, std::memory_order_release);
+  return {};
 }
 
 }  // namespace godwit

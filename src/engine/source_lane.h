@@ -21,6 +21,7 @@
 #include "engine/lane_shares.h"
 #include "engine/page_sorter.h"
 #include "engine/shared_page_words.h"
+#include "engine/unconfirmed_pages.h"
 #include "memory/board.h"
 #include "memory/guest_memory.h"
 #include "memory/kernels.h"
@@ -41,10 +42,12 @@ struct LaneSetting {
   std::optional<CodecChoice> codec;  ///< none: the governor chooses
   DeltaSetting deltas;
   std::function<void(std::string_view)> on_note;  ///< a line for the operator; any lane's thread, may be empty
+  UnconfirmedPages* unconfirmed = nullptr;        ///< null: a lost link is not borne
   bool whole_pages = false;                       ///< from the beginning: the guest runs at the sink already
   std::atomic<bool> spread{false};                ///< sweeps take chunks from all over, no longer as they lie
   std::atomic<double> way_rate{0};                ///< BlockOutcome's
   std::atomic<bool> held{false};                  ///< nothing more is claimed: what the board holds goes later
+  std::atomic<std::uint32_t> early_fence{0};  ///< a lane that sees a new number sends it before it claims anything more
   std::atomic<std::uint32_t> fence{0};  ///< a lane that sees a new number sweeps its chunks once more, then sends it
 };
 
@@ -65,6 +68,7 @@ class SourceLane {
   Status send_oldest(std::stop_token stop);
   Status send_ready();
   Status send_block(LaneBlock& block);
+  Status send_early_fence(std::stop_token stop);
   Status send_fence(std::uint32_t number);
   void learn(const LaneBlock& block, bool raw, Duration sending, const SendQueue& before);
   void begin_account(Instant now) noexcept;
@@ -78,6 +82,7 @@ class SourceLane {
   LaneLevels levels_;
   BlockRing ring_;
   LaneEncoders encoders_;      ///< after the blocks, which they may be at work on to the end
+  std::uint32_t fenced_;       ///< the latest fence that it has sent, or need not send
   bool devices_load_ = false;  ///< at the sink, from the fence that has been sent: pages go whole
   Instant accounted_{};        ///< the time up to which the levels have been told of the lane's work, or need not be
   SendWaits waits_;            ///< until then

@@ -15,20 +15,34 @@ void SourceLanes::add(std::unique_ptr<Channel> channel) {
   channels_.push_back(std::move(channel));
 }
 
-void SourceLanes::start(FirstError& error, std::function<void()> on_failure) {
+void SourceLanes::start(std::function<void(Error)> on_failed) {
   for (unsigned i = 0; i < lanes_.size(); ++i) {
-    threads_.push_back(job_thread([this, i, &error, on_failure](std::stop_token stop) {
+    threads_.push_back(job_thread([this, i, on_failed](std::stop_token stop) {
       Status status = lanes_[i]->run(stop);
       if (status || stop.stop_requested()) return;
       if (stuck_at_the_first_large_one(channels_[i]->link(), status.error())) never_got_through_ = true;
-      error.report(std::move(status).error().in(fmt::format("lane {}", i)));
-      on_failure();
+      on_failed(std::move(status).error().in(fmt::format("lane {}", i)));
     }));
   }
 }
 
+void SourceLanes::retire() {
+  for (auto& thread : threads_) thread.request_stop();
+  abort();
+  stop();
+  retired_ = totals();
+  retired_codecs_ = codecs();
+  lanes_.clear();
+  channels_.clear();
+}
+
 void SourceLanes::fence(std::uint32_t number) {
   setting_.fence.store(number, std::memory_order_release);
+  setting_.board.announce();
+}
+
+void SourceLanes::early_fence(std::uint32_t number) {
+  setting_.early_fence.store(number, std::memory_order_release);
   setting_.board.announce();
 }
 
@@ -40,6 +54,7 @@ bool SourceLanes::idle() const noexcept {
 }
 
 bool SourceLanes::have_swept() const noexcept {
+  if (lanes_.empty()) return false;
   for (const auto& lane : lanes_) {
     if (lane->counters().sweeps.load(std::memory_order_relaxed) == 0) return false;
   }
@@ -54,7 +69,7 @@ bool SourceLanes::have_sent(std::uint32_t fence) const noexcept {
 }
 
 LaneTotals SourceLanes::totals() const noexcept {
-  LaneTotals sum;
+  LaneTotals sum = retired_;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     lanes_[i]->counters().add_to(sum);
     sum.bytes_wire += channels_[i]->link().bytes_sent();
@@ -63,8 +78,10 @@ LaneTotals SourceLanes::totals() const noexcept {
 }
 
 std::vector<CodecUse> SourceLanes::codecs() const {
-  std::vector<CodecUse> uses;
-  for (const auto& codec : levels_for(setting_.codec)) uses.push_back({.codec = codec});
+  std::vector<CodecUse> uses = retired_codecs_;
+  if (uses.empty()) {
+    for (const auto& codec : levels_for(setting_.codec)) uses.push_back({.codec = codec});
+  }
   for (const auto& lane : lanes_) {
     for (std::size_t r = 0; r < uses.size(); ++r) {
       const LevelCounters& level = lane->counters().levels[r];

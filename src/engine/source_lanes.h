@@ -5,7 +5,6 @@
 #include <thread>
 #include <vector>
 
-#include "engine/first_error.h"
 #include "engine/source_lane.h"
 
 namespace godwit {
@@ -25,10 +24,15 @@ class SourceLanes {
   ~SourceLanes() { stop(); }
 
   void add(std::unique_ptr<Channel> channel);
-  /// Starts one thread a lane. An error of a lane goes to `error`, then `on_failure` is called from the lane's thread.
-  void start(FirstError& error, std::function<void()> on_failure);
+  /// Starts one thread a lane. `on_failed` is called from the thread of a lane that has failed.
+  void start(std::function<void(Error)> on_failed);
+  /// Ends them and their channels, whatever they wait for. What they have counted stays in the totals; others may be
+  /// added.
+  void retire();
   /// Every lane sweeps its chunks once more and then sends this fence.
   void fence(std::uint32_t number);
+  /// Every lane sends this fence where it is in its sweep.
+  void early_fence(std::uint32_t number);
   /// No lane is at work. Together with an empty board: all that was posted has been given to the network.
   bool idle() const noexcept;
   /// Every lane has been through all of its chunks: what waited at first has been claimed.
@@ -55,6 +59,8 @@ class SourceLanes {
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<SourceLane>> lanes_;
   std::atomic<bool> never_got_through_{false};
+  LaneTotals retired_;
+  std::vector<CodecUse> retired_codecs_;
   std::vector<std::jthread> threads_;
 };
 

@@ -46,6 +46,7 @@ SourceMigration::SourceMigration(SourceParts parts)
       session_(context_),
       ram_(std::in_place, context_, session_),
       loads_{&*ram_},
+      outage_(context_, session_),
       progress_(context_, session_, *ram_) {
   loads_.insert(loads_.end(), context_.parts.other_loads.begin(), context_.parts.other_loads.end());
   context_.on_look = [this] { progress_.show(); };
@@ -114,10 +115,16 @@ Status SourceMigration::start_loads() {
 
 Status SourceMigration::copy_until_stopped() {
   context_.enter(Phase::kCopying);
+  outage_.bear();
   context_.parts.on_milestone(Milestone::kCopying);
   while (true) {
-    const auto signals = context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopped; }, kTick);
+    const auto signals =
+        context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopped || s.link_lost; }, kTick);
     TRY(context_.no_error_yet());
+    if (context_.link.look()) {
+      TRY(outage_.ride_out(*ram_));
+      continue;
+    }
     if (signals.stopped) return {};
     context_.take_changes();
     TRY(context_.check_guest());
@@ -137,7 +144,8 @@ Status SourceMigration::copy_on() {
   if (switchover_->ordered()) return {};
   TRY(switchover_->prepare_in_time(loads_));
   const bool ready = TRY(ready_to_stop());
-  if (!ready) return {};
+  // What was lost up to now comes first.
+  if (!ready || !context_.link.bear_no_more()) return {};
   return switchover_->order_stop(loads_);
 }
 
@@ -335,6 +343,7 @@ Report SourceMigration::report(Outcome outcome, std::optional<Error> error) cons
   r.devices = name_of(parts.vm.way());
   r.why_stream = parts.vm.why_stream();
   ram_->account(r);
+  outage_.account(r);
   if (switchover_) switchover_->account(r);
   r.bytes_control = session_.bytes_sent();
   r.source_cpu = job_cpu_time();

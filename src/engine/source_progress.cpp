@@ -1,5 +1,7 @@
 #include "engine/source_progress.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace godwit {
@@ -12,6 +14,12 @@ constexpr double kNearlyDone = 0.95;
 constexpr Duration kDisksAreSlow = std::chrono::seconds(2);
 }  // namespace
 
+namespace {
+std::string whole_seconds(Duration time) {
+  return fmt::format("{} s", std::chrono::duration_cast<std::chrono::seconds>(time).count());
+}
+}  // namespace
+
 void SourceProgress::show_at_times() {
   if (context_.now() - shown_at_ >= kShowEvery) show();
 }
@@ -20,6 +28,10 @@ std::string SourceProgress::trouble_now(const Sample& sample) const {
   const auto signals = context_.signals.look();
   const Phase phase = context_.phase();
   if (phase == Phase::kRollingBack) return "";
+  if (context_.link_lost_at) {
+    return fmt::format("waiting for the link, {} of {}", whole_seconds(context_.now() - *context_.link_lost_at),
+                       whole_seconds(context_.link_patience));
+  }
   if (signals.stopping && !signals.stopped && context_.now() - *signals.stopping >= kDisksAreSlow) {
     return "QEMU waits for its disks to finish their requests; the guest is paused meanwhile";
   }
@@ -50,6 +62,12 @@ void SourceProgress::show() {
 /// Where no end is in sight no time is shown.
 void SourceProgress::look_ahead(Progress& p, const Sample& s) {
   if (p.phase != Phase::kCopying) return;
+  // What a move that waits would come to is foreseen as before.
+  if (context_.link_lost_at) {
+    forecast_.forget_rate();
+    p.forecast = forecast_.latest();
+    return;
+  }
   forecast_.look(s, ram_.facts());
   if (const auto note = forecast_.take_note()) context_.note(*note);
   p.forecast = forecast_.latest();

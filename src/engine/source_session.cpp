@@ -31,18 +31,20 @@ Status SourceSession::await() {
   return {};
 }
 
-Result<std::vector<GreetedLane>> SourceSession::await_lanes(bool all) {
-  return place_->await_lanes(hello_.lanes, all, waits_no_more_.get_token());
+Result<std::vector<GreetedLane>> SourceSession::await_lanes(unsigned count, bool all) {
+  return place_->await_lanes(count, all, waits_no_more_.get_token());
 }
 
 void SourceSession::begin_beating() {
   control_->set_silence(kPeerDeadAfter);
+  heard_at_ = context_.now();
   heartbeat_.emplace(*control_, context_.parts.heartbeat);
 }
 
 Result<wire::Message> SourceSession::receive() {
   const bool first = heartbeat_ && !std::exchange(heard_, true);
   auto message = first ? control_->receive(Deadline::in(kPeerDeadAfter, context_.parts.clock)) : control_->receive();
+  if (message) heard_at_ = context_.now();
   const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr;
   // A lane's end may have been noticed before the word that explains it.
   if (abort != nullptr) hear_why(*abort);
@@ -76,6 +78,44 @@ void SourceSession::fail_with(Error error) {
   if (!context_.error.report(error)) return;
   tell_failure();
   context_.parts.log.error("failure", {{"kind", name_of(error.kind)}, {"reason", error.message}});
+}
+
+void SourceSession::lose_link(Error error) {
+  if (!context_.link.lost(error)) fail_with(std::move(error));
+}
+
+void SourceSession::cut() noexcept {
+  const std::lock_guard swapping(swapping_);
+  channel_->abort();
+}
+
+void SourceSession::let_come_back() {
+  place_->let_come_back([this] { cut(); });
+}
+
+void SourceSession::let_come_back_no_more() {
+  if (place_) place_->let_come_back_no_more();
+}
+
+void SourceSession::part() {
+  lost_ = true;
+  cut();
+  peak_before_ = peak_memory();
+  heartbeat_.reset();
+}
+
+Result<GreetedSource> SourceSession::await_back(Duration at_most) {
+  return place_->await_back(at_most, waits_no_more_.get_token());
+}
+
+void SourceSession::join(std::unique_ptr<Channel> control) {
+  const std::lock_guard telling(telling_);
+  const std::lock_guard swapping(swapping_);
+  received_before_ += channel_->link().bytes_received();
+  channel_ = std::move(control);
+  control_.emplace(*channel_);
+  heard_ = false;
+  lost_ = false;
 }
 
 void SourceSession::cancel() {
@@ -128,6 +168,7 @@ void SourceSession::account(SinkReport& r) const {
   r.id = hello_.id;
   r.source_version = hello_.fingerprint.version;
   if (came_) r.total = context_.now() - *came_;
+  r.bytes_received += received_before_;
   if (channel_) r.bytes_received += channel_->link().bytes_received();
   if (channel_) r.security = channel_->link().security();
   r.peak_memory = peak_memory();

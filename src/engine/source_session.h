@@ -4,6 +4,7 @@
 //   await() --> [control()] --> begin_beating() --> receive() ... --> see_off(), abort()
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,8 @@ class SourceSession {
   /// Both outlive it.
   SourceSession(SinkContext& context, Broker& broker) : context_(context), broker_(&broker) {}
   SourceSession(SinkContext& context, Broker::Place place) : context_(context), place_(std::move(place)) {}
+  /// Nobody cuts what is not there any more.
+  ~SourceSession() { let_come_back_no_more(); }
 
   /// A source has said Hello.
   Status await();
@@ -34,7 +37,8 @@ class SourceSession {
   bool stays_paused() const noexcept { return hello_.paused || paused_since_; }
   void hear_of_pause() noexcept { paused_since_ = true; }
   /// After await(): the lanes of this source, as Broker::Place has it.
-  Result<std::vector<GreetedLane>> await_lanes(bool all);
+  Result<std::vector<GreetedLane>> await_lanes(bool all) { return await_lanes(hello_.lanes, all); }
+  Result<std::vector<GreetedLane>> await_lanes(unsigned count, bool all);
   /// Whoever else comes is told this.
   void refuse_others(std::string why) { place_->settle(std::move(why)); }
 
@@ -50,6 +54,8 @@ class SourceSession {
   /// Any thread: the first error is the cause of the end. The source is told, and closes the connection then, which
   /// wakes receive(). It is not cut from here: a cut can overtake the message.
   void fail_with(Error error);
+  /// Any thread: a connection of the source's has failed. As fail_with(), unless that is borne now.
+  void lose_link(Error error);
   /// Any thread: the operator gives up.
   void cancel();
   /// SinkVm::end_unrun(), by one thread at a time.
@@ -60,7 +66,23 @@ class SourceSession {
     channel_->link().bear_silence(dead_after);
   }
   /// Any thread, after await(): the source does not go by itself.
-  void cut() noexcept { channel_->abort(); }
+  void cut() noexcept;
+
+  // When the link was lost, and that is borne (sink_outage.h).
+
+  /// The source may come back, by Broker::Place::let_come_back(); what it had is cut then.
+  void let_come_back();
+  void let_come_back_no_more();
+  /// When the source was last heard.
+  Instant heard_at() const noexcept { return heard_at_; }
+  /// It has said so itself.
+  bool source_gave_up() const noexcept { return gave_up_.has_value(); }
+  /// Nobody uses the connection any more when this returns.
+  void part();
+  Result<GreetedSource> await_back(Duration at_most);
+  /// From here on control() is this one.
+  void join(std::unique_ptr<Channel> control);
+
   /// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and
   /// take back what the source has not read yet.
   void see_off();
@@ -68,7 +90,9 @@ class SourceSession {
 
   /// Why the source gave up, where that was the guest's doing.
   std::optional<Outcome> ended_there() const noexcept { return ended_there_; }
-  std::uint64_t peak_memory() const noexcept { return heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory(); }
+  std::uint64_t peak_memory() const noexcept {
+    return std::max(peak_before_, heartbeat_ ? heartbeat_->peak_memory() : anonymous_memory());
+  }
   void account(SinkReport& report) const;
 
  private:
@@ -88,7 +112,11 @@ class SourceSession {
   std::atomic<bool> lost_{false};
   bool heard_ = false;  ///< something, since Welcome
   bool paused_since_ = false;
-  std::mutex telling_;  ///< held from when an error is reported until the source has been told
+  Instant heard_at_{};
+  std::uint64_t received_before_ = 0;  ///< by connections that are gone
+  std::uint64_t peak_before_ = 0;      ///< this engine's memory, while these were there
+  mutable std::mutex swapping_;        ///< held while channel_ becomes another one, and by whoever cuts it
+  std::mutex telling_;                 ///< held from when an error is reported until the source has been told
   std::optional<Outcome> ended_there_;
   std::optional<Error> gave_up_;  ///< the source, in its words
   std::optional<Heartbeat> heartbeat_;

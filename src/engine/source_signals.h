@@ -31,6 +31,7 @@ struct SourceSignals {
   Instant awaited_since{};  ///< when the wait began for the last message that had to be waited for
   bool early = false;       ///< the guest is to run at the sink before all of it is there
   bool failed = false;      ///< FirstError has the error
+  bool link_lost = false;   ///< LinkWatch has why, and the coordinator is to deal with it
   bool closed = false;      ///< the control connection has been read to its end
   bool committing = false;  ///< too late to cancel
   bool never_ran = false;   ///< after a commit: the sink is certain that the guest never ran there, and never will

@@ -33,6 +33,7 @@ Status Switchover::prepare_in_time(Loads loads) {
   for (const Load* load : loads) {
     if (load->time_left() > takes) return {};
   }
+  if (!context_.link.bear_no_more()) return {};
   prepared_ = true;
   context_.parts.log.info("preparing", {{"takes", takes}});
   return vm.prepare_handover();

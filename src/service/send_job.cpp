@@ -81,6 +81,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
   TRY(check_journal(*source));
   Goals goals = request_.goals;
   if (source->resumes()) {
+    goals.link_patience = {};
     goals.on_deadline = OnDeadline::kPostcopy;
     goals.lanes = std::min(goals.lanes, static_cast<unsigned>(wire::kMaxLanes) - 1);
   }

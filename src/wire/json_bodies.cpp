@@ -2,6 +2,10 @@
 //
 // A TRY is in a statement of its own, never inside an initializer list: returning from the middle of one leaves the
 // members before it undestroyed with some compilers.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/migration_id.h"
@@ -40,6 +44,31 @@ Result<std::string> id_in(const json& object) {
   return id;
 }
 
+Result<std::uint32_t> patience_in(const json& object) {
+  return static_cast<std::uint32_t>(
+      TRY(number_field_or(object, "link_patience_ms", std::numeric_limits<std::uint32_t>::max(), 0)));
+}
+
+std::string hex_of(const Secret& secret) {
+  std::string text;
+  for (const std::byte b : secret) text += fmt::format("{:02x}", std::to_integer<unsigned>(b));
+  return text;
+}
+
+Result<Secret> secret_in(const json& object, const std::string& key) {
+  Secret secret{};
+  const std::string text = TRY(text_field(object, key, 2 * secret.size()));
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  if (text.size() != 2 * secret.size() || !std::ranges::all_of(text, [&](char c) { return digit(c) >= 0; })) {
+    return fail(ErrorKind::kProtocol,
+                fmt::format("malformed JSON: '{}' is not {} hexadecimal digits", key, 2 * secret.size()));
+  }
+  for (std::size_t i = 0; i < secret.size(); ++i) {
+    secret[i] = static_cast<std::byte>(digit(text[2 * i]) * 16 + digit(text[2 * i + 1]));
+  }
+  return secret;
+}
+
 }  // namespace
 
 std::string encode_json(const Hello& hello) {
@@ -53,6 +82,11 @@ std::string encode_json(const Hello& hello) {
   if (hello.lane_chunks != 1) object["lane_chunks"] = hello.lane_chunks;
   if (hello.postcopy) object["postcopy"] = true;
   if (hello.resume) object["resume"] = true;
+  if (hello.link_patience_ms != 0) object["link_patience_ms"] = hello.link_patience_ms;
+  if (hello.rejoin) {
+    object["rejoin"] = hex_of(*hello.rejoin);
+    object["attempt"] = hello.attempt;
+  }
   return dump(object);
 }
 
@@ -69,6 +103,10 @@ Result<Hello> decode_hello(Bytes body) {
   if (object.contains("lane_chunks")) hello.lane_chunks = TRY(number_field<std::uint16_t>(object, "lane_chunks"));
   hello.postcopy = TRY(flag_field(object, "postcopy"));
   hello.resume = TRY(flag_field(object, "resume"));
+  hello.link_patience_ms = TRY(patience_in(object));
+  if (!object.contains("rejoin")) return hello;
+  hello.rejoin = TRY(secret_in(object, "rejoin"));
+  hello.attempt = TRY(number_field<std::uint32_t>(object, "attempt"));
   return hello;
 }
 
@@ -84,6 +122,8 @@ std::string encode_json(const Welcome& welcome) {
   if (welcome.lane_chunks != 1) body["lane_chunks"] = welcome.lane_chunks;
   if (welcome.postcopy) body["postcopy"] = true;
   if (welcome.resume) body["resume"] = true;
+  if (welcome.link_patience_ms != 0) body["link_patience_ms"] = welcome.link_patience_ms;
+  if (welcome.rejoin) body["rejoin"] = true;
   if (!welcome.why_not_postcopy.empty()) body["why_not_postcopy"] = clip(welcome.why_not_postcopy, kMaxReasonBytes);
   if (!welcome.why_stream.empty()) body["why_stream"] = clip(welcome.why_stream, kMaxReasonBytes);
   return dump(body);
@@ -101,6 +141,8 @@ Result<Welcome> decode_welcome(Bytes body) {
   if (object.contains("why_stream")) welcome.why_stream = TRY(text_field(object, "why_stream", kMaxReasonBytes));
   welcome.postcopy = TRY(flag_field(object, "postcopy"));
   welcome.resume = TRY(flag_field(object, "resume"));
+  welcome.link_patience_ms = TRY(patience_in(object));
+  welcome.rejoin = TRY(flag_field(object, "rejoin"));
   if (object.contains("why_not_postcopy")) {
     welcome.why_not_postcopy = TRY(text_field(object, "why_not_postcopy", kMaxReasonBytes));
   }

@@ -48,6 +48,12 @@ struct Hello {  ///< first after the greeting
   bool postcopy = false;
   /// A post-copy of this `id` broke off: its guest runs at the sink, which says what it lacks. With `postcopy`.
   bool resume = false;
+  /// So long an outage of the link is borne while memory is copied, if Welcome agrees; 0: none is.
+  std::uint32_t link_patience_ms = 0;
+  /// The link was lost while memory was copied, and the source is back: what its first greeting showed, as proof.
+  std::optional<Secret> rejoin = std::nullopt;
+  /// With `rejoin`: grows with every try, so that an earlier one which comes late is told from the latest.
+  std::uint32_t attempt = 0;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data
@@ -97,14 +103,16 @@ struct Welcome {  ///< the sink fits
   /// Of the lanes that were open at Hello those that have come, in rising order: the first is lane 0 from here on.
   /// Absent: all of them.
   std::optional<std::vector<std::uint16_t>> lanes = std::nullopt;
-  bool keeps_paused = false;          ///< knows what Hello's `paused` asks for
-  bool stay_paused = false;           ///< knows StayPaused
-  bool direct = false;                ///< agrees to Hello's `direct`
-  std::string why_stream = {};        ///< why it does not, as a phrase
-  std::uint16_t lane_chunks = 1;      ///< Hello's, if it agrees to it
-  bool postcopy = false;              ///< agrees to Hello's `postcopy`
-  std::string why_not_postcopy = {};  ///< why it does not, as a phrase
-  bool resume = false;                ///< the guest of Hello's `id` is here; `blocks` are those that are numbered
+  bool keeps_paused = false;           ///< knows what Hello's `paused` asks for
+  bool stay_paused = false;            ///< knows StayPaused
+  bool direct = false;                 ///< agrees to Hello's `direct`
+  std::string why_stream = {};         ///< why it does not, as a phrase
+  std::uint16_t lane_chunks = 1;       ///< Hello's, if it agrees to it
+  bool postcopy = false;               ///< agrees to Hello's `postcopy`
+  std::string why_not_postcopy = {};   ///< why it does not, as a phrase
+  bool resume = false;                 ///< the guest of Hello's `id` is here; `blocks` are those that are numbered
+  std::uint32_t link_patience_ms = 0;  ///< Hello's, if it agrees to it, or less
+  bool rejoin = false;                 ///< what the source had sent is here still: it may go on
   bool operator==(const Welcome&) const = default;
 };
 struct Refusal {  ///< it does not

@@ -467,6 +467,7 @@ TEST(CommandLine, NamesTheOptionItsTextAndWhatWouldDo) {
            Case{"--max-downtime", "2h", "1 ms to 10 min"},
            Case{"--timeout", "soon", "50ms"},
            Case{"--timeout", "10ms", "1 s to 168 h"},
+           Case{"--link-patience", "1h", "10 min"},
            Case{"--lanes", "0", "1 to 64"},
            Case{"--lanes", "65", "1 to 64"},
            Case{"--lanes", "2.5", "1 to 64"},
@@ -545,6 +546,22 @@ TEST(CommandLine, KeepsAConnectionForPostcopyWhereItMayBeOrdered) {
   const auto by_ssh =
       parsed<SendOptions>({"send", "--qmp", "/q", "--to", "ssh://b/q", "--ssh-data", "--control", "/c"});
   EXPECT_FALSE(by_ssh.goals.may_be_ordered);
+}
+
+TEST(CommandLine, OutagesAreWaitedForWhereConnectionsCanBeOpenedAgain) {
+  const auto patience = [](std::vector<const char*> more) {
+    std::vector<const char*> words{"send", "--qmp", "/q"};
+    words.insert(words.end(), more.begin(), more.end());
+    return parsed<SendOptions>(words).goals.link_patience;
+  };
+  EXPECT_EQ(patience({"--to", "tcp://b:1"}), 30s);
+  EXPECT_EQ(patience({"--to", "ssh://b/q"}), 30s);
+  EXPECT_EQ(patience({"--to", "tcp://b:1", "--link-patience", "2min"}), 2min);
+  EXPECT_EQ(patience({"--to", "tcp://b:1", "--link-patience", "0s"}), 0s);
+  EXPECT_EQ(patience({"--to", "unix:///s"}), 0s);
+  EXPECT_EQ(patience({"--to", "unix:///s", "--link-patience", "0s"}), 0s);
+  EXPECT_EQ(patience({"--to", "ssh://b/q", "--ssh-data"}), 0s);
+  EXPECT_EQ(patience({"--to", "tcp://b:1", "--resume"}), 0s);
 }
 
 TEST(Help, IsCompleteAndFitsATerminal) {

@@ -49,6 +49,8 @@ Report moved() {
   r.pages_discarded = 106;
   r.least_share = 0.25;
   r.slowed_for = std::chrono::microseconds(119);
+  r.outages = 2;
+  r.outages_lasted = std::chrono::milliseconds(12'500);
   r.postcopy = true;
   r.pages_missing = 116;
   r.pages_asked_for = 117;
@@ -203,6 +205,8 @@ TEST(ReportJson, CanBeReadBackFieldByField) {
   EXPECT_EQ(json.at("pages_discarded"), 106);
   EXPECT_EQ(json.at("least_share"), 0.25);
   EXPECT_EQ(json.at("slowed_for_us"), 119);
+  EXPECT_EQ(json.at("outages"), 2);
+  EXPECT_EQ(json.at("outages_us"), 12'500'000);
   EXPECT_EQ(json.at("postcopy"), true);
   EXPECT_EQ(json.at("pages_missing"), 116);
   EXPECT_EQ(json.at("pages_asked_for"), 117);

@@ -120,7 +120,8 @@ TEST_P(AcceleratedDecoding, TheSinkEndsWithTheSourcesBytes) {
       ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
     }
   }
-  EXPECT_GT(decoders.use().blocks, 0U);
+  // One that vanishes may do so with all that it has been given.
+  if (!GetParam().is_given_up) EXPECT_GT(decoders.use().blocks, 0U);
   EXPECT_EQ(decoders.use().given_up.empty(), !GetParam().is_given_up);
 }
 
@@ -152,7 +153,7 @@ TEST_P(AcceleratedMigration, MovesEveryByteOfAGuestThatWritesWhileTheDeviceReads
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, AcceleratedMigration, ::testing::Values(CodecDevice::kQat, CodecDevice::kIaa),
-                         [](const auto& info) { return info.param == CodecDevice::kQat ? "Qat" : "Iaa"; });
+                         [](const auto& tested) { return tested.param == CodecDevice::kQat ? "Qat" : "Iaa"; });
 
 }  // namespace
 }  // namespace godwit::accelerated_lanes_test

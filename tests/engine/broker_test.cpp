@@ -48,6 +48,18 @@ class BrokerTest : public testing::FakeMigration {
     EXPECT_TRUE(wire::ControlConnection(*channel).send(hello));
     return channel;
   }
+  /// The source of session `first`, in another connection, with the secret `n`.
+  std::unique_ptr<Channel> source_back(int n, int first, unsigned attempt) {
+    auto channel = connect_to(listener_->address()).value();
+    EXPECT_TRUE(wire::send_greeting(*channel, {.role = wire::Role::kControl, .secret = secret(n)}));
+    wire::Hello hello{.fingerprint = sink_.fingerprint(),
+                      .lanes = 2,
+                      .program = "a test's source",
+                      .rejoin = secret(first),
+                      .attempt = attempt};
+    EXPECT_TRUE(wire::ControlConnection(*channel).send(hello));
+    return channel;
+  }
   std::unique_ptr<Channel> lane(int n, unsigned number) {
     auto channel = connect_to(listener_->address()).value();
     EXPECT_TRUE(wire::send_greeting(
@@ -170,6 +182,66 @@ TEST_F(BrokerTest, ASessionThatIsSettledTakesNobodyMore) {
   place->settle("unheard");
   EXPECT_TRUE(is_closed(*lane(1, 1)));
   EXPECT_EQ(refusal(*source(1)), "this session has a control connection already");
+}
+
+/// With new connections and a new secret; by the old one nobody gets in any more.
+TEST_F(BrokerTest, ASourceThatShowsTheSessionsSecretMayComeBack) {
+  const auto one = source(1);
+  const auto two = source(2);
+  const auto lanes = std::array{lane(1, 0), lane(1, 1), lane(2, 0), lane(2, 1)};
+  auto place = broker_->await_source({});
+  auto other = broker_->await_source({});
+  ASSERT_TRUE(place && other);
+  expect_lanes(*place, 1);
+  expect_lanes(*other, 2);
+  place->settle("unheard");
+  other->settle("unheard");
+  EXPECT_NE(refusal(*source_back(5, 1, 1)).find("no move waits here"), std::string::npos) << "it may not yet";
+  std::atomic<unsigned> came_back{0};
+  place->let_come_back([&] { ++came_back; });
+  EXPECT_NE(refusal(*source_back(5, 9, 1)).find("no move waits here"), std::string::npos) << "a stranger";
+  EXPECT_NE(refusal(*source_back(5, 2, 1)).find("no move waits here"), std::string::npos) << "another session's";
+  EXPECT_EQ(came_back, 0U);
+
+  const auto back = source_back(5, 1, 2);
+  auto taken = place->await_back(kPatience);
+  ASSERT_TRUE(taken) << taken.error().message;
+  EXPECT_EQ(taken->hello.attempt, 2U);
+  EXPECT_EQ(came_back, 1U);
+  EXPECT_TRUE(is_closed(*lane(1, 1))) << "one of the old connection's";
+  const auto new_lanes = std::array{lane(5, 0), lane(5, 1)};
+  expect_lanes(*place, 5);
+  EXPECT_NE(refusal(*source_back(6, 1, 2)).find("in another connection since"), std::string::npos) << "no later try";
+  EXPECT_NE(refusal(*source_back(5, 1, 3)).find("in another connection since"), std::string::npos) << "no new secret";
+  EXPECT_EQ(came_back, 1U);
+
+  place->let_come_back_no_more();
+  EXPECT_NE(refusal(*source_back(7, 1, 4)).find("no move waits here"), std::string::npos);
+}
+
+TEST_F(BrokerTest, OfTwoTriesToComeBackTheLaterCounts) {
+  const auto one = source(1);
+  const auto lanes = std::array{lane(1, 0), lane(1, 1)};
+  auto place = broker_->await_source({});
+  ASSERT_TRUE(place) << place.error().message;
+  expect_lanes(*place, 1);
+  place->settle("unheard");
+  std::atomic<unsigned> came_back{0};
+  place->let_come_back([&] { ++came_back; });
+  const auto first = source_back(5, 1, 1);
+  for (const auto end = steady_.now() + kPatience; came_back == 0 && steady_.now() < end;)
+    std::this_thread::sleep_for(1ms);
+  const auto second = source_back(6, 1, 2);
+  EXPECT_NE(refusal(*first).find("in another connection since"), std::string::npos);
+  auto taken = place->await_back(kPatience);
+  ASSERT_TRUE(taken) << taken.error().message;
+  EXPECT_TRUE(taken->secret == secret(6));
+  // One more, while its lanes are waited for: they will not come.
+  const auto third = source_back(7, 1, 3);
+  const auto none = place->await_lanes(2, true);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().kind, ErrorKind::kPeerLost);
+  EXPECT_TRUE(place->await_back(kPatience));
 }
 
 TEST_F(BrokerTest, AStrangersLanesHoldUpNobodyAndAreClosed) {

@@ -76,6 +76,13 @@ Result<std::unique_ptr<TestGodwit>> start_send(const TestQemu& qemu, const std::
   if (std::ranges::find(extra.arguments, "--progress") == extra.arguments.end()) {
     line.insert(line.end(), {"--progress", "none"});
   }
+  // Where a test says nothing of it, a link that breaks is not to be waited for.
+  const auto says = [&](std::string_view option) {
+    return std::ranges::find(extra.arguments, option) != extra.arguments.end();
+  };
+  if (address.starts_with("tcp:") && !says("--link-patience") && !says("--resume")) {
+    line.insert(line.end(), {"--link-patience", "0s"});
+  }
   return start_at(qemu, std::move(line), extra);
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/fence.h"
+#include "engine/first_error.h"
 #include "engine/in_place_placer.h"
 #include "engine/mailbox.h"
 #include "engine/sink_lane.h"
@@ -80,7 +81,10 @@ class LanePair {
       lanes_.add(std::move(pair->first));
       far_.push_back(std::move(pair->second));
     }
-    lanes_.start(error_, [this] { lanes_.abort(); });
+    lanes_.start([this](Error error) {
+      error_.report(std::move(error));
+      lanes_.abort();
+    });
     for (unsigned i = 0; i < with.lanes; ++i) receivers_.emplace_back([this, i] { receive(i); });
   }
   ~LanePair() {

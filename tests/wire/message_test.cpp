@@ -182,6 +182,36 @@ TEST(Json, FlagsHaveADefault) {
   expect_protocol_error(decode_text(MessageType::kHello, wrong), "paused");
 }
 
+TEST(Json, ASourceThatComesBackShowsTheSessionsSecret) {
+  Hello hello{sample_fingerprint(), 2, "godwit"};
+  Welcome welcome{sample_fingerprint(), "godwit"};
+  const auto plain = encode(hello);
+  EXPECT_EQ(text_of(plain.body).find("patience"), std::string_view::npos);
+  EXPECT_EQ(text_of(plain.body).find("rejoin"), std::string_view::npos);
+  hello.link_patience_ms = welcome.link_patience_ms = 30'000;
+  hello.rejoin.emplace();
+  for (std::size_t i = 0; i < hello.rejoin->size(); ++i) (*hello.rejoin)[i] = static_cast<std::byte>(i * 9);
+  hello.attempt = 3;
+  welcome.rejoin = true;
+  for (const Message& message : {Message(hello), Message(welcome)}) {
+    const Encoded encoded = encode(message);
+    const auto decoded = decode(encoded.type, encoded.body);
+    ASSERT_TRUE(decoded) << decoded.error().message;
+    EXPECT_TRUE(*decoded == message);
+  }
+  const std::string text(text_of(encode(hello).body));
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string wrong = text;
+    wrong.replace(wrong.find(from), from.size(), to);
+    return decode_text(MessageType::kHello, wrong);
+  };
+  EXPECT_TRUE(with("0009121b", "0009121b")) << "part of what the others change";
+  expect_protocol_error(with("0009121b", "0009121B"), "'rejoin' is not 64 hexadecimal digits");
+  expect_protocol_error(with("0009121b", "000912"), "'rejoin' is not 64 hexadecimal digits");
+  expect_protocol_error(with("\"attempt\":3", "\"attempt\":-1"), "attempt");
+  expect_protocol_error(with("\"attempt\":3,", ""), "attempt");
+}
+
 TEST(Json, AMigrationsIdIsOptionalAndHexadecimal) {
   Hello hello{sample_fingerprint(), 2, "godwit"};
   const auto without = encode(hello);

@@ -155,6 +155,7 @@ void fill(Welcome& m, std::mt19937_64& random) {
   m.direct = random() % 2 == 0;
   if (random() % 2 == 0) m.why_stream = random_text(random, 4096);
   m.resume = random() % 2 == 0;
+  m.link_patience_ms = static_cast<std::uint32_t>(random() % 3 * 1000);
   if (random() % 2 == 0) return;
   m.lanes.emplace();
   for (std::uint16_t lane = 0; lane < 64; ++lane) {

@@ -1,0 +1,38 @@
+// An outage of the link at the sink, while memory is copied: what has come stays, until the source is back or its time
+// is over.
+//
+//   [a connection is lost] --> all connections are ended, lanes joined --> the source comes back, with its proof
+//        ^                                   |                                   |
+//        |                                   +--it does not, in time: given up   +--> Welcome, new lanes: on they go
+//        +-----------------------------------------------------------------------+
+#pragma once
+
+#include "engine/incoming_ram.h"
+#include "engine/source_session.h"
+
+namespace godwit {
+
+/// Coordinator's thread.
+class SinkOutage {
+ public:
+  /// Both outlive it.
+  SinkOutage(SinkContext& context, SourceSession& session) : context_(context), session_(session) {}
+
+  /// Memory is copied from here on: outages are borne, if both sides have agreed to it.
+  void bear();
+  /// The source has sent what it cannot send again. Fails with what had been lost before.
+  Status bear_no_more();
+  /// Whether it has come to what the source said last that a connection is lost, and that is borne: why.
+  std::optional<Error> found_in(const Result<wire::Message>& message) const;
+  /// Until the source is back and sends again. Nothing that it sent before is applied after it has been answered.
+  Status ride_out(const Error& why, IncomingRam& ram);
+
+ private:
+  Status take_back(GreetedSource source, IncomingRam& ram);
+  Status check(const wire::Hello& hello, const IncomingRam& ram) const;
+
+  SinkContext& context_;
+  SourceSession& session_;
+};
+
+}  // namespace godwit

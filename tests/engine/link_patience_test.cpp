@@ -7,6 +7,7 @@
 
 #include "tests/support/cutting_relay.h"
 #include "tests/support/fake_migration.h"
+#include "tests/support/fake_missing_pages.h"
 #include "tests/support/manual_clock.h"
 #include "wire/control.h"
 
@@ -400,6 +401,23 @@ TEST_F(LinkPatience, AnOrderThatComesMeanwhileIsCarriedOutOnceTheLinkIsBack) {
   EXPECT_TRUE(source_.runs());
   relay_->let_through(true);
   expect_moved(sent_.get(), 1);
+}
+
+TEST_F(LinkPatience, AMoveMayEndByPostcopyAfterAnOutage) {
+  testing::MissingPagesSeen seen;
+  sink_.on_missing_pages = [&]() -> Result<std::unique_ptr<MissingPages>> {
+    return std::make_unique<testing::FakeMissingPages>(sink_.plain(), seen, 7);
+  };
+  goals_.may_be_ordered = true;
+  start();
+  for (unsigned cut = 1; cut <= 2; ++cut) {
+    relay_->cut();
+    await_back(cut);
+  }
+  EXPECT_TRUE(order_->order(Order::kPostcopy));
+  const auto report = sent_.get();
+  EXPECT_TRUE(report.postcopy);
+  expect_moved(report, 2);
 }
 
 TEST_F(LinkPatience, NothingIsBorneOnceTheGuestIsToBePaused) {

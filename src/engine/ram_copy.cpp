@@ -92,7 +92,11 @@ void RamCopy::part() {
   slow_down(1);
   lanes_.retire();
   postcopy_.reset();
-  unconfirmed_->take([this](ChunkIndex chunk, PageWord pages) { board_.post(chunk, pages); });
+  unconfirmed_->take([this](ChunkIndex chunk, PageWord pages) {
+    // Those that went as zeros, too, may have something else in them there.
+    sent_.add(chunk, pages);
+    board_.post(chunk, pages);
+  });
   fences_.posted();
   rounds_.applied = false;
 }

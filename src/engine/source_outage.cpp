@@ -9,7 +9,7 @@ namespace godwit {
 namespace {
 // A sink that has given up says why before it closes its connections, of which the lanes' ends may be noticed first.
 constexpr Duration kLastWord = std::chrono::seconds(1);
-constexpr Duration kLookAtLink = std::chrono::milliseconds(50);
+constexpr Duration kLookAtLink = std::chrono::milliseconds(100);
 }  // namespace
 
 void SourceOutage::bear() {

@@ -138,6 +138,7 @@ class LinkPatience : public testing::FakeMigration {
     EXPECT_FALSE(ran_backwards_);
   }
   void take_note(const char* who, std::string_view note) {
+    if (on_back_ && note.starts_with("the link is back")) on_back_();
     const std::lock_guard lock(mutex_);
     notes_ += who + std::string(note) + "\n";
   }
@@ -170,6 +171,7 @@ class LinkPatience : public testing::FakeMigration {
   std::stop_source cancel_, sink_cancel_;
   const Clock* sink_clock_ = nullptr;
   std::function<void(Milestone)> on_milestone_;
+  std::function<void()> on_back_;  ///< on the coordinator's thread
   std::future<SinkReport> received_;
   std::future<Report> sent_;
   std::atomic<bool> copying_{false};
@@ -311,6 +313,20 @@ TEST_F(LinkPatience, ALinkThatDoesNotComeBackEndsTheMoveOnBothSides) {
   EXPECT_EQ(received.error->kind, ErrorKind::kPeerLost);
   EXPECT_NE(received.error->message.find("the source has not come back within"), std::string::npos)
       << received.error->message;
+}
+
+TEST_F(LinkPatience, ALinkThatComesBackAndCarriesNothingEndsTheMove) {
+  goals_.link_patience = 1s;
+  on_milestone_ = [this](Milestone milestone) {
+    if (milestone == Milestone::kCopying) relay_->cut();
+  };
+  on_back_ = [this] { relay_->cut(); };
+  start();
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("nothing has got through"), std::string::npos) << report.error->message;
+  EXPECT_GT(report.outages, 1U);
+  sink_cancel_.request_stop();
 }
 
 TEST_F(LinkPatience, TheOperatorMayCancelWhileTheLinkIsLost) {

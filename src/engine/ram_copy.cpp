@@ -81,7 +81,12 @@ void RamCopy::use(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) 
 }
 
 void RamCopy::start_lanes() {
-  lanes_.start([this](Error error) { context_.lose_link(std::move(error)); });
+  lanes_.start([this](Error error) {
+    // Of a path that drops large packets nobody need wait until it is back: it is there.
+    const bool small_ones_pass = lanes_.never_got_through() && lanes_.are_first() && session_.is_fresh();
+    if (small_ones_pass) return context_.fail_with(std::move(error));
+    context_.lose_link(std::move(error));
+  });
 }
 
 /// New lanes know nothing of what was sent before: of what is not on the board neither, so that nothing refers to a
@@ -92,7 +97,11 @@ void RamCopy::part() {
   slow_down(1);
   lanes_.retire();
   postcopy_.reset();
-  unconfirmed_->take([this](ChunkIndex chunk, PageWord pages) { board_.post(chunk, pages); });
+  unconfirmed_->take([this](ChunkIndex chunk, PageWord pages) {
+    // Those that went as zeros, too, may have something else in them there.
+    sent_.add(chunk, pages);
+    board_.post(chunk, pages);
+  });
   fences_.posted();
   rounds_.applied = false;
 }

@@ -34,6 +34,8 @@ void SourceLanes::retire() {
   retired_codecs_ = codecs();
   lanes_.clear();
   channels_.clear();
+  never_got_through_ = false;
+  are_first_ = false;
 }
 
 void SourceLanes::fence(std::uint32_t number) {

@@ -42,6 +42,8 @@ class SourceLanes {
   LaneTotals totals() const noexcept;
   /// A lane has failed because what it sent did not arrive, almost from the beginning.
   bool never_got_through() const noexcept { return never_got_through_; }
+  /// None has been retired.
+  bool are_first() const noexcept { return are_first_; }
   /// Every codec level that lanes may use, raw first.
   std::vector<CodecUse> codecs() const;
   /// As Link::bear_silence(), of all of them.
@@ -59,6 +61,7 @@ class SourceLanes {
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<SourceLane>> lanes_;
   std::atomic<bool> never_got_through_{false};
+  bool are_first_ = true;
   LaneTotals retired_;
   std::vector<CodecUse> retired_codecs_;
   std::vector<std::jthread> threads_;

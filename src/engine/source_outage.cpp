@@ -9,7 +9,9 @@ namespace godwit {
 namespace {
 // A sink that has given up says why before it closes its connections, of which the lanes' ends may be noticed first.
 constexpr Duration kLastWord = std::chrono::seconds(1);
-constexpr Duration kLookAtLink = std::chrono::milliseconds(50);
+// Times --link-patience.
+constexpr int kFruitless = 2;
+constexpr Duration kLookAtLink = std::chrono::milliseconds(100);
 }  // namespace
 
 void SourceOutage::bear() {
@@ -21,10 +23,23 @@ Status SourceOutage::await_last_word() const {
   return context_.no_error_yet();
 }
 
+/// A link that comes back again and again, and carries nothing, would keep the move for ever.
+Status SourceOutage::check_it_is_of_use(const Error& why, Instant heard) {
+  const std::uint32_t fence = context_.signals.look().fence;
+  if (!fruitless_since_ || fence != fence_then_) {
+    fruitless_since_ = heard;
+    fence_then_ = fence;
+  }
+  if (context_.now() - *fruitless_since_ < kFruitless * context_.link_patience) return {};
+  return fail(why.kind, fmt::format("{}; the link has come back again and again for {}, and nothing has got through",
+                                    why.message, format_duration(context_.now() - *fruitless_since_)));
+}
+
 Status SourceOutage::ride_out(RamCopy& ram) {
   TRY(await_last_word());
   const Error why = *context_.link.look();
   const Instant heard = context_.signals.look().heard_at;
+  TRY(check_it_is_of_use(why, heard));
   context_.link_lost_at = heard;
   context_.parts.log.warning("link-lost", {{"reason", why.message}, {"patience", context_.link_patience}});
   context_.note(

@@ -26,11 +26,14 @@ class SourceOutage {
 
  private:
   Status await_last_word() const;
+  Status check_it_is_of_use(const Error& why, Instant heard);
   Status await_link(Rejoin& rejoin, const Error& why, RamCopy& ram);
 
   SourceContext& context_;
   SinkSession& session_;
   std::uint32_t attempt_ = 0;
+  std::optional<Instant> fruitless_since_;  ///< no fence has been answered since the first of the latest outages
+  std::uint32_t fence_then_ = 0;
   unsigned outages_ = 0;
   Duration lasted_{};
 };

@@ -7,6 +7,7 @@
 
 #include "tests/support/cutting_relay.h"
 #include "tests/support/fake_migration.h"
+#include "tests/support/fake_missing_pages.h"
 #include "tests/support/manual_clock.h"
 #include "wire/control.h"
 
@@ -137,6 +138,7 @@ class LinkPatience : public testing::FakeMigration {
     EXPECT_FALSE(ran_backwards_);
   }
   void take_note(const char* who, std::string_view note) {
+    if (on_back_ && note.starts_with("the link is back")) on_back_();
     const std::lock_guard lock(mutex_);
     notes_ += who + std::string(note) + "\n";
   }
@@ -169,6 +171,7 @@ class LinkPatience : public testing::FakeMigration {
   std::stop_source cancel_, sink_cancel_;
   const Clock* sink_clock_ = nullptr;
   std::function<void(Milestone)> on_milestone_;
+  std::function<void()> on_back_;  ///< on the coordinator's thread
   std::future<SinkReport> received_;
   std::future<Report> sent_;
   std::atomic<bool> copying_{false};
@@ -312,6 +315,20 @@ TEST_F(LinkPatience, ALinkThatDoesNotComeBackEndsTheMoveOnBothSides) {
       << received.error->message;
 }
 
+TEST_F(LinkPatience, ALinkThatComesBackAndCarriesNothingEndsTheMove) {
+  goals_.link_patience = 1s;
+  on_milestone_ = [this](Milestone milestone) {
+    if (milestone == Milestone::kCopying) relay_->cut();
+  };
+  on_back_ = [this] { relay_->cut(); };
+  start();
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("nothing has got through"), std::string::npos) << report.error->message;
+  EXPECT_GT(report.outages, 1U);
+  sink_cancel_.request_stop();
+}
+
 TEST_F(LinkPatience, TheOperatorMayCancelWhileTheLinkIsLost) {
   start();
   relay_->let_through(false);
@@ -400,6 +417,23 @@ TEST_F(LinkPatience, AnOrderThatComesMeanwhileIsCarriedOutOnceTheLinkIsBack) {
   EXPECT_TRUE(source_.runs());
   relay_->let_through(true);
   expect_moved(sent_.get(), 1);
+}
+
+TEST_F(LinkPatience, AMoveMayEndByPostcopyAfterAnOutage) {
+  testing::MissingPagesSeen seen;
+  sink_.on_missing_pages = [&]() -> Result<std::unique_ptr<MissingPages>> {
+    return std::make_unique<testing::FakeMissingPages>(sink_.plain(), seen, 7);
+  };
+  goals_.may_be_ordered = true;
+  start();
+  for (unsigned cut = 1; cut <= 2; ++cut) {
+    relay_->cut();
+    await_back(cut);
+  }
+  EXPECT_TRUE(order_->order(Order::kPostcopy));
+  const auto report = sent_.get();
+  EXPECT_TRUE(report.postcopy);
+  expect_moved(report, 2);
 }
 
 TEST_F(LinkPatience, NothingIsBorneOnceTheGuestIsToBePaused) {

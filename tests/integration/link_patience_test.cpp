@@ -19,7 +19,19 @@ QemuOptions busy_vm(Ram ram) {
 struct Kind {
   const char* name;
   Ram ram;
+  bool certificates = false;  ///< instead of a shared key
 };
+
+/// Options by which both sides trust one another.
+Result<std::vector<std::string>> trust_in(const std::string& folder, bool certificates) {
+  if (!certificates) return std::vector<std::string>{"--tls-psk", key_file_in(folder)};
+  GodwitOptions options;
+  options.arguments = {"keygen", "--dir", folder + "/ca", "--host", "both,127.0.0.1"};
+  const auto made = TRY(TestGodwit::start(options));
+  const auto ended = TRY(made->wait(seconds(60)));
+  if (ended.code != 0) return fail(ErrorKind::kIo, made->errors());
+  return std::vector<std::string>{"--tls-dir", folder + "/ca/both"};
+}
 
 class LinkPatience : public ::testing::TestWithParam<Kind> {
  protected:
@@ -27,7 +39,7 @@ class LinkPatience : public ::testing::TestWithParam<Kind> {
   void begin(const std::string& patience, const std::string& bandwidth = "40Mbit") {
     ASSIGN_OR_SKIP(scene, Scene::make(busy_vm(GetParam().ram)));
     scene_ = std::move(scene);
-    const std::vector<std::string> key{"--tls-psk", key_file_in(scene_->source().folder())};
+    ASSIGN_OR_FAIL(key, trust_in(scene_->source().folder(), GetParam().certificates));
     GodwitOptions receive;
     receive.arguments = key;
     ASSERT_OK(scene_->receive(receive));
@@ -70,7 +82,28 @@ TEST_P(LinkPatience, ALinkThatStaysAwayLeavesTheGuestAtTheSource) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, LinkPatience,
-                         ::testing::Values(Kind{"private", Ram::kPrivate}, Kind{"memfd", Ram::kMemfd}),
+                         ::testing::Values(Kind{"private", Ram::kPrivate}, Kind{"memfd", Ram::kMemfd},
+                                           Kind{"certificates", Ram::kMemfd, true}),
+                         [](const auto& kind) { return std::string(kind.param.name); });
+
+/// The key that lanes go by is a minute old at most: after that certificates are shown again.
+class LinkPatienceOfCertificatesLong : public LinkPatience {};
+
+TEST_P(LinkPatienceOfCertificatesLong, ASourceComesBackLongAfterItsFirstConnection) {
+  begin("30s", "1Mbit");
+  if (HasFatalFailure() || IsSkipped()) return;
+  nap(seconds(65));
+  cut();
+  nap(seconds(2));
+  relay_->let_through(true);
+  ASSERT_TRUE(wait_until([&] { return says(scene_->sender().errors(), "the link is back after"); }, seconds(30)))
+      << scene_->sender().errors();
+  nap(seconds(3));
+  ASSERT_OK(scene_->sender().process().send_signal(SIGINT));
+  ASSERT_OK(scene_->expect_source_runs({"cancelled by the operator"}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, LinkPatienceOfCertificatesLong, ::testing::Values(Kind{"certificates", Ram::kMemfd, true}),
                          [](const auto& kind) { return std::string(kind.param.name); });
 
 /// Cables are pulled, for 2 to 25 s, ten times: some of it TCP makes good by itself, none of it ends the move.

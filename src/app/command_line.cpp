@@ -13,6 +13,7 @@
 #include "app/exit_code.h"
 #include "app/option_values.h"
 #include "app/version.h"
+#include "remote/near_side.h"
 #include "wire/limits.h"
 
 namespace godwit {
@@ -419,7 +420,9 @@ Status read_link_patience(const SendTexts& texts, SendOptions& options) {
   const bool once = texts.ssh_data || (!options.ssh && options.to.kind == Address::Kind::kUnix) || texts.resume;
   if (!once) options.goals.link_patience = kDefaultLinkPatience;
   if (!texts.link_patience) return {};
-  options.goals.link_patience = TRY(duration_value("--link-patience", *texts.link_patience, 0s, 10min));
+  // By ssh the far side hears nothing meanwhile, and gives up after that time.
+  const Duration longest = options.ssh ? kNearSideSilence : Duration(10min);
+  options.goals.link_patience = TRY(duration_value("--link-patience", *texts.link_patience, 0s, longest));
   if (!once || options.goals.link_patience == Duration::zero()) return {};
   return fail(ErrorKind::kInvalidArgument,
               "--link-patience: is for tcp:// and for ssh:// without --ssh-data, where lost connections can be opened "

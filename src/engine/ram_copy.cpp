@@ -109,6 +109,9 @@ void RamCopy::part() {
 Status RamCopy::join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {
   use(std::move(channels), std::move(urgent));
   start_lanes();
+  // Nobody answers what was asked for on the old connections.
+  asked_at_ = now();
+  lanes_.early_fence(fences_.early());
   // What was written meanwhile, all at once: the rounds that follow tell of a link that is there.
   return harvest();
 }

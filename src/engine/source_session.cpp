@@ -81,6 +81,8 @@ void SourceSession::fail_with(Error error) {
 }
 
 void SourceSession::lose_link(Error error) {
+  // What was cut from here, because another connection was lost or the source is back: the coordinator sees to it.
+  if (error.kind == ErrorKind::kCancelled && context_.link.bears()) return;
   if (!context_.link.lost(error)) fail_with(std::move(error));
 }
 

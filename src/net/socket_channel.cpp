@@ -37,6 +37,12 @@ double in_seconds(Duration time) {
   return std::chrono::duration<double>(time).count();
 }
 
+/// KERNEL: what a router or a firewall on the way answers to a connection that had been there is kept, and told in
+/// place of the time-out that ends it.
+bool is_loss_of_established(int number) noexcept {
+  return number == ENOTCONN || number == ECONNREFUSED || number == EACCES || number == ENOPROTOOPT || number == ENONET;
+}
+
 class SocketChannel final : public Channel {
  public:
   SocketChannel(UniqueFd socket, std::string peer, Duration dead_after)
@@ -69,7 +75,7 @@ class SocketChannel final : public Channel {
 tl::unexpected<Error> SocketChannel::failed(std::string_view what, int number) const {
   if (aborted_) return fail(ErrorKind::kCancelled, fmt::format("{} {}: the connection was aborted", what, peer()));
   Error error = os_error(fmt::format("{} {}", what, peer()), number);
-  if (number == ENOTCONN) error.kind = ErrorKind::kPeerLost;
+  if (is_loss_of_established(number)) error.kind = ErrorKind::kPeerLost;
   return fail(std::move(error));
 }
 

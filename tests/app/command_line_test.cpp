@@ -557,6 +557,7 @@ TEST(CommandLine, OutagesAreWaitedForWhereConnectionsCanBeOpenedAgain) {
   EXPECT_EQ(patience({"--to", "tcp://b:1"}), 30s);
   EXPECT_EQ(patience({"--to", "ssh://b/q"}), 30s);
   EXPECT_EQ(patience({"--to", "tcp://b:1", "--link-patience", "2min"}), 2min);
+  expect_contains(message({"send", "--qmp", "/q", "--to", "ssh://b/q", "--link-patience", "2min"}), "1 min");
   EXPECT_EQ(patience({"--to", "tcp://b:1", "--link-patience", "0s"}), 0s);
   EXPECT_EQ(patience({"--to", "unix:///s"}), 0s);
   EXPECT_EQ(patience({"--to", "unix:///s", "--link-patience", "0s"}), 0s);

@@ -30,7 +30,7 @@ std::uint64_t hash_of(const ModelRequest& request) {
   // Two sums of 32 bits: what is remembered is compared by length, too, and checked by whoever decodes it.
   const std::uint64_t low = crc32_gzip_refl(0, request.input, request.length);
   const std::uint64_t high = crc32_ieee(0x5eed, readable(request.input), request.length);
-  return (high << 32 | low) ^ request.length * 0x9e3779b97f4a7c15 ^ (request.decodes ? 1 : 0);
+  return (high << 32 | low) ^ request.length * 0x9e3779b97f4a7c15 ^ (request.decodes ? 1 : 0) ^ (request.last ? 2 : 0);
 }
 
 /// One piece, behind what is there. False: no room.

@@ -152,6 +152,7 @@ bool ModelDevice::idle() {
   ends_ = true;
   came_.notify_all();
   answered_.notify_all();
+  for (auto& thread : threads_) thread.detach();
   return false;
 }
 

@@ -9,6 +9,14 @@
 
 namespace godwit {
 
+namespace {
+
+// A device of 12 GB/s that a few lanes share; the first answers correct it.
+constexpr double kFirstPace = 0.3;
+constexpr double kFadePace = 1.0 / 16;
+
+}  // namespace
+
 /// One lane's.
 class AcceleratedEncoder final : public Encoder {
  public:
@@ -18,6 +26,14 @@ class AcceleratedEncoder final : public Encoder {
 
   CodecId id() const noexcept override { return choice_.id; }
   std::size_t depth() const noexcept override { return depth_; }
+
+  /// A lane waits for its device only once it has all its requests there: so the price of a byte rises steeply towards
+  /// that, up to what the device takes for one of this lane's.
+  std::optional<double> device_wait_per_byte() const noexcept override {
+    if (!device_ || all_.lost()) return std::nullopt;
+    const double full = static_cast<double>(at_device_.size()) / static_cast<double>(depth_);
+    return pace_ * full * full * full * full;
+  }
 
   Result<std::size_t> submit(std::span<const EncodeJob> jobs) override {
     if (jobs.empty() || under_way() >= depth_) return std::size_t{0};
@@ -65,6 +81,8 @@ class AcceleratedEncoder final : public Encoder {
       return false;
     }
     at_device_.push_back(job);
+    bytes_at_device_ += job.input.size();
+    sent_.push_back({job.ticket, bytes_at_device_, std::chrono::steady_clock::now()});
     return true;
   }
 
@@ -97,6 +115,8 @@ class AcceleratedEncoder final : public Encoder {
         all_.succeeded(*job, answer.size);
         ready_.push_back({.ticket = answer.ticket, .size = answer.size, .worked = answer.worked});
       }
+      learn_pace(answer.ticket);
+      bytes_at_device_ -= job->input.size();
       at_device_.erase(job);
     }
     if (all_.lost()) leave_device();
@@ -125,8 +145,20 @@ class AcceleratedEncoder final : public Encoder {
   /// First it goes, because until then it may work on its blocks.
   void leave_device() {
     device_.reset();
+    bytes_at_device_ = 0;
+    sent_.clear();
     owed_.insert(owed_.end(), at_device_.begin(), at_device_.end());
     at_device_.clear();
+  }
+
+  /// What was under way with a request has gone by in the time that it took.
+  void learn_pace(std::uint64_t ticket) {
+    const auto sent = std::ranges::find(sent_, ticket, &Sent::ticket);
+    if (sent == sent_.end()) return;
+    const Duration took = std::chrono::steady_clock::now() - sent->at;
+    const double pace = static_cast<double>(took.count()) / static_cast<double>(std::max<std::size_t>(sent->bytes, 1));
+    pace_ += kFadePace * (pace - pace_);
+    sent_.erase(sent);
   }
 
   std::size_t hand_out(std::span<EncodeDone> done) {
@@ -141,7 +173,15 @@ class AcceleratedEncoder final : public Encoder {
   std::unique_ptr<DeviceQueue> device_;  ///< null once it is lost
   std::unique_ptr<Encoder> cpu_;
   std::size_t depth_;
+  struct Sent {
+    std::uint64_t ticket;
+    std::size_t bytes;  ///< that were at the device then, its own too
+    std::chrono::steady_clock::time_point at;
+  };
   std::vector<EncodeJob> at_device_;
+  std::vector<Sent> sent_;
+  std::size_t bytes_at_device_ = 0;
+  double pace_ = kFirstPace;     ///< nanoseconds that the device takes for a byte of this lane's
   std::vector<EncodeJob> owed_;  ///< by the CPU
   std::size_t at_cpu_ = 0;
   std::vector<EncodeDone> ready_;

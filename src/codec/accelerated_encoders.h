@@ -26,6 +26,10 @@ class AcceleratedEncoders final : public EncoderProvider {
                       std::function<void(std::string_view)> on_note);
   ~AcceleratedEncoders() override;
 
+  /// From now on the governor may choose it. Before any lane begins.
+  void offer(CodecDevice device) { offered_ = CodecChoice{.id = CodecId::kDeflate, .level = 1, .device = device}; }
+  std::optional<CodecChoice> offers() const noexcept override { return offered_; }
+
   /// For deflate one that uses the device; for everything else the CPU's.
   Result<std::unique_ptr<Encoder>> lend(const CodecChoice& choice, unsigned given_up) override;
 
@@ -45,6 +49,7 @@ class AcceleratedEncoders final : public EncoderProvider {
   std::unique_ptr<Accelerator> accelerator_;
   EncoderProvider& cpu_;
   std::function<void(std::string_view)> on_note_;
+  std::optional<CodecChoice> offered_;
   std::atomic<bool> lost_{false};
   std::atomic<unsigned> failures_{0};  ///< in a row
   std::atomic<std::uint64_t> blocks_{0};

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -72,6 +73,9 @@ struct EncodeDone {
 class Encoder : public JobQueue<EncodeJob, EncodeDone> {
  public:
   virtual CodecId id() const noexcept = 0;
+  /// Of one that leaves the work to a device: nanoseconds of waiting that a byte more costs this lane now, by the
+  /// device's queue and its pace. Nothing: it has none, or not any more.
+  virtual std::optional<double> device_wait_per_byte() const noexcept { return std::nullopt; }
 };
 
 /// Owned and called by one thread; decodes at once. Those that answer later: codec/decoder_provider.h.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "codec/codec.h"
 
@@ -21,6 +22,8 @@ class EncoderProvider {
   /// `given_up`: how many encoders this lane has had for the choice and has given up, because they failed: whoever has
   /// another kind of them lends that next.
   virtual Result<std::unique_ptr<Encoder>> lend(const CodecChoice& choice, unsigned given_up) = 0;
+  /// What the governor may choose beside the CPU's codec levels; nothing: no device.
+  virtual std::optional<CodecChoice> offers() const noexcept { return std::nullopt; }
 };
 
 /// The libraries of this program, one encoder for each choice (make_encoder()).

@@ -21,9 +21,17 @@
 #include "codec/codecs.h"
 #include "codec/shared_library.h"
 
+// Of the leak checker, where a build has it.
+extern "C" __attribute__((weak)) void __lsan_ignore_object(const void* object);
+
 namespace godwit {
 
 namespace {
+
+/// Never freed: a device may still write to it.
+void leave_behind(const void* memory) {
+  if (__lsan_ignore_object != nullptr) __lsan_ignore_object(memory);
+}
 
 // Of one lane, as for QAT (request_crew.cpp).
 constexpr std::size_t kJobs = 16;
@@ -91,8 +99,8 @@ class IaaQueue final : public DeviceQueue {
         std::this_thread::sleep_for(kShortSleep);
       }
       if (slot.busy && calls_->check(slot.job) == qpl::kBeingProcessed) {
-        (void)slot.memory.release();
-        (void)slot.output.release();
+        leave_behind(slot.memory.release());
+        leave_behind(slot.output.release());
         continue;
       }
       (void)calls_->fini(slot.job);

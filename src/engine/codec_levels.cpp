@@ -39,6 +39,10 @@ constexpr std::array<CodecLevel, kCodecLevels> kLevelTable = {{
 }};
 // clang-format on
 
+// Deflate by a device saves a little less than zstd:1: 2.06 to 2.12 against 2.2 on a busy guest.
+constexpr std::size_t kZstd1 = 5;
+constexpr double kDeflateToZstd = 0.96;
+
 }  // namespace
 
 const std::array<double, kContentClasses> kClassShares = {.10, .09, .06, .07, .12, .17, .23, .16};
@@ -52,6 +56,11 @@ std::span<const CodecChoice> codec_levels() noexcept {
 
 const CodecLevel& codec_level(std::size_t level) noexcept {
   return kLevelTable[level];
+}
+
+double saved_by(std::size_t level, std::size_t content_class) noexcept {
+  if (level < kCodecLevels) return kLevelTable[level].on[content_class].saved;
+  return kDeflateToZstd * kLevelTable[kZstd1].on[content_class].saved;
 }
 
 }  // namespace godwit

@@ -11,6 +11,8 @@
 namespace godwit {
 
 inline constexpr std::size_t kCodecLevels = 8;
+/// Behind them: deflate by a device, where there is one.
+inline constexpr std::size_t kDeviceLevel = kCodecLevels;
 /// Blocks are told apart by the share of their bytes that zstd:1 saves.
 inline constexpr std::size_t kContentClasses = 8;
 
@@ -41,5 +43,7 @@ extern const std::array<ClassEntropy, kContentClasses> kClassEntropy;
 
 /// `level` below kCodecLevels.
 const CodecLevel& codec_level(std::size_t level) noexcept;
+/// The share of a block that does not travel, also of kDeviceLevel.
+double saved_by(std::size_t level, std::size_t content_class) noexcept;
 
 }  // namespace godwit

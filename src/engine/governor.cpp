@@ -75,6 +75,8 @@ constexpr double kSavesNothing = 0.05;
 constexpr double kClassWidth = 0.08;
 
 constexpr double kFirstSendNsPerByte = 0.3;
+// A request and the copy of what comes back.
+constexpr double kFirstHandOver = 0.1;
 // Neighbouring blocks' sizes correlate by 0.83 on a busy guest, but a lane's blocks are not neighbours.
 constexpr double kFirstStickiness = 0.6;
 constexpr double kFirstChances = 4;
@@ -107,7 +109,11 @@ double bytes(std::size_t n) {
 }  // namespace
 
 Governor::Governor() noexcept
-    : send_ns_per_byte_(kFirstSendNsPerByte), price_(kFirstPrice), steady_price_(kFirstPrice), full_(kFirstFull) {
+    : send_ns_per_byte_(kFirstSendNsPerByte),
+      hand_over_ns_per_byte_(kFirstHandOver),
+      price_(kFirstPrice),
+      steady_price_(kFirstPrice),
+      full_(kFirstFull) {
   pace_.fill(1);
   for (Content& content : content_) {
     content.usual = kClassShares;
@@ -164,7 +170,13 @@ double Governor::cost(std::size_t level, std::size_t content_class, double size)
   return encoding + (price_ + send_ns_per_byte_) * size * (1 - on.saved);
 }
 
-std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double entropy) noexcept {
+double Governor::cost_at_device(std::size_t content_class, double size, double wait) const noexcept {
+  const double left = 1 - saved_by(kDeviceLevel, content_class);
+  return size * (hand_over_ns_per_byte_ + wait + (price_ + send_ns_per_byte_) * left);
+}
+
+std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double entropy,
+                             std::optional<double> device_wait) noexcept {
   Content& content = content_[kind == BlockKind::kChanges];
   const double size = bytes(block_bytes);
   Belief belief = expect(content);
@@ -183,6 +195,11 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
     }
   }
   const auto best = static_cast<std::size_t>(std::ranges::min_element(expected) - expected.begin());
+  if (device_wait) {
+    double by_device = 0;
+    for (std::size_t c = 0; c < kContentClasses; ++c) by_device += belief[c] * cost_at_device(c, size, *device_wait);
+    if (by_device < expected[best]) return kDeviceLevel;
+  }
   if (best != 0 || content.unseen < content.patience) return best;
 
   // Raw teaches no more than a look. So one is encoded as a trial now and then, if what busy guests usually hold would
@@ -203,7 +220,11 @@ std::size_t Governor::choose(BlockKind kind, std::size_t block_bytes, double ent
 }
 
 void Governor::learn(const BlockOutcome& outcome) noexcept {
-  if (outcome.level >= kCodecLevels) return;
+  if (outcome.level > kDeviceLevel) return;
+  if (outcome.level == kDeviceLevel) {
+    const double took = std::clamp(ns(outcome.encoding) / bytes(outcome.block_bytes), 0.01, 10.0);
+    hand_over_ns_per_byte_ += kFadeSend * (took - hand_over_ns_per_byte_);
+  }
   send_ns_per_byte_ += kFadeSend * (std::clamp(ns(outcome.sending) / bytes(outcome.wire_bytes),
                                                send_ns_per_byte_ / kStrangest, send_ns_per_byte_ * kStrangest) -
                                     send_ns_per_byte_);
@@ -228,16 +249,16 @@ void Governor::learn_content(const BlockOutcome& outcome) noexcept {
   Belief seen;
   double sum = 0;
   for (std::size_t c = 0; c < kContentClasses; ++c) {
-    const double off = (saved - codec_level(outcome.level).on[c].saved) / kClassWidth;
+    const double off = (saved - saved_by(outcome.level, c)) / kClassWidth;
     const double likely = 1 / (1 + off * off);
     seen[c] = std::max(before[c], kLeastBelief) * likely * likely;
     sum += seen[c];
   }
   for (double& s : seen) s /= sum;
-  learn_speed(outcome, seen);
+  if (outcome.level < kCodecLevels) learn_speed(outcome, seen);
   if (outcome.entropy >= 0) {
     double looked = 0;
-    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * codec_level(outcome.level).on[c].saved;
+    for (std::size_t c = 0; c < kContentClasses; ++c) looked += before[c] * saved_by(outcome.level, c);
     const double right = std::abs(looked - saved) < kRightLook ? kMostTrust : 0;
     content.trust += kFadeContent * (right - content.trust);
   }

@@ -25,6 +25,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/clock.h"
@@ -64,7 +65,10 @@ class Governor {
 
   /// The codec level, an index into codec_levels(), to encode the next block with. `entropy`: sampled_entropy() of it,
   /// or below 0 where that says nothing. May be called for a block that is then not sent: only learn() counts blocks.
-  std::size_t choose(BlockKind kind, std::size_t block_bytes, double entropy = kUnsampled) noexcept;
+  /// `device_wait`: there is a device that encodes, kDeviceLevel, and a byte more costs this lane so many nanoseconds
+  /// of waiting for it; its work costs the lane nothing but handing the block over.
+  std::size_t choose(BlockKind kind, std::size_t block_bytes, double entropy = kUnsampled,
+                     std::optional<double> device_wait = {}) noexcept;
   /// Once for each block, in the order in which they were sent. An unknown level is ignored.
   void learn(const BlockOutcome& outcome) noexcept;
 
@@ -98,6 +102,7 @@ class Governor {
   double stickiness(const Content& content) const noexcept;
   Belief expect(const Content& content) const noexcept;
   static void sharpen(const Content& content, double entropy, Belief& belief) noexcept;
+  double cost_at_device(std::size_t content_class, double bytes, double wait) const noexcept;
   double cost(std::size_t level, std::size_t content_class, double bytes) const noexcept;
   void learn_content(const BlockOutcome& outcome) noexcept;
   void learn_speed(const BlockOutcome& outcome, const Belief& belief) noexcept;
@@ -110,6 +115,7 @@ class Governor {
   double machine_ = 1;                     ///< this machine's time over the table's, all levels
   std::uint32_t encoded_ = 0;              ///< blocks that machine_ and pace_ have been learned from
   double send_ns_per_byte_;
+  double hand_over_ns_per_byte_;  ///< what a block costs the lane that a device encodes
 
   double price_;            ///< steady_price_, less where the queue runs empty
   double steady_price_;     ///< the price that has proved right over the last some ten blocks

@@ -9,6 +9,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,11 @@ class LaneEncoders {
   /// Has a block under way encoded with the codec level that it has chosen, or with the next lower one that there is an
   /// encoder for. Waits only where that encoder has all its jobs under way.
   void encode(LaneBlock& block, std::stop_token stop);
+  /// Of the device at this level; nothing: it is not there any more.
+  std::optional<double> device_wait_per_byte(std::size_t level) {
+    const Encoder* const encoder = encoder_of(level);
+    return encoder != nullptr ? encoder->device_wait_per_byte() : std::nullopt;
+  }
   /// Hears the answers that are there.
   void poll();
   /// Until the block is ready, or stop was requested.

@@ -5,23 +5,29 @@
 
 namespace godwit {
 
-static_assert(kCodecLevels <= kMostLevels);
+static_assert(kDeviceLevel < kMostLevels);
 
-std::vector<CodecChoice> levels_for(const std::optional<CodecChoice>& asked) {
-  if (!asked) return {codec_levels().begin(), codec_levels().end()};
+std::vector<CodecChoice> levels_for(const std::optional<CodecChoice>& asked,
+                                    const std::optional<CodecChoice>& offered) {
+  if (!asked) {
+    std::vector<CodecChoice> levels(codec_levels().begin(), codec_levels().end());
+    if (offered) levels.push_back(*offered);
+    return levels;
+  }
   std::vector<CodecChoice> levels{{CodecId::kRaw}};
   if (asked->id != CodecId::kRaw) levels.push_back(*asked);
   return levels;
 }
 
-LaneLevels::LaneLevels(const std::optional<CodecChoice>& asked) : levels_(levels_for(asked)) {
+LaneLevels::LaneLevels(const std::optional<CodecChoice>& asked, const std::optional<CodecChoice>& offered)
+    : levels_(levels_for(asked, offered)) {
   if (!asked) governor_.emplace();
 }
 
-LaneLevels::Choice LaneLevels::choose(BlockKind kind, Bytes block) noexcept {
+LaneLevels::Choice LaneLevels::choose(BlockKind kind, Bytes block, std::optional<double> device_wait) noexcept {
   if (!governor_) return {levels_.size() - 1};
   const double entropy = kind == BlockKind::kPages ? sampled_entropy(block) : kUnsampled;
-  return {governor_->choose(kind, block.size(), entropy), entropy};
+  return {governor_->choose(kind, block.size(), entropy, device_wait), entropy};
 }
 
 void LaneLevels::learn(const BlockOutcome& outcome) noexcept {

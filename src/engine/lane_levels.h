@@ -11,20 +11,24 @@
 namespace godwit {
 
 /// The levels of every lane of a migration: all that the governor knows, or raw and the one that was asked for.
-std::vector<CodecChoice> levels_for(const std::optional<CodecChoice>& asked);
+/// `offered`: a device beside them, the last level then.
+std::vector<CodecChoice> levels_for(const std::optional<CodecChoice>& asked, const std::optional<CodecChoice>& offered);
 
 /// Owned by one lane.
 class LaneLevels {
  public:
   /// Governed if no codec was asked for.
-  explicit LaneLevels(const std::optional<CodecChoice>& asked);
+  LaneLevels(const std::optional<CodecChoice>& asked, const std::optional<CodecChoice>& offered);
 
   /// For the next block; its entropy is to be told to learn().
   struct Choice {
     std::size_t level = 0;
     double entropy = kUnsampled;
   };
-  Choice choose(BlockKind kind, Bytes block) noexcept;
+  /// `device_wait`: as Encoder::device_wait_per_byte() of the last level.
+  Choice choose(BlockKind kind, Bytes block, std::optional<double> device_wait) noexcept;
+  /// The device's level; 0: the governor has none to choose.
+  std::size_t device_level() const noexcept { return governor_ && levels_.size() > kDeviceLevel ? kDeviceLevel : 0; }
   CodecId codec(std::size_t level) const noexcept { return levels_[level].id; }
   void learn(const BlockOutcome& outcome) noexcept;
   /// Saving bytes gains nothing now.

@@ -39,8 +39,8 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
       number_(number),
       channel_(channel),
       sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.shares),
-      levels_(setting.codec),
-      encoders_(setting.encoders, levels_for(setting.codec), ring_, counters_,
+      levels_(setting.codec, setting.encoders.offers()),
+      encoders_(setting.encoders, levels_for(setting.codec, setting.encoders.offers()), ring_, counters_,
                 [this](std::string_view text) {
                   if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
                 }),
@@ -165,7 +165,9 @@ void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
   block.choice = {};
   block.state = ItemState::kReady;
   if (block.header.block == 0) return;
-  block.choice = levels_.choose(kind_of(block.header), block.input());
+  const std::size_t device = levels_.device_level();
+  block.choice = levels_.choose(kind_of(block.header), block.input(),
+                                device == 0 ? std::nullopt : encoders_.device_wait_per_byte(device));
   const Duration began = thread_cpu_time();
   encoders_.encode(block, stop);
   block.encoding += thread_cpu_time() - began;

@@ -82,7 +82,7 @@ LaneTotals SourceLanes::totals() const noexcept {
 std::vector<CodecUse> SourceLanes::codecs() const {
   std::vector<CodecUse> uses = retired_codecs_;
   if (uses.empty()) {
-    for (const auto& codec : levels_for(setting_.codec)) uses.push_back({.codec = codec});
+    for (const auto& codec : levels_for(setting_.codec, setting_.encoders.offers())) uses.push_back({.codec = codec});
   }
   for (const auto& lane : lanes_) {
     for (std::size_t r = 0; r < uses.size(); ++r) {

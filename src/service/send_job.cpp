@@ -166,7 +166,8 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
 
 /// Where a device cannot be used CPUs encode, and the guest is moved all the same.
 void SendJob::open_accelerator_for(Goals& goals, const SayNote& note) {
-  if (!goals.codec || goals.codec->device == CodecDevice::kCpu) return;
+  if (!goals.codec) return offer_accelerator(note);
+  if (goals.codec->device == CodecDevice::kCpu) return;
   auto opened = open_accelerator(goals.codec->device, false);
   if (!opened) {
     why_no_accelerator_ =
@@ -176,6 +177,18 @@ void SendJob::open_accelerator_for(Goals& goals, const SayNote& note) {
   }
   accelerated_.emplace(std::move(*opened), encoding_->encoders(), note);
   note(fmt::format("blocks are encoded by {}", accelerated_->facts().text()));
+}
+
+/// With `auto`: where the kernel shows a device that is set up, the governor may choose it. Never a model.
+void SendJob::offer_accelerator(const SayNote& note) {
+  for (const AcceleratorDevice& device : host_.accelerator_devices) {
+    if (!device.to_do.empty()) continue;
+    const CodecDevice kind = device.name.starts_with("qat") ? CodecDevice::kQat : CodecDevice::kIaa;
+    auto opened = open_accelerator(kind, false);
+    if (!opened || !(*opened)->facts().model.empty()) continue;
+    accelerated_.emplace(std::move(*opened), encoding_->encoders(), note);
+    return accelerated_->offer(kind);
+  }
 }
 
 Status SendJob::check_journal(OpenedSource& source) {

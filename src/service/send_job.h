@@ -96,6 +96,7 @@ class SendJob {
   Result<Report> migrate(std::stop_token cancelled, Outcome& outcome);
   Status check_journal(OpenedSource& source);
   void open_accelerator_for(Goals& goals, const SayNote& note);
+  void offer_accelerator(const SayNote& note);
   void tell_outcome(Report& report);
   void show(const Progress& progress);
 

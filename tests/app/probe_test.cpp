@@ -205,7 +205,7 @@ TEST(ProbeJson, CanBeReadBack) {
   EXPECT_EQ(json.at("host").at("avx512"), true);
   EXPECT_EQ(json.at("host").at("pagemap_scan"), false);
   EXPECT_EQ(json.at("host").at("memory_bytes"), 64 * kGiB);
-  EXPECT_EQ(json.at("host").size(), 20U) << "a field that this test does not know";
+  EXPECT_EQ(json.at("host").size(), 21U) << "a field that this test does not know";
   EXPECT_EQ(json.at("lacks").size(), 1U);
   const auto& found = json.at("vm");
   EXPECT_EQ(found.at("pid"), 4711);
@@ -219,6 +219,22 @@ TEST(ProbeJson, CanBeReadBack) {
   EXPECT_EQ(found.at("why_stream"), "");
   EXPECT_EQ(found.at("can_be_moved"), false);
   EXPECT_EQ(found.at("reasons").size(), 2U);
+}
+
+TEST(ProbeText, SaysWhatIsToBeDoneWithAnAccelerator) {
+  Findings findings;
+  findings.host = able_host();
+  findings.host.accelerator_devices = {
+      {.name = "iaa iax1", .driver = "idxd", .numa_node = 1, .state = "disabled", .to_do = {"accel-config enable-it"}}};
+  findings.accelerators_tried = {"--codec iaa does not work: no work queue"};
+  const std::string text = probe_text(findings);
+  for (const char* part : {"iaa iax1: idxd, node 1, disabled", "to do: accel-config enable-it",
+                           "--codec iaa does not work: no work queue"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+  const auto json = nlohmann::json::parse(probe_json(findings));
+  EXPECT_EQ(json.at("host").at("accelerator_devices").at(0).at("numa_node"), 1);
+  EXPECT_EQ(json.at("accelerators_tried").size(), 1U);
 }
 
 TEST(ProbeJson, HasNoVmWhereNoneWasAskedFor) {

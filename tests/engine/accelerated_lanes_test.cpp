@@ -98,6 +98,19 @@ TEST_P(AcceleratedLanes, TheSinkEndsWithTheSourcesBytes) {
   expect_use();
 }
 
+/// With `auto` the governor has it beside its codec levels.
+TEST_P(AcceleratedLanes, TheGovernorUsesItAndTheBytesArrive) {
+  encoders_->offer(GetParam().device);
+  std::mt19937_64 random(5);
+  LanePair lanes(testing::ram_of_chunks(10), {.delta_memory = kPlenty, .lanes = 2, .encoders = &*encoders_});
+  for (int round = 0; round < 12; ++round) {
+    testing::write_pages(lanes, 200, random);
+    lanes.copy();
+    ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
+  }
+  EXPECT_EQ(lanes.counters().encoders_given_up, 0U);
+}
+
 /// The sink's lanes: what the device does not do, the library does. The source encodes by the CPU.
 class AcceleratedDecoding : public ::testing::TestWithParam<DeviceShape> {};
 

@@ -206,6 +206,8 @@ TEST_F(LinkPatience, SeveralLanesGoOnAfterManyCuts) {
 }
 
 TEST_F(LinkPatience, AHarvestMayBeCutShort) {
+  SlowLooks slow(source_);  // it does not end by itself
+  tracker_ = &slow;
   std::atomic<unsigned> harvests{0};
   source_.on_call = [&](std::string_view what) {
     if (what == "harvest" && ++harvests % 3 == 1 && harvests < 10) relay_->cut();

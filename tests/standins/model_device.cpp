@@ -30,7 +30,7 @@ std::uint64_t hash_of(const ModelRequest& request) {
   // Two sums of 32 bits: what is remembered is compared by length, too, and checked by whoever decodes it.
   const std::uint64_t low = crc32_gzip_refl(0, request.input, request.length);
   const std::uint64_t high = crc32_ieee(0x5eed, readable(request.input), request.length);
-  return (high << 32 | low) ^ request.length * 0x9e3779b97f4a7c15 ^ (request.decodes ? 1 : 0);
+  return (high << 32 | low) ^ request.length * 0x9e3779b97f4a7c15 ^ (request.decodes ? 1 : 0) ^ (request.last ? 2 : 0);
 }
 
 /// One piece, behind what is there. False: no room.
@@ -79,6 +79,11 @@ std::unique_ptr<ModelDevice>& the_device() {
   return device;
 }
 
+std::mutex& device_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 }  // namespace
 
 ModelSetting ModelSetting::from_environment() {
@@ -118,6 +123,7 @@ bool ModelDevice::submit(ModelRequest& request) {
   if (held_ >= setting_.queue || happens(setting_.busy)) return false;
   request.status = ModelStatus::kUnderWay;
   request.written = 0;
+  request.worked_on = false;
   ++held_;
   const auto now = Clock::now();
   const auto work = std::chrono::duration<double>(static_cast<double>(request.length) / setting_.bytes_per_second);
@@ -136,7 +142,7 @@ ModelStatus ModelDevice::look(const ModelRequest& request) {
 
 ModelStatus ModelDevice::wait(const ModelRequest& request) {
   std::unique_lock lock(mutex_);
-  answered_.wait(lock, [&] { return ends_ || request.status != ModelStatus::kUnderWay; });
+  answered_.wait(lock, [&] { return request.status != ModelStatus::kUnderWay || (ends_ && !request.worked_on); });
   return request.status == ModelStatus::kUnderWay ? ModelStatus::kFailed : request.status;
 }
 
@@ -146,6 +152,7 @@ bool ModelDevice::idle() {
   ends_ = true;
   came_.notify_all();
   answered_.notify_all();
+  for (auto& thread : threads_) thread.detach();
   return false;
 }
 
@@ -176,6 +183,7 @@ void ModelDevice::run() {
     ModelRequest& request = *entry.request;
     if (setting_.hangs_after != 0 && entry.number > setting_.hangs_after) continue;  // held for ever
     const bool fails = happens(setting_.errors);
+    request.worked_on = true;
     lock.unlock();
     ModelStatus status = fails ? ModelStatus::kFailed : work(request, made);
     std::this_thread::sleep_until(entry.due);
@@ -189,6 +197,7 @@ void ModelDevice::run() {
       request.written = made.size();
     }
     request.status = status;
+    request.worked_on = false;
     --held_;
     answered_.notify_all();
   }
@@ -222,17 +231,18 @@ ModelStatus ModelDevice::work(ModelRequest& request, std::vector<std::uint8_t>& 
 }
 
 ModelDevice& model_device() {
+  const std::lock_guard lock(device_mutex());
   auto& device = the_device();
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
   if (!device) device = std::make_unique<ModelDevice>(ModelSetting::from_environment());
   return *device;
 }
 
 void reset_model_device() {
+  const std::lock_guard lock(device_mutex());
   auto& device = the_device();
-  // One that hangs has threads of somebody else's inside.
-  if (device && !device->idle()) (void)device.release();
+  // One that hangs has threads of somebody else's inside: it is kept.
+  static auto& kept = *new std::vector<std::unique_ptr<ModelDevice>>;
+  if (device && !device->idle()) kept.push_back(std::move(device));
   device.reset();
 }
 

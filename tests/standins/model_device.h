@@ -61,6 +61,7 @@ struct ModelRequest {
   // The answer, under the device's lock.
   ModelStatus status = ModelStatus::kUnderWay;
   std::size_t written = 0;
+  bool worked_on = false;  ///< by a thread of the device, now
 };
 
 /// Any thread.

@@ -63,7 +63,10 @@ class Demo:
         say(f"[4/5] An empty QEMU waits on host B. Now {self._mover.name} moves the running guest there:\n")
         if self.options.transport == "godwit":
             print(f"      host-a$ godwit send --qmp {os.path.basename(source.engine_socket)} "
-                  f"--to ssh://root@host-b/{os.path.basename(destination.engine_socket)}\n", flush=True)
+                  f"--to ssh://root@host-b/{os.path.basename(destination.engine_socket)}"
+                  f"{' --codec qat' if self.options.accelerator_model else ''}\n", flush=True)
+            if self.options.accelerator_model:
+                say("      (qat is a MODEL here: a library with QATzip's interface and software behind it.)")
         outcome = self._mover.move(source, destination, MOVE_SECONDS)
         if not outcome.moved:
             say(f"\nThe guest was not moved: {outcome.reason}")

@@ -69,7 +69,8 @@ class AcceleratedLanes : public ::testing::TestWithParam<DeviceShape> {
     const AcceleratorUse use = encoders_->use();
     EXPECT_EQ(use.given_up.empty(), !GetParam().is_given_up) << use.given_up;
     EXPECT_EQ(notes_.size(), GetParam().is_given_up ? 1U : 0U);
-    EXPECT_GT(use.blocks, 0U);
+    // One that vanishes takes with it what it had.
+    EXPECT_TRUE(use.blocks > 0 || GetParam().is_given_up);
   }
 
   SoftwareEncoders cpu_;

@@ -5,6 +5,13 @@ set(wide_tests
     On/Postcopy.LosesNoWord/File On/Postcopy.LosesNoWord/Private On/Postcopy.LosesNoWord/PrivateByTheStream
     On/Postcopy.LosesNoWord/FourCpus On/Postcopy.LosesNoWord/Memfd10 On/Postcopy.LosesNoWord/HugePages
     After/PostcopyResumed.LosesNoWord/SinkKilledHuge
+    Of/PostcopyBrokenOffAhead.LeavesAQemuThatTakesInTheNextGuest/Private10
+    # Outages of the link: a private guest with a key that rides one out, and a shared one that is left, stay.
+    Of/LinkPatience.AnOutageIsRiddenOut/memfd Of/LinkPatience.ALinkThatStaysAwayLeavesTheGuestAtTheSource/private
+    Of/LinkPatience.ALinkThatStaysAwayLeavesTheGuestAtTheSource/certificates
+    # Accelerators: each fails in one way.
+    Devices/MovedWithADevice.TheGuestArrivesThoughTheDeviceVanishes/Iaa
+    Devices/MovedWithADevice.TheGuestArrivesThoughItAnswersInAnyOrderAndFailsAtTimes/Qat
     On/LinuxExactness.*/OneCpu On/LinuxExactness.*/Private
     On/FreePagesOf.*/TwoNodes*
     # The source is killed at each milestone.

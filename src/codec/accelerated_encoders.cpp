@@ -107,9 +107,10 @@ class AcceleratedEncoder final : public Encoder {
     for (const DeviceDone& answer : std::span(answers).first(*heard)) {
       const auto job = std::ranges::find(at_device_, answer.ticket, &EncodeJob::ticket);
       if (job == at_device_.end()) continue;
+      if (answer.busy) all_.busy_.fetch_add(1, std::memory_order_relaxed);
+      if (!answer.broken.empty()) all_.give_up(answer.broken);
       if (answer.failed) {
-        all_.failed();
-        all_.failed_.fetch_add(1, std::memory_order_relaxed);
+        if (!answer.busy) all_.failed();
         owed_.push_back(*job);
       } else {
         all_.succeeded(*job, answer.size);
@@ -127,7 +128,10 @@ class AcceleratedEncoder final : public Encoder {
   Status hear_cpu(const Ask& ask) {
     std::array<EncodeDone, 16> answers;
     const std::size_t heard = TRY(ask(answers));
-    ready_.insert(ready_.end(), answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(heard));
+    for (EncodeDone& answer : std::span(answers).first(heard)) {
+      answer.by_cpu = true;
+      ready_.push_back(answer);
+    }
     at_cpu_ -= heard;
     return {};
   }
@@ -224,6 +228,7 @@ void AcceleratedEncoders::succeeded(const EncodeJob& job, std::size_t size) noex
 }
 
 void AcceleratedEncoders::failed() {
+  failed_.fetch_add(1, std::memory_order_relaxed);
   if (failures_.fetch_add(1, std::memory_order_relaxed) + 1 < kMostFailures) return;
   give_up(fmt::format("{} requests in a row have failed", kMostFailures));
 }

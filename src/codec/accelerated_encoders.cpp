@@ -22,7 +22,11 @@ class AcceleratedEncoder final : public Encoder {
  public:
   AcceleratedEncoder(AcceleratedEncoders& all, const CodecChoice& choice, std::unique_ptr<DeviceQueue> device,
                      std::unique_ptr<Encoder> cpu)
-      : all_(all), choice_(choice), device_(std::move(device)), cpu_(std::move(cpu)), depth_(device_->depth()) {}
+      : all_(all),
+        choice_(choice),
+        device_(std::move(device)),
+        cpu_(std::move(cpu)),
+        depth_(device_ ? device_->depth() : cpu_->depth()) {}
 
   CodecId id() const noexcept override { return choice_.id; }
   std::size_t depth() const noexcept override { return depth_; }
@@ -201,11 +205,15 @@ Result<std::unique_ptr<Encoder>> AcceleratedEncoders::lend(const CodecChoice& ch
   CodecChoice by_cpu = choice;
   by_cpu.device = CodecDevice::kCpu;
   auto cpu = TRY(cpu_.lend(by_cpu, given_up));
-  if (choice.id != CodecId::kDeflate || cpu == nullptr || given_up > 0 || lost()) return cpu;
+  if (choice.id != CodecId::kDeflate || cpu == nullptr) return cpu;
+  std::unique_ptr<DeviceQueue> none;
+  // Also without the device: its blocks are counted as the CPU's.
+  if (given_up > 0 || lost())
+    return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(none), std::move(cpu));
   auto device = accelerator_->queue();
   if (!device) {
     give_up(device.error().message);
-    return cpu;
+    return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(none), std::move(cpu));
   }
   return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(*device), std::move(cpu));
 }

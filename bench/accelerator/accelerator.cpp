@@ -156,13 +156,14 @@ Cost run(Encoder& encoder, const Way& way, const std::vector<Buffer>& blocks, in
 }
 
 int run_all(CodecDevice device) {
-  auto opened = open_accelerator(device, false);
+  auto opened = open_accelerator(device, {});
   if (!opened) {
     fmt::print(stderr, "{}\n", opened.error().message);
     return 1;
   }
   fmt::print("# {}\n", (*opened)->facts().text());
-  if (!(*opened)->facts().model.empty()) fmt::print("# A MODEL: its figures are settings, not a device's.\n");
+  const bool model = !(*opened)->facts().model.empty();
+  if (model) fmt::print("# A MODEL: its figures are settings, not a device's.\n");
   SoftwareEncoders software;
   const std::vector<Buffer> blocks = chunks();
   AcceleratedEncoders accelerated(std::move(*opened), software, {});
@@ -176,7 +177,7 @@ int run_all(CodecDevice device) {
       {"software, 10 Gbit/s", false, kChunkBytes, 16, false, 1.25e9},
       {"device, chunks, 10 Gbit/s", true, kChunkBytes, 16, false, 1.25e9},
   };
-  fmt::print("{:<32} {:>14} {:>17} {:>8} {:>7} {:>11} {:>10}\n", "", "lane ms/GiB", "waiting ms/GiB", "GB/s", "ratio",
+  fmt::print("{:<40} {:>14} {:>17} {:>8} {:>7} {:>11} {:>10}\n", "", "lane ms/GiB", "waiting ms/GiB", "GB/s", "ratio",
              "link idle", "by device");
   for (const Way& way : ways) {
     const CodecChoice choice{.id = CodecId::kDeflate, .level = 1};
@@ -186,10 +187,10 @@ int run_all(CodecDevice device) {
     const int rounds = way.device && way.request == kChunkBytes ? kRounds : 2;
     const Cost cost = run(*encoder, way, blocks, rounds);
     const double requests = static_cast<double>(kChunks * (kChunkBytes / way.request)) * rounds;
-    fmt::print("{:<32} {:>14.0f} {:>17.0f} {:>8.2f} {:>7.2f} {:>10.1f}% {:>9.0f}%\n", way.name,
-               cost.lane_ms / cost.gibibytes, cost.waiting_ms / cost.gibibytes, cost.gibibytes * 1.0737 / cost.seconds,
-               cost.ratio, cost.link_idle * 100,
-               100 * static_cast<double>(accelerated.use().blocks - before) / requests);
+    fmt::print("{:<40} {:>14.0f} {:>17.0f} {:>8.2f} {:>7.2f} {:>10.1f}% {:>9.0f}%\n",
+               fmt::format("{}{}", way.name, way.device && model ? " (MODEL)" : ""), cost.lane_ms / cost.gibibytes,
+               cost.waiting_ms / cost.gibibytes, cost.gibibytes * 1.0737 / cost.seconds, cost.ratio,
+               cost.link_idle * 100, 100 * static_cast<double>(accelerated.use().blocks - before) / requests);
     std::fflush(stdout);
   }
   return 0;

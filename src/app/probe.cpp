@@ -48,7 +48,7 @@ int look(const ProbeOptions& options, const Clock& clock, const Log& log) {
   Findings findings;
   findings.host = probe_host();
   findings.lacks = lacks_of(findings.host);
-  findings.accelerators_tried = try_accelerators();
+  findings.accelerators_tried = try_accelerators(findings.host.accelerator_devices);
   if (!options.qmp.empty()) {
     auto vm = look_at_vm(options, findings.host, clock, log);
     if (!vm) {

@@ -17,6 +17,7 @@ class AcceleratedDecoder final : public LateDecoder {
 
   Result<std::size_t> submit(std::span<const DecodeJob> jobs) override {
     if (jobs.empty() || jobs.front().output.size() < kLeastForDevice) return std::size_t{0};
+    if (jobs.front().input.size() < kLeastToDecode) return std::size_t{0};
     if (all_.lost_.load(std::memory_order_relaxed)) return fail(ErrorKind::kIo, "the device has been given up");
     const DecodeJob& job = jobs.front();
     const DeviceJob asked{.ticket = job.ticket, .input = job.input, .output = job.output, .decodes = true};
@@ -42,7 +43,13 @@ class AcceleratedDecoder final : public LateDecoder {
       return heard;
     }
     for (std::size_t i = 0; i < *heard; ++i) {
-      done[i] = {.ticket = answers[i].ticket, .size = answers[i].size, .failed = answers[i].failed};
+      // Its end: the library decodes what this lane has there, answered or not.
+      if (!answers[i].broken.empty()) {
+        all_.lost_.store(true, std::memory_order_relaxed);
+        return fail(ErrorKind::kIo, answers[i].broken);
+      }
+      done[i] = {
+          .ticket = answers[i].ticket, .size = answers[i].size, .failed = answers[i].failed, .busy = answers[i].busy};
       count(answers[i]);
     }
     return heard;
@@ -50,8 +57,9 @@ class AcceleratedDecoder final : public LateDecoder {
   void count(const DeviceDone& answer) {
     const auto job = std::ranges::find(under_way_, answer.ticket, &DecodeJob::ticket);
     if (job == under_way_.end()) return;
+    if (answer.busy) all_.busy_.fetch_add(1, std::memory_order_relaxed);
     if (answer.failed) {
-      all_.failed_.fetch_add(1, std::memory_order_relaxed);
+      if (!answer.busy) all_.failed_.fetch_add(1, std::memory_order_relaxed);
     } else {
       all_.blocks_.fetch_add(1, std::memory_order_relaxed);
       all_.bytes_before_.fetch_add(job->input.size(), std::memory_order_relaxed);

@@ -22,7 +22,11 @@ class AcceleratedEncoder final : public Encoder {
  public:
   AcceleratedEncoder(AcceleratedEncoders& all, const CodecChoice& choice, std::unique_ptr<DeviceQueue> device,
                      std::unique_ptr<Encoder> cpu)
-      : all_(all), choice_(choice), device_(std::move(device)), cpu_(std::move(cpu)), depth_(device_->depth()) {}
+      : all_(all),
+        choice_(choice),
+        device_(std::move(device)),
+        cpu_(std::move(cpu)),
+        depth_(device_ ? device_->depth() : cpu_->depth()) {}
 
   CodecId id() const noexcept override { return choice_.id; }
   std::size_t depth() const noexcept override { return depth_; }
@@ -107,9 +111,10 @@ class AcceleratedEncoder final : public Encoder {
     for (const DeviceDone& answer : std::span(answers).first(*heard)) {
       const auto job = std::ranges::find(at_device_, answer.ticket, &EncodeJob::ticket);
       if (job == at_device_.end()) continue;
+      if (answer.busy) all_.busy_.fetch_add(1, std::memory_order_relaxed);
+      if (!answer.broken.empty()) all_.give_up(answer.broken);
       if (answer.failed) {
-        all_.failed();
-        all_.failed_.fetch_add(1, std::memory_order_relaxed);
+        if (!answer.busy) all_.failed();
         owed_.push_back(*job);
       } else {
         all_.succeeded(*job, answer.size);
@@ -127,7 +132,10 @@ class AcceleratedEncoder final : public Encoder {
   Status hear_cpu(const Ask& ask) {
     std::array<EncodeDone, 16> answers;
     const std::size_t heard = TRY(ask(answers));
-    ready_.insert(ready_.end(), answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(heard));
+    for (EncodeDone& answer : std::span(answers).first(heard)) {
+      answer.by_cpu = true;
+      ready_.push_back(answer);
+    }
     at_cpu_ -= heard;
     return {};
   }
@@ -197,11 +205,15 @@ Result<std::unique_ptr<Encoder>> AcceleratedEncoders::lend(const CodecChoice& ch
   CodecChoice by_cpu = choice;
   by_cpu.device = CodecDevice::kCpu;
   auto cpu = TRY(cpu_.lend(by_cpu, given_up));
-  if (choice.id != CodecId::kDeflate || cpu == nullptr || given_up > 0 || lost()) return cpu;
+  if (choice.id != CodecId::kDeflate || cpu == nullptr) return cpu;
+  std::unique_ptr<DeviceQueue> none;
+  // Also without the device: its blocks are counted as the CPU's.
+  if (given_up > 0 || lost())
+    return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(none), std::move(cpu));
   auto device = accelerator_->queue();
   if (!device) {
     give_up(device.error().message);
-    return cpu;
+    return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(none), std::move(cpu));
   }
   return std::make_unique<AcceleratedEncoder>(*this, choice, std::move(*device), std::move(cpu));
 }
@@ -224,6 +236,7 @@ void AcceleratedEncoders::succeeded(const EncodeJob& job, std::size_t size) noex
 }
 
 void AcceleratedEncoders::failed() {
+  failed_.fetch_add(1, std::memory_order_relaxed);
   if (failures_.fetch_add(1, std::memory_order_relaxed) + 1 < kMostFailures) return;
   give_up(fmt::format("{} requests in a row have failed", kMostFailures));
 }

@@ -27,11 +27,17 @@ std::vector<std::byte> block_to_try() {
   return block;
 }
 
-Result<std::size_t> done_by(DeviceQueue& queue, const DeviceJob& job) {
+// Other processes may use the device.
+constexpr int kTriesOfABusyDevice = 20;
+
+Result<std::size_t> done_by(DeviceQueue& queue, const DeviceJob& job, int tries = kTriesOfABusyDevice) {
   std::array<DeviceDone, 1> done;
   if (TRY(queue.submit({&job, 1})) != 1) return fail(ErrorKind::kUnsupported, "it takes no request");
-  if (TRY(queue.collect(done, {})) != 1 || done[0].failed) {
-    return fail(ErrorKind::kUnsupported, "its first request failed");
+  const std::size_t answers = TRY(queue.collect(done, {}));
+  if (answers == 1 && !done[0].broken.empty()) return fail(ErrorKind::kUnsupported, done[0].broken);
+  if (answers == 1 && done[0].failed && done[0].busy && tries > 1) return done_by(queue, job, tries - 1);
+  if (answers != 1 || done[0].failed) {
+    return fail(ErrorKind::kUnsupported, done[0].busy ? "it is busy" : "its first request failed");
   }
   return done[0].size;
 }
@@ -42,6 +48,14 @@ std::string from_environment(const char* name) {
 }
 
 }  // namespace
+
+std::string name_of_device(const char* name, const std::string& model) {
+  return model.empty() ? name : fmt::format("{} (MODEL)", name);
+}
+
+std::string AcceleratorFacts::name_of_codec(const std::string& codec) const {
+  return codec == name.substr(0, name.find(' ')) ? name : codec;
+}
 
 std::string AcceleratorFacts::text() const {
   std::string out = name;
@@ -79,12 +93,14 @@ Status try_accelerator(Accelerator& accelerator, bool decodes) {
   return fail(ErrorKind::kUnsupported, "what it decodes is another block");
 }
 
-Result<std::unique_ptr<Accelerator>> open_accelerator(CodecDevice device, bool decodes) {
+Result<std::unique_ptr<Accelerator>> open_accelerator(CodecDevice device, AcceleratorSetting setting) {
+  const char* const variable = device == CodecDevice::kQat ? "GODWIT_QATZIP" : "GODWIT_QPL";
+  if (setting.library.empty()) setting.library = from_environment(variable);
   switch (device) {
     case CodecDevice::kQat:
-      return open_qat({.library = from_environment("GODWIT_QATZIP"), .decodes = decodes});
+      return open_qat(setting);
     case CodecDevice::kIaa:
-      return open_iaa({.library = from_environment("GODWIT_QPL"), .decodes = decodes});
+      return open_iaa(setting);
     case CodecDevice::kCpu:
       break;
   }

@@ -20,6 +20,8 @@ namespace godwit {
 
 /// Under this many bytes a block is not worth a request: the lane has encoded it before a device has answered.
 inline constexpr std::size_t kLeastForDevice = 2048;
+/// Under this many encoded bytes QATzip refuses to decode.
+inline constexpr std::size_t kLeastToDecode = 128;
 
 struct DeviceJob {
   std::uint64_t ticket = 0;  ///< the caller's; comes back in the answer
@@ -31,8 +33,10 @@ struct DeviceJob {
 struct DeviceDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;  ///< 0, of an encoding: it has not become smaller
-  bool failed = false;
-  Duration worked{};  ///< CPU time of threads other than the one that submitted it
+  bool failed = false;   ///< not done
+  bool busy = false;   ///< the device had no room for it at some time; together with `failed`: nothing is wrong with it
+  std::string broken;  ///< why nothing that this device makes can be trusted any more; then `failed`, too
+  Duration worked{};   ///< CPU time of threads other than the one that submitted it
 };
 
 /// One lane's way to a device, shared or not.
@@ -50,16 +54,24 @@ class Accelerator {
 struct AcceleratorSetting {
   std::string library;   ///< a path; empty: the usual names
   bool decodes = false;  ///< it is asked for that, and not to encode: a process does one of the two
-  Duration patience = std::chrono::seconds(5);  ///< a request that takes longer is taken for lost, and the device too
+  /// A request that takes longer is taken for lost, and the device too: by what its answers have taken
+  /// (answer_times.h), from the one to the other.
+  Duration least_patience = std::chrono::milliseconds(100);
+  Duration patience = std::chrono::seconds(5);
+  unsigned devices = 0;        ///< that the host has; 0: not known
+  unsigned queue_entries = 0;  ///< requests that the devices' queues hold together; 0: not known
 };
+
+/// What it is called in every output.
+std::string name_of_device(const char* name, const std::string& model);
 
 /// They try the device with a block and look at what it makes of it. kUnsupported or kNotFound says why not, and what
 /// to do about it.
 Result<std::unique_ptr<Accelerator>> open_qat(const AcceleratorSetting& setting);
 Result<std::unique_ptr<Accelerator>> open_iaa(const AcceleratorSetting& setting);
 
-/// By its kind; the environment's GODWIT_QATZIP and GODWIT_QPL name the libraries.
-Result<std::unique_ptr<Accelerator>> open_accelerator(CodecDevice device, bool decodes);
+/// By its kind; the environment's GODWIT_QATZIP and GODWIT_QPL name the libraries if `setting` does not.
+Result<std::unique_ptr<Accelerator>> open_accelerator(CodecDevice device, AcceleratorSetting setting);
 
 /// Lets it encode or decode a made-up block. An error says what was wrong.
 Status try_accelerator(Accelerator& accelerator, bool decodes);

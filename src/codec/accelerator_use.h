@@ -8,13 +8,15 @@ namespace godwit {
 
 /// What an operator wants to know of it.
 struct AcceleratorFacts {
-  std::string name;        ///< "qat", "iaa"
+  std::string name;        ///< "qat", "iaa"; "qat (MODEL)": so that no figure of a model's is taken for a device's
   std::string library;     ///< its file, and its version where it tells it
   std::string model;       ///< what it says of itself if it is a model of a device; empty: a device
   unsigned devices = 0;    ///< 0: not known
   unsigned instances = 0;  ///< requests that are worked on side by side; 0: not known
   bool direct = false;     ///< reads a lane's buffers where they are; else they are copied into memory of its own
 
+  /// Of the codec "qat" what `name` says.
+  std::string name_of_codec(const std::string& codec) const;
   /// "qat, 2 devices, 8 instances, copied (libqatzip.so.3)"; a model is named as one.
   std::string text() const;
 };

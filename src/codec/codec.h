@@ -66,6 +66,7 @@ struct EncodeDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;
   bool failed = false;  ///< nothing is known of the block (a device's error): `size` is 0, and it goes raw, too
+  bool by_cpu = false;  ///< of a device's encoder: the device did not do it
   Duration worked{};    ///< CPU time that it took another thread than the one that submitted it
 };
 

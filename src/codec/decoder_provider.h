@@ -24,6 +24,7 @@ struct DecodeDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;  ///< bytes written to the output; other than its length: the block is decoded once more
   bool failed = false;   ///< a device's error, or a damaged block
+  bool busy = false;     ///< together with `failed`: the device had no room, and nothing is wrong with it
 };
 
 /// What was not taken or not decoded the lane decodes by itself (engine/lane_decoders.h).

@@ -6,18 +6,25 @@
 // the answers make up one stream.
 //
 // The library does a call by software where it likes to: below a threshold, without a device, without an instance. It
-// says QZ_OK then. So it is started without its software, asked what it has found, and its status is looked at after
-// each call.
+// says QZ_OK then. So it is started without its software, and its session's status is looked at after each call.
+// (qzGetStatus() says OK and fills nothing in.)
+//
+// A call's requests are at the device together. Where one of them fails, the library returns at once, and takes the
+// answers of the others, when they come, for those of the next call: right lengths, and other pages. So after a failure
+// QAT is given up, with its memory; and a call's CRC of what the device has read has to be that of its input.
 #include "codec/qatzip_abi.h"
 
 #include <fmt/format.h>
+#include <isa-l/crc.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "codec/accelerator.h"
 #include "codec/codecs.h"
+#include "codec/leave_behind.h"
 #include "codec/request_crew.h"
 #include "codec/shared_library.h"
 
@@ -45,8 +52,7 @@ struct QatzipCalls {
     TRY(library.bind("qzInit", init));
     TRY(library.bind("qzGetDefaultsDeflate", defaults));
     TRY(library.bind("qzSetupSessionDeflate", setup));
-    TRY(library.bind("qzGetStatus", status));
-    TRY(library.bind("qzCompressExt", compress));
+    TRY(library.bind("qzCompressCrcExt", compress));
     TRY(library.bind("qzDecompressExt", decompress));
     TRY(library.bind("qzTeardownSession", teardown));
     TRY(library.bind("qzClose", close));
@@ -58,8 +64,7 @@ struct QatzipCalls {
   qatzip::Init* init = nullptr;
   qatzip::GetDefaultsDeflate* defaults = nullptr;
   qatzip::SetupSessionDeflate* setup = nullptr;
-  qatzip::GetStatus* status = nullptr;
-  qatzip::CompressExt* compress = nullptr;
+  qatzip::CompressCrcExt* compress = nullptr;
   qatzip::DecompressExt* decompress = nullptr;
   qatzip::TeardownSession* teardown = nullptr;
   qatzip::Close* close = nullptr;
@@ -97,6 +102,12 @@ class QatWorker final : public RequestWorker {
  public:
   QatWorker(std::shared_ptr<const QatzipCalls> calls, bool decodes) : calls_(std::move(calls)), decodes_(decodes) {}
   ~QatWorker() override {
+    if (broken_) {
+      for (const void* const memory : {session_.internal, static_cast<void*>(input_), static_cast<void*>(output_)}) {
+        leave_behind(memory);
+      }
+      return;
+    }
     if (input_ != nullptr) calls_->free(input_);
     if (output_ != nullptr) calls_->free(output_);
     if (session_.internal != nullptr) (void)calls_->teardown(&session_);
@@ -118,33 +129,23 @@ class QatWorker final : public RequestWorker {
     parameters.format = qatzip::kRawDeflate;
     const int set_up = calls_->setup(&session_, &parameters);
     if (!started(set_up)) return fail(ErrorKind::kUnsupported, why_not(set_up));
-    TRY(check());
+    // A library that would go on by software.
+    if (session_.device_status != qatzip::kOk) return fail(ErrorKind::kUnsupported, why_not(session_.device_status));
     input_ = allocate(kLongestBlock);
     output_ = allocate(kOutputBytes);
     return input_ != nullptr && output_ != nullptr ? Status{}
                                                    : fail(ErrorKind::kUnsupported, why_not(qatzip::kLowMemory));
-  }
-  /// No device, no service: a library that would go on by software is refused.
-  Status check() {
-    if (session_.device_status != qatzip::kOk) return fail(ErrorKind::kUnsupported, why_not(session_.device_status));
-    const qatzip::DeviceStatus status = look();
-    if (status.devices == 0) return fail(ErrorKind::kUnsupported, why_not(qatzip::kNoDevice));
-    if (status.session_status != qatzip::kOk) return fail(ErrorKind::kUnsupported, why_not(status.session_status));
-    return {};
-  }
-  qatzip::DeviceStatus look() {
-    qatzip::DeviceStatus status{};
-    if (calls_->status(&session_, &status) != qatzip::kOk) status.devices = 0;
-    return status;
   }
   void close() { (void)calls_->close(&session_); }
 
   MutableBytes input() noexcept override { return {reinterpret_cast<std::byte*>(input_), kLongestBlock}; }
   MutableBytes output() noexcept override { return {reinterpret_cast<std::byte*>(output_), kOutputBytes}; }
 
-  Result<std::size_t> work(std::size_t length, std::size_t room, bool decodes) override {
-    if (decodes != decodes_) return fail(ErrorKind::kInvalidArgument, "QATzip was not opened for that");
-    return decodes ? decode(length, room) : encode(length, room);
+  DeviceDone work(std::size_t length, std::size_t room, bool decodes) override {
+    if (decodes != decodes_) return {.failed = true};
+    const DeviceDone done = decodes ? decode(length, room) : encode(length, room);
+    broken_ = broken_ || !done.broken.empty();
+    return done;
   }
 
  private:
@@ -152,7 +153,7 @@ class QatWorker final : public RequestWorker {
     return static_cast<unsigned char*>(calls_->allocate(size, qatzip::kAnyNode, qatzip::kPinned));
   }
 
-  Result<std::size_t> encode(std::size_t length, std::size_t room) {
+  DeviceDone encode(std::size_t length, std::size_t room) {
     std::size_t read = 0;
     std::size_t written = 0;
     while (read < length) {
@@ -162,31 +163,46 @@ class QatWorker final : public RequestWorker {
       auto from = static_cast<unsigned>(part);
       auto to = static_cast<unsigned>(kOutputBytes - written);
       unsigned long extended = 0;
+      unsigned long crc = 0;
       const unsigned last = read + part == length ? 1 : 0;
-      const int status = calls_->compress(&session_, input_ + read, &from, output_ + written, &to, last, &extended);
-      if (status == qatzip::kBufferError) return std::size_t{0};
-      TRY(check_call(status, extended));
-      if (from != part) return fail(ErrorKind::kIo, "QATzip left a part of a block out");
+      const int status =
+          calls_->compress(&session_, input_ + read, &from, output_ + written, &to, last, &crc, &extended);
+      // What it answers once it has heard all of its requests.
+      if (status == qatzip::kBufferError) return {};
+      if (auto wrong = look_at_call(status, extended)) return *wrong;
+      if (from != part) return broken("QATzip left a part of a block out");
+      if (crc != crc32_gzip_refl(0, input_ + read, part)) return broken("QATzip answered with another block");
       read += part;
       written += to;
-      if (written >= room) return std::size_t{0};
+      if (written >= room) return {};
     }
-    return written < length ? written : 0;
+    return {.size = written < length ? written : 0};
   }
 
-  Result<std::size_t> decode(std::size_t length, std::size_t room) {
+  DeviceDone decode(std::size_t length, std::size_t room) {
     auto from = static_cast<unsigned>(length);
     auto to = static_cast<unsigned>(room);
     unsigned long extended = 0;
-    TRY(check_call(calls_->decompress(&session_, input_, &from, output_, &to, &extended), extended));
-    if (from != length) return fail(ErrorKind::kIo, "QATzip left a part of a block out");
-    return std::size_t{to};
+    const int status = calls_->decompress(&session_, input_, &from, output_, &to, &extended);
+    // It is one request. The library that decodes then says whether the block is damaged.
+    if (status == qatzip::kBufferError || status == qatzip::kDataError) return {.failed = true};
+    if (auto wrong = look_at_call(status, extended)) return *wrong;
+    if (from != length) return broken("QATzip left a part of a block out");
+    return {.size = to};
   }
 
-  Status check_call(int status, unsigned long extended) const {
-    if (status != qatzip::kOk) return fail(ErrorKind::kIo, why_not(status));
-    if (session_.device_status == qatzip::kOk && (extended & qatzip::kDoneBySoftware) == 0) return {};
-    return fail(ErrorKind::kIo, "QATzip has gone on by software");
+  static DeviceDone broken(std::string why) { return {.failed = true, .broken = std::move(why)}; }
+
+  /// Nothing: the device has done it.
+  std::optional<DeviceDone> look_at_call(int status, unsigned long extended) {
+    if (status == qatzip::kNoInstance) {
+      // All are in use. It leaves that in the session's status, too, for ever.
+      session_.device_status = qatzip::kOk;
+      return DeviceDone{.failed = true, .busy = true};
+    }
+    if (status != qatzip::kOk) return broken(why_not(status));
+    if (session_.device_status == qatzip::kOk && (extended & qatzip::kDoneBySoftware) == 0) return std::nullopt;
+    return broken("QATzip has gone on by software");
   }
 
   std::shared_ptr<const QatzipCalls> calls_;
@@ -194,6 +210,7 @@ class QatWorker final : public RequestWorker {
   qatzip::Session session_{};
   unsigned char* input_ = nullptr;
   unsigned char* output_ = nullptr;
+  bool broken_ = false;
 };
 
 class Qat final : public Accelerator {
@@ -202,15 +219,18 @@ class Qat final : public Accelerator {
       unsigned threads, const AcceleratorSetting& setting)
       : first_(std::move(first)),
         facts_(std::move(facts)),
-        crew_(std::in_place, threads, std::size_t{threads} * 4, setting.patience,
+        crew_(std::in_place, threads, std::size_t{threads} * 4, setting,
               [calls = std::move(calls), decodes = setting.decodes]() -> Result<std::unique_ptr<RequestWorker>> {
                 auto worker = std::make_unique<QatWorker>(calls, decodes);
                 TRY(worker->open());
                 return worker;
               }) {}
   ~Qat() override {
-    crew_.reset();
-    first_->close();
+    if (crew_->end()) {
+      first_->close();
+    } else {
+      leave_behind(first_.release());
+    }
   }
   const AcceleratorFacts& facts() const noexcept override { return facts_; }
   Result<std::unique_ptr<DeviceQueue>> queue() override { return crew_->queue(); }
@@ -230,12 +250,14 @@ Result<std::unique_ptr<Accelerator>> open_qat(const AcceleratorSetting& setting)
   if (calls->library.bind("qzSetLogLevel", quiet)) (void)quiet(0);
   auto first = std::make_unique<QatWorker>(calls, setting.decodes);
   TRY(first->open());
-  AcceleratorFacts facts{.name = "qat", .library = calls->library.name(), .model = calls->library.model()};
-  facts.devices = first->look().devices;
+  AcceleratorFacts facts{.name = name_of_device("qat", calls->library.model()),
+                         .library = calls->library.name(),
+                         .model = calls->library.model()};
+  facts.devices = setting.devices;
   unsigned short instances = 0;
   qatzip::CountInstances* count = nullptr;
   if (calls->library.bind("cpaDcGetNumInstances", count) && count(&instances) == 0) facts.instances = instances;
-  const unsigned wanted = facts.instances > 0 ? facts.instances : facts.devices * kThreadsOfADevice;
+  const unsigned wanted = facts.instances > 0 ? facts.instances : std::max(facts.devices, 1U) * kThreadsOfADevice;
   auto qat =
       std::make_unique<Qat>(calls, std::move(first), std::move(facts), std::clamp(wanted, 1U, kMostThreads), setting);
   TRY(try_accelerator(*qat, setting.decodes));

@@ -11,6 +11,7 @@ inline constexpr int kOk = 0;
 inline constexpr int kDuplicate = 1;
 inline constexpr int kForceSoftware = 2;
 inline constexpr int kBufferError = -3;
+inline constexpr int kDataError = -4;
 inline constexpr int kSoftwareNoDevice = 11;
 inline constexpr int kSoftwareNoMemoryDriver = 12;
 inline constexpr int kSoftwareNoInstance = 13;
@@ -63,25 +64,13 @@ struct DeflateParameters {
   int format;
 };
 
-struct DeviceStatus {
-  unsigned short devices;
-  unsigned char service_started;
-  unsigned char memory_driver;
-  unsigned char instance_attached;
-  unsigned long memory;
-  unsigned char huge_pages;
-  long session_status;
-  unsigned char by_software[255];
-  unsigned char by_hardware[255];
-};
-
 // The calls, by their names in the library.
 using Init = int(Session*, unsigned char software_backup);
 using GetDefaultsDeflate = int(DeflateParameters*);
 using SetupSessionDeflate = int(Session*, DeflateParameters*);
-using GetStatus = int(Session*, DeviceStatus*);
-using CompressExt = int(Session*, const unsigned char* from, unsigned* from_length, unsigned char* to,
-                        unsigned* to_length, unsigned last, unsigned long* extended);
+/// `crc`: of the input, by the device; goes on from what is there.
+using CompressCrcExt = int(Session*, const unsigned char* from, unsigned* from_length, unsigned char* to,
+                           unsigned* to_length, unsigned last, unsigned long* crc, unsigned long* extended);
 using DecompressExt = int(Session*, const unsigned char* from, unsigned* from_length, unsigned char* to,
                           unsigned* to_length, unsigned long* extended);
 using TeardownSession = int(Session*);

@@ -4,12 +4,22 @@
 // lane's block at the address where the lane has it (shared virtual memory: without it, it has no work queue for us).
 // What it writes goes into memory of the queue's own first, which is left behind with the job if the device hangs: so
 // nothing is ever written to a block that the lane has taken back.
+//
+// What a job of QPL's goes through:
+//
+//   submit --> statistics --> encoding --> verifying --> answer          check() hands each step to the device
+//                  |   ^           |
+//                  +---+ busy      + busy: the last step is never submitted, and check() says "under way" for ever
+//
+// A queue that is full within is not a failure: before the encoding the job stays, after it the CPU does the block.
 #include "codec/qpl_abi.h"
 
 #include <fmt/format.h>
+#include <isa-l/crc.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -18,20 +28,14 @@
 #include <vector>
 
 #include "codec/accelerator.h"
+#include "codec/answer_times.h"
 #include "codec/codecs.h"
+#include "codec/leave_behind.h"
 #include "codec/shared_library.h"
-
-// Of the leak checker, where a build has it.
-extern "C" __attribute__((weak)) void __lsan_ignore_object(const void* object);
 
 namespace godwit {
 
 namespace {
-
-/// Never freed: a device may still write to it.
-void leave_behind(const void* memory) {
-  if (__lsan_ignore_object != nullptr) __lsan_ignore_object(memory);
-}
 
 // Of one lane, as for QAT (request_crew.cpp).
 constexpr std::size_t kJobs = 16;
@@ -88,21 +92,54 @@ struct FreeMemory {
   void operator()(void* memory) const noexcept { std::free(memory); }
 };
 
+/// Requests that the devices' queues have room for, all lanes together.
+class QueueRoom {
+ public:
+  explicit QueueRoom(unsigned entries) : entries_(entries) {}
+  bool take() noexcept {
+    if (entries_ == 0) return true;
+    if (taken_.fetch_add(1, std::memory_order_relaxed) < entries_) return true;
+    give();
+    return false;
+  }
+  void give() noexcept {
+    if (entries_ != 0) taken_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+ private:
+  unsigned entries_;  ///< 0: not known
+  std::atomic<unsigned> taken_{0};
+};
+
+/// What all lanes share.
+struct IaaState {
+  explicit IaaState(const AcceleratorSetting& setting)
+      : room(setting.queue_entries), times(setting.least_patience, setting.patience) {}
+  QueueRoom room;
+  AnswerTimes times;
+  std::atomic<bool> late{false};  ///< it has not answered in time: nobody waits for it any more
+};
+
 class IaaQueue final : public DeviceQueue {
  public:
-  IaaQueue(std::shared_ptr<const QplCalls> calls, Duration patience) : calls_(std::move(calls)), patience_(patience) {}
+  IaaQueue(std::shared_ptr<const QplCalls> calls, IaaState& state) : calls_(std::move(calls)), state_(state) {}
   /// What does not end is left to the device, with its memory.
   ~IaaQueue() override {
+    const Instant until = Clock::now() + state_.times.patience();
     for (Slot& slot : slots_) {
-      const Instant until = slot.since + patience_;
-      while (slot.busy && calls_->check(slot.job) == qpl::kBeingProcessed && Clock::now() < until) {
-        std::this_thread::sleep_for(kShortSleep);
-      }
-      if (slot.busy && calls_->check(slot.job) == qpl::kBeingProcessed) {
+      if (slot.job == nullptr) continue;
+      while (slot.busy && calls_->check(slot.job) == qpl::kBeingProcessed) {
+        if (!state_.late && Clock::now() < until) {
+          std::this_thread::sleep_for(kShortSleep);
+          continue;
+        }
         leave_behind(slot.memory.release());
         leave_behind(slot.output.release());
-        continue;
+        slot.job = nullptr;
+        break;
       }
+      if (slot.job == nullptr) continue;
+      if (slot.busy) state_.room.give();
       (void)calls_->fini(slot.job);
     }
   }
@@ -120,10 +157,11 @@ class IaaQueue final : public DeviceQueue {
       slot.output.reset(static_cast<std::byte*>(std::aligned_alloc(kJobAlignment, kLongestBlock)));
       if (!slot.memory || !slot.output) return fail(ErrorKind::kIo, "no memory for QPL's jobs");
       std::memset(slot.memory.get(), 0, size);
-      slot.job = static_cast<qpl::Job*>(slot.memory.get());
-      if (const int status = calls_->init(qpl::kHardwarePath, slot.job); status != qpl::kOk) {
+      auto* const job = static_cast<qpl::Job*>(slot.memory.get());
+      if (const int status = calls_->init(qpl::kHardwarePath, job); status != qpl::kOk) {
         return fail(ErrorKind::kUnsupported, why_no_iaa(status));
       }
+      slot.job = job;
       slots_.push_back(std::move(slot));
     }
     return {};
@@ -134,19 +172,25 @@ class IaaQueue final : public DeviceQueue {
   Result<std::size_t> submit(std::span<const DeviceJob> jobs) override {
     std::size_t taken = 0;
     while (taken < jobs.size()) {
-      const auto slot = std::ranges::find(slots_, false, &Slot::busy);
+      const auto slot = std::ranges::find_if(slots_, [](const Slot& one) { return !one.busy && one.job != nullptr; });
       if (slot == slots_.end()) break;
       const DeviceJob& job = jobs[taken];
       if (job.input.size() > kLongestBlock || job.output.size() > kLongestBlock) {
         return fail(ErrorKind::kInvalidArgument, "a block is too long for a device");
       }
+      if (!state_.room.take()) break;
       slot->from = job;
       fill(*slot);
       const int status = calls_->submit(slot->job);
-      if (status == qpl::kQueuesBusy) break;
-      if (status != qpl::kOk) return taken > 0 ? Result<std::size_t>(taken) : fail(ErrorKind::kIo, why_no_iaa(status));
+      if (status != qpl::kOk) {
+        state_.room.give();
+        if (status != qpl::kQueuesBusy) renew(*slot);
+        if (status == qpl::kQueuesBusy || taken > 0) break;
+        return fail(ErrorKind::kIo, why_no_iaa(status));
+      }
       slot->busy = true;
-      slot->since = Clock::now();
+      slot->was_refused = false;
+      slot->since = slot->looked_at = slot->began = Clock::now();
       ++taken;
     }
     return taken;
@@ -159,12 +203,27 @@ class IaaQueue final : public DeviceQueue {
       if (n == done.size()) break;
       if (!slot.busy) continue;
       const int status = calls_->check(slot.job);
+      // Only while somebody looks, the library hands the next step to the device.
+      const Duration patience = state_.times.patience();
+      if (now - slot.looked_at > patience / 4) slot.since = now;
+      slot.looked_at = now;
+      const bool overdue = now - slot.since > patience;
       if (status == qpl::kBeingProcessed) {
-        if (now - slot.since > patience_) return fail(ErrorKind::kTimedOut, "the device has not answered in time");
-        continue;
+        if (!overdue) continue;
+        state_.late = true;
+        return fail(ErrorKind::kTimedOut, "the device has not answered in time");
+      }
+      if (status == qpl::kQueuesBusy) {
+        slot.was_refused = true;
+        // The device has nothing of it now.
+        if (slot.job->out_total == 0 && !overdue) continue;
       }
       slot.busy = false;
-      done[n++] = answer(slot, status);
+      state_.room.give();
+      done[n] = answer(slot, status);
+      done[n++].busy = slot.was_refused;
+      if (status == qpl::kOk) state_.times.learn(now - slot.began);
+      if (status != qpl::kOk) renew(slot);
     }
     return n;
   }
@@ -188,7 +247,10 @@ class IaaQueue final : public DeviceQueue {
     qpl::Job* job = nullptr;
     DeviceJob from;
     bool busy = false;
-    Instant since;
+    bool was_refused = false;  ///< a step of it found the device's queue full
+    Instant began;
+    Instant since;  ///< it has been looked at without a break
+    Instant looked_at;
   };
 
   static void fill(Slot& slot) {
@@ -201,6 +263,22 @@ class IaaQueue final : public DeviceQueue {
     job.in_left = static_cast<std::uint32_t>(from.input.size());
     job.out = qpl_bytes(slot.output.get());
     job.out_left = static_cast<std::uint32_t>(from.output.size());
+    job.in_total = 0;
+    job.out_total = 0;
+    job.crc = 0;
+  }
+
+  /// After whatever was not as it should be: a job keeps the state of the step that it was in.
+  void renew(Slot& slot) {
+    (void)calls_->fini(slot.job);
+    if (calls_->init(qpl::kHardwarePath, slot.job) != qpl::kOk) slot.job = nullptr;
+  }
+
+  static DeviceDone broken(const Slot& slot, std::string why) {
+    return {.ticket = slot.from.ticket, .failed = true, .broken = std::move(why)};
+  }
+  static const std::uint8_t* bytes_at(Bytes bytes) noexcept {
+    return reinterpret_cast<const std::uint8_t*>(bytes.data());
   }
 
   static DeviceDone answer(Slot& slot, int status) {
@@ -209,23 +287,29 @@ class IaaQueue final : public DeviceQueue {
     const bool full =
         status == qpl::kMoreOutputNeeded || status == qpl::kOutputTooShort || status == qpl::kOutputOverflow;
     if (!from.decodes && (full || (status == qpl::kOk && size >= from.input.size()))) return {.ticket = from.ticket};
-    if (status != qpl::kOk || size > from.output.size()) return {.ticket = from.ticket, .failed = true};
+    if (status != qpl::kOk) return {.ticket = from.ticket, .failed = true};
+    if (slot.job->in_total != from.input.size() || size > from.output.size()) {
+      return broken(slot, "QPL left a part of a block out");
+    }
+    if (!from.decodes && slot.job->crc != crc32_gzip_refl(0, bytes_at(from.input), from.input.size())) {
+      return broken(slot, "the device answered with another block");
+    }
     std::memcpy(from.output.data(), slot.output.get(), size);
     return {.ticket = from.ticket, .size = size};
   }
 
   std::shared_ptr<const QplCalls> calls_;
-  Duration patience_;
+  IaaState& state_;
   std::vector<Slot> slots_;
 };
 
 class Iaa final : public Accelerator {
  public:
-  Iaa(std::shared_ptr<const QplCalls> calls, AcceleratorFacts facts, Duration patience)
-      : calls_(std::move(calls)), facts_(std::move(facts)), patience_(patience) {}
+  Iaa(std::shared_ptr<const QplCalls> calls, AcceleratorFacts facts, const AcceleratorSetting& setting)
+      : calls_(std::move(calls)), facts_(std::move(facts)), state_(setting) {}
   const AcceleratorFacts& facts() const noexcept override { return facts_; }
   Result<std::unique_ptr<DeviceQueue>> queue() override {
-    auto queue = std::make_unique<IaaQueue>(calls_, patience_);
+    auto queue = std::make_unique<IaaQueue>(calls_, state_);
     TRY(queue->open());
     return queue;
   }
@@ -233,7 +317,7 @@ class Iaa final : public Accelerator {
  private:
   std::shared_ptr<const QplCalls> calls_;
   AcceleratorFacts facts_;
-  Duration patience_;
+  IaaState state_;
 };
 
 }  // namespace
@@ -241,11 +325,14 @@ class Iaa final : public Accelerator {
 Result<std::unique_ptr<Accelerator>> open_iaa(const AcceleratorSetting& setting) {
   auto calls = std::make_shared<QplCalls>(TRY(SharedLibrary::load(setting.library, kQplNames)));
   TRY(calls->bind());
-  AcceleratorFacts facts{
-      .name = "iaa", .library = calls->library.name(), .model = calls->library.model(), .direct = true};
+  AcceleratorFacts facts{.name = name_of_device("iaa", calls->library.model()),
+                         .library = calls->library.name(),
+                         .model = calls->library.model(),
+                         .devices = setting.devices,
+                         .direct = true};
   qpl::GetLibraryVersion* version = nullptr;
   if (calls->library.bind("qpl_get_library_version", version)) facts.library += fmt::format(" {}", version());
-  auto iaa = std::make_unique<Iaa>(std::move(calls), std::move(facts), setting.patience);
+  auto iaa = std::make_unique<Iaa>(std::move(calls), std::move(facts), setting);
   TRY(try_accelerator(*iaa, setting.decodes));
   return iaa;
 }

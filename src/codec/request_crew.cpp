@@ -1,9 +1,11 @@
 #include "codec/request_crew.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/cpu_account.h"
+#include "codec/answer_times.h"
 #include "codec/codecs.h"
 
 namespace godwit {
@@ -36,15 +38,18 @@ struct RequestCrew::Request {
 
 /// What outlives the crew where a thread is stuck.
 struct RequestCrew::Shared {
+  Shared(Duration least, Duration longest) : times(least, longest) {}
   MakeWorker make;
-  std::size_t most_waiting;
-  Duration patience;
+  std::size_t most_waiting = 0;
+  AnswerTimes times;
   std::shared_ptr<CpuAccount> account;
 
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<std::shared_ptr<Request>> line;
   bool ends = false;
+  std::atomic<bool> late{false};  ///< a thread has been stuck in a call
+  bool broken = false;            ///< no thread asks the device for anything any more
   std::size_t running = 0;
 };
 
@@ -73,7 +78,7 @@ class CrewQueue final : public DeviceQueue {
       request->since = std::chrono::steady_clock::now();
       {
         const std::lock_guard lock(shared_->mutex);
-        if (shared_->running == 0) return fail(ErrorKind::kIo, "the device has been lost");
+        if (shared_->running == 0 || shared_->broken) return fail(ErrorKind::kIo, "the device has been lost");
         if (shared_->line.size() >= shared_->most_waiting) break;
         shared_->line.push_back(request);
       }
@@ -93,7 +98,7 @@ class CrewQueue final : public DeviceQueue {
   Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) override {
     if (done.empty() || under_way_.empty() || stop.stop_requested()) return std::size_t{0};
     std::unique_lock lock(answers_->mutex);
-    const auto until = under_way_.front()->since + shared_->patience;
+    const auto until = under_way_.front()->since + shared_->times.patience();
     answers_->changed.wait_until(lock, stop, until, [&] { return !answers_->done.empty(); });
     if (answers_->done.empty()) return stop.stop_requested() ? Result<std::size_t>(0) : late();
     return take(done);
@@ -101,9 +106,13 @@ class CrewQueue final : public DeviceQueue {
 
  private:
   bool overdue() const {
-    return !under_way_.empty() && std::chrono::steady_clock::now() - under_way_.front()->since > shared_->patience;
+    return !under_way_.empty() &&
+           std::chrono::steady_clock::now() - under_way_.front()->since > shared_->times.patience();
   }
-  static Result<std::size_t> late() { return fail(ErrorKind::kTimedOut, "the device has not answered in time"); }
+  Result<std::size_t> late() {
+    shared_->late = true;
+    return fail(ErrorKind::kTimedOut, "the device has not answered in time");
+  }
   std::size_t take(std::span<DeviceDone> done) {
     const std::size_t n = std::min(done.size(), answers_->done.size());
     for (std::size_t i = 0; i < n; ++i) {
@@ -119,11 +128,10 @@ class CrewQueue final : public DeviceQueue {
   std::vector<std::shared_ptr<RequestCrew::Request>> under_way_;  ///< the oldest first
 };
 
-RequestCrew::RequestCrew(unsigned threads, std::size_t line, Duration patience, MakeWorker make)
-    : shared_(std::make_shared<Shared>()) {
+RequestCrew::RequestCrew(unsigned threads, std::size_t line, const AcceleratorSetting& setting, MakeWorker make)
+    : shared_(std::make_shared<Shared>(setting.least_patience, setting.patience)) {
   shared_->make = std::move(make);
   shared_->most_waiting = line;
-  shared_->patience = patience;
   shared_->account = current_account();
   for (std::size_t i = 0; i < threads; ++i) {
     {
@@ -141,13 +149,23 @@ RequestCrew::RequestCrew(unsigned threads, std::size_t line, Duration patience, 
 }
 
 RequestCrew::~RequestCrew() {
+  (void)end();
+}
+
+bool RequestCrew::end() {
+  if (threads_.empty()) return true;
   std::unique_lock lock(shared_->mutex);
   shared_->ends = true;
   shared_->line.clear();
   shared_->changed.notify_all();
-  const bool all = shared_->changed.wait_for(lock, kLastWait, [&] { return shared_->running == 0; });
+  // Of one that has been late before, nothing is to be expected.
+  const Duration longest = shared_->late ? Duration{} : kLastWait;
+  const bool all = shared_->changed.wait_for(lock, longest, [&] { return shared_->running == 0; });
+  const bool whole = all && !shared_->broken;
   lock.unlock();
   for (auto& thread : threads_) all ? thread.join() : thread.detach();
+  threads_.clear();
+  return whole;
 }
 
 std::unique_ptr<DeviceQueue> RequestCrew::queue() {
@@ -174,21 +192,31 @@ void RequestCrew::run(const std::shared_ptr<Shared>& shared, std::size_t) {
       if (!request.wanted || length > (*worker)->input().size()) return {.failed = true};
       std::memcpy((*worker)->input().data(), request.job.input.data(), length);
     }
-    const auto size = (*worker)->work(length, room, request.job.decodes);
-    if (!size || *size > room) return {.failed = true};
+    DeviceDone done = (*worker)->work(length, room, request.job.decodes);
+    if (done.failed) return done;
+    if (done.size > room) return {.failed = true, .broken = "it has written more than there was room for"};
     const std::lock_guard lock(request.mutex);
     if (!request.wanted) return {.failed = true};
-    if (*size > 0) std::memcpy(request.job.output.data(), (*worker)->output().data(), *size);
-    return {.size = *size, .worked = thread_cpu_time() - began};
+    if (done.size > 0) std::memcpy(request.job.output.data(), (*worker)->output().data(), done.size);
+    done.worked = thread_cpu_time() - began;
+    shared->times.learn(std::chrono::steady_clock::now() - request.since);
+    return done;
   };
   std::unique_lock lock(shared->mutex);
   while (worker) {
-    shared->changed.wait(lock, [&] { return shared->ends || !shared->line.empty(); });
-    if (shared->ends) break;
+    shared->changed.wait(lock, [&] { return shared->ends || shared->broken || !shared->line.empty(); });
+    if (shared->ends || shared->broken) break;
     const auto request = std::move(shared->line.front());
     shared->line.pop_front();
     lock.unlock();
-    answer(*request, carry_out(*request));
+    const DeviceDone done = carry_out(*request);
+    lock.lock();
+    if (!done.broken.empty()) {
+      shared->broken = true;
+      shared->changed.notify_all();
+    }
+    lock.unlock();
+    answer(*request, done);
     lock.lock();
   }
   lock.unlock();

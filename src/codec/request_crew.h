@@ -26,8 +26,9 @@ class RequestWorker {
   /// For an input or an output of kLongestBlock, and what a device may want beyond.
   virtual MutableBytes input() noexcept = 0;
   virtual MutableBytes output() noexcept = 0;
-  /// `length` bytes of input(). Gives the length of what is in output() then; 0 of an encoding: not smaller.
-  virtual Result<std::size_t> work(std::size_t length, std::size_t room, bool decodes) = 0;
+  /// `length` bytes of input(). Its answer's size is that of what is in output() then. Once it has said that the device
+  /// is broken it is not asked again, and leaves its memory to the device.
+  virtual DeviceDone work(std::size_t length, std::size_t room, bool decodes) = 0;
 };
 
 /// Any thread.
@@ -35,11 +36,14 @@ class RequestCrew {
  public:
   using MakeWorker = std::function<Result<std::unique_ptr<RequestWorker>>()>;
   /// `line`: requests that may wait for a thread, all lanes together.
-  RequestCrew(unsigned threads, std::size_t line, Duration patience, MakeWorker make);
-  /// After its queues. Threads that are stuck in a call are left behind.
+  RequestCrew(unsigned threads, std::size_t line, const AcceleratorSetting& setting, MakeWorker make);
+  /// As end(). Threads that are stuck in a call are left behind.
   ~RequestCrew();
 
   std::unique_ptr<DeviceQueue> queue();
+  /// After its queues, once. False: a thread is stuck, or the device is broken, and may still work on something. Nobody
+  /// may end the library then.
+  bool end();
 
  private:
   friend class CrewQueue;

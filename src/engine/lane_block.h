@@ -17,6 +17,7 @@ struct LaneBlock {
   ItemState state = ItemState::kSpare;
   std::uint64_t ticket = 0;
   std::size_t encoded_size = 0;  ///< once ready; 0: it goes raw
+  bool by_cpu = false;           ///< though its level is a device's
   std::byte* pages = nullptr;    ///< kChunkSize, aligned for the kernels: the block, before it is encoded
   std::byte* encoded = nullptr;  ///< kChunkSize
   wire::TailBuilder tail;

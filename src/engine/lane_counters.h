@@ -17,6 +17,8 @@ struct LevelCounters {
 
 /// More codec levels than any lane has.
 inline constexpr std::size_t kMostLevels = 16;
+/// Where blocks are counted that a device was meant to encode, and the CPU has encoded.
+inline constexpr std::size_t kByCpuLevel = kMostLevels - 1;
 
 /// What a lane counts, and the sums over all lanes. A new counter is a line here and one in kAll, from which the sums
 /// and both reports follow.

@@ -91,6 +91,7 @@ void LaneEncoders::answer(std::size_t level, const EncodeDone& done) {
     return fail_block(level, "its device failed");
   }
   levels_[level].failures = 0;
+  block->by_cpu = done.by_cpu;
   block->encoded_size = done.size < block->input().size() ? done.size : 0;
   block->state = ItemState::kReady;
 }

@@ -5,7 +5,7 @@
 
 namespace godwit {
 
-static_assert(kDeviceLevel < kMostLevels);
+static_assert(kDeviceLevel < kByCpuLevel);
 
 std::vector<CodecChoice> levels_for(const std::optional<CodecChoice>& asked,
                                     const std::optional<CodecChoice>& offered) {

@@ -161,6 +161,7 @@ Result<LaneBlock*> SourceLane::spare_block(std::stop_token stop) {
 /// Gives the block to the encoder that fits it best now; without one, it goes as it is.
 void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
   block.encoded_size = 0;
+  block.by_cpu = false;
   block.encoding = {};
   block.choice = {};
   block.state = ItemState::kReady;
@@ -209,7 +210,7 @@ Status SourceLane::send_block(LaneBlock& block) {
 
 void SourceLane::learn(const LaneBlock& block, bool raw, Duration sending, const SendQueue& before) {
   const std::uint32_t sent = block.header.payload;
-  LevelCounters& level = counters_.levels[raw ? 0 : block.choice.level];
+  LevelCounters& level = counters_.levels[raw ? 0 : block.by_cpu ? kByCpuLevel : block.choice.level];
   add(level.blocks, 1);
   add(level.bytes_before, block.header.block);
   add(level.bytes_after, sent);

@@ -83,10 +83,13 @@ std::vector<CodecUse> SourceLanes::codecs() const {
   std::vector<CodecUse> uses = retired_codecs_;
   if (uses.empty()) {
     for (const auto& codec : levels_for(setting_.codec, setting_.encoders.offers())) uses.push_back({.codec = codec});
+    CodecChoice by_cpu = uses.back().codec;
+    by_cpu.device = CodecDevice::kCpu;
+    uses.push_back({.codec = by_cpu});
   }
   for (const auto& lane : lanes_) {
     for (std::size_t r = 0; r < uses.size(); ++r) {
-      const LevelCounters& level = lane->counters().levels[r];
+      const LevelCounters& level = lane->counters().levels[r + 1 < uses.size() ? r : kByCpuLevel];
       uses[r].blocks += level.blocks;
       uses[r].bytes_before += level.bytes_before;
       uses[r].bytes_after += level.bytes_after;

@@ -45,6 +45,7 @@ class SourceLanes {
   /// None has been retired.
   bool are_first() const noexcept { return are_first_; }
   /// Every codec level that lanes may use, raw first.
+  /// By level; and, last, what the CPU did in place of a device.
   std::vector<CodecUse> codecs() const;
   /// As Link::bear_silence(), of all of them.
   void bear_silence(Duration dead_after) noexcept {

@@ -67,7 +67,12 @@ AcceleratorDevice look_at_iaa(const std::string& sys, const std::string& name) {
   for (const std::string& queue : names_in(sys + "/bus/dsa/devices")) {
     if (!queue.starts_with("wq" + number + ".")) continue;
     const std::string at = sys + "/bus/dsa/devices/" + queue;
-    if (read_small_file(at + "/state") == "enabled" && read_small_file(at + "/type") == "user") ++queues;
+    if (read_small_file(at + "/state") != "enabled" || read_small_file(at + "/type") != "user") continue;
+    ++queues;
+    // A shared queue takes a process's requests up to its threshold only.
+    const auto size = read_number(at + "/size").value_or(0);
+    const auto threshold = read_number(at + "/threshold").value_or(0);
+    device.queue_entries += static_cast<unsigned>(threshold > 0 && threshold < size ? threshold : size);
   }
   device.state = fmt::format("{}, {} work {} for users", enabled ? "enabled" : "disabled", queues,
                              queues == 1 ? "queue" : "queues");

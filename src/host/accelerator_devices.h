@@ -12,6 +12,7 @@ struct AcceleratorDevice {
   std::string driver;  ///< "qat_4xxx", "vfio-pci", "idxd"; empty: none
   std::optional<unsigned> numa_node;
   std::string state;               ///< a phrase: "up, services dc", "enabled, 1 of 2 work queues for users"
+  unsigned queue_entries = 0;      ///< of work queues that a process may use: requests that they hold
   bool shares_addresses = false;   ///< reads memory by a process's own addresses (SVM)
   std::vector<std::string> to_do;  ///< commands and phrases, in order; none: it can be used
 

@@ -11,6 +11,7 @@
 #include "codec/accelerated_decoders.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
+#include "service/accelerator_choice.h"
 #include "service/job_log.h"
 #include "tls/tls_channel.h"
 #include "wire/control.h"
@@ -100,7 +101,8 @@ Result<SinkReport> ReceiveJob::migrate(std::stop_token cancelled) {
   NoLateDecoders cpu;
   std::optional<AcceleratedDecoders> accelerated;
   if (request_.decoder != CodecDevice::kCpu) {
-    if (auto opened_device = open_accelerator(request_.decoder, true)) {
+    const auto setting = setting_of(request_.decoder, true, host_.accelerator_devices);
+    if (auto opened_device = open_accelerator(request_.decoder, setting)) {
       accelerated.emplace(std::move(*opened_device));
       context.on_note(fmt::format("deflate is decoded by {}", accelerated->facts().text()));
     } else {

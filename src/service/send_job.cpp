@@ -9,6 +9,7 @@
 #include "memory/kernels.h"
 #include "net/connect.h"
 #include "net/rate_limit.h"
+#include "service/accelerator_choice.h"
 #include "service/wiring.h"
 #include "tls/tls_channel.h"
 #include "wire/limits.h"
@@ -168,7 +169,8 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
 void SendJob::open_accelerator_for(Goals& goals, const SayNote& note) {
   if (!goals.codec) return offer_accelerator(note);
   if (goals.codec->device == CodecDevice::kCpu) return;
-  auto opened = open_accelerator(goals.codec->device, false);
+  auto opened =
+      open_accelerator(goals.codec->device, setting_of(goals.codec->device, false, host_.accelerator_devices));
   if (!opened) {
     why_no_accelerator_ =
         fmt::format("{} is not used, and CPUs encode (auto): {}", format_codec(*goals.codec), opened.error().message);
@@ -184,7 +186,7 @@ void SendJob::offer_accelerator(const SayNote& note) {
   for (const AcceleratorDevice& device : host_.accelerator_devices) {
     if (!device.to_do.empty()) continue;
     const CodecDevice kind = device.name.starts_with("qat") ? CodecDevice::kQat : CodecDevice::kIaa;
-    auto opened = open_accelerator(kind, false);
+    auto opened = open_accelerator(kind, setting_of(kind, false, host_.accelerator_devices));
     if (!opened || !(*opened)->facts().model.empty()) continue;
     accelerated_.emplace(std::move(*opened), encoding_->encoders(), note);
     return accelerated_->offer(kind);
@@ -215,6 +217,10 @@ void SendJob::tell_outcome(Report& report) {
   report.id = id();
   report.accelerator = accelerator_;
   if (accelerated_) report.accelerator = AcceleratorReport{accelerated_->facts(), accelerated_->use()};
+  if (report.accelerator) {
+    for (CodecShare& share : report.codecs) share.codec = report.accelerator->facts.name_of_codec(share.codec);
+    report.codec = report.accelerator->facts.name_of_codec(report.codec);
+  }
   report.why_no_accelerator = why_no_accelerator_;
   report.encoding_threads = encoding_ ? encoding_->use().most_at_work : encoding_threads_;
   if (std::exchange(told_, true)) return;

@@ -42,12 +42,10 @@ TEST(RealHeaders, QatzipIsAsDeclared) {
   EXPECT_EQ(sizeof(DeflateParameters), sizeof(QzSessionParamsDeflate_T));
   SAME_PLACE(DeflateParameters, huffman, QzSessionParamsDeflate_T, huffman_hdr);
   SAME_PLACE(DeflateParameters, format, QzSessionParamsDeflate_T, data_fmt);
-  EXPECT_EQ(sizeof(qatzip::DeviceStatus), sizeof(QzStatus_T));
-  SAME_PLACE(qatzip::DeviceStatus, devices, QzStatus_T, qat_hw_count);
-  SAME_PLACE(qatzip::DeviceStatus, session_status, QzStatus_T, hw_session_status);
   EXPECT_EQ(qatzip::kOk, QZ_OK);
   EXPECT_EQ(qatzip::kDuplicate, QZ_DUPLICATE);
   EXPECT_EQ(qatzip::kBufferError, QZ_BUF_ERROR);
+  EXPECT_EQ(qatzip::kDataError, QZ_DATA_ERROR);
   EXPECT_EQ(qatzip::kSoftwareNoDevice, QZ_NO_HW);
   EXPECT_EQ(qatzip::kSoftwareNoMemoryDriver, QZ_NO_MDRV);
   EXPECT_EQ(qatzip::kSoftwareNoInstance, QZ_NO_INST_ATTACH);
@@ -66,8 +64,8 @@ TEST(RealHeaders, QatzipIsAsDeclared) {
   EXPECT_EQ(qatzip::kPinned, PINNED_MEM);
   EXPECT_EQ(qatzip::kAnyNode, QZ_AUTO_SELECT_NUMA_NODE);
   EXPECT_EQ(qatzip::kDoneBySoftware, QZ_SW_EXECUTION_MASK);
-  static_assert(std::is_invocable_r_v<int, decltype(qzCompressExt), QzSession_T*, const unsigned char*, unsigned*,
-                                      unsigned char*, unsigned*, unsigned, std::uint64_t*>);
+  static_assert(std::is_invocable_r_v<int, decltype(qzCompressCrcExt), QzSession_T*, const unsigned char*, unsigned*,
+                                      unsigned char*, unsigned*, unsigned, unsigned long*, std::uint64_t*>);
   static_assert(std::is_invocable_r_v<int, decltype(qzDecompressExt), QzSession_T*, const unsigned char*, unsigned*,
                                       unsigned char*, unsigned*, std::uint64_t*>);
   static_assert(std::is_same_v<decltype(qzMalloc), qatzip::Malloc>);
@@ -92,6 +90,8 @@ TEST(RealHeaders, QplIsAsDeclared) {
   SAME_PLACE(Job, level, qpl_job, level);
   SAME_PLACE(Job, huffman_table, qpl_job, huffman_table);
   SAME_PLACE(Job, dictionary, qpl_job, dictionary);
+  SAME_PLACE(Job, in_total, qpl_job, total_in);
+  SAME_PLACE(Job, crc, qpl_job, crc);
   SAME_PLACE(Job, crc64, qpl_job, crc64);
   SAME_PLACE(Job, numa_node, qpl_job, numa_id);
   SAME_PLACE(Job, own, qpl_job, data_ptr);

@@ -64,6 +64,17 @@ TEST_P(MovedWithADevice, TheGuestArrivesThoughTheDeviceVanishes) {
   EXPECT_TRUE(says(scene->sender().errors(), "is given up, and CPUs encode")) << scene->sender().errors();
 }
 
+/// What it had is encoded by the CPU, and the thread that is stuck in the library is left behind, to the end.
+TEST_P(MovedWithADevice, TheGuestArrivesThoughTheDeviceHangs) {
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  ASSERT_OK(scene->send(sends_with(GetParam(), {{"GODWIT_MODEL_HANGS", "10"}})));
+  ASSERT_OK(scene->expect_moved());
+  const Json used = accelerator_of(scene->sender());
+  ASSERT_TRUE(used.is_object()) << scene->sender().errors();
+  EXPECT_EQ(used.at("given_up"), "the device has not answered in time") << used.dump();
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, MovedWithADevice, ::testing::Values(kQat, kIaa),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
@@ -93,6 +104,22 @@ TEST(MovedWithoutADevice, ByTheRealLibrary) {
   bool by_zstd = false;
   for (const Json& share : report.at("codecs")) by_zstd |= std::string(share.at("codec")).starts_with("zstd");
   EXPECT_TRUE(by_zstd) << report.at("codecs").dump();
+}
+
+/// QPL as Debian has it: refused in a sentence (where its C library is too old, as one that cannot be loaded).
+TEST(MovedWithoutADevice, ByTheRealQpl) {
+  const std::string library = std::string(GODWIT_ACCELERATORS) + "/lib/libqpl.so.1";
+  if (!std::filesystem::exists(library)) {
+    GTEST_SKIP() << "QPL is not in build/accelerators: run tools/fetch_accelerators";
+  }
+  if (std::filesystem::exists("/sys/bus/dsa/devices/iax1")) GTEST_SKIP() << "this host may have a device";
+  ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
+  ASSERT_OK(scene->receive());
+  GodwitOptions options = sends_with(kIaa, {});
+  options.environment["GODWIT_QPL"] = library;
+  ASSERT_OK(scene->send(options));
+  ASSERT_OK(scene->expect_moved());
+  EXPECT_TRUE(says(scene->sender().errors(), "iaa is not used, and CPUs encode (auto)")) << scene->sender().errors();
 }
 
 }  // namespace

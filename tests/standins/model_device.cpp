@@ -95,6 +95,9 @@ ModelSetting ModelSetting::from_environment() {
   setting.queue = number_of("GODWIT_MODEL_QUEUE", 64);
   setting.random_order = text_of("GODWIT_MODEL_ORDER") == "random";
   setting.busy = static_cast<unsigned>(number_of("GODWIT_MODEL_BUSY", 0));
+  setting.refuses = static_cast<unsigned>(number_of("GODWIT_MODEL_REFUSES", 0));
+  setting.garbage = static_cast<unsigned>(number_of("GODWIT_MODEL_GARBAGE", 0));
+  setting.well = number_of("GODWIT_MODEL_WELL", 0);
   setting.errors = static_cast<unsigned>(number_of("GODWIT_MODEL_ERRORS", 0));
   setting.vanishes_after = number_of("GODWIT_MODEL_VANISHES", 0);
   setting.hangs_after = number_of("GODWIT_MODEL_HANGS", 0);
@@ -161,6 +164,11 @@ bool ModelDevice::vanished() {
   return setting_.vanishes_after != 0 && requests_ > setting_.vanishes_after;
 }
 
+bool ModelDevice::refuses() {
+  const std::lock_guard lock(mutex_);
+  return happens(setting_.refuses);
+}
+
 std::uint64_t ModelDevice::inputs_changed() {
   const std::lock_guard lock(mutex_);
   return changed_;
@@ -182,10 +190,20 @@ void ModelDevice::run() {
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(at));
     ModelRequest& request = *entry.request;
     if (setting_.hangs_after != 0 && entry.number > setting_.hangs_after) continue;  // held for ever
-    const bool fails = happens(setting_.errors);
+    const bool well = entry.number <= setting_.well;
+    const bool fails = !well && happens(setting_.errors);
+    const bool other = !well && happens(setting_.garbage);
     request.worked_on = true;
     lock.unlock();
-    ModelStatus status = fails ? ModelStatus::kFailed : work(request, made);
+    ModelRequest worked = request;
+    std::vector<std::uint8_t> other_block;
+    if (other && request.length > 0) {
+      other_block.assign(request.input, request.input + request.length);
+      other_block[0] ^= 1;
+      worked.input = other_block.data();
+    }
+    ModelStatus status = fails ? ModelStatus::kFailed : work(worked, made);
+    worked.crc = crc32_gzip_refl(0, worked.input, worked.length);
     std::this_thread::sleep_until(entry.due);
     const bool same = sum_of(request) == entry.checksum;
     lock.lock();
@@ -195,6 +213,7 @@ void ModelDevice::run() {
     if (status == ModelStatus::kDone) {
       std::memcpy(request.output, made.data(), made.size());
       request.written = made.size();
+      request.crc = worked.crc;
     }
     request.status = status;
     request.worked_on = false;
@@ -203,7 +222,7 @@ void ModelDevice::run() {
   }
 }
 
-ModelStatus ModelDevice::work(ModelRequest& request, std::vector<std::uint8_t>& made) {
+ModelStatus ModelDevice::work(const ModelRequest& request, std::vector<std::uint8_t>& made) {
   const std::uint64_t hash = setting_.remembers ? hash_of(request) : 0;
   if (setting_.remembers) {
     const std::lock_guard lock(mutex_);

@@ -7,13 +7,17 @@
 //   GODWIT_MODEL_QUEUE=64         requests that it holds at once; one more is told that it is busy
 //   GODWIT_MODEL_ORDER=random     answers come in any order
 //   GODWIT_MODEL_BUSY=10          percent of requests that are told so anyway
-//   GODWIT_MODEL_ERRORS=10        percent of requests that fail
+//   GODWIT_MODEL_REFUSES=10       percent of calls that find no instance (QAT), or of the later steps of a request that
+//                                 find the queue full (IAA)
+//   GODWIT_MODEL_ERRORS=10        percent of requests that fail; QAT answers the session's next with what it had of
+//   them GODWIT_MODEL_GARBAGE=10       percent of requests that are answered as if all were well, with another block
+//   GODWIT_MODEL_WELL=20          before any of the two: so many requests to which neither happens
 //   GODWIT_MODEL_VANISHES=100     after so many requests: what is under way fails, and all that come
 //   GODWIT_MODEL_HANGS=100        after so many requests none is answered any more
 //   GODWIT_MODEL_LACKS=device     or instances, memory, software (no device, and the library says that all is well),
 //                                 quiet (a device that goes on by software once it has worked), queue, config
-//   GODWIT_MODEL_REMEMBERS=1      blocks that it has seen cost no CPU time to speak of: for measurements of a device's
-//   pace GODWIT_MODEL_SEED=1
+//   GODWIT_MODEL_REMEMBERS=1      blocks that it has seen cost no CPU time to speak of: for measurements of its pace
+//   GODWIT_MODEL_SEED=1
 #pragma once
 
 #include <chrono>
@@ -36,7 +40,10 @@ struct ModelSetting {
   std::size_t queue = 64;
   bool random_order = false;
   unsigned busy = 0;
+  unsigned refuses = 0;
   unsigned errors = 0;
+  unsigned garbage = 0;
+  std::uint64_t well = 0;
   std::uint64_t vanishes_after = 0;
   std::uint64_t hangs_after = 0;
   std::string lacks;
@@ -61,6 +68,7 @@ struct ModelRequest {
   // The answer, under the device's lock.
   ModelStatus status = ModelStatus::kUnderWay;
   std::size_t written = 0;
+  std::uint32_t crc = 0;   ///< of what it has encoded
   bool worked_on = false;  ///< by a thread of the device, now
 };
 
@@ -78,6 +86,7 @@ class ModelDevice {
   bool vanished();
   /// If not, whoever waits for an answer stops waiting: it does nothing any more.
   bool idle();
+  bool refuses();                  ///< a step, or a call
   std::uint64_t inputs_changed();  ///< inputs that somebody wrote to while the device had them
 
  private:
@@ -90,7 +99,7 @@ class ModelDevice {
   };
   void run();
   std::uint32_t sum_of(const ModelRequest& request) const;
-  ModelStatus work(ModelRequest& request, std::vector<std::uint8_t>& made);
+  ModelStatus work(const ModelRequest& request, std::vector<std::uint8_t>& made);
   bool happens(unsigned percent) { return random_() % 100 < percent; }
 
   ModelSetting setting_;

@@ -1,7 +1,9 @@
 // Looks like libqatzip, as far as Godwit calls it, with a model of a device behind it (model_device.h).
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "codec/qatzip_abi.h"
 #include "tests/standins/model_device.h"
@@ -14,14 +16,14 @@ using godwit::standin::ModelStatus;
 namespace qatzip = godwit::qatzip;
 
 constexpr int kFail = -2;
-constexpr int kDataError = -4;
-constexpr unsigned kModelDevices = 2;
 
 /// What a session keeps behind `internal`.
 struct Kept {
   unsigned request_bytes = 64 * 1024;
   unsigned least_input = 1024;
   std::uint64_t calls = 0;
+  /// After a call that failed, the answers of its other requests come to the next one.
+  std::vector<unsigned char> late;
 };
 
 bool lacks(const char* what) {
@@ -36,7 +38,30 @@ int status_of_lack() {
   return qatzip::kOk;
 }
 
+/// What the library looks at before it asks a device. It keeps what it has found, until somebody takes it away.
+int begin_call(qatzip::Session* session) {
+  if (session->device_status != qatzip::kOk && session->device_status != qatzip::kSoftwareNoInstance) {
+    return static_cast<int>(session->device_status);
+  }
+  if (!model_device().refuses()) return qatzip::kOk;
+  session->device_status = qatzip::kSoftwareNoInstance;
+  return qatzip::kNoInstance;
+}
+
+std::atomic<unsigned> inside{0};
+
+/// As the library, whose destructor frees what a thread inside a call works on.
+struct EndsWithTheProcess {
+  ~EndsWithTheProcess() {
+    if (inside > 0 && std::getenv("GODWIT_MODEL_HANGS") != nullptr) std::abort();
+  }
+} const ends_with_the_process;
+
 int carried_out(ModelRequest& request) {
+  ++inside;
+  struct Leaves {
+    ~Leaves() { --inside; }
+  } const leaves;
   // As the library: it asks again until the device takes it.
   while (!model_device().submit(request)) std::this_thread::sleep_for(std::chrono::microseconds(20));
   switch (model_device().wait(request)) {
@@ -45,7 +70,7 @@ int carried_out(ModelRequest& request) {
     case ModelStatus::kNoRoom:
       return qatzip::kBufferError;
     case ModelStatus::kDamaged:
-      return kDataError;
+      return qatzip::kDataError;
     default:
       return kFail;
   }
@@ -99,29 +124,37 @@ int qzSetupSessionDeflate(qatzip::Session* session, qatzip::DeflateParameters* p
   return qatzip::kOk;
 }
 
-int qzGetStatus(qatzip::Session* session, qatzip::DeviceStatus* status) {
-  *status = {};
-  status->devices = lacks("software") ? 0 : kModelDevices;
-  status->service_started = 1;
-  status->session_status = session->device_status;
+/// As in all versions: nothing is filled in.
+int qzGetStatus(qatzip::Session*, void*) {
   return qatzip::kOk;
 }
 
-int qzCompressExt(qatzip::Session* session, const unsigned char* from, unsigned* from_length, unsigned char* to,
-                  unsigned* to_length, unsigned last, unsigned long* extended) {
+int qzCompressCrcExt(qatzip::Session* session, const unsigned char* from, unsigned* from_length, unsigned char* to,
+                     unsigned* to_length, unsigned last, unsigned long* crc, unsigned long* extended) {
   auto* const kept = static_cast<Kept*>(session->internal);
   *extended = 0;
+  if (const int status = begin_call(session); status != qatzip::kOk) {
+    *from_length = *to_length = 0;
+    return status;
+  }
   ModelRequest request{.input = from,
                        .length = *from_length,
                        .output = to,
                        .room = *to_length,
                        .last = last != 0,
                        .piece = kept->request_bytes};
+  if (!kept->late.empty()) {
+    kept->late.resize(request.length);
+    request.input = kept->late.data();
+  }
   const bool by_software = *from_length < kept->least_input || (lacks("quiet") && ++kept->calls > 16);
   if (by_software) session->device_status = qatzip::kSoftwareNoDevice;
   const int status = carried_out(request);
+  kept->late.clear();
+  if (status == kFail) kept->late.assign(from, from + *from_length);
   if (status != qatzip::kOk) *from_length = 0;
   *to_length = static_cast<unsigned>(request.written);
+  *crc = request.crc;
   return status;
 }
 
@@ -130,9 +163,13 @@ int qzDecompressExt(qatzip::Session* session, const unsigned char* from, unsigne
   *extended = 0;
   const auto* const kept = static_cast<const Kept*>(session->internal);
   // As the library without its software.
-  if (*to_length > kept->request_bytes) return kFail;
+  int status = *to_length > kept->request_bytes || *from_length < kept->least_input ? kFail : begin_call(session);
+  if (status != qatzip::kOk) {
+    *from_length = *to_length = 0;
+    return status;
+  }
   ModelRequest request{.input = from, .length = *from_length, .output = to, .room = *to_length, .decodes = true};
-  const int status = carried_out(request);
+  status = carried_out(request);
   if (status != qatzip::kOk) *from_length = 0;
   *to_length = static_cast<unsigned>(request.written);
   return status;

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -35,8 +36,15 @@ class ModelOfDevice {
   ModelOfDevice(const ModelOfDevice&) = delete;
   ModelOfDevice& operator=(const ModelOfDevice&) = delete;
 
-  Result<std::unique_ptr<Accelerator>> open(Duration patience = std::chrono::seconds(60), bool decodes = false) const {
-    const AcceleratorSetting setting{.library = standin_path(device_), .decodes = decodes, .patience = patience};
+  Result<std::unique_ptr<Accelerator>> open(Duration patience = std::chrono::seconds(60), bool decodes = false,
+                                            unsigned queue_entries = 0,
+                                            Duration least_patience = Duration::max()) const {
+    const AcceleratorSetting setting{.library = standin_path(device_),
+                                     .decodes = decodes,
+                                     .least_patience = std::min<Duration>(patience, least_patience),
+                                     .patience = patience,
+                                     .devices = 2,
+                                     .queue_entries = queue_entries};
     return device_ == CodecDevice::kQat ? open_qat(setting) : open_iaa(setting);
   }
   std::uint64_t inputs_changed() const { return call<std::uint64_t()>("godwit_model_inputs_changed")(); }

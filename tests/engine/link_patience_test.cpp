@@ -237,7 +237,7 @@ TEST_F(LinkPatience, WhatTheSinkHasConfirmedIsNotSentAgain) {
   tracker_ = &slow;
   start();
   await([&] { return left() == 0; });
-  std::this_thread::sleep_for(1500ms);  // for a fence
+  std::this_thread::sleep_for(4s);  // for a fence, also where a CPU is hardly to be had
   relay_->cut();
   await_back(1);
   const auto report = end();

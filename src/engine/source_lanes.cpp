@@ -83,13 +83,15 @@ std::vector<CodecUse> SourceLanes::codecs() const {
   std::vector<CodecUse> uses = retired_codecs_;
   if (uses.empty()) {
     for (const auto& codec : levels_for(setting_.codec, setting_.encoders.offers())) uses.push_back({.codec = codec});
-    CodecChoice by_cpu = uses.back().codec;
-    by_cpu.device = CodecDevice::kCpu;
-    uses.push_back({.codec = by_cpu});
+    if (CodecChoice by_cpu = uses.back().codec; by_cpu.device != CodecDevice::kCpu) {
+      by_cpu.device = CodecDevice::kCpu;
+      uses.push_back({.codec = by_cpu});
+    }
   }
+  const bool has_device = uses.size() > 1 && uses[uses.size() - 2].codec.device != CodecDevice::kCpu;
   for (const auto& lane : lanes_) {
     for (std::size_t r = 0; r < uses.size(); ++r) {
-      const LevelCounters& level = lane->counters().levels[r + 1 < uses.size() ? r : kByCpuLevel];
+      const LevelCounters& level = lane->counters().levels[has_device && r + 1 == uses.size() ? kByCpuLevel : r];
       uses[r].blocks += level.blocks;
       uses[r].bytes_before += level.bytes_before;
       uses[r].bytes_after += level.bytes_after;

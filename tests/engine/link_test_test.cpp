@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <optional>
+
 #include "engine/broker.h"
 #include "wire/control.h"
 
@@ -20,7 +23,7 @@ class LinkTest : public ::testing::Test {
 
   SteadyClock clock_;
   std::unique_ptr<Listener> listener_ = listen_on(parse_address("tcp://127.0.0.1:0").value()).value();
-  Broker broker_{*listener_, clock_, 1, {}};
+  std::optional<Broker> broker_{std::in_place, *listener_, clock_, 1, OnNote{}};
 };
 
 TEST_F(LinkTest, MeasuresWhatArrives) {
@@ -35,7 +38,7 @@ TEST_F(LinkTest, IsNotMadeWhileAVmComes) {
   wire::Hello hello{.lanes = 1, .program = "a test's source"};
   hello.fingerprint.blocks.push_back({"ram", 1 << 20, 4096});
   ASSERT_TRUE(wire::ControlConnection(*control).send(hello));
-  const auto place = broker_.await_source(60s);
+  const auto place = broker_->await_source(60s);
   ASSERT_TRUE(place);
   const auto rate = measure(1);
   ASSERT_FALSE(rate);
@@ -52,11 +55,15 @@ TEST_F(LinkTest, EndsWhenItIsCancelled) {
 
 /// A broker that goes takes them with it, whatever still comes.
 TEST_F(LinkTest, HoldsNobodyUpThatEnds) {
-  auto broker = std::make_unique<Broker>(*listener_, clock_, 1, OnNote{});
   const auto channel = connect().value();
   ASSERT_TRUE(wire::send_greeting(*channel, {.role = wire::Role::kLinkTest, .secret = {}}));
-  ASSERT_TRUE(send_bytes(*channel, std::vector<std::byte>(100'000)));
-  broker.reset();
+  // More than sockets hold: it is being read.
+  ASSERT_TRUE(send_bytes(*channel, std::vector<std::byte>(64 << 20)));
+  broker_.reset();
+  std::array<std::byte, 1> byte;
+  const Status ended = receive_bytes(*channel, byte, 60s);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, ErrorKind::kPeerLost) << "it was left alone, open";
 }
 
 }  // namespace

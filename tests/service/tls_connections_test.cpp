@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 
 Trust key_of(unsigned char byte) {
-  return SharedKey{.identity = "tests", .key = std::vector<unsigned char>(32, byte)};
+  return SharedKey{.identity = "tests", .key = KeyBytes(32, byte)};
 }
 
 std::shared_ptr<TlsContext> context_of(TlsSide side, unsigned char byte = 1) {

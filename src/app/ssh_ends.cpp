@@ -118,7 +118,7 @@ std::string end_ssh_destination(Destination& destination, const SshOptions& opti
   const RemoteEnd end = destination.remote->finish(outcome == Outcome::kInDoubt ? in_doubt : kUntilReport);
   if (destination.lanes) destination.lanes->end(kUntilLanesEnd);
   if (!end.report) {
-    say_note(fmt::format("{} has not told how it ended: {}", host,
+    say_note(fmt::format("{} has not told how it ended (`godwit probe` there does): {}", host,
                          end.in_time ? fmt::format("the connection of {} has broken", options.shell.front())
                                      : "it has not answered any more"));
     return {};

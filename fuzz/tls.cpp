@@ -72,7 +72,7 @@ const Identities& identities() {
 }
 
 std::shared_ptr<TlsContext> with_key(TlsSide side, unsigned char byte) {
-  return TlsContext::make(side, SharedKey{.identity = "fuzz", .key = std::vector<unsigned char>(32, byte)}, "").value();
+  return TlsContext::make(side, SharedKey{.identity = "fuzz", .key = KeyBytes(32, byte)}, "").value();
 }
 
 void check_error(const Error& error) {

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <random>
 #include <thread>
@@ -69,14 +70,14 @@ class Pki {
 
 struct Way {
   std::string name;
-  Trust trust;
+  std::function<Trust()> trust;
   Wrap connected() const {
-    if (std::holds_alternative<NoTrust>(trust)) return {};
-    return tls_connected(must(TlsContext::make(TlsSide::kClient, trust, "127.0.0.1")), std::chrono::seconds(60));
+    if (std::holds_alternative<NoTrust>(trust())) return {};
+    return tls_connected(must(TlsContext::make(TlsSide::kClient, trust(), "127.0.0.1")), std::chrono::seconds(60));
   }
   Wrap accepted() const {
-    if (std::holds_alternative<NoTrust>(trust)) return {};
-    return tls_accepted(must(TlsContext::make(TlsSide::kServer, trust, "")));
+    if (std::holds_alternative<NoTrust>(trust())) return {};
+    return tls_accepted(must(TlsContext::make(TlsSide::kServer, trust(), "")));
   }
 };
 
@@ -162,8 +163,10 @@ void open(benchmark::State& state, const Way& way) {
 
 int main(int argc, char** argv) {
   const Pki pki;
-  const SharedKey key{.identity = "bench", .key = std::vector<unsigned char>(32, 7)};
-  const std::vector<Way> ways{{"plain", NoTrust{}}, {"certificates", pki.trust()}, {"shared_key", key}};
+  const std::vector<Way> ways{
+      {"plain", [] { return Trust(NoTrust{}); }},
+      {"certificates", [&pki] { return pki.trust(); }},
+      {"shared_key", [] { return Trust(SharedKey{.identity = "bench", .key = KeyBytes(32, 7)}); }}};
   for (const Way& way : ways) {
     benchmark::RegisterBenchmark(("stream/" + way.name).c_str(), [&](benchmark::State& s) {
       stream(s, way);

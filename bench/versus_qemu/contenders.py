@@ -1,6 +1,8 @@
 """Who takes part, by name."""
 
-from testbed.migrations import Certificates, GodwitMigration, QemuMigration
+import os
+
+from testbed.migrations import Certificates, GodwitMigration, QemuMigration, SharedKey
 
 # As many streams as the smallest machine has cores; Godwit and multifd get the same.
 _STREAMS = 2
@@ -17,13 +19,17 @@ OURS_RAW = "godwit-raw"
 STREAM = "godwit-stream"
 QEMU_COMPRESSED = "qemu-multifd-zstd"
 _HINTED = "-hint"
-# With certificates both ways; take part only if they are named.
-_TLS = "-tls"
+# With TLS by certificates both ways, or by a key that both sides have; take part only if they are named.
+_BY_CERTIFICATES, _BY_KEY = "-tls", "-psk"
+_ENCRYPTED = (_BY_CERTIFICATES, _BY_KEY)
+
+# For --contenders: each that there is with TLS, behind itself in the clear.
+TLS_BESIDE_PLAIN = "tls-beside-plain"
 
 
 def is_qemu(name):
-    """Whether it is a mode of QEMU's that any guest can have."""
-    return name.split("-")[0] == BASELINE and not name.endswith(_HINTED)
+    """Whether it is a mode of QEMU's that any guest can have, in the clear."""
+    return name.split("-")[0] == BASELINE and not name.endswith(_HINTED) and not is_encrypted(name)
 
 
 def is_hinted(name):
@@ -32,23 +38,38 @@ def is_hinted(name):
 
 
 def is_encrypted(name):
-    return name.endswith(_TLS)
+    return name.endswith(_ENCRYPTED)
 
 
-def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, pki_folder=None):
-    """The contenders of these names, in this order. Godwit has `lanes` lanes, and multifd as many channels. Certificates
-    are made in `pki_folder` if one of them is to use TLS."""
+def in_the_clear(name):
+    """The name of the same without TLS."""
+    for ending in _ENCRYPTED:
+        name = name.removesuffix(ending)
+    return name
+
+
+def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folder=None):
+    """The contenders of these names, in this order. Godwit has `lanes` lanes, and multifd as many channels. Keys and
+    certificates are made in `keys_folder` if one of them is to use TLS."""
     streams = {"multifd-channels": lanes}
-    certificates = Certificates(godwit, pki_folder) if any(is_encrypted(name) for name in names) else None
+    twice = ["qemu-multifd", QEMU_COMPRESSED, OURS, OURS_RAW]
+    if names == [TLS_BESIDE_PLAIN]:
+        names = [name + ending for name in twice for ending in ("", *_ENCRYPTED)]
+    makers = {_BY_CERTIFICATES: lambda: Certificates(godwit, os.path.join(keys_folder, "pki")),
+              _BY_KEY: lambda: SharedKey(os.path.join(keys_folder, "psk"))}
+    proofs = {ending: makers[ending]() for ending in _ENCRYPTED if any(name.endswith(ending) for name in names)}
+
+    def tls(name):
+        return next((proof for ending, proof in proofs.items() if name.endswith(ending)), None)
 
     def qemu(name, capabilities=(), **parameters):
         parameters = {key.replace("_", "-"): value for key, value in parameters.items()}
         return QemuMigration(name, capabilities, parameters, max_downtime_ms, hints=is_hinted(name),
-                             tls=certificates if is_encrypted(name) else None)
+                             tls=tls(name))
 
     def own(name, *options):
         return GodwitMigration(name, godwit, ["--lanes", str(lanes), *options], max_downtime_ms, report_path,
-                               tls=certificates if is_encrypted(name) else None)
+                               tls=tls(name))
 
     every = [
         qemu("qemu"),
@@ -62,13 +83,17 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, pki_folder
         own("godwit-lz4", "--codec", "lz4"),
         own("godwit-zstd", "--codec", "zstd"),
         own(STREAM, "--devices", "stream"),
-        own(OURS + _TLS),
-        own(OURS_RAW + _TLS, "--codec", "raw"),
-        qemu("qemu-multifd" + _TLS, ["multifd"], **streams),
-        qemu(QEMU_COMPRESSED + _TLS, ["multifd"], **streams, multifd_compression="zstd"),
     ]
+    for ending in _ENCRYPTED:
+        every += [
+            qemu("qemu-multifd" + ending, ["multifd"], **streams),
+            qemu(QEMU_COMPRESSED + ending, ["multifd"], **streams, multifd_compression="zstd"),
+            own(OURS + ending),
+            own(OURS_RAW + ending, "--codec", "raw"),
+        ]
     by_name = {each.name: each for each in every}
     unknown = [name for name in names if name not in by_name]
     if unknown:
-        raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}")
+        raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}, and "
+                         f"{TLS_BESIDE_PLAIN} alone")
     return [by_name[name] for name in names or by_name if names or not (name == STREAM or is_encrypted(name))]

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from contenders import BASELINE, OURS, OURS_RAW, QEMU_COMPRESSED, is_hinted, is_qemu
+from contenders import BASELINE, OURS, OURS_RAW, QEMU_COMPRESSED, in_the_clear, is_encrypted, is_hinted, is_qemu
 
 
 def _cpu(leg):
@@ -46,6 +46,11 @@ migration now and then loses a page (not seen with 10.0, nor with Godwit on eith
 says nothing about KVM.
 """
 
+_TLS_LEGEND = """\
+Medians with TLS / in the clear = their ratio; in brackets the larger of the two spreads, largest over smallest: a ratio
+within it says nothing. `-tls`: certificates both ways; `-psk`: a key that both sides have.
+"""
+
 
 def render(legs, environment):
     out = ["# Godwit and QEMU's own migration\n"]
@@ -59,6 +64,9 @@ def render(legs, environment):
     for qemu in dict.fromkeys(course[0] for course in courses):
         out += [f"## QEMU {qemu}: Godwit to the best of its modes\n",
                 *_summary([course for course in courses if course[0] == qemu], legs_of), ""]
+    compared = [(course, row) for course in courses for row in _encrypted_beside_plain(legs_of(course))]
+    if compared:
+        out += ["## TLS beside plain\n", _TLS_LEGEND, *_tls_table(compared), ""]
     for course in courses:
         out.append(f"## QEMU {course[0]}, link {course[1]}, guest {course[2]}\n")
         out += _table(legs_of(course)) + [""] + _errors(legs_of(course))
@@ -131,6 +139,28 @@ def _summary(courses, legs_of):
     out = ["| link | load | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)] if rows else []
     return out + [f"| {link} | {load} | " + " | ".join(ratios.get(name, "–") for name in columns) + " |"
                   for (_, link, load), ratios in rows]
+
+
+def _encrypted_beside_plain(rows):
+    """For each contender with TLS that has verified legs, and has them in the clear: its name, and a cell for time, CPU
+    and bytes each."""
+    good = {}
+    for leg in rows:
+        if not leg["error"]:
+            good.setdefault(leg["contender"], []).append(leg)
+
+    def cell(name, value):
+        encrypted, plain = ([value(leg) for leg in good[each]] for each in (name, in_the_clear(name)))
+        spread = max(max(values) / min(values) if min(values) > 0 else 1 for values in (encrypted, plain))
+        return f"{median(encrypted):.2f} / {median(plain):.2f} = {median(encrypted) / median(plain):.2f} (×{spread:.2f})"
+
+    return [(name, *(cell(name, value) for value in (_seconds, _cpu, _megabytes)))
+            for name in good if is_encrypted(name) and in_the_clear(name) in good]
+
+
+def _tls_table(compared):
+    return ["| QEMU | link | load | contender | time s | CPU s, both sides | wire MB |", "|---|---|---|---|---|---|---|",
+            *("| " + " | ".join((*course, *row)) + " |" for course, row in compared)]
 
 
 def _errors(rows):

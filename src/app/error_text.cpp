@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "app/left_report.h"
 #include "app/own_rights.h"
 #include "app/printable.h"
 
@@ -209,9 +208,9 @@ namespace {
 std::string in_doubt_over_ssh(const Report& report, const std::string& host, const std::string& qmp) {
   return fmt::format(
       "Unless {0} has said below how it ended, ask it: `ssh {0} godwit probe --qmp {1}`. Its QEMU is 'running': end "
-      "the QEMU here. 'paused': `cont` there. 'inmigrate': `cont` here. It is gone: `ssh {0} cat {2}`: only if that "
-      "says \"source-runs\", `cont` here; else boot the VM from its disk.",
-      host, qmp, left_report_path("/run/godwit", report.id));
+      "the QEMU here. 'paused': `cont` there. 'inmigrate': `cont` here. It is gone: only if the same command says that "
+      "move {2} ended as 'source-runs', `cont` here; else boot the VM from its disk.",
+      host, qmp, report.id);
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 // commit it may be all that tells where the VM is.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/sink.h"
 
@@ -14,5 +16,18 @@ std::string left_report_path(const std::string& folder, const std::string& id);
 /// Writes the report there, for its owner alone, and removes those that are older than a week. Without an id there is
 /// nothing to find it by, and nothing is written.
 Status leave_report(const SinkReport& report, const std::string& folder);
+
+/// One that lies there.
+struct LeftReport {
+  std::string file;
+  std::string id;
+  std::string vm_name;
+  std::string outcome;
+  std::string error;         ///< its message; empty if there is none
+  std::int64_t written = 0;  ///< seconds since 1970
+};
+
+/// Those in `folder`, the newest first. What is not one is left out.
+std::vector<LeftReport> left_reports_in(const std::string& folder);
 
 }  // namespace godwit

@@ -11,12 +11,14 @@
 #include "app/confinement.h"
 #include "app/error_text.h"
 #include "app/exit_code.h"
+#include "app/left_report.h"
 #include "app/open_log.h"
 #include "app/probe_findings.h"
 #include "app/probe_json.h"
 #include "app/probe_text.h"
 #include "app/say.h"
 #include "app/version.h"
+#include "engine/journal_file.h"
 #include "service/accelerator_choice.h"
 #include "service/job_log.h"
 #include "service/recover.h"
@@ -49,11 +51,14 @@ int look(const ProbeOptions& options, const Clock& clock, const Log& log) {
   findings.host = probe_host();
   findings.lacks = lacks_of(findings.host);
   findings.accelerators_tried = try_accelerators(findings.host.accelerator_devices);
+  findings.moves_by_ssh = left_reports_in(default_state_folder());
   if (!options.qmp.empty()) {
     auto vm = look_at_vm(options, findings.host, clock, log);
     if (!vm) {
       log.error("failed", {{"kind", name_of(vm.error().kind)}, {"text", vm.error().message}});
       say(stderr, fmt::format("{}\n", describe_failed_probe(vm.error())));
+      // Where its QEMU has gone they may be all that tells how its move ended.
+      say(stderr, moves_by_ssh_text(findings.moves_by_ssh));
       return to_int(ExitCode::kFailed);
     }
     findings.vm = std::move(*vm);

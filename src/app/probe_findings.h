@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/left_report.h"
 #include "host/host_profile.h"
 #include "vm/device_way.h"
 #include "vmm/qemu/inspection.h"
@@ -39,6 +40,7 @@ struct Findings {
   HostProfile host;
   std::vector<Lack> lacks;
   std::vector<std::string> accelerators_tried;  ///< "qat: ...": what it is, or why it cannot be used
+  std::vector<LeftReport> moves_by_ssh;         ///< that have ended here, the newest first
   std::optional<VmFindings> vm;
 };
 

@@ -98,11 +98,21 @@ Json json_of(const VmFindings& vm) {
 }  // namespace
 
 std::string probe_json(const Findings& findings) {
+  Json moves = Json::array();
+  for (const LeftReport& move : findings.moves_by_ssh) {
+    moves.push_back(Json{{"id", move.id},
+                         {"vm_name", move.vm_name},
+                         {"outcome", move.outcome},
+                         {"error", move.error},
+                         {"written", move.written},
+                         {"file", move.file}});
+  }
   Json lacks = Json::array();
   for (const Lack& lack : findings.lacks) lacks.push_back(Json{{"feature", lack.feature}, {"cost", lack.cost}});
   Json json{{"host", json_of(findings.host)},
             {"accelerators_tried", findings.accelerators_tried},
-            {"lacks", std::move(lacks)}};
+            {"lacks", std::move(lacks)},
+            {"moves_by_ssh", std::move(moves)}};
   if (findings.vm) json["vm"] = json_of(*findings.vm);
   // Names come from a guest's configuration: what is not UTF-8 in them is replaced.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

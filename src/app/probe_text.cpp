@@ -1,6 +1,9 @@
 #include "app/probe_text.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
+
+#include <ctime>
 
 #include "app/printable.h"
 #include "base/units.h"
@@ -8,6 +11,9 @@
 namespace godwit {
 
 namespace {
+
+// The last of them are asked for: a host that VMs are moved to all the time has many, for a week each.
+constexpr std::size_t kMostMovesShown = 8;
 
 std::string row(std::string_view label, std::string_view text) {
   return fmt::format("  {:<14}{}\n", label, printable(text));
@@ -38,7 +44,7 @@ std::vector<std::string> accelerator_lines(const HostProfile& host, const std::v
 }
 
 std::string host_text(const Findings& findings) {
-  const auto& [host, lacks, tried, vm] = findings;
+  const auto& [host, lacks, tried, moves, vm] = findings;
   std::string out = "host\n";
   out += row("kernel", host.kernel_release.empty() ? "unknown" : host.kernel_release);
   out += row("cpu", fmt::format("{} x {}, {}, {} NUMA {}", host.cpus,
@@ -51,7 +57,7 @@ std::string host_text(const Findings& findings) {
   std::vector<std::string> lines;
   for (const Lack& lack : lacks) lines.push_back(lack.feature + ": " + lack.cost);
   out += rows("lacks", lines, "nothing");
-  return out;
+  return out + moves_by_ssh_text(moves);
 }
 
 std::string vm_text(const VmFindings& vm) {
@@ -86,7 +92,27 @@ std::string vm_text(const VmFindings& vm) {
   return out;
 }
 
+/// "vm1, move 3f2a9c01d4e7, 2026-11-28 22:10 UTC: in-doubt, no answer (/run/godwit/move-3f2a9c01d4e7.json)"
+std::string line_of_move(const LeftReport& move) {
+  return fmt::format("{}, move {}, {:%Y-%m-%d %H:%M} UTC: {}{}{} ({})", move.vm_name.empty() ? "?" : move.vm_name,
+                     move.id, fmt::gmtime(static_cast<std::time_t>(move.written)), move.outcome,
+                     move.error.empty() ? "" : ", ", move.error, move.file);
+}
+
 }  // namespace
+
+std::string moves_by_ssh_text(const std::vector<LeftReport>& moves) {
+  if (moves.empty()) return {};
+  std::vector<std::string> lines;
+  for (const LeftReport& move : moves) {
+    if (lines.size() == kMostMovesShown) {
+      lines.push_back(fmt::format("and {} before these; --json has all", moves.size() - kMostMovesShown));
+      break;
+    }
+    lines.push_back(line_of_move(move));
+  }
+  return rows("moves by ssh", lines, "none");
+}
 
 std::string probe_text(const Findings& findings) {
   std::string out = host_text(findings);

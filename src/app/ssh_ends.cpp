@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <sstream>
 
@@ -14,15 +13,12 @@
 #include "app/report_text.h"
 #include "app/say.h"
 #include "app/version.h"
-#include "base/random.h"
 #include "engine/journal_file.h"
 
 namespace godwit {
 
 namespace {
 
-// As `godwit keygen --psk` makes.
-constexpr std::size_t kSshKeyBytes = 32;
 constexpr std::string_view kSshKeyIdentity = "handed-over-by-ssh";
 
 // How long a destination may take to end and to tell. In doubt it may go on for 60 s to ask its QEMU to let the guest
@@ -33,15 +29,6 @@ constexpr Duration kUntilReportInDoubt = std::chrono::seconds(75);
 constexpr Duration kUntilLanesStart = std::chrono::seconds(120);
 // Children of connections that are closed at both ends.
 constexpr Duration kUntilLanesEnd = std::chrono::seconds(3);
-
-Result<std::string> new_key_line() {
-  std::array<std::byte, kSshKeyBytes> key{};
-  TRY(fill_with_random(key));
-  std::string line(kSshKeyIdentity);
-  line += ':';
-  for (const std::byte byte : key) line += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
-  return line;
-}
 
 std::string line_from(const std::string& host, std::string_view line) {
   return fmt::format("{}: {}", host, printable(line));
@@ -79,8 +66,8 @@ Result<Destination> start_ssh_destination(const SshOptions& options, const Goals
                                           const std::stop_token& cancelled,
                                           std::function<void(std::string_view)> on_line) {
   const std::string& host = options.target.host;
-  const std::string key_line = TRY(new_key_line());
-  SharedKey key = TRY(parse_shared_key(key_line, "the key for ssh"));
+  const KeyBytes key_line = TRY(new_shared_key_line(kSshKeyIdentity));
+  SharedKey key = TRY(parse_shared_key(key_line.text(), "the key for ssh"));
   auto tls = TRY(TlsContext::make(TlsSide::kClient, std::move(key), ""));
   Destination made;
   // Gone when all connections are there.
@@ -101,7 +88,7 @@ Result<Destination> start_ssh_destination(const SshOptions& options, const Goals
       .on_line = [host, on_line = std::move(on_line)](std::string_view line) { on_line(line_from(host, line)); },
       .limits = limits,
   }));
-  made.to = TRY(made.remote->listening_at(key_line, cancelled));
+  made.to = TRY(made.remote->listening_at(key_line.text(), cancelled));
   const bool listens_on_socket = made.to.kind == Address::Kind::kUnix;
   if (listens_on_socket != options.data) {
     return fail(ErrorKind::kRefused,
@@ -131,7 +118,7 @@ std::string end_ssh_destination(Destination& destination, const SshOptions& opti
   const RemoteEnd end = destination.remote->finish(outcome == Outcome::kInDoubt ? in_doubt : kUntilReport);
   if (destination.lanes) destination.lanes->end(kUntilLanesEnd);
   if (!end.report) {
-    say_note(fmt::format("{} has not told how it ended: {}", host,
+    say_note(fmt::format("{} has not told how it ended (`godwit probe` there does): {}", host,
                          end.in_time ? fmt::format("the connection of {} has broken", options.shell.front())
                                      : "it has not answered any more"));
     return {};
@@ -147,8 +134,8 @@ Result<ReceiveTrust> take_ssh_trust(NearSide& near, const Address& listen, bool 
                 "--over-ssh: is for `godwit send --to ssh://...`, which starts it without a terminal");
   }
   near.tell(RemoteHello{.program = std::string(kProgram)});
-  const std::string line = TRY(near.key_line());
-  SharedKey key = TRY(parse_shared_key(line, "what came by ssh"));
+  const KeyBytes line = TRY(near.key_line());
+  SharedKey key = TRY(parse_shared_key(line.text(), "what came by ssh"));
   ReceiveTrust trust;
   trust.listen = listen;
   trust.tls = TRY(TlsContext::make(TlsSide::kServer, std::move(key), ""));

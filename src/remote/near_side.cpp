@@ -13,9 +13,6 @@ namespace godwit {
 
 namespace {
 
-// More than the longest key with its name.
-constexpr std::size_t kLongestKeyLine = 512;
-
 int poll_milliseconds(Duration duration) {
   return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
@@ -38,21 +35,21 @@ void NearSide::tell(const RemoteMessage& message) {
   }
 }
 
-Result<std::string> NearSide::key_line(Duration limit) {
+Result<KeyBytes> NearSide::key_line(Duration limit) {
   const Instant end = std::chrono::steady_clock::now() + limit;
-  std::string line;
+  KeyBytes line;
   // Byte by byte: what comes behind it is watch()'s.
-  while (line.size() < kLongestKeyLine) {
+  while (!line.room().empty()) {
     const Duration left = end - std::chrono::steady_clock::now();
     if (left <= Duration{}) return fail(ErrorKind::kTimedOut, "no key came by ssh");
     pollfd look{in_, POLLIN, 0};
     if (::poll(&look, 1, poll_milliseconds(left)) <= 0) continue;
-    char c = 0;
-    const ssize_t got = ::read(in_, &c, 1);
+    const MutableBytes next = line.room().first(1);
+    const ssize_t got = ::read(in_, next.data(), next.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return fail(ErrorKind::kPeerLost, "the connection by ssh has ended before a key came");
-    if (c == '\n') return line;
-    line += c;
+    if (text_of(next) == "\n") return line;
+    line.taken(next.size());
   }
   return fail(ErrorKind::kProtocol, "what came by ssh is not a key");
 }

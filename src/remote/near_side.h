@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/key_bytes.h"
 #include "base/result.h"
 #include "base/wake.h"
 #include "remote/remote_message.h"
@@ -29,7 +30,7 @@ class NearSide {
   void tell(const RemoteMessage& message);
 
   /// The first line that comes in. kPeerLost at the end of input, kTimedOut, kProtocol for a line that is too long.
-  Result<std::string> key_line(Duration limit = std::chrono::seconds(60));
+  Result<KeyBytes> key_line(Duration limit = std::chrono::seconds(60));
 
   /// Calls `on_gone` once, from a thread of its own, when input ends, or is silent for too long: which of the two, as a
   /// sentence. After key_line().

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -152,12 +153,16 @@ void RemoteReceiver::give_sign_of_life() {
 }
 
 /// Where nobody takes it the far side has ended, or will not answer: that is what is said then.
-void RemoteReceiver::send_key(const std::string& key_line) {
-  const std::string line = key_line + "\n";
-  key_sent_ = ::write(shell_.input().get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+void RemoteReceiver::send_key(std::string_view key_line) {
+  // At once, and not copied.
+  constexpr std::string_view kEnd = "\n";
+  const std::array<iovec, 2> line{
+      {{const_cast<char*>(key_line.data()), key_line.size()}, {const_cast<char*>(kEnd.data()), kEnd.size()}}};
+  const auto size = static_cast<ssize_t>(key_line.size() + kEnd.size());
+  key_sent_ = ::writev(shell_.input().get(), line.data(), static_cast<int>(line.size())) == size;
 }
 
-Result<Address> RemoteReceiver::listening_at(const std::string& key_line, const std::stop_token& cancelled) {
+Result<Address> RemoteReceiver::listening_at(std::string_view key_line, const std::stop_token& cancelled) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, cancelled, options_.limits.hello, [&] { return hello_ || over(); });
   if (cancelled.stop_requested()) return fail(ErrorKind::kCancelled, "cancelled by the operator");

@@ -61,7 +61,7 @@ class RemoteReceiver {
 
   /// Hands over the key (a line without its end) once a Godwit has said hello, and waits until it listens. An error is
   /// one sentence that names the host, and what is to be done there or here. kCancelled where `cancelled` says so.
-  Result<Address> listening_at(const std::string& key_line, const std::stop_token& cancelled);
+  Result<Address> listening_at(std::string_view key_line, const std::stop_token& cancelled);
 
   /// For remote shells beside this one, whose errors are shown with its own.
   Result<UniqueFd> errors_for_others() const { return shell_.errors_for_others(); }
@@ -83,7 +83,7 @@ class RemoteReceiver {
   void tell_line(std::string_view line);
   void take_line(std::string_view line, bool errors);
   void give_sign_of_life();
-  void send_key(const std::string& key_line);
+  void send_key(std::string_view key_line);
   bool over() const { return ended_ || output_ended_; }
   Error why_it_ended(std::unique_lock<std::mutex>& lock) const;
   Error why_no_hello(const std::string& last) const;

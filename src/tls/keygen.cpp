@@ -14,6 +14,7 @@
 #include "base/small_files.h"
 #include "tls/host_name.h"
 #include "tls/new_file.h"
+#include "tls/trust.h"
 
 namespace godwit {
 
@@ -32,7 +33,6 @@ constexpr const char* kClientKey = "client-key.pem";
 
 // The name that a key file gives its key. QEMU and GnuTLS have such names, too: a file may hold keys for several users.
 constexpr std::string_view kKeyIdentity = "godwit";
-constexpr std::size_t kSharedKeyBytes = 32;  // as many as AES-256's key has
 
 constexpr std::time_t kAnHour = 3600;
 constexpr std::time_t kTenYears = std::time_t{3650} * 24 * kAnHour;
@@ -98,7 +98,9 @@ Status make_ca(const std::string& folder, std::time_t now) {
 }  // namespace
 
 Status make_shared_key_file(const std::string& file) {
-  return make_file(file, fmt::format("{}:{}\n", kKeyIdentity, TRY(hexadecimal_of_random(kSharedKeyBytes))), kForOwner);
+  KeyBytes line = TRY(new_shared_key_line(kKeyIdentity));
+  line.add(bytes_of("\n"));
+  return make_file(file, line.text(), kForOwner);
 }
 
 CaFolder::CaFolder(std::string folder, UniqueFd lock, Issuer ca, bool is_new)

@@ -35,27 +35,26 @@ const TlsCipher* cipher_named(std::string_view name) {
 }
 
 /// What TLS is given of a shared key. TLS wants a key to be used with one hash only.
-std::optional<std::vector<unsigned char>> key_for_hash(const SharedKey& shared, std::string_view hash) {
+std::shared_ptr<const KeyBytes> key_for_hash(SharedKey& shared, std::string_view hash) {
   const std::unique_ptr<EVP_KDF, OpensslFree<EVP_KDF_free>> kind(EVP_KDF_fetch(nullptr, "HKDF", nullptr));
-  if (!kind) return std::nullopt;
+  if (!kind) return nullptr;
   const std::unique_ptr<EVP_KDF_CTX, OpensslFree<EVP_KDF_CTX_free>> derive(EVP_KDF_CTX_new(kind.get()));
-  if (!derive) return std::nullopt;
+  if (!derive) return nullptr;
   std::string digest = "SHA384";
   std::string info = fmt::format("godwit tls psk {}", hash);
-  auto key = shared.key;
   const OSSL_PARAM parameters[] = {
       OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.data(), 0),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, key.data(), key.size()),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, shared.key.data(), shared.key.size()),
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info.data(), info.size()),
       OSSL_PARAM_construct_end(),
   };
-  std::vector<unsigned char> derived(kKeyBytes);
-  if (EVP_KDF_derive(derive.get(), derived.data(), derived.size(), parameters) != 1) return std::nullopt;
+  auto derived = std::make_shared<KeyBytes>(kKeyBytes);
+  if (EVP_KDF_derive(derive.get(), derived->data(), derived->size(), parameters) != 1) return nullptr;
   return derived;
 }
 
 /// As OpenSSL takes a key from outside: as that of an earlier session.
-SSL_SESSION* session_with(SSL* ssl, const std::vector<unsigned char>& key, const TlsCipher& cipher) {
+SSL_SESSION* session_with(SSL* ssl, const KeyBytes& key, const TlsCipher& cipher) {
   OwnedSession session(SSL_SESSION_new());
   const SSL_CIPHER* const suite = SSL_CIPHER_find(ssl, cipher.id);
   if (!session || suite == nullptr || SSL_SESSION_set1_master_key(session.get(), key.data(), key.size()) != 1 ||
@@ -85,7 +84,7 @@ Status TlsContext::set_up() {
   if (!context_) return fail_openssl("TLS");
   SSL_CTX* const c = context_.get();
   SSL_CTX_set_app_data(c, this);
-  const auto* shared = std::get_if<SharedKey>(&trust_);
+  auto* shared = std::get_if<SharedKey>(&trust_);
   // A key is bound to a hash: its owner proposes the cipher that it is bound to, and no other.
   std::string suites;
   for (const TlsCipher& cipher : ciphers_) {
@@ -108,16 +107,17 @@ Status TlsContext::set_up() {
   return files == nullptr ? Status{} : load(*files);
 }
 
-/// Once, not whenever a stranger names them.
-Status TlsContext::derive_keys(const SharedKey& shared) {
+/// Once, not whenever a stranger names them; the shared one is not needed any more then.
+Status TlsContext::derive_keys(SharedKey& shared) {
   for (const TlsCipher& cipher : ciphers_) {
     auto key = key_for_hash(shared, cipher.hash);
     if (!key) return fail_openssl("derive a key from the shared one");
     kept_.push_back({.name = fmt::format("{}/{}", shared.identity, cipher.hash),
-                     .key = std::move(*key),
+                     .key = std::move(key),
                      .cipher = cipher_named(cipher.name),
                      .since = Instant::max()});
   }
+  shared.key.wipe();
   return {};
 }
 
@@ -178,16 +178,19 @@ void TlsContext::keep_key_of(SSL& ssl) {
   if (std::holds_alternative<SharedKey>(trust_) || SSL_session_reused(&ssl) == 1) return;
   const SSL_CIPHER* const suite = SSL_get_current_cipher(&ssl);
   const TlsCipher* const cipher = suite == nullptr ? nullptr : cipher_named(SSL_CIPHER_get_name(suite));
-  std::vector<unsigned char> exported(kNameBytes + kKeyBytes);
+  KeyBytes exported(kNameBytes + kKeyBytes);
   if (cipher == nullptr || SSL_export_keying_material(&ssl, exported.data(), exported.size(), kExporterLabel.data(),
                                                       kExporterLabel.size(), nullptr, 0, 0) != 1) {
     return;  // further connections show certificates, too
   }
+  auto key = std::make_shared<KeyBytes>();
+  key->add(exported.bytes().subspan(kNameBytes));
   KeptKey kept{.name = "lane/" + hex(exported.data(), kNameBytes),
-               .key = {exported.begin() + kNameBytes, exported.end()},
+               .key = std::move(key),
                .cipher = cipher,
                .since = SteadyClock().now()};
   const std::lock_guard lock(mutex_);
+  forget_old_keys();
   kept_.push_back(std::move(kept));
   if (kept_.size() > kMostKept) kept_.pop_front();
 }
@@ -201,10 +204,15 @@ std::optional<TlsContext::KeptKey> TlsContext::key_to_propose() {
 
 std::optional<TlsContext::KeptKey> TlsContext::key_named(std::string_view name) {
   const std::lock_guard lock(mutex_);
+  forget_old_keys();
   const auto found = std::ranges::find(kept_, name, &KeptKey::name);
-  if (found == kept_.end()) return std::nullopt;
-  if (found->since != Instant::max() && SteadyClock().now() - found->since > kKeptFor) return std::nullopt;
-  return *found;
+  return found == kept_.end() ? std::nullopt : std::optional(*found);
+}
+
+/// With the lock held.
+void TlsContext::forget_old_keys() {
+  const Instant now = SteadyClock().now();
+  std::erase_if(kept_, [now](const KeptKey& key) { return key.since != Instant::max() && now - key.since > kKeptFor; });
 }
 
 int TlsContext::propose(SSL* ssl, const EVP_MD* hash, const unsigned char** name, std::size_t* size,
@@ -219,7 +227,7 @@ int TlsContext::propose(SSL* ssl, const EVP_MD* hash, const unsigned char** name
   proposed = key->name;
   *name = reinterpret_cast<const unsigned char*>(proposed.data());
   *size = proposed.size();
-  *session = session_with(ssl, key->key, *key->cipher);
+  *session = session_with(ssl, *key->key, *key->cipher);
   return *session == nullptr ? 0 : 1;
 }
 
@@ -227,7 +235,7 @@ int TlsContext::find(SSL* ssl, const unsigned char* name, std::size_t size, SSL_
   *session = nullptr;
   const auto key = context_of(ssl)->key_named({reinterpret_cast<const char*>(name), size});
   if (!key) return 1;
-  *session = session_with(ssl, key->key, *key->cipher);
+  *session = session_with(ssl, *key->key, *key->cipher);
   return *session == nullptr ? 0 : 1;
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/key_bytes.h"
 #include "base/result.h"
 #include "tls/cipher_choice.h"
 #include "tls/openssl.h"
@@ -28,6 +29,7 @@ class TlsContext {
   static Result<std::shared_ptr<TlsContext>> make(TlsSide side, Trust trust, std::string peer_name);
 
   TlsSide side() const noexcept { return side_; }
+  /// Of a shared key its identity only: what is derived of it is enough.
   const Trust& trust() const noexcept { return trust_; }
   const std::string& peer_name() const noexcept { return peer_name_; }
 
@@ -39,7 +41,7 @@ class TlsContext {
  private:
   struct KeptKey {
     std::string name;
-    std::vector<unsigned char> key;
+    std::shared_ptr<const KeyBytes> key;
     const TlsCipher* cipher = nullptr;
     Instant since;  ///< Instant::max(): for good
   };
@@ -47,18 +49,19 @@ class TlsContext {
   TlsContext(TlsSide side, Trust trust, std::string peer_name)
       : side_(side), trust_(std::move(trust)), peer_name_(std::move(peer_name)), ciphers_(ciphers_by_speed()) {}
   Status set_up();
-  Status derive_keys(const SharedKey& shared);
+  Status derive_keys(SharedKey& shared);
   Status load(const CertificateFiles& files);
   Status load_own(const CertificateFiles& files);
   /// The client's: the key to propose. The server's: the key of that name.
   std::optional<KeptKey> key_to_propose();
   std::optional<KeptKey> key_named(std::string_view name);
+  void forget_old_keys();
   static int propose(SSL* ssl, const EVP_MD* hash, const unsigned char** name, std::size_t* size,
                      SSL_SESSION** session);
   static int find(SSL* ssl, const unsigned char* name, std::size_t size, SSL_SESSION** session);
 
   const TlsSide side_;
-  const Trust trust_;
+  Trust trust_;  ///< as it is, once set_up() is done
   const std::string peer_name_;
   const std::vector<TlsCipher> ciphers_;
   OwnedSslContext context_;

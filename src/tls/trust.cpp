@@ -1,5 +1,6 @@
 #include "tls/trust.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,7 +9,8 @@
 #include <array>
 #include <cerrno>
 
-#include "base/small_files.h"
+#include "base/random.h"
+#include "base/unique_fd.h"
 
 namespace godwit {
 
@@ -17,7 +19,7 @@ namespace {
 constexpr std::size_t kLeastKeyBytes = 16;
 constexpr std::size_t kMostKeyBytes = 64;
 constexpr std::size_t kLongestIdentity = 64;
-constexpr std::size_t kLargestKeyFile = 64 * 1024;
+constexpr std::size_t kNewKeyBytes = 32;
 
 /// What the files of a folder are called there: {server's, client's}.
 struct Naming {
@@ -43,21 +45,37 @@ std::string path_in(const std::string& folder, std::string_view name) {
 }
 
 /// Two digits to a byte; nothing if there are other letters among them.
-std::vector<unsigned char> bytes_of_hex(std::string_view text) {
+KeyBytes bytes_of_hex(std::string_view text) {
   const auto digit = [](char c) {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
            : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                   : -1;
   };
-  std::vector<unsigned char> bytes;
+  KeyBytes bytes;
   if (text.size() % 2 != 0) return bytes;
   for (std::size_t at = 0; at < text.size(); at += 2) {
     const int high = digit(text[at]), low = digit(text[at + 1]);
-    if (high < 0 || low < 0) return {};
-    bytes.push_back(static_cast<unsigned char>(high * 16 + low));
+    const std::byte byte{static_cast<unsigned char>(high * 16 + low)};
+    if (high < 0 || low < 0 || !bytes.add({&byte, 1})) return {};
   }
   return bytes;
+}
+
+/// As much of a file's beginning as its first line can have: what follows may be the keys of others.
+Result<KeyBytes> beginning_of(const std::string& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return fail_os("open " + path);
+  KeyBytes text;
+  while (!text.room().empty()) {
+    const MutableBytes room = text.room();
+    const ssize_t got = ::read(file.get(), room.data(), room.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_os("read " + path);
+    if (got == 0) break;
+    text.taken(static_cast<std::size_t>(got));
+  }
+  return text;
 }
 
 }  // namespace
@@ -85,6 +103,21 @@ Result<CertificateFiles> certificates_in(const std::string& folder, TlsSide side
 const std::vector<std::string>& usual_certificate_folders() {
   static const std::vector<std::string> folders{"/etc/pki/godwit", "/etc/pki/qemu", "/etc/pki"};
   return folders;
+}
+
+Result<KeyBytes> new_shared_key_line(std::string_view identity) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  KeyBytes key(kNewKeyBytes);
+  TRY(fill_with_random(key.bytes()));
+  KeyBytes line;
+  bool fits = line.add(bytes_of(identity)) && line.add(bytes_of(":"));
+  for (const std::byte byte : key.bytes()) {
+    const auto value = std::to_integer<unsigned>(byte);
+    fits = fits && line.add(bytes_of(kDigits.substr(value >> 4U, 1))) &&
+           line.add(bytes_of(kDigits.substr(value & 15U, 1)));
+  }
+  if (!fits) return fail(ErrorKind::kInvalidArgument, "the identity of a key is too long");
+  return line;
 }
 
 Result<SharedKey> parse_shared_key(std::string_view text, std::string_view where) {
@@ -115,7 +148,8 @@ Status refuse_readable_by_all(const std::string& file) {
 
 Result<SharedKey> read_shared_key(const std::string& file) {
   TRY_IN("the key", refuse_readable_by_all(file));
-  return parse_shared_key(TRY(read_whole_file(file, kLargestKeyFile)), fmt::format("the key {}", file));
+  const KeyBytes text = TRY(beginning_of(file));
+  return parse_shared_key(text.text(), fmt::format("the key {}", file));
 }
 
 }  // namespace godwit

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/key_bytes.h"
 #include "base/result.h"
 
 namespace godwit {
@@ -24,7 +25,7 @@ struct CertificateFiles {
 /// A secret that both sides have.
 struct SharedKey {
   std::string identity;  ///< which key it is, for a message: not secret
-  std::vector<unsigned char> key;
+  KeyBytes key;
 };
 
 using Trust = std::variant<NoTrust, CertificateFiles, SharedKey>;
@@ -39,6 +40,9 @@ Result<CertificateFiles> certificates_in(const std::string& folder, TlsSide side
 
 /// Where certificates are looked for without --tls-dir.
 const std::vector<std::string>& usual_certificate_folders();
+
+/// "IDENTITY:HEX", without a line end: a new key, as long as AES-256's.
+Result<KeyBytes> new_shared_key_line(std::string_view identity);
 
 /// The first line of `text`, which says IDENTITY:HEX. kInvalidArgument, naming `where` it comes from, if it holds no
 /// key, or one of under 16 or over 64 bytes.

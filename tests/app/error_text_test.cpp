@@ -186,7 +186,7 @@ TEST(ErrorText, InDoubtOverSshSaysHowToAskTheFarHost) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
   expect_contains(text, "`ssh host-b godwit probe --qmp /run/vm1.qmp`");
   expect_contains(text, "'running': end the QEMU here");
-  expect_contains(text, "`ssh host-b cat /run/godwit/move-3f2a9c01d4e7.json`");
+  expect_contains(text, "only if the same command says that move 3f2a9c01d4e7 ended as 'source-runs'");
   expect_contains(text, "else boot the VM from its disk");
 }
 

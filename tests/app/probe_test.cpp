@@ -237,6 +237,29 @@ TEST(ProbeText, SaysWhatIsToBeDoneWithAnAccelerator) {
   EXPECT_EQ(json.at("accelerators_tried").size(), 1U);
 }
 
+TEST(ProbeText, ListsMovesBySshThatHaveEndedHere) {
+  Findings findings;
+  findings.host = able_host();
+  EXPECT_EQ(probe_text(findings).find("moves by ssh"), std::string::npos);
+  findings.moves_by_ssh.push_back({.file = "/run/godwit/move-3f2a.json",
+                                   .id = "3f2a",
+                                   .vm_name = "vm1\x1b[2J",
+                                   .outcome = "in-doubt",
+                                   .error = "no answer",
+                                   .written = 1'800'000'000});
+  for (int i = 0; i < 9; ++i) findings.moves_by_ssh.push_back({"f", "0", "", "done", "", 0});
+  const std::string text = probe_text(findings);
+  expect_contains(text,
+                  "moves by ssh  vm1?[2J, move 3f2a, 2027-01-15 08:00 UTC: in-doubt, no answer "
+                  "(/run/godwit/move-3f2a.json)\n");
+  expect_contains(text, "?, move 0, 1970-01-01 00:00 UTC: done (f)\n");
+  expect_contains(text, "and 2 before these; --json has all\n");
+  const auto json = nlohmann::json::parse(probe_json(findings));
+  ASSERT_EQ(json.at("moves_by_ssh").size(), 10U);
+  EXPECT_EQ(json.at("moves_by_ssh").at(0).at("outcome"), "in-doubt");
+  EXPECT_EQ(json.at("moves_by_ssh").at(0).at("written"), 1'800'000'000);
+}
+
 TEST(ProbeJson, HasNoVmWhereNoneWasAskedFor) {
   Findings findings;
   findings.host = able_host();

@@ -35,8 +35,7 @@ constexpr std::uint64_t kMostGrowth = 32 * kMiB;
 constexpr double kMostTimes = 6;
 
 std::vector<std::byte> client_hello() {
-  const auto context =
-      TlsContext::make(TlsSide::kClient, SharedKey{.identity = "tests", .key = std::vector<unsigned char>(32, 9)}, "");
+  const auto context = TlsContext::make(TlsSide::kClient, SharedKey{.identity = "tests", .key = KeyBytes(32, 9)}, "");
   if (!context) return {};
   const auto session = TlsSession::make(*context, "the receiver");
   if (!session || !(*session)->handshake()) return {};

@@ -169,6 +169,12 @@ TEST_P(SshCutAfter, MovesTheGuestAllTheSame) {
   ASSIGN_OR_FAIL(report, ssh.scene->sender().report());
   EXPECT_TRUE(report.at("receiver").is_null());
   EXPECT_TRUE(says(ssh.scene->sender().errors(), "has not told how it ended")) << ssh.scene->sender().errors();
+  // Its host tells.
+  ASSIGN_OR_FAIL(probe, start_probe(ssh.scene->sink()));
+  ASSERT_OK(probe->wait(seconds(60)));
+  EXPECT_TRUE(says(probe->output(), "moves by ssh")) << probe->output();
+  EXPECT_TRUE(says(probe->output(), "move " + report.value("id", "?"))) << probe->output();
+  EXPECT_TRUE(says(probe->output(), "utc: done (")) << probe->output();
 }
 
 INSTANTIATE_TEST_SUITE_P(At, SshCutAfter, ::testing::Values("prepared", "committed", "resumed"), moment_name);

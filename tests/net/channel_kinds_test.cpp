@@ -74,9 +74,9 @@ ChannelKind scrambled(ChannelKind kind) {
 /// As the two ends of a migration encrypt a connection.
 ChannelKind encrypted(ChannelKind kind) {
   const auto make = [inner = kind.make](const Liveness& liveness) -> Result<ChannelPair> {
-    const SharedKey key{.identity = "tests", .key = std::vector<unsigned char>(32, 7)};
-    const auto wrap_far = tls_accepted(TRY(TlsContext::make(TlsSide::kServer, key, "")));
-    const auto wrap_near = tls_connected(TRY(TlsContext::make(TlsSide::kClient, key, "")));
+    const auto key = [] { return SharedKey{.identity = "tests", .key = KeyBytes(32, 7)}; };
+    const auto wrap_far = tls_accepted(TRY(TlsContext::make(TlsSide::kServer, key(), "")));
+    const auto wrap_near = tls_connected(TRY(TlsContext::make(TlsSide::kClient, key(), "")));
     auto pair = TRY(inner(liveness));
     auto far = TRY(wrap_far(std::move(pair.second)));
     auto connecting = std::async(std::launch::async, [&] { return wrap_near(std::move(pair.first)); });

@@ -1,15 +1,11 @@
 // TLS where a migration uses it: strangers, peers that cannot prove who they are, and whole moves of a fake VM.
 #include <gmock/gmock.h>
 
-#include <future>
+#include <array>
 #include <mutex>
-#include <thread>
 
-#include "engine/broker.h"
-#include "tests/support/fake_migration.h"
-#include "tests/support/manual_clock.h"
+#include "tests/support/wrapped_connections.h"
 #include "tls/tls_channel.h"
-#include "wire/control.h"
 
 namespace godwit::tls_connections_test {
 namespace {
@@ -18,68 +14,34 @@ using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 
 Trust key_of(unsigned char byte) {
-  return SharedKey{.identity = "tests", .key = std::vector<unsigned char>(32, byte)};
+  return SharedKey{.identity = "tests", .key = KeyBytes(32, byte)};
 }
 
 std::shared_ptr<TlsContext> context_of(TlsSide side, unsigned char byte = 1) {
   return TlsContext::make(side, key_of(byte), "").value();
 }
 
-class TlsStrangers : public ::testing::Test {
+class TlsStrangers : public testing::WrappedStrangers {
  protected:
-  using Connection = std::unique_ptr<Channel>;
+  TlsStrangers()
+      : testing::WrappedStrangers(tls_connected(context_of(TlsSide::kClient)),
+                                  tls_accepted(context_of(TlsSide::kServer))) {}
 
-  Connection connect() { return std::move(connect_to(listener_->address()).value()); }
   Result<Connection> connect_with(unsigned char key) {
     return tls_connected(context_of(TlsSide::kClient, key))(connect());
   }
-  bool noted(const std::string& what) {
-    for (const auto end = SteadyClock().now() + 60s; SteadyClock().now() < end; std::this_thread::sleep_for(5ms)) {
-      const std::lock_guard lock(mutex_);
-      if (notes_.find(what) != std::string::npos) return true;
-    }
-    return false;
-  }
   void expect_a_source_is_heard() {
-    auto channel = connect_with(1);
-    ASSERT_TRUE(channel) << channel.error().message;
-    wire::Hello hello{.lanes = 1, .program = "a test's source"};
-    hello.fingerprint.blocks.push_back({"ram", 1 << 20, 4096});
-    ASSERT_TRUE(wire::send_greeting(**channel, {.role = wire::Role::kControl}));
-    ASSERT_TRUE(wire::ControlConnection(**channel).send(hello));
-    auto place = broker_.await_source({});
-    ASSERT_TRUE(place) << place.error().message;
-    EXPECT_TRUE(place->source().hello == hello);
-    EXPECT_THAT(place->source().control->link().security(), HasSubstr("TLS 1.3"));
-    ASSERT_TRUE(wire::ControlConnection(*place->source().control).send(wire::Prepared{}));
-    const auto answer = wire::ControlConnection(**channel).receive();
-    ASSERT_TRUE(answer) << answer.error().message;
-    EXPECT_TRUE(std::holds_alternative<wire::Prepared>(*answer));
+    testing::WrappedStrangers::expect_a_source_is_heard();
+    EXPECT_THAT(security_, HasSubstr("TLS 1.3"));
   }
-
-  std::unique_ptr<Listener> listener_ = std::move(listen_on(parse_address("tcp://127.0.0.1:0").value()).value());
-  testing::ManualClock clock_;
-  std::mutex mutex_;
-  std::string notes_;
-  Broker broker_{*listener_, clock_, 1,
-                 [this](std::string_view note) {
-                   const std::lock_guard lock(mutex_);
-                   notes_ += std::string(note) + "\n";
-                 },
-                 tls_accepted(context_of(TlsSide::kServer))};
 };
 
 TEST_F(TlsStrangers, ASourceIsHeardBesideThoseInTheMiddleOfTheirHandshake) {
-  std::vector<Connection> strangers;
   // How a handshake begins: what it goes on with is never said.
   const std::array<std::byte, 6> begun{std::byte{22}, std::byte{3}, std::byte{1},
                                        std::byte{1},  std::byte{0}, std::byte{1}};
-  for (std::size_t i = 0; i < 60; ++i) {
-    strangers.push_back(connect());
-    ASSERT_TRUE(send_bytes(*strangers.back(), Bytes(begun).first(i % (begun.size() + 1))));
-  }
-  // No clock has moved: nobody's deadline was waited for.
-  expect_a_source_is_heard();
+  expect_a_source_is_heard_beside(60, begun);
+  EXPECT_THAT(security_, HasSubstr("TLS 1.3"));
 }
 
 TEST_F(TlsStrangers, ThatSayRubbishAreTurnedAway) {
@@ -143,46 +105,25 @@ TEST(TlsToAPlainSink, IsToldWhy) {
   EXPECT_THAT(notes, HasSubstr("the peer speaks TLS, and this side does not"));
 }
 
-class TlsMigration : public testing::FakeMigration {
+class TlsMigration : public testing::WrappedMigration {
  protected:
-  std::future<SinkReport> receive(unsigned char key) {
-    auto parts = sink_parts(sink_);
-    parts.wrap = tls_accepted(context_of(TlsSide::kServer, key));
-    parts.cancelled = stop_.get_token();
-    return std::async(std::launch::async, [parts] { return run_sink(parts); });
-  }
-  std::stop_source stop_;
+  static Wrap accepted() { return tls_accepted(context_of(TlsSide::kServer)); }
+  static Wrap connected(unsigned char key = 1) { return tls_connected(context_of(TlsSide::kClient, key)); }
 };
 
 TEST_F(TlsMigration, MovesAGuestAndSaysWhatProtectedIt) {
-  connect_ = wrapped(connect_, tls_connected(context_of(TlsSide::kClient)));
-  auto received = receive(1);
-  const auto report = send(steady_);
-  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  const auto [report, there] = expect_move(connected(), accepted());
   EXPECT_THAT(report.security, HasSubstr("TLS 1.3, "));
-  const auto there = received.get();
-  EXPECT_EQ(there.outcome, Outcome::kDone);
   EXPECT_EQ(there.security, report.security);
-  source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
 }
 
 TEST_F(TlsMigration, ASourceInTheClearRunsOnAndIsToldWhy) {
-  auto received = receive(1);
-  const auto report = send(steady_);
-  expect_source_runs_alone(report);
-  EXPECT_THAT(report.error.value_or(Error{}).message, HasSubstr("this side wants TLS"));
-  stop_.request_stop();
-  EXPECT_EQ(received.get().outcome, Outcome::kSourceRuns);
+  EXPECT_THAT(expect_source_runs_on(accepted()), HasSubstr("this side wants TLS"));
 }
 
 TEST_F(TlsMigration, ASourceWithAnotherKeyRunsOn) {
-  connect_ = wrapped(connect_, tls_connected(context_of(TlsSide::kClient, 2)));
-  auto received = receive(1);
-  const auto report = send(steady_);
-  expect_source_runs_alone(report);
-  EXPECT_THAT(report.error.value_or(Error{}).message, HasSubstr("do not have the same key"));
-  stop_.request_stop();
-  EXPECT_EQ(received.get().outcome, Outcome::kSourceRuns);
+  connect_ = wrapped(connect_, connected(2));
+  EXPECT_THAT(expect_source_runs_on(accepted()), HasSubstr("do not have the same key"));
 }
 
 }  // namespace

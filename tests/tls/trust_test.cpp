@@ -50,8 +50,8 @@ TEST_F(SharedKeys, AreReadAsQemuAndGnutlsWriteThem) {
   ASSERT_TRUE(key) << key.error().message;
   EXPECT_EQ(key->identity, "qemu");
   ASSERT_EQ(key->key.size(), 16u);
-  EXPECT_EQ(key->key[10], 0xa0);
-  EXPECT_EQ(key->key[15], 0xf0);
+  EXPECT_EQ(key->key.data()[10], 0xa0);
+  EXPECT_EQ(key->key.data()[15], 0xf0);
 }
 
 TEST_F(SharedKeys, ThatEveryUserCanReadAreRefused) {

@@ -13,7 +13,7 @@
 namespace godwit::testing {
 
 inline SharedKey key_of(unsigned char byte, const std::string& identity = "tests") {
-  return {.identity = identity, .key = std::vector<unsigned char>(32, byte)};
+  return {.identity = identity, .key = KeyBytes(32, byte)};
 }
 
 /// Hands over what one side has to say, at most `most` bytes at a time; how many.

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import subprocess
 import threading
 import time
@@ -51,13 +52,48 @@ class Outcome:
 class Certificates:
     """Of a CA of their own, for both hosts, by `godwit keygen`; with the names that QEMU's credentials have, too."""
 
+    qom_type = "tls-creds-x509"
+
     def __init__(self, binary, folder):
         self._folder = pathlib.Path(folder)
         hosts = [f"--host={address}" for address in MIGRATION_ADDRESSES.values()]
         subprocess.run([binary, "keygen", "--dir", str(folder), *hosts], check=True, stderr=subprocess.DEVNULL)
 
-    def folder_of(self, host):
-        return str(self._folder / MIGRATION_ADDRESSES[host])
+    def qemu_properties(self, host):
+        """Of the object that gives QEMU on that host its credentials."""
+        return {"dir": str(self._folder / MIGRATION_ADDRESSES[host]), "verify-peer": True}
+
+    @staticmethod
+    def qemu_hostname(host):
+        """What the certificate of the QEMU there must be for."""
+        return MIGRATION_ADDRESSES[host]
+
+    def godwit_options(self, host):
+        return ["--tls-dir", str(self._folder / MIGRATION_ADDRESSES[host])]
+
+
+class SharedKey:
+    """One that both hosts have, as QEMU looks for it: keys.psk in a folder, under the name that QEMU's client has."""
+
+    qom_type = "tls-creds-psk"
+
+    def __init__(self, folder):
+        self._folder = pathlib.Path(folder)
+        self._folder.mkdir(mode=0o700)
+        # By open() with a mode: a key must not be readable for others even for a moment.
+        file = os.open(self._folder / "keys.psk", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(file, "w") as keys:
+            keys.write(f"qemu:{secrets.token_hex(32)}\n")
+
+    def qemu_properties(self, _host):
+        return {"dir": str(self._folder), "verify-peer": True}
+
+    @staticmethod
+    def qemu_hostname(_host):
+        return ""
+
+    def godwit_options(self, _host):
+        return ["--tls-psk", str(self._folder / "keys.psk")]
 
 
 class _Meter:
@@ -107,6 +143,7 @@ class QemuMigration:
 
     def __init__(self, name, capabilities=(), parameters=None, max_downtime_ms=300, hints=False, tls=None,
                  postcopy_after=None):
+        """`tls`: Certificates or a SharedKey; none: in the clear."""
         self.name, self.hints, self._tls, self._postcopy_after = name, hints, tls, postcopy_after
         self._capabilities = capabilities
         # As fast as the link allows; by itself QEMU keeps below 1 Gbit/s.
@@ -141,14 +178,14 @@ class QemuMigration:
         return outcome
 
     def _encrypt(self, machine, endpoint, other):
-        """With certificates both ways."""
+        """Both sides have to prove who they are."""
         name = f"tls-{endpoint}"
         with contextlib.suppress(QmpError):  # from an earlier move
             machine.qmp.command("object-del", id=name)
-        machine.qmp.command("object-add", **{"qom-type": "tls-creds-x509", "id": name, "endpoint": endpoint,
-                                             "dir": self._tls.folder_of(machine.host), "verify-peer": True})
+        machine.qmp.command("object-add", **{"qom-type": self._tls.qom_type, "id": name, "endpoint": endpoint,
+                                             **self._tls.qemu_properties(machine.host)})
         machine.qmp.command("migrate-set-parameters", **{
-            "tls-creds": name, "tls-hostname": MIGRATION_ADDRESSES[other.host] if endpoint == "client" else ""})
+            "tls-creds": name, "tls-hostname": self._tls.qemu_hostname(other.host) if endpoint == "client" else ""})
 
     @staticmethod
     def _await_end(source, began, timeout):
@@ -170,7 +207,7 @@ class GodwitMigration:
     hints = False  # it reads the guest's free pages by itself
 
     def __init__(self, name, binary, options=(), max_downtime_ms=300, report_path=None, progress="none", tls=None):
-        """`tls`: certificates; none: in the clear, as QEMU's own migration is by default."""
+        """`tls`: Certificates or a SharedKey; none: in the clear, as QEMU's own migration is by default."""
         self.name = name
         self._binary, self._tls = binary, tls
         self._options = [*options, "--max-downtime", f"{max_downtime_ms}ms", "--progress", progress]
@@ -213,7 +250,7 @@ class GodwitMigration:
                     process.end(each)
 
     def _trust(self, machine):
-        return ["--tls-dir", self._tls.folder_of(machine.host)] if self._tls else ["--insecure-plain"]
+        return self._tls.godwit_options(machine.host) if self._tls else ["--insecure-plain"]
 
     @staticmethod
     def _await_listening(receiver):

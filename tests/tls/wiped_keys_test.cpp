@@ -26,6 +26,11 @@ class Wanted {
     for (const std::byte byte : key.last(std::min<std::size_t>(key.size(), 16))) hidden_.push_back(byte ^ kMask);
   }
   bool is_in_memory() const {
+    KeyBytes wanted;
+    for (const std::byte hidden : hidden_) {
+      const std::byte byte = hidden ^ kMask;
+      wanted.add({&byte, 1});
+    }
     const UniqueFd memory(::open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
     std::ifstream maps("/proc/self/maps");
     std::vector<std::byte> piece(kPiece);
@@ -34,22 +39,33 @@ class Wanted {
       char rights[5] = "";
       if (std::sscanf(line.c_str(), "%llx-%llx %4s", &begin, &end, rights) != 3) continue;
       if (std::strncmp(rights, "rw", 2) != 0 || end - begin > kTooLarge) continue;
-      for (std::uint64_t at = begin; at < end; at += kPiece - hidden_.size()) {
+      for (std::uint64_t at = begin; at < end; at += kPiece - wanted.size()) {
         const ssize_t got =
             ::pread(memory.get(), piece.data(), std::min<std::uint64_t>(kPiece, end - at), static_cast<off_t>(at));
         if (got <= 0) break;
-        const auto found = std::span(piece).first(static_cast<std::size_t>(got));
-        for (std::byte& byte : found) byte ^= kMask;
-        const bool is_here = ::memmem(found.data(), found.size(), hidden_.data(), hidden_.size()) != nullptr;
-        // Of what is kept in another form this has the true one now, and is memory itself.
-        ::explicit_bzero(found.data(), found.size());
-        if (is_here) return true;
+        const auto looked_at = Bytes(piece).first(static_cast<std::size_t>(got));
+        const bool found = is_in(looked_at, at, wanted);
+        // It is memory, too, and is looked at like the rest.
+        ::explicit_bzero(piece.data(), piece.size());
+        if (found) return true;
       }
     }
     return false;
   }
 
  private:
+  /// Elsewhere than where it is for the search. `at`: where those bytes are.
+  static bool is_in(Bytes bytes, std::uint64_t at, const KeyBytes& wanted) {
+    const auto own = reinterpret_cast<std::uintptr_t>(&wanted);
+    while (const void* found = ::memmem(bytes.data(), bytes.size(), wanted.data(), wanted.size())) {
+      const auto before = static_cast<std::size_t>(static_cast<const std::byte*>(found) - bytes.data());
+      if (at + before < own || at + before >= own + sizeof(KeyBytes)) return true;
+      bytes = bytes.subspan(before + 1);
+      at += before + 1;
+    }
+    return false;
+  }
+
   static constexpr std::byte kMask{0x5a};
   std::vector<std::byte> hidden_;
 };

@@ -199,7 +199,7 @@ Status RamCopy::step() {
   if (const auto* slower = std::get_if<SlowDown>(&verdict)) slow_down(slower->share);
   const auto* postcopy = std::get_if<PostCopy>(&verdict);
   if (postcopy != nullptr && !is_early()) {
-    if (!context_.link.bear_no_more()) return {};
+    if (!context_.begin(Steering::End::kPostcopy)) return {};
     context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
     postcopy_->hold();
   }

@@ -144,8 +144,8 @@ Status SourceMigration::copy_on() {
   if (switchover_->ordered()) return {};
   TRY(switchover_->prepare_in_time(loads_));
   const bool ready = TRY(ready_to_stop());
-  // What was lost up to now comes first.
-  if (!ready || !context_.link.bear_no_more()) return {};
+  // What was lost or asked for up to now comes first.
+  if (!ready || !context_.begin(Steering::End::kSwitchover)) return {};
   return switchover_->order_stop(loads_);
 }
 

@@ -72,7 +72,7 @@ class ControlledJob final : public ControlledMove {
   Status change(const GoalChange& change) override { return job_.steering().change(change); }
   Status order(Order order) override { return job_.steering().order(order); }
   Status cancel() override {
-    TRY(job_.steering().may_cancel());
+    TRY(job_.steering().cancel());
     job_.cancel();
     return {};
   }

@@ -26,6 +26,16 @@ std::string name_of_call(std::int32_t number) {
       return "close";
     case SYS_rt_sigreturn:
       return "rt_sigreturn";
+    case SYS_madvise:
+      return "madvise";
+    case SYS_process_madvise:
+      return "process_madvise";
+    case SYS_mmap:
+      return "mmap";
+    case SYS_munmap:
+      return "munmap";
+    case SYS_pidfd_open:
+      return "pidfd_open";
     default:
       return fmt::format("system call {}", number);
   }
@@ -39,10 +49,11 @@ unsigned status_number(std::string_view status, std::string_view name) {
   return value;
 }
 
-/// QEMU's own filter (-sandbox on) is a list of denied calls on which none of ours is (7.2 to 10), so it need not be
-/// read. Only if it is the only one.
+/// QEMU's own filter (-sandbox on) is a list of denied calls on which none of ours is, whatever its obsolete,
+/// elevateprivileges, spawn and resourcecontrol say (7.2 to 10), so it need not be read. Only if it is the only one.
 bool is_qemus_own(const RemoteProcess& process, unsigned filters, std::span<const FilteredCall> calls) {
-  constexpr std::array kNeverListed = {SYS_userfaultfd, SYS_ioctl, SYS_close, SYS_rt_sigreturn};
+  constexpr std::array kNeverListed = {SYS_userfaultfd, SYS_ioctl,  SYS_close,      SYS_rt_sigreturn,   SYS_madvise,
+                                       SYS_mmap,        SYS_munmap, SYS_pidfd_open, SYS_process_madvise};
   const bool harmless = std::all_of(calls.begin(), calls.end(), [&](const FilteredCall& call) {
     return std::find(kNeverListed.begin(), kNeverListed.end(), call.number) != kNeverListed.end();
   });
@@ -90,7 +101,8 @@ Status check_filters_allow(const PtraceSession& session, const RemoteProcess& pr
     return fail(
         ErrorKind::kRefused,
         fmt::format("process {} runs under a seccomp filter that this program cannot read ({}), and it may kill "
-                    "QEMU for {}; run godwit with CAP_SYS_ADMIN and without a seccomp filter of its own",
+                    "QEMU for {}; run godwit with CAP_SYS_ADMIN and without a seccomp filter of its own, or QEMU under "
+                    "no other filter than that of its own -sandbox",
                     process.pid(), filters.error().message,
                     calls.empty() ? "a call" : name_of_call(calls.front().number)));
   }

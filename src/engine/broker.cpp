@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "wire/control.h"
 #include "wire/limits.h"
@@ -31,6 +32,9 @@ constexpr Duration kClockLook = std::chrono::milliseconds(50);
 constexpr std::string_view kWrongSecret = "wrong session secret";
 constexpr std::string_view kOthersWait = "others wait here already";
 constexpr std::string_view kNoPlaceInTime = "no place for this VM was free in time";
+constexpr std::string_view kBackSince = "the source has come back in another connection since";
+// Of sessions that ended while their links were lost.
+constexpr std::size_t kMostWords = 64;
 
 TurnedAway with_answer(GreetedSource source, std::string why) {
   return {std::move(source.control), std::move(why), true};
@@ -73,6 +77,10 @@ void Broker::Place::let_come_back_no_more() {
   const std::lock_guard lock(broker_->mutex_);
   session_->proof.reset();
   session_->on_back = nullptr;
+}
+
+void Broker::Place::leave_word(std::string why, Duration at_most) {
+  broker_->leave_word(*session_, std::move(why), at_most);
 }
 
 // ---- for those who wait
@@ -172,6 +180,30 @@ void Broker::settle(Session& session, std::string why) {
   greeter_.look_again();
 }
 
+void Broker::leave_word(Session& session, std::string why, Duration at_most) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!session.proof) return;
+    words_.push_back({*session.proof, why, clock_.now() + at_most, session.back.has_value()});
+    if (words_.size() > kMostWords) words_.pop_front();
+    session.proof.reset();
+    session.on_back = nullptr;
+    if (session.back) {
+      leaving_.push_back(with_answer(*std::move(session.back), std::move(why)));
+      session.back.reset();
+    }
+  }
+  greeter_.look_again();
+}
+
+void Broker::await_word_told(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  const auto waits = [this](const LeftWord& word) { return !word.told && clock_.now() < word.until; };
+  while (!stop.stop_requested() && !ended_ && (!leaving_.empty() || std::ranges::any_of(words_, waits))) {
+    changed_.wait_for(lock, kClockLook);
+  }
+}
+
 void Broker::free(std::list<Session>::iterator session) {
   {
     const std::lock_guard lock(mutex_);
@@ -200,19 +232,28 @@ std::optional<TurnedAway> Broker::take_back(GreetedSource source) {
   const auto found = std::ranges::find_if(
       sessions_, [&](const Session& s) { return s.proof && wire::same_secret(*s.proof, *source.hello.rejoin); });
   if (found == sessions_.end()) {
-    return with_answer(std::move(source),
-                       "no move waits here for its source to come back: it has been given up, or "
-                       "has gone too far");
+    std::string why = why_not_back(*source.hello.rejoin);
+    return with_answer(std::move(source), std::move(why));
   }
   if (source.hello.attempt <= found->attempt || session_of(source.secret) != nullptr || waits(source.secret)) {
-    return with_answer(std::move(source), "the source has come back in another connection since");
+    return with_answer(std::move(source), std::string(kBackSince));
   }
   found->attempt = source.hello.attempt;
   std::optional<TurnedAway> away;
-  if (found->back) away = with_answer(*std::move(found->back), "the source has come back in another connection since");
+  if (found->back) away = with_answer(*std::move(found->back), std::string(kBackSince));
   found->back = std::move(source);
   if (found->on_back) found->on_back();
   return away;
+}
+
+std::string Broker::why_not_back(const wire::Secret& proof) {
+  const auto word = std::ranges::find_if(
+      words_, [&](const LeftWord& w) { return wire::same_secret(w.proof, proof) && clock_.now() < w.until; });
+  if (word == words_.end()) {
+    return "no move waits here for its source to come back: it has been given up, or has gone too far";
+  }
+  word->told = true;
+  return word->why;
 }
 
 bool Broker::waits(const wire::Secret& secret) const {
@@ -237,11 +278,11 @@ bool Broker::is_full_for(const wire::Secret& secret) const {
   return static_cast<std::size_t>(without) >= kMostLanesWithoutPlace;
 }
 
-/// They go to late_, to be told so by the greeter: whoever serves one that has gone holds a hypervisor for nothing.
+/// Whoever serves one that has gone holds a hypervisor for nothing.
 void Broker::drop_late_sources() {
   const auto now = clock_.now();
   while (!sources_.empty() && now - sources_.front().came >= kSourceTimeout) {
-    late_.push_back(std::move(sources_.front().source));
+    leaving_.push_back(with_answer(std::move(sources_.front().source), std::string(kNoPlaceInTime)));
     sources_.pop_front();
   }
 }
@@ -317,8 +358,8 @@ std::vector<TurnedAway> Broker::clear_out() {
     sources_.clear();
   }
   drop_late_sources();
-  for (GreetedSource& source : late_) away.push_back(with_answer(std::move(source), std::string(kNoPlaceInTime)));
-  late_.clear();
+  std::ranges::move(leaving_, std::back_inserter(away));
+  leaving_.clear();
   const auto now = clock_.now();
   const auto stays = [&](const ParkedLane& lane) {
     return !is_closed_to(lane.secret) && now - lane.came < kLanesTimeout;
@@ -332,7 +373,7 @@ std::vector<TurnedAway> Broker::clear_out() {
 
 bool Broker::some_wait() const {
   const std::lock_guard lock(mutex_);
-  return !lanes_.empty() || !sources_.empty() || !late_.empty();
+  return !lanes_.empty() || !sources_.empty() || !leaving_.empty();
 }
 
 void Broker::listening_ended(const Error& error) {

@@ -57,6 +57,9 @@ class Broker final : private Desk {
     Result<GreetedSource> await_back(Duration at_most, const std::stop_token& stop = {});
     /// It has gone too far for that.
     void let_come_back_no_more();
+    /// This side has given up, and the source, which may have lost its link, has perhaps not heard why: for so long one
+    /// that comes back is told, also when this place is free again.
+    void leave_word(std::string why, Duration at_most);
 
    private:
     friend class Broker;
@@ -72,6 +75,8 @@ class Broker final : private Desk {
   /// A source, with a place of its own, as soon as there is both. kTimedOut after `patience` (zero: never), kCancelled
   /// when `stop` is requested or the listener aborted. From any number of threads.
   Result<Place> await_source(Duration patience, const std::stop_token& stop = {});
+  /// Until every source that word was left for has come and been told, or its time is over, or `stop` is requested.
+  void await_word_told(const std::stop_token& stop);
 
  private:
   struct ParkedLane {
@@ -83,6 +88,13 @@ class Broker final : private Desk {
   struct WaitingSource {
     GreetedSource source;
     Instant came;
+  };
+
+  struct LeftWord {
+    wire::Secret proof;  ///< that the source shows whom it is for
+    std::string why;
+    Instant until;
+    bool told = false;
   };
 
   // Of the greeter's thread.
@@ -98,6 +110,7 @@ class Broker final : private Desk {
                                                const std::stop_token& stop);
   void settle(Session& session, std::string why);
   Result<GreetedSource> await_back(Session& session, Duration at_most, const std::stop_token& stop);
+  void leave_word(Session& session, std::string why, Duration at_most);
   void free(std::list<Session>::iterator session);
 
   // With the mutex.
@@ -106,6 +119,7 @@ class Broker final : private Desk {
   const Session* session_of(const wire::Secret& secret) const;
   bool is_closed_to(const wire::Secret& secret) const;
   std::optional<TurnedAway> take_back(GreetedSource source);
+  std::string why_not_back(const wire::Secret& proof);
   bool waits(const wire::Secret& secret) const;
   std::optional<std::string> refusal() const;
   bool is_full_for(const wire::Secret& secret) const;
@@ -118,7 +132,8 @@ class Broker final : private Desk {
   std::condition_variable changed_;
   std::list<Session> sessions_;        ///< one for each place that is taken
   std::deque<WaitingSource> sources_;  ///< in the order in which they came
-  std::vector<GreetedSource> late_;    ///< that have waited for too long
+  std::vector<TurnedAway> leaving_;    ///< to be told so by the greeter
+  std::deque<LeftWord> words_;         ///< for sources of sessions that are over
   std::vector<ParkedLane> lanes_;
   std::optional<Error> ended_;
   LinkTests link_tests_;  ///< the greeter's thread's

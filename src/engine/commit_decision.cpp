@@ -33,6 +33,8 @@ bool CommitDecision::paused_on_the_way() const {
 
 /// One moment decides between a failure or the operator's cancelling and the commit.
 Status CommitDecision::close_to_others() {
+  auto* const steering = context_.parts.steering;
+  if (steering != nullptr && !steering->commit()) return fail(ErrorKind::kCancelled, "cancelled by the operator");
   bool failed = false;
   context_.signals.change([&](SourceSignals& s) {
     // A lane reports its error before it says that there is one.

@@ -26,6 +26,11 @@ class HandoverRelay final : public HandoverObserver {
   void guest_stopping(Instant at) override {
     signals_.change([&](SourceSignals& s) { s.stopping = at; });
   }
+  void guest_stopped_by_others(Instant at) override {
+    signals_.change([&](SourceSignals& s) {
+      if (s.stopping == at && !s.stopped) s.stopping.reset();
+    });
+  }
   Status device_bytes(Bytes bytes) override;
   Status guest_stopped(Instant at) override;
   std::uint64_t fits_into_pause() const override;

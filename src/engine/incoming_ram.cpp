@@ -11,6 +11,7 @@ constexpr Duration kWarmUp = std::chrono::seconds(1);
 // The lanes had been given time to empty before the pause.
 constexpr Duration kGatePatience = std::chrono::minutes(10);
 constexpr Duration kLookForFailures = std::chrono::milliseconds(20);
+constexpr const char* kNotOnRecord = "what the guest lacks could not be put on record";
 constexpr std::string_view kNotAgreed = "the source tells of missing pages, which nobody has agreed to";
 
 /// Huge pages take long to clear: ahead of the data, so that no lane waits for it. Small pages are not populated ahead,
@@ -160,8 +161,9 @@ Status IncomingRam::take_away_ahead() {
 Status IncomingRam::run_early() {
   if (!postcopy_ || !postcopy_->begun() || early_) return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
   if (postcopy_->placer().left() == 0) all_there_.nothing_missing();
-  // On record first: what this hypervisor holds from here on is not the whole guest.
-  TRY(keep_record());
+  // On record first: what this hypervisor holds from here on is not the whole guest. The guest is paused: only what is
+  // not on record yet.
+  TRY_IN(kNotOnRecord, context_.parts.journal.keep_missing_besides(postcopy_->placer().besides()));
   postcopy_->placer().mark_in(TRY(context_.parts.journal.arrived()));
   TRY(context_.parts.journal.starting_early());
   context_.early = early_ = true;
@@ -182,7 +184,7 @@ bool IncomingRam::give_up_ahead() {
 }
 
 Status IncomingRam::keep_record() {
-  TRY_IN("what the guest lacks could not be put on record", context_.parts.journal.keep_missing(missing_record()));
+  TRY_IN(kNotOnRecord, context_.parts.journal.keep_missing(missing_record()));
   return {};
 }
 

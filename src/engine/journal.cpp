@@ -220,6 +220,10 @@ Status Journal::keep_missing(const MissingRecord& record) const {
   return write_missing_record(missing_path(), record);
 }
 
+Status Journal::keep_missing_besides(std::span<const MissingBesides> besides) const {
+  return add_to_missing_record(missing_path(), besides);
+}
+
 Status Journal::nothing_missing() const {
   TRY(arrived()).finish();
   return {};

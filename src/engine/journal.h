@@ -89,6 +89,8 @@ class Journal final : public VmRecord {
   Status starting_early() { return enter(State::kLacking); }
   /// Before starting_early(): what the guest will lack, beside the journal until clear().
   Status keep_missing(const MissingRecord& record) const;
+  /// After it, before starting_early(), once: what the guest will lack besides.
+  Status keep_missing_besides(std::span<const MissingBesides> besides) const;
   /// What has come of that since, for whoever puts more in place.
   Result<ArrivedMap> arrived() const { return map_arrived(missing_path()); }
   /// It lacks nothing any more.

@@ -25,6 +25,7 @@ Status MissingPlacer::add(const wire::MissingMap& map) {
     const PageWord before = words_[chunk.value].fetch_or(map.words[i], std::memory_order_relaxed);
     added_[chunk.value] = map.words[i] & ~before;
     left_ += page_count(added_[chunk.value]);
+    if (begun_ && added_[chunk.value] != 0) besides_.push_back({chunk, added_[chunk.value]});
   }
   added_to_ = map.first.value + map.words.size();
   return {};
@@ -38,6 +39,7 @@ std::vector<PageWord> MissingPlacer::words() const {
 
 Status MissingPlacer::begin() {
   added_to_ = 0;
+  begun_ = true;
   TRY(pages_.begin(added_));
   std::ranges::fill(added_, 0);
   return {};

@@ -4,9 +4,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/arrived_map.h"
+#include "engine/missing_record.h"
 #include "engine/page_placer.h"
 #include "memory/missing_pages.h"
 #include "wire/messages.h"
@@ -28,6 +30,8 @@ class MissingPlacer final : public PagePlacer {
   Status begin();
   PageWord missing(ChunkIndex chunk) const noexcept { return words_[chunk.value].load(std::memory_order_acquire); }
   std::vector<PageWord> words() const;
+  /// What was added since the first begin(), by chunk.
+  std::span<const MissingBesides> besides() const noexcept { return besides_; }
   std::uint64_t left() const noexcept { return left_.load(std::memory_order_acquire); }  ///< pages
 
   const RamLayout& layout() const noexcept override { return layout_; }
@@ -50,6 +54,8 @@ class MissingPlacer final : public PagePlacer {
   std::unique_ptr<std::atomic<PageWord>[]> words_;
   std::vector<PageWord> added_;  ///< since begin() was called last, by chunk
   ArrivedMap arrived_;
+  bool begun_ = false;
+  std::vector<MissingBesides> besides_;
   std::uint64_t added_to_ = 0;  ///< the chunk after the last one that was added
   std::atomic<std::uint64_t> left_{0};
 };

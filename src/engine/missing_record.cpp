@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -22,14 +23,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRecordMagic = "godwit missing 2 ";
+constexpr std::string_view kRecordMagic = "godwit missing 3 ";
 constexpr std::size_t kRecordHeader = 96;
 // What is mapped begins at a page of the file.
 constexpr std::uint64_t kRecordPiece = kPageSize;
 // A block has a name of 255 bytes at most, and its place as many again; there are at most 1024.
 constexpr std::size_t kMostHead = std::size_t{4} << 20;
 
-/// As in the journal, but a word at a time: a guest of a TiB has 32 MiB of words, in its pause.
+/// As in the journal, but a word at a time: a guest of a TiB has 32 MiB of words.
 class RecordSum {
  public:
   void add(std::uint64_t word) noexcept { sum_ = (sum_ ^ word) * 0x100000001b3; }
@@ -115,8 +116,26 @@ struct Sizes {
   // Where what follows begins.
   std::uint64_t words_at() const noexcept { return next_piece(kRecordHeader + head); }
   std::uint64_t arrived_at() const noexcept { return next_piece(words_at() + words * sizeof(PageWord)); }
+  std::uint64_t besides_at() const noexcept { return arrived_at() + ArrivedMap::bytes_for(words); }
+  /// With nothing missing besides.
   std::uint64_t length() const noexcept {
-    return words == 0 ? kRecordHeader + head : arrived_at() + ArrivedMap::bytes_for(words);
+    return words == 0 ? kRecordHeader + head : besides_at() + 2 * sizeof(std::uint64_t);
+  }
+};
+
+/// What is missing besides: their number and sum, and behind these a chunk and its word each.
+struct Besides {
+  std::array<std::uint64_t, 2> first{};
+  std::vector<std::array<std::uint64_t, 2>> entries;
+
+  std::uint64_t bytes() const noexcept { return entries.size() * sizeof entries[0]; }
+  std::uint64_t sum() const noexcept {
+    RecordSum sum;
+    for (const auto& [chunk, pages] : entries) {
+      sum.add(chunk);
+      sum.add(pages);
+    }
+    return sum.value();
   }
 };
 
@@ -170,8 +189,25 @@ Result<Sizes> sizes_of(int fd, const std::string& path) {
   TRY(read_whole(fd, 0, line.data(), line.size(), path));
   const auto sizes = sizes_in(line);
   if (!sizes || sizes->head > kMostHead || sizes->words > length / sizeof(PageWord)) return foreign_record(path);
-  if (sizes->length() != length) return foreign_record(path);
+  // Of what was being added when its writer was killed nothing counts.
+  if (length < sizes->length() || (sizes->words == 0 && length != sizes->length())) return foreign_record(path);
   return *sizes;
+}
+
+Status read_besides(int fd, const Sizes& sizes, std::vector<PageWord>& words, const std::string& path) {
+  Besides besides;
+  TRY(read_whole(fd, sizes.besides_at(), besides.first.data(), sizeof besides.first, path));
+  const auto [count, sum] = besides.first;
+  if (count == 0) return {};
+  if (count > words.size()) return foreign_record(path);
+  besides.entries.resize(count);
+  TRY(read_whole(fd, sizes.length(), besides.entries.data(), besides.bytes(), path));
+  if (besides.sum() != sum) return foreign_record(path);
+  for (const auto& [chunk, pages] : besides.entries) {
+    if (chunk >= words.size()) return foreign_record(path);
+    words[chunk] |= pages;
+  }
+  return {};
 }
 
 }  // namespace
@@ -198,6 +234,18 @@ Status write_missing_record(const std::string& path, const MissingRecord& record
   return {};
 }
 
+Status add_to_missing_record(const std::string& path, std::span<const MissingBesides> added) {
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return fail_os("open " + path);
+  const auto sizes = TRY(sizes_of(fd.get(), path));
+  if (sizes.words == 0) return foreign_record(path);
+  Besides besides;
+  for (const auto& [chunk, pages] : added) besides.entries.push_back({chunk.value, pages});
+  besides.first = {besides.entries.size(), besides.sum()};
+  TRY(write_whole(fd.get(), sizes.length(), besides.entries.data(), besides.bytes(), path));
+  return write_whole(fd.get(), sizes.besides_at(), besides.first.data(), sizeof besides.first, path);
+}
+
 Result<MissingRecord> read_missing_record(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return fail_os("open " + path);
@@ -207,6 +255,7 @@ Result<MissingRecord> read_missing_record(const std::string& path) {
   std::vector<PageWord> words(sizes.words);
   TRY(read_whole(fd.get(), sizes.words_at(), words.data(), words.size() * sizeof(PageWord), path));
   if (sum_of(head, words) != sizes.sum) return foreign_record(path);
+  if (!words.empty()) TRY(read_besides(fd.get(), sizes, words, path));
   auto record = record_in(head);
   if (!record) return foreign_record(path);
   const auto layout = RamLayout::make(record->blocks);

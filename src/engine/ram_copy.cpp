@@ -199,7 +199,7 @@ Status RamCopy::step() {
   if (const auto* slower = std::get_if<SlowDown>(&verdict)) slow_down(slower->share);
   const auto* postcopy = std::get_if<PostCopy>(&verdict);
   if (postcopy != nullptr && !is_early()) {
-    if (!context_.link.bear_no_more()) return {};
+    if (!context_.begin(Steering::End::kPostcopy)) return {};
     context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
     postcopy_->hold();
   }
@@ -263,6 +263,16 @@ void RamCopy::slow_down(double share) {
   least_share_ = std::min(least_share_, share_);
   slowed_at_harvest_ = rounds_.harvests;
   parts.log.info("guest-share", {{"share", share_}});
+}
+
+/// vCPUs that have been added since are to be as slow as the others.
+void RamCopy::keep_slow() {
+  if (share_ == 1) return;
+  const Status kept = context_.parts.slow_guest(share_);
+  if (kept) return;
+  context_.note("the guest cannot be slowed down any more: " + kept.error().message);
+  context_.parts.goals.guest_slowdown = 0;
+  slow_down(1);
 }
 
 /// A guest that is slower than it may be now is given more at once; the autopilot takes away again what it must.
@@ -381,6 +391,7 @@ Status RamCopy::harvest() {
   auto harvested = context_.parts.tracker.harvest(board_);
   if (quiesce) TRY(go_on());
   note_harvest(TRY_IN("dirty tracking", std::move(harvested)));
+  keep_slow();
   return {};
 }
 

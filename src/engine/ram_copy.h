@@ -81,6 +81,7 @@ class RamCopy final : public Load {
   Status take(Step step);
   Status tell_ahead();
   void slow_down(double share);
+  void keep_slow();
   Status freeze_early(Ledger& ledger);
   Status harvest();
   Status harvest_near_stop();

@@ -4,6 +4,7 @@
 
 #include "base/cpu_account.h"
 #include "base/migration_id.h"
+#include "engine/alarm.h"
 #include "engine/open_lanes.h"
 
 namespace godwit {
@@ -17,6 +18,27 @@ constexpr Duration kTryAgainAfter = std::chrono::milliseconds(300);
 /// The sink has said that there is no way back. Whoever else answers at its address may be gone the next time.
 bool is_final(const Error& error) noexcept {
   return error.at_peer && error.kind == ErrorKind::kRefused;
+}
+
+Result<std::unique_ptr<Channel>> connect_again(const SourceParts& parts, Whereto where, const std::stop_token& stop) {
+  if (!parts.reconnect) return parts.connect();
+  auto channel = TRY(parts.reconnect(where, stop));
+  return parts.limit_rate ? parts.limit_rate(std::move(channel)) : std::move(channel);
+}
+
+Result<std::unique_ptr<Channel>> connect_urgent_again(const SourceParts& parts, const std::stop_token& stop) {
+  if (parts.reconnect) return parts.reconnect(Whereto::kAsBefore, stop);
+  return parts.connect_urgent ? parts.connect_urgent() : parts.connect();
+}
+
+Status say_goodbye_on(Channel& channel, const wire::Hello& hello, const wire::Abort& why) {
+  const auto secret = TRY(wire::random_secret());
+  TRY(wire::send_greeting(channel, {.role = wire::Role::kControl, .secret = secret}));
+  wire::ControlConnection control(channel, kRejoinPatience);
+  TRY(control.send(hello));
+  TRY(control.send(why));
+  TRY(channel.shut_down());
+  while (true) (void)TRY(control.receive());  // until the sink has closed it: it has read what was sent
 }
 }  // namespace
 
@@ -47,7 +69,7 @@ std::optional<Result<Rejoined>> Rejoin::take() {
 
 void Rejoin::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    auto tried = once();
+    auto tried = once(stop);
     if (tried || is_final(tried.error())) {
       found_.change([&](std::optional<Result<Rejoined>>& there) { there.emplace(std::move(tried)); });
       return;
@@ -61,7 +83,7 @@ void Rejoin::run(const std::stop_token& stop) {
   }
 }
 
-Result<Rejoined> Rejoin::once() {
+Result<Rejoined> Rejoin::once(const std::stop_token& stop) {
   struct Release {
     Rejoin& of;
     ~Release() {
@@ -70,7 +92,7 @@ Result<Rejoined> Rejoin::once() {
     }
   };
   Rejoined found;
-  found.control = TRY(parts_.connect());
+  found.control = TRY(connect_again(parts_, Whereto::kAnyAddress, stop));
   {
     const std::lock_guard lock(mutex_);
     if (stopped_) return fail(ErrorKind::kCancelled, "nobody waits for it any more");
@@ -95,17 +117,32 @@ Result<Rejoined> Rejoin::once() {
     return fail(ErrorKind::kRefused, "another destination has answered than the one that has the guest's memory");
   }
   const unsigned lanes = hello.lanes - (wanted_.urgent ? 1U : 0U);
-  auto opened = TRY(open_lanes(parts_.connect, secret, lanes));
+  const auto connect = [&] { return connect_again(parts_, Whereto::kAsBefore, stop); };
+  auto opened = TRY(open_lanes(connect, secret, lanes));
   if (opened.channels.size() < lanes) {
     return fail(ErrorKind::kPeerLost, fmt::format("not all lanes could be opened again ({})", opened.failures));
   }
   found.lanes = std::move(opened.channels);
   if (!wanted_.urgent) return found;
-  found.urgent =
-      TRY_IN("the connection for urgent pages", parts_.connect_urgent ? parts_.connect_urgent() : parts_.connect());
+  found.urgent = TRY_IN("the connection for urgent pages", connect_urgent_again(parts_, stop));
   TRY(wire::send_greeting(*found.urgent,
                           {.role = wire::Role::kLane, .lane = static_cast<std::uint16_t>(lanes), .secret = secret}));
   return found;
+}
+
+void say_late_goodbye(const SourceParts& parts, wire::Hello hello, const wire::Abort& why, Duration at_most) {
+  const SteadyClock clock;
+  std::stop_source late;
+  const Alarm alarm(clock, at_most, [&late] { late.request_stop(); });
+  // An operator who has cancelled before waits for no more than this.
+  const auto cancelled = parts.cancelled.stop_requested() ? std::stop_token{} : parts.cancelled;
+  const std::stop_callback on_cancel(cancelled, [&late] { late.request_stop(); });
+  hello.gives_up = true;
+  const auto channel = connect_again(parts, Whereto::kAnyAddress, late.get_token());
+  if (!channel) return parts.log.info("late-goodbye", {{"reason", channel.error().message}});
+  const std::stop_callback on_late(late.get_token(), [&channel] { (*channel)->abort(); });
+  const Status said = say_goodbye_on(**channel, hello, why);
+  parts.log.info("late-goodbye", {{"reason", said.error().message}});
 }
 
 }  // namespace godwit

@@ -4,6 +4,8 @@
 //        ^                                             |                                      |
 //        +--- a moment later --- it does not answer ---+--------------------------------------+
 //                                                      +--Refusal--> there is no way back
+//
+// And one that has given up before it was back says so, if it gets there within a moment.
 #pragma once
 
 #include <atomic>
@@ -35,7 +37,7 @@ class Rejoin {
   };
   /// `parts` outlives it.
   Rejoin(const SourceParts& parts, Wanted wanted);
-  /// Waits for a connection that is just being opened.
+  /// Opens no more, and waits for none.
   ~Rejoin();
 
   /// Once there is something: the connections, or that the sink does not take this source back.
@@ -47,7 +49,7 @@ class Rejoin {
 
  private:
   void run(const std::stop_token& stop);
-  Result<Rejoined> once();
+  Result<Rejoined> once(const std::stop_token& stop);
   Result<std::unique_ptr<Channel>> hold(std::unique_ptr<Channel> channel);
 
   const SourceParts& parts_;
@@ -60,5 +62,9 @@ class Rejoin {
   bool stopped_ = false;
   std::jthread thread_;
 };
+
+/// Tells a sink whose link was lost, in a connection for nothing else, that this source has given up: `hello` as for a
+/// Rejoin, with an `attempt` of its own. Whether it has got there within `at_most` nobody learns.
+void say_late_goodbye(const SourceParts& parts, wire::Hello hello, const wire::Abort& why, Duration at_most);
 
 }  // namespace godwit

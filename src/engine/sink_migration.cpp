@@ -31,7 +31,12 @@ SinkReport run_sink(const SinkParts& parts, Broker& broker) {
   while (true) {
     SinkMigration migration(parts, broker);
     SinkReport report = migration.run();
-    if (!migration.another_may_come()) return report;
+    if (!migration.another_may_come()) {
+      // Whoever has been cancelled cannot be again, and waits only for a moment.
+      const auto& cancelled = parts.cancelled;
+      broker.await_word_told(cancelled.stop_requested() ? std::stop_token{} : cancelled);
+      return report;
+    }
     if (!parts.on_note) continue;
     const bool refused = report.error->kind == ErrorKind::kRefused;
     parts.on_note(fmt::format("{}: {}; waiting for a source again",
@@ -73,6 +78,7 @@ SinkReport SinkMigration::run() noexcept {
   abort_channels();
   end_threads();
   if (context_.vm != nullptr && !context_.runs()) context_.vm->give_up();
+  if (const auto error = context_.error.get()) outage_.leave_word(*error);
   return report();
 }
 

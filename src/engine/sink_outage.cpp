@@ -16,6 +16,8 @@ constexpr Duration kLongerThanTheSource = kPeerDeadAfter + std::chrono::seconds(
 // So often it is asked whether the hypervisor still waits.
 constexpr Duration kLookAtHypervisor = std::chrono::milliseconds(500);
 constexpr Duration kBackAnswerPatience = std::chrono::seconds(5);
+// An operator who has cancelled waits for the end.
+constexpr Duration kOperatorWaits = std::chrono::milliseconds(700);
 }  // namespace
 
 void SinkOutage::bear() {
@@ -61,6 +63,7 @@ Status SinkOutage::ride_out(const Error& why, IncomingRam& ram) {
     if (!back && back.error().kind == ErrorKind::kTimedOut) continue;
     if (!back) return fail(std::move(back).error());
     if (const Status taken = take_back(*std::move(back), ram); !taken) {
+      if (session_.source_gave_up()) return taken;
       latest = taken.error().message;
       context_.parts.log.warning("not-back", {{"reason", latest}});
       session_.part();
@@ -89,12 +92,26 @@ Status SinkOutage::take_back(GreetedSource source, IncomingRam& ram) {
     (void)session_.control().send(wire::Refusal{fits.error().message}, Deadline::in(kBackAnswerPatience));
     return fits;
   }
+  if (source.hello.gives_up) return fail(session_.hear_goodbye(kBackAnswerPatience));
   wire::Welcome welcome{
       .fingerprint = context_.parts.fingerprint, .program = context_.parts.program, .warnings = {}, .rejoin = true};
   TRY(session_.control().send(welcome, Deadline::in(kBackAnswerPatience)));
   session_.begin_beating();
   ram.join(TRY(session_.await_lanes(source.hello.lanes, true)));
   return {};
+}
+
+/// A source that has heard it says goodbye before it closes the connection.
+void SinkOutage::leave_word(const Error& why) {
+  if (!context_.link.bears() || session_.source_gave_up()) return;
+  Duration for_so_long = session_.heard_at() + context_.link_patience + kLongerThanTheSource - context_.now();
+  const bool cancelled = why.kind == ErrorKind::kCancelled;
+  if (cancelled) for_so_long = std::min(for_so_long, kOperatorWaits);
+  if (for_so_long <= Duration::zero()) return;
+  session_.leave_word("it has given up: " + why.message, for_so_long);
+  if (cancelled) return;
+  context_.note(fmt::format("given up here: {}; if the source comes back within {}, it is told so", why.message,
+                            format_duration(for_so_long)));
 }
 
 }  // namespace godwit

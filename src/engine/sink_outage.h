@@ -26,6 +26,8 @@ class SinkOutage {
   std::optional<Error> found_in(const Result<wire::Message>& message) const;
   /// Until the source is back and sends again. Nothing that it sent before is applied after it has been answered.
   Status ride_out(const Error& why, IncomingRam& ram);
+  /// This side has given up. A source that has lost the link, and so has not heard why, is told when it comes back.
+  void leave_word(const Error& why);
 
  private:
   Status take_back(GreetedSource source, IncomingRam& ram);

@@ -287,7 +287,8 @@ void SinkSession::cancel() noexcept {
 void SinkSession::say_goodbye(const std::string& kind, const Error& error) {
   if (!control_) return;
   Status said;
-  if (!context_.signals.look().closed) {
+  // One that has given up is not read any more, and waits to be told that this has been heard.
+  if (!context_.signals.look().closed || error.at_peer) {
     said = control_->send(wire::Abort{kind, error.message}, Deadline::in(kGoodbyePatience));
   }
   (void)channel_->shut_down();

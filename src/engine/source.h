@@ -29,6 +29,7 @@
 #include "log/log.h"
 #include "memory/kernels.h"
 #include "net/channel.h"
+#include "net/wrap.h"
 #include "tracking/dirty_tracker.h"
 #include "tracking/free_pages.h"
 #include "vmm/hypervisor.h"
@@ -49,7 +50,10 @@ struct SourceParts {
   Steering* steering = nullptr;  ///< changes the goals while it runs; null: nobody does
   /// The connection for pages that a guest waits for there, past the rate limit; empty: as `connect`.
   std::function<Result<std::unique_ptr<Channel>>()> connect_urgent = {};
-  /// Gives the guest's vCPUs this share of a CPU each, 1: as before; empty: it cannot be slowed down.
+  /// Likewise past the rate limit, once the link was lost; empty: as `connect`, which nobody can stop.
+  Reconnect reconnect = {};
+  /// Gives the guest's vCPUs this share of a CPU each, 1: as before; empty: it cannot be slowed down. Called with the
+  /// same share again and again: vCPUs may have been added.
   std::function<Status(double share)> slow_guest = {};
   CommitAuthority* authority = nullptr;   ///< null: nobody else is asked
   std::vector<Load*> other_loads;         ///< what moves besides RAM

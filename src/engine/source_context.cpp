@@ -69,6 +69,13 @@ void SourceContext::take_changes() {
   if (on_new_goals) on_new_goals();
 }
 
+bool SourceContext::begin(Steering::End end) {
+  if (parts.steering != nullptr && !parts.steering->begin(end)) return false;
+  if (link.bear_no_more()) return true;
+  if (parts.steering != nullptr) parts.steering->open_again();
+  return false;
+}
+
 Status SourceContext::until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what) {
   const auto deadline = now() + at_most;
   while (true) {

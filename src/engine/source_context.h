@@ -70,6 +70,9 @@ class SourceContext {
   void note(std::string_view text) const;
   /// What the operator has changed meanwhile becomes parts.goals.
   void take_changes();
+  /// No lost link is borne any more, and nothing that would change this end is taken from the operator. False:
+  /// something has been lost or asked for that comes first.
+  bool begin(Steering::End end);
   /// Waits until other threads have told that it is `ready`, and looks after the guest meanwhile. `what` goes into
   /// "timed out waiting for ...".
   Status until(bool (*ready)(const SourceSignals&), Duration at_most, std::string_view what);

@@ -144,8 +144,8 @@ Status SourceMigration::copy_on() {
   if (switchover_->ordered()) return {};
   TRY(switchover_->prepare_in_time(loads_));
   const bool ready = TRY(ready_to_stop());
-  // What was lost up to now comes first.
-  if (!ready || !context_.link.bear_no_more()) return {};
+  // What was lost or asked for up to now comes first.
+  if (!ready || !context_.begin(Steering::End::kSwitchover)) return {};
   return switchover_->order_stop(loads_);
 }
 
@@ -272,6 +272,7 @@ Report SourceMigration::roll_back(Error error) {
   for (Load* load : loads_) load->finish();
   // The guest runs: there is time now to let the sink read why, before the connection is cut.
   session_.close();
+  outage_.say_goodbye(kind_of_end(error), error);
   const auto halt = context_.parts.vm.halted();
   // Of a guest that is only paused, the record stays where it is not certain that it was left as it should be.
   if (halt && (rolled_back || halt->kind == Halt::Kind::kEnded)) {
@@ -305,10 +306,15 @@ Error SourceMigration::explain(Error error) const {
   return error;
 }
 
+/// As Abort's.
+std::string SourceMigration::kind_of_end(const Error& error) const {
+  const auto halt = context_.parts.vm.halted();
+  return std::string(halt ? name_of(outcome_of(*halt)) : name_of(error.kind));
+}
+
 void SourceMigration::say_goodbye(const Error& error) {
   if (context_.parts.lift_rate_limit) context_.parts.lift_rate_limit();
-  const auto halt = context_.parts.vm.halted();
-  session_.say_goodbye(std::string(halt ? name_of(outcome_of(*halt)) : name_of(error.kind)), error);
+  session_.say_goodbye(kind_of_end(error), error);
   for (Load* load : loads_) load->cancel();
 }
 

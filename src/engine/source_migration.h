@@ -6,6 +6,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 
 #include "engine/commit_decision.h"
 #include "engine/ram_copy.h"
@@ -41,6 +42,7 @@ class SourceMigration {
   Status let_guest_go_on();
   void await_its_end(const Error& error) const;
   Error explain(Error error) const;
+  std::string kind_of_end(const Error& error) const;
   void say_goodbye(const Error& error);
   Report incomplete(Duration pause, Error error);
   Report moved(Duration pause);

@@ -12,6 +12,9 @@ constexpr Duration kLastWord = std::chrono::seconds(1);
 // Times --link-patience.
 constexpr int kFruitless = 2;
 constexpr Duration kLookAtLink = std::chrono::milliseconds(100);
+// Of the goodbye. An operator who has cancelled waits for the end; all others have waited for the link before.
+constexpr Duration kOperatorAwaitsEnd = std::chrono::milliseconds(700);
+constexpr Duration kGoodbyeTakes = std::chrono::seconds(3);
 }  // namespace
 
 void SourceOutage::bear() {
@@ -39,8 +42,8 @@ Status SourceOutage::ride_out(RamCopy& ram) {
   TRY(await_last_word());
   const Error why = *context_.link.look();
   const Instant heard = context_.signals.look().heard_at;
-  TRY(check_it_is_of_use(why, heard));
   context_.link_lost_at = heard;
+  TRY(check_it_is_of_use(why, heard));
   context_.parts.log.warning("link-lost", {{"reason", why.message}, {"patience", context_.link_patience}});
   context_.note(
       fmt::format("the link to the destination is lost ({}); the guest runs on here, and the move waits up to {} "
@@ -86,6 +89,14 @@ Status SourceOutage::await_link(Rejoin& rejoin, const Error& why, RamCopy& ram) 
     }
     if (context_.on_look) context_.on_look();
   }
+}
+
+/// A sink that has refused this side, or has said why it gave up, knows.
+void SourceOutage::say_goodbye(const std::string& kind, const Error& error) {
+  const bool lost = context_.link_lost_at || context_.link.look();
+  if (!lost || error.at_peer) return;
+  say_late_goodbye(context_.parts, session_.rejoin_hello(++attempt_), {kind, error.message},
+                   error.kind == ErrorKind::kCancelled ? kOperatorAwaitsEnd : kGoodbyeTakes);
 }
 
 void SourceOutage::account(Report& report) const {

@@ -22,6 +22,9 @@ class SourceOutage {
   void bear();
   /// Until the sink is reached again and lanes send.
   Status ride_out(RamCopy& ram);
+  /// The move has been given up. Tells the sink, if that has not been possible, as long as it can be reached at once.
+  /// `kind`: as Abort's.
+  void say_goodbye(const std::string& kind, const Error& error);
   void account(Report& report) const;
 
  private:

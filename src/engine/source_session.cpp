@@ -120,6 +120,14 @@ void SourceSession::join(std::unique_ptr<Channel> control) {
   lost_ = false;
 }
 
+/// Its Hello has said so; what follows only says why.
+Error SourceSession::hear_goodbye(Duration at_most) {
+  const auto message = control_->receive(Deadline::in(at_most));
+  const auto* abort = message ? std::get_if<wire::Abort>(&*message) : nullptr;
+  hear_why(abort != nullptr ? *abort : wire::Abort{.kind = {}, .reason = "it could not say why"});
+  return *gave_up_;
+}
+
 void SourceSession::cancel() {
   const std::lock_guard telling(telling_);
   if (!context_.cancel()) return;

@@ -82,6 +82,10 @@ class SourceSession {
   Result<GreetedSource> await_back(Duration at_most);
   /// From here on control() is this one.
   void join(std::unique_ptr<Channel> control);
+  /// After join(), of a source that has come back only to say that it has given up: why.
+  Error hear_goodbye(Duration at_most);
+  /// As Broker::Place has it.
+  void leave_word(std::string why, Duration at_most) { place_->leave_word(std::move(why), at_most); }
 
   /// Reads on until the source has closed the connection, within bounds: closing with bytes unread would reset it, and
   /// take back what the source has not read yet.

@@ -10,17 +10,20 @@ tl::unexpected<Error> refuse_steering(std::string why) {
   return fail(ErrorKind::kRefused, std::move(why));
 }
 
+constexpr std::string_view kSwitchoverHasBegun = "the switchover has begun already";
+constexpr std::string_view kCommittedAlready = "the move has been committed already";
+
 /// What is too late in this phase, as a sentence; empty: nothing is.
-std::string too_late(Phase phase) {
+std::string too_late_in(Phase phase) {
   switch (phase) {
     case Phase::kHandingOver:
     case Phase::kPaused:
-      return "the switchover has begun already";
+      return std::string(kSwitchoverHasBegun);
     case Phase::kPostcopy:
       return "the guest runs at the destination already, and the rest of its memory follows";
     case Phase::kCommitted:
     case Phase::kDone:
-      return "the move has been committed already";
+      return std::string(kCommittedAlready);
     case Phase::kRollingBack:
       return "the move has failed already, and is being rolled back";
     case Phase::kConnecting:
@@ -51,11 +54,30 @@ Status check_is_ahead(std::string_view name, std::optional<Duration> time, Durat
 
 }  // namespace
 
-Status Steering::check_phase(bool bandwidth_only) const {
+std::string Steering::too_late() const {
+  std::string late = too_late_in(phase_);
+  if (!late.empty()) return late;
+  switch (end_) {
+    case End::kPostcopy:
+      return "the guest is about to run at the destination, before all of its memory is there";
+    case End::kSwitchover:
+      return std::string(kSwitchoverHasBegun);
+    case End::kOpen:
+      break;
+  }
+  return {};
+}
+
+Status Steering::check_phase(const GoalChange& change) const {
+  const std::string late = too_late();
+  if (late.empty()) return {};
+  const bool others = change.max_downtime || change.deadline || change.on_deadline || change.guest_slowdown;
   // What follows a guest that runs there keeps to it again.
-  if (phase_ == Phase::kPostcopy && bandwidth_only) return {};
-  const std::string late = too_late(phase_);
-  return late.empty() ? Status{} : refuse_steering(late + ": nothing can be changed any more");
+  if (phase_ == Phase::kPostcopy && !others && !change.timeout) return {};
+  const bool waits = phase_ == Phase::kCopying && end_ == End::kPostcopy;
+  if (waits && !others) return {};
+  return refuse_steering(
+      late + (waits ? ": only timeout and bandwidth can be changed any more" : ": nothing can be changed any more"));
 }
 
 Status Steering::check_postcopy() const {
@@ -65,9 +87,7 @@ Status Steering::check_postcopy() const {
 
 Status Steering::change(const GoalChange& change) {
   const std::lock_guard lock(mutex_);
-  const bool others =
-      change.max_downtime || change.timeout || change.deadline || change.on_deadline || change.guest_slowdown;
-  TRY(check_phase(!others));
+  TRY(check_phase(change));
   Goals wanted = changed_goals(goals_, change);
   if (change.timeout) TRY(check_is_ahead("timeout", wanted.timeout, elapsed_));
   if (change.deadline) TRY(check_is_ahead("deadline", wanted.deadline, elapsed_));
@@ -90,7 +110,7 @@ Status Steering::change(const GoalChange& change) {
 
 Status Steering::order(Order order) {
   const std::lock_guard lock(mutex_);
-  if (const std::string late = too_late(phase_); !late.empty()) return refuse_steering(late);
+  if (const std::string late = too_late(); !late.empty()) return refuse_steering(late);
   if (phase_ != Phase::kCopying) {
     return refuse_steering("memory is not being copied yet: say it again in a moment");
   }
@@ -101,11 +121,13 @@ Status Steering::order(Order order) {
   return {};
 }
 
-Status Steering::may_cancel() const {
+Status Steering::cancel() {
   const std::lock_guard lock(mutex_);
-  if (phase_ == Phase::kHandingOver || phase_ == Phase::kPaused) return {};
-  const std::string late = too_late(phase_);
-  return late.empty() ? Status{} : refuse_steering(late);
+  const bool pauses = phase_ == Phase::kHandingOver || phase_ == Phase::kPaused;
+  if (const std::string late = too_late_in(phase_); !pauses && !late.empty()) return refuse_steering(late);
+  if (commits_) return refuse_steering(std::string(kCommittedAlready));
+  cancelled_ = true;
+  return {};
 }
 
 Goals Steering::goals() const {
@@ -127,6 +149,24 @@ void Steering::looked_at(Duration elapsed) {
 void Steering::postcopy_is(std::string why_not) {
   const std::lock_guard lock(mutex_);
   why_not_postcopy_ = std::move(why_not);
+}
+
+bool Steering::begin(End end) {
+  const std::lock_guard lock(mutex_);
+  if (changed_) return false;
+  end_ = end;
+  return true;
+}
+
+void Steering::open_again() {
+  const std::lock_guard lock(mutex_);
+  end_ = End::kOpen;
+}
+
+bool Steering::commit() {
+  const std::lock_guard lock(mutex_);
+  commits_ = !cancelled_;
+  return commits_;
 }
 
 std::optional<Goals> Steering::take() {

@@ -2,9 +2,11 @@
 //
 //   control connection, any thread --change(), order()--> Steering --take()--> the coordinator, at its next look
 //                     <--refused, in a sentence--            ^
-//                                                            +--entered(), postcopy_is()-- the coordinator
+//                                                            +--entered(), begin(), commit()-- the coordinator
 //
-// Whoever asks is answered at once, and waits for nothing that the move does.
+// Whoever asks is answered at once, and waits for nothing that the move does. What is not refused is obeyed: before the
+// coordinator begins with what nobody can change any more it has begin() or commit() say so, which fail where something
+// has been asked for that it has not looked at yet.
 #pragma once
 
 #include <mutex>
@@ -28,13 +30,20 @@ struct GoalChange {
 
 class Steering {
  public:
+  /// What the move comes to.
+  enum class End {
+    kOpen,        ///< it is copied, and not decided
+    kPostcopy,    ///< nothing more is copied before the guest runs at the sink; it still runs at the source
+    kSwitchover,  ///< the guest is being paused
+  };
+
   explicit Steering(Goals goals) : goals_(std::move(goals)) {}
 
   /// Any thread. kRefused or kInvalidArgument: nothing has changed, and the move goes on.
   Status change(const GoalChange& change);
   Status order(Order order);
-  /// Whether a move can still be cancelled; refused in a sentence where it cannot.
-  Status may_cancel() const;
+  /// Refused where it is too late. Else the move ends, and is to be cancelled by whoever asks.
+  Status cancel();
   /// As they are now.
   Goals goals() const;
 
@@ -45,15 +54,25 @@ class Steering {
   void postcopy_is(std::string why_not);
   /// What has changed since the last take(), all goals.
   std::optional<Goals> take();
+  /// From here on what would change that end is refused. False: there is something to take() first.
+  bool begin(End end);
+  /// It has not begun after all.
+  void open_again();
+  /// From here on cancel() is refused. False: it has been cancelled.
+  bool commit();
 
  private:
-  Status check_phase(bool bandwidth_only) const;
+  std::string too_late() const;
+  Status check_phase(const GoalChange& change) const;
   Status check_postcopy() const;
 
   mutable std::mutex mutex_;
   Goals goals_;
   bool changed_ = false;
   Phase phase_ = Phase::kConnecting;
+  End end_ = End::kOpen;
+  bool cancelled_ = false;
+  bool commits_ = false;
   Duration elapsed_{};
   std::string why_not_postcopy_ = "the destination has not been asked yet";
 };

@@ -9,11 +9,15 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstring>
+#include <iterator>
 
+#include "base/wake.h"
 #include "net/socket_channel.h"
 
 namespace godwit {
@@ -23,6 +27,8 @@ using SteadyClockTime = std::chrono::steady_clock::time_point;
 
 // RFC 8305's: longer than most round trips, short to whoever waits.
 constexpr Duration kStagger = std::chrono::milliseconds(250);
+// Nothing else wakes who waits for room in the queue of a Unix socket.
+constexpr Duration kLookForStop = std::chrono::milliseconds(100);
 
 std::string no_answer(std::string_view where, Duration after) {
   return fmt::format("{}: no answer within {:.3g} s", where, std::chrono::duration<double>(after).count());
@@ -37,6 +43,10 @@ Error unreachable(std::string_view where, int number) {
   return error;
 }
 
+tl::unexpected<Error> stopped_connecting() {
+  return fail(ErrorKind::kCancelled, "connect: interrupted");
+}
+
 Status make_blocking(int socket) {
   const int flags = ::fcntl(socket, F_GETFL);
   if (flags < 0 || ::fcntl(socket, F_SETFL, flags & ~O_NONBLOCK) < 0) return fail_os("make a socket blocking");
@@ -46,8 +56,8 @@ Status make_blocking(int socket) {
 /// Attempts at several addresses, of which the first to succeed wins.
 class Race {
  public:
-  Race(std::span<const HostAddress> addresses, const Liveness& liveness, Duration timeout)
-      : addresses_(addresses), liveness_(liveness), timeout_(timeout) {}
+  Race(std::span<const HostAddress> addresses, const Liveness& liveness, Duration timeout, const std::stop_token& stop)
+      : addresses_(addresses), liveness_(liveness), timeout_(timeout), stop_(stop) {}
   Result<Connected> run();
 
  private:
@@ -64,6 +74,8 @@ class Race {
   std::span<const HostAddress> addresses_;
   const Liveness& liveness_;
   Duration timeout_;
+  const std::stop_token& stop_;
+  std::optional<Wake> wake_;  ///< where somebody may stop it
   std::vector<Runner> running_;
   std::size_t next_ = 0;
   SteadyClockTime next_at_ = std::chrono::steady_clock::now();
@@ -72,8 +84,13 @@ class Race {
 };
 
 Result<Connected> Race::run() {
+  if (stop_.stop_possible()) wake_.emplace();
+  const std::stop_callback on_stop(stop_, [this] {
+    if (wake_) wake_->wake();
+  });
   const auto deadline = std::chrono::steady_clock::now() + timeout_;
   while (true) {
+    if (stop_.stop_requested()) return stopped_connecting();
     const auto now = std::chrono::steady_clock::now();
     if (next_ < addresses_.size() && (running_.empty() || now >= next_at_)) {
       if (Status started = start(next_++); !started) failed(std::move(started).error());
@@ -111,6 +128,7 @@ void Race::wait(SteadyClockTime until) {
   if (running_.empty()) return;
   std::vector<pollfd> waiting;
   for (const Runner& runner : running_) waiting.push_back({.fd = runner.socket.get(), .events = POLLOUT, .revents = 0});
+  if (wake_) waiting.push_back({.fd = wake_->descriptor(), .events = POLLIN, .revents = 0});
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
   ::poll(waiting.data(), waiting.size(), static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX)));
 }
@@ -147,31 +165,42 @@ Result<Connected> Race::win(Runner runner) {
   return Connected{std::move(runner.socket), addresses_[runner.address]};
 }
 
-Result<UniqueFd> connect_unix(const Address& address, const Liveness& liveness) {
+bool same_address(const HostAddress& a, const HostAddress& b) {
+  return a.size == b.size && std::memcmp(&a.storage, &b.storage, a.size) == 0;
+}
+
+void let_wait(int socket, Duration at_most) {
+  const auto us = std::chrono::ceil<std::chrono::microseconds>(at_most).count();
+  const timeval timeout{.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000};
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+}
+
+Result<UniqueFd> connect_unix(const Address& address, const Liveness& liveness, const std::stop_token& stop) {
   const sockaddr_un where = TRY(unix_socket_address(address.path));
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail_os("socket");
   // KERNEL: a connect to a Unix socket whose backlog is full waits for SO_SNDTIMEO, then gives EAGAIN.
-  const auto us = std::chrono::ceil<std::chrono::microseconds>(liveness.connect_timeout).count();
-  const timeval timeout{.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+  let_wait(socket.get(), stop.stop_possible() ? kLookForStop : liveness.connect_timeout);
+  const auto until = std::chrono::steady_clock::now() + liveness.connect_timeout;
   while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0) {
+    if (stop.stop_requested()) return stopped_connecting();
     if (errno == EINTR) continue;
     if (errno == EAGAIN) {
+      if (std::chrono::steady_clock::now() < until) continue;
       return fail(ErrorKind::kPeerLost, no_answer("its queue is full", liveness.connect_timeout), ETIMEDOUT);
     }
     if (errno == ECONNREFUSED) return fail(unreachable("connect", errno));
     return fail(os_error("connect", errno));
   }
-  const timeval for_ever{};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &for_ever, sizeof for_ever);
+  let_wait(socket.get(), Duration::zero());  // for as long as it takes
   return socket;
 }
 
 }  // namespace
 
-Result<Connected> connect_first(std::span<const HostAddress> addresses, const Liveness& liveness, Duration timeout) {
-  return Race(addresses, liveness, timeout).run();
+Result<Connected> connect_first(std::span<const HostAddress> addresses, const Liveness& liveness, Duration timeout,
+                                const std::stop_token& stop) {
+  return Race(addresses, liveness, timeout, stop).run();
 }
 
 Route::Route(Address to, const Liveness& liveness, Resolver resolver)
@@ -179,38 +208,57 @@ Route::Route(Address to, const Liveness& liveness, Resolver resolver)
   if (!resolver_) resolver_ = [](const Address& address) { return resolve(address, ResolveFor::kConnecting); };
 }
 
-Result<std::unique_ptr<Channel>> Route::connect() {
+Result<std::unique_ptr<Channel>> Route::connect(Whereto where, const std::stop_token& stop) {
   const std::string name = format_address(to_);
-  return make_socket_channel(TRY_IN(name, connect_socket()), name, liveness_);
+  return make_socket_channel(TRY_IN(name, connect_socket(where, stop)), name, liveness_);
 }
 
-Result<UniqueFd> Route::connect_socket() {
+Result<UniqueFd> Route::connect_socket(Whereto where, const std::stop_token& stop) {
   switch (to_.kind) {
     case Address::Kind::kTcp:
-      return connect_tcp();
+      return connect_tcp(where, stop);
     case Address::Kind::kUnix:
-      return connect_unix(to_, liveness_);
+      return connect_unix(to_, liveness_, stop);
   }
   return fail(ErrorKind::kInvalidArgument, "an address of an unknown kind");
 }
 
-Result<UniqueFd> Route::connect_tcp() {
+Result<UniqueFd> Route::connect_tcp(Whereto where, const std::stop_token& stop) {
   if (!names_a_peer(to_)) {
     return fail(ErrorKind::kInvalidArgument, "a host and a port other than 0 are needed to connect");
   }
-  if (const auto known = answering()) {
-    return std::move(TRY(connect_first({&*known, 1}, liveness_, std::min(kAgain, liveness_.connect_timeout))).socket);
-  }
-  const auto addresses = TRY(resolver_(to_));
-  auto connected = TRY(connect_first(addresses, liveness_, liveness_.connect_timeout));
+  std::vector<HostAddress> addresses = known(where);
+  const bool again = !addresses.empty();
+  if (!again) addresses = TRY(resolver_(to_));
+  const Duration timeout = again ? std::min(kAgain, liveness_.connect_timeout) : liveness_.connect_timeout;
+  auto connected = TRY(connect_first(addresses, liveness_, timeout, stop));
   const std::lock_guard lock(mutex_);
-  if (!answering_) answering_ = connected.address;
+  if (where == Whereto::kAnyAddress || known_.empty()) {
+    const auto found =
+        std::ranges::find_if(addresses, [&](const HostAddress& a) { return same_address(a, connected.address); });
+    std::rotate(addresses.begin(), found, std::next(found));
+    known_ = std::move(addresses);
+  }
   return std::move(connected.socket);
 }
 
-std::optional<HostAddress> Route::answering() const {
+std::vector<HostAddress> Route::known(Whereto where) const {
   const std::lock_guard lock(mutex_);
-  return answering_;
+  if (known_.empty() || where == Whereto::kAnyAddress) return known_;
+  return {known_.front()};
+}
+
+/// The channel may be gone when the stop comes, its socket is not.
+Reconnect reconnecting(std::shared_ptr<Route> route, Wrap wrap) {
+  return [route = std::move(route), wrap = std::move(wrap)](
+             Whereto where, const std::stop_token& stop) -> Result<std::unique_ptr<Channel>> {
+    auto channel = TRY(route->connect(where, stop));
+    if (!wrap) return channel;
+    const UniqueFd socket(::fcntl(channel->link().descriptor(), F_DUPFD_CLOEXEC, 0));
+    if (!socket) return fail_os("duplicate a socket");
+    const std::stop_callback on_stop(stop, [&socket] { ::shutdown(socket.get(), SHUT_RDWR); });
+    return wrap(std::move(channel));
+  };
 }
 
 Result<std::unique_ptr<Channel>> connect_to(const Address& address, const Liveness& liveness) {

@@ -8,12 +8,20 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 
 #include "net/channel.h"
 
 namespace godwit {
 
 using Connect = std::function<Result<std::unique_ptr<Channel>>()>;
+
+enum class Whereto {
+  kAsBefore,    ///< where the latest connection went that was opened
+  kAnyAddress,  ///< to whichever address of the name answers
+};
+/// One more connection after others were lost; kCancelled soon after a stop is requested.
+using Reconnect = std::function<Result<std::unique_ptr<Channel>>(Whereto where, const std::stop_token& stop)>;
 
 /// Around an accepted connection it waits for nothing: the handshake goes on in read() for at least 0, which gives 0
 /// until it is over and fails if it fails, and whose answers fit into the buffer of a fresh socket. Bytes that it holds

@@ -98,6 +98,13 @@ Status take_away(const RemoteProcess& process, std::span<const TakenStretch> str
   return {};
 }
 
+Status check_take_away(const RemoteProcess& process) {
+  for (const long call : {SYS_madvise, SYS_mmap, SYS_pidfd_open, SYS_process_madvise, SYS_close, SYS_munmap}) {
+    TRY(check_remote_syscall(process, call, {}));
+  }
+  return {};
+}
+
 Status punch_hole(int file, std::uint64_t file_offset, std::uint64_t length) {
   if (::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(file_offset),
                   static_cast<off_t>(length)) == 0) {

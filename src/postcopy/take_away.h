@@ -17,6 +17,9 @@ struct TakenStretch {
 /// kUnsupported for locked memory.
 Status take_away(const RemoteProcess& process, std::span<const TakenStretch> stretches);
 
+/// Whether seccomp filters let the process make the calls for that: kRefused if not, or if nobody can tell. Makes none.
+Status check_take_away(const RemoteProcess& process);
+
 /// Memory that lies in a file, from `file_offset` on: a hole.
 Status punch_hole(int file, std::uint64_t file_offset, std::uint64_t length);
 

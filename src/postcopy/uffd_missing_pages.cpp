@@ -341,6 +341,7 @@ Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& pr
   uffdio_api api{};
   api.api = UFFD_API;
   const bool huge = std::ranges::any_of(ranges, &MissingRange::is_huge);
+  const bool in_process = std::ranges::any_of(ranges, [](const MissingRange& range) { return !range.file; });
   api.features = UFFD_FEATURE_MISSING_SHMEM | (huge ? UFFD_FEATURE_MINOR_HUGETLBFS : 0);
   const bool spoken = ::ioctl(made.fd.get(), UFFDIO_API, &api) == 0;
   const int number = errno;
@@ -354,6 +355,7 @@ Result<std::unique_ptr<MissingPages>> open_missing_pages(const RemoteProcess& pr
   TRY(possible);
   TRY(pages->open_huge());
   TRY(pages->try_all());
+  if (in_process) TRY(check_take_away(process));
   return pages;
 }
 

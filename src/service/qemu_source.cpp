@@ -3,7 +3,7 @@
 #include "memory/first_blocks.h"
 #include "service/recover.h"
 #include "service/wiring.h"
-#include "throttle/throttle.h"
+#include "throttle/following_throttle.h"
 #include "vmm/qemu/disk_images.h"
 #include "vmm/qemu/vcpu_time.h"
 
@@ -21,7 +21,7 @@ class QemuSource final : public OpenedSource {
   Journal& journal() noexcept override { return *journal_; }
   FreePages* free_pages() noexcept override { return free_pages_.get(); }
   std::vector<pid_t> vcpu_threads() override { return qemu::vcpu_threads_here(*vm_.qmp, *vm_.process); }
-  Status slow_guest(double share) override;
+  Status slow_guest(double share) override { return throttle_->set(share); }
   bool quiesce_harvests() const noexcept override { return wired_.quiesce; }
   bool holes_may_appear() const noexcept override { return vm_.inspection.gives_memory_back; }
 
@@ -32,20 +32,8 @@ class QemuSource final : public OpenedSource {
   WiredTracker wired_;
   std::unique_ptr<FreePages> free_pages_;
   std::unique_ptr<SourceVm> source_vm_;
-  ThrottleKeeper* keeper_ = nullptr;
-  std::unique_ptr<Throttle> throttle_;  ///< from when the guest is slowed down for the first time
+  std::optional<FollowingThrottle> throttle_;
 };
-
-/// Where nobody wants that nothing is looked for.
-Status QemuSource::slow_guest(double share) {
-  if (share >= 1) return throttle_ ? throttle_->release() : Status{};
-  if (!throttle_) {
-    throttle_ =
-        TRY(Throttle::make(vm_.process->pid(), vcpu_threads(),
-                           {.state_folder = default_state_folder(), .keeper = keeper_, .only = {}, .paths = {}}));
-  }
-  return throttle_->set(share);
-}
 
 /// What a guest that does not run will be at the destination, where its operator may wonder.
 std::string_view state_to_arrive_in(std::string_view status) {
@@ -59,7 +47,6 @@ std::string_view state_to_arrive_in(std::string_view status) {
 
 Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& host, const JobContext& context,
                         Outcome& outcome) {
-  keeper_ = options.keeper;
   vm_ = TRY(qemu::attach(options.qmp, options.pid, context.clock));
   const auto folder = default_state_folder();
   const auto left = TRY(recover_if_left_behind(vm_, folder, context.on_note));
@@ -88,6 +75,9 @@ Status QemuSource::open(const QemuSourceOptions& options, const HostProfile& hos
   wired_ = TRY(wire_tracker(vm_, host, context.clock, options.releaser, context.cancelled));
   if (options.skip_free_pages) free_pages_ = wire_free_pages(vm_, *main_memory_);
   source_vm_ = qemu::make_source_vm(vm_, choice, *journal_, context.clock);
+  throttle_.emplace(
+      vm_.process->pid(), [this] { return vcpu_threads(); },
+      ThrottleSettings{.state_folder = folder, .keeper = options.keeper, .only = {}, .paths = {}});
   return {};
 }
 

@@ -95,9 +95,15 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
                    {"paused", source->vm().starts_paused()},
                    {"quiesce_harvests", source->quiesce_harvests()}});
 
+  const Wrap wrap = request_.tls ? tls_connected(request_.tls) : Wrap{};
   Connect plain = request_.connect;
-  if (!plain) plain = [route = std::make_shared<Route>(request_.to)] { return route->connect(); };
-  Dialler dialler{wrapped(plain, request_.tls ? tls_connected(request_.tls) : Wrap{}), nullptr};
+  Reconnect reconnect;
+  if (!plain) {
+    const auto route = std::make_shared<Route>(request_.to);
+    plain = [route] { return route->connect(); };
+    reconnect = reconnecting(route, wrap);
+  }
+  Dialler dialler{wrapped(plain, wrap), nullptr};
   if (request_.goals.bandwidth || goals.may_postcopy() || request_.steerable) {
     dialler.limit = std::make_shared<RateLimit>(request_.goals.bandwidth.value_or(BitRate{}), clock_);
   }
@@ -120,6 +126,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .goals = goals,
       .steering = request_.steerable ? &steering_ : nullptr,
       .connect_urgent = dialler.connect,
+      .reconnect = std::move(reconnect),
       .slow_guest = [&source](double share) { return source->slow_guest(share); },
       .free_pages = source->free_pages(),
       .quiesce_harvests = source->quiesce_harvests(),

@@ -1,7 +1,7 @@
 // Slows a guest down from outside: its vCPU threads get a share of a CPU each, and everything is put back afterwards.
 //
 //   Throttle::probe()   what is possible on this host for this QEMU, best first, and why the rest is not
-//   Throttle::make()    nothing is changed yet
+//   Throttle::make()    nothing is changed yet; by following_throttle.h where vCPUs may be added
 //   set(0.4), set(0.2)  the first one writes what to undo to disk, tells the keeper, then changes things
 //   release()           as before; so does the destructor, the keeper if this process dies, and undo_left_throttles()
 //                       where both have died

@@ -41,6 +41,9 @@ class HandoverObserver {
   /// The guest is being stopped: its pause began at this instant. For the ledger; comes from another thread than the
   /// others, and may come a little after guest_stopped().
   virtual void guest_stopping(Instant at) = 0;
+  /// What it told of at that instant was somebody else's doing, and no disk is waited for: the hypervisor goes on with
+  /// what it has to do before its own stop, with the guest paused. From another thread, too.
+  virtual void guest_stopped_by_others(Instant at) = 0;
   /// A piece of the device stream for the sink; the bytes live during the call. May block: that holds the hypervisor
   /// back.
   virtual Status device_bytes(Bytes bytes) = 0;

@@ -86,6 +86,7 @@ std::string encode_json(const Hello& hello) {
   if (hello.rejoin) {
     object["rejoin"] = hex_of(*hello.rejoin);
     object["attempt"] = hello.attempt;
+    if (hello.gives_up) object["gives_up"] = true;
   }
   return dump(object);
 }
@@ -107,6 +108,7 @@ Result<Hello> decode_hello(Bytes body) {
   if (!object.contains("rejoin")) return hello;
   hello.rejoin = TRY(secret_in(object, "rejoin"));
   hello.attempt = TRY(number_field<std::uint32_t>(object, "attempt"));
+  hello.gives_up = TRY(flag_field(object, "gives_up"));
   return hello;
 }
 

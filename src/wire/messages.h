@@ -54,6 +54,8 @@ struct Hello {  ///< first after the greeting
   std::optional<Secret> rejoin = std::nullopt;
   /// With `rejoin`: grows with every try, so that an earlier one which comes late is told from the latest.
   std::uint32_t attempt = 0;
+  /// With `rejoin`: not to go on. Abort follows, and says why.
+  bool gives_up = false;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data

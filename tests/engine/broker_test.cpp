@@ -244,6 +244,31 @@ TEST_F(BrokerTest, OfTwoTriesToComeBackTheLaterCounts) {
   EXPECT_TRUE(place->await_back(kPatience));
 }
 
+/// Also one that has come back already and waits for its answer, and once the place is free again; nobody else.
+TEST_F(BrokerTest, ASourceThatComesBackTooLateIsToldWhy) {
+  const auto one = source(1);
+  const auto lanes = std::array{lane(1, 0), lane(1, 1)};
+  std::atomic<unsigned> came_back{0};
+  {
+    auto place = broker_->await_source({});
+    ASSERT_TRUE(place) << place.error().message;
+    expect_lanes(*place, 1);
+    place->settle("unheard");
+    place->let_come_back([&] { ++came_back; });
+    const auto waiting = source_back(5, 1, 1);
+    for (const auto end = steady_.now() + kPatience; came_back == 0 && steady_.now() < end;)
+      std::this_thread::sleep_for(1ms);
+    place->leave_word("its disk has burnt", 30s);
+    EXPECT_EQ(refusal(*waiting), "its disk has burnt");
+  }
+  broker_->await_word_told({});
+  EXPECT_EQ(refusal(*source_back(6, 1, 2)), "its disk has burnt");
+  EXPECT_NE(refusal(*source_back(7, 2, 1)).find("no move waits here"), std::string::npos) << "another session's";
+  clock_.advance(31s);
+  EXPECT_NE(refusal(*source_back(8, 1, 3)).find("no move waits here"), std::string::npos);
+  EXPECT_EQ(came_back, 1U);
+}
+
 TEST_F(BrokerTest, AStrangersLanesHoldUpNobodyAndAreClosed) {
   const auto strange = lane(9, 0);
   const auto one = source(1);

@@ -79,6 +79,7 @@ class LinkPatience : public testing::FakeMigration {
       auto parts = source_parts(source_, *tracker_, journal, steady_);
       parts.steering = &*order_;
       parts.cancelled = cancel_.get_token();
+      parts.reconnect = reconnect_;
       parts.on_note = [this](std::string_view note) { take_note("source: ", note); };
       parts.on_milestone = [this](Milestone milestone) {
         if (milestone == Milestone::kCopying) copying_ = true;
@@ -113,6 +114,17 @@ class LinkPatience : public testing::FakeMigration {
     unsigned found = 0;
     for (auto at = all.find(what); at != std::string::npos; at = all.find(what, at + 1)) ++found;
     return found;
+  }
+  /// Once link_up_ is false.
+  void let_link_be_back_at_the_end() {
+    connect_ = [this]() -> Result<std::unique_ptr<Channel>> {
+      if (!link_up_) return fail(ErrorKind::kPeerLost, "the link is down");
+      return connect_to(relay_->address());
+    };
+    on_progress_ = [this](const Progress& progress) {
+      see(progress);
+      if (progress.phase == Phase::kRollingBack) link_up_ = true;
+    };
   }
   void await_back(unsigned times) {
     await([&] { return count("source: the link is back") >= times; });
@@ -172,6 +184,8 @@ class LinkPatience : public testing::FakeMigration {
   const Clock* sink_clock_ = nullptr;
   std::function<void(Milestone)> on_milestone_;
   std::function<void()> on_back_;  ///< on the coordinator's thread
+  std::atomic<bool> link_up_{true};
+  Reconnect reconnect_;
   std::future<SinkReport> received_;
   std::future<Report> sent_;
   std::atomic<bool> copying_{false};
@@ -343,6 +357,93 @@ TEST_F(LinkPatience, TheOperatorMayCancelWhileTheLinkIsLost) {
   await_sink_waits();
   sink_cancel_.request_stop();
   EXPECT_EQ(received_.get().error->kind, ErrorKind::kCancelled);
+}
+
+/// It can be reached again as soon as nobody tries any more to go on; the sink would wait for longer than the test.
+TEST_F(LinkPatience, ASourceThatHasWaitedLongEnoughTellsTheSink) {
+  goals_.link_patience = 1s;
+  let_link_be_back_at_the_end();
+  start();
+  link_up_ = false;
+  relay_->cut();
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kPeerLost);
+  const auto received = received_.get();
+  EXPECT_EQ(received.outcome, Outcome::kSourceRuns);
+  ASSERT_TRUE(received.error);
+  EXPECT_NE(received.error->message.find("the source gave up: "), std::string::npos) << received.error->message;
+}
+
+TEST_F(LinkPatience, ASourceThatIsCancelledMeanwhileTellsTheSink) {
+  let_link_be_back_at_the_end();
+  start();
+  link_up_ = false;
+  relay_->cut();
+  await([&] { return is_waiting(); });
+  cancel_.request_stop();
+  expect_source_runs_alone(sent_.get());
+  const auto received = received_.get();
+  ASSERT_TRUE(received.error);
+  EXPECT_NE(received.error->message.find("the source gave up: cancelled"), std::string::npos)
+      << received.error->message;
+}
+
+TEST_F(LinkPatience, ThatTheGuestHasEndedMeanwhileIsKnownAtTheSinkToo) {
+  let_link_be_back_at_the_end();
+  start();
+  link_up_ = false;
+  relay_->cut();
+  await([&] { return count("source: the link to the destination is lost") == 1; });
+  source_.halt_by_others({Halt::Kind::kEnded, "the guest has shut down"});
+  EXPECT_EQ(sent_.get().outcome, Outcome::kGuestEnded);
+  EXPECT_EQ(received_.get().outcome, Outcome::kGuestEnded);
+}
+
+TEST_F(LinkPatience, WhyASinkGaveUpMeanwhileIsToldWhenTheSourceComesBack) {
+  start();
+  relay_->let_through(false);
+  relay_->cut();
+  await_sink_waits();
+  sink_.dead = true;
+  await([&] { return count("sink: given up here") == 1; });
+  relay_->let_through(true);
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_TRUE(report.error->at_peer);
+  EXPECT_NE(report.error->message.find("the fake hypervisor has ended"), std::string::npos) << report.error->message;
+  EXPECT_EQ(received_.get().error->kind, ErrorKind::kHypervisor);
+}
+
+TEST_F(LinkPatience, ASinkWhoseSourceHasHeardWhyDoesNotWaitForIt) {
+  start();
+  sink_.dead = true;
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_NE(report.error->message.find("the fake hypervisor has ended"), std::string::npos) << report.error->message;
+  EXPECT_EQ(received_.get().error->kind, ErrorKind::kHypervisor);
+  EXPECT_EQ(count("sink: given up here"), 0U) << notes();
+}
+
+TEST_F(LinkPatience, WhoCancelsDoesNotWaitForAConnectionThatIsBeingOpened) {
+  std::atomic<unsigned> begun{0};
+  reconnect_ = [&](Whereto, const std::stop_token& stop) -> Result<std::unique_ptr<Channel>> {
+    ++begun;
+    std::mutex mutex;
+    std::condition_variable_any stopped;
+    std::unique_lock lock(mutex);
+    stopped.wait(lock, stop, [] { return false; });  // for as long as nobody stops it
+    return fail(ErrorKind::kCancelled, "stopped");
+  };
+  start();
+  relay_->cut();
+  await([&] { return begun == 1; });
+  cancel_.request_stop();
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kCancelled) << report.error->message;
+  EXPECT_EQ(begun, 2U) << "the goodbye, which ends by itself";
+  sink_cancel_.request_stop();
 }
 
 TEST_F(LinkPatience, ASinkThatHasGivenUpDoesNotTakeItsSourceBack) {

@@ -90,6 +90,66 @@ TEST_F(MissingRecordFile, IsRefusedWhereABitHasChanged) {
   expect_refused();
 }
 
+TEST_F(MissingRecordFile, KnowsWhatIsMissingBesides) {
+  ASSERT_TRUE(add_to_missing_record(path_, std::vector<MissingBesides>{{ChunkIndex{0}, 6}, {ChunkIndex{1}, 1}}));
+  const auto read = read_missing_record(path_);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->words, (std::vector<PageWord>{7, 1, ~PageWord{0}, 0xff}));
+  const auto whole = fs::file_size(path_);
+  map_arrived(path_).value().set(ChunkIndex{1}, 1);
+  EXPECT_EQ(fs::file_size(path_), whole);
+  const std::vector<std::pair<std::streamoff, char>> changes{{-1, 1}, {-32, 3}, {-40, 5}, {-48, 9}};
+  for (const auto& [at, to] : changes) {
+    SCOPED_TRACE(at);
+    std::ifstream file(path_, std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(whole) + at);
+    const char before = static_cast<char>(file.get());
+    change(static_cast<std::streamoff>(whole) + at, to);
+    expect_refused();
+    change(static_cast<std::streamoff>(whole) + at, before);
+  }
+  fs::resize_file(path_, whole - 1);
+  EXPECT_FALSE(read_missing_record(path_));
+}
+
+/// Its writer was killed before it had counted them.
+TEST_F(MissingRecordFile, IsAsItWasUntilAllIsAdded) {
+  const auto before = fs::file_size(path_);
+  ASSERT_TRUE(add_to_missing_record(path_, std::vector<MissingBesides>{{ChunkIndex{0}, 6}}));
+  for (std::uintmax_t at = before - 16; at < before; ++at) change(static_cast<std::streamoff>(at), 0);
+  for (const int more : {16, 7, 0}) {
+    fs::resize_file(path_, before + static_cast<std::uintmax_t>(more));
+    const auto read = read_missing_record(path_);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(read->words, some_record().words);
+    EXPECT_TRUE(map_arrived(path_));
+  }
+}
+
+/// The guest is paused then.
+TEST_F(MissingRecordFile, HardlyAnythingIsWrittenToAddToIt) {
+  MissingRecord large = some_record();
+  constexpr std::uint64_t kChunks = 100'000;
+  large.blocks = {{.name = "pc.ram", .size = kChunks * kChunkSize}};
+  large.words.assign(kChunks, ~PageWord{0});
+  const auto written = [] {
+    std::ifstream file("/proc/thread-self/io");
+    std::string name;
+    std::uint64_t value = 0;
+    while (file >> name >> value) {
+      if (name == "wchar:") return value;
+    }
+    return ~std::uint64_t{0};
+  };
+  const auto at_first = written();
+  if (at_first == ~std::uint64_t{0}) GTEST_SKIP() << "this kernel does not count what a thread writes";
+  ASSERT_TRUE(write_missing_record(path_, large));
+  const auto ahead = written();
+  EXPECT_GT(ahead - at_first, kChunks * sizeof(PageWord));
+  ASSERT_TRUE(add_to_missing_record(path_, std::vector<MissingBesides>{{ChunkIndex{5}, 6}, {ChunkIndex{70'000}, 1}}));
+  EXPECT_LT(written() - ahead, 100U);
+}
+
 TEST_F(MissingRecordFile, IsRefusedInAnotherVersion) {
   change(std::string_view("godwit missing ").size(), '1');
   expect_refused();
@@ -155,6 +215,26 @@ TEST_F(MissingRecordFile, IsMarkedByWhoeverPutsPagesInPlace) {
   EXPECT_EQ(arrived->word(ChunkIndex{3}), 1U);
 }
 
+/// Of what was taken away ahead nothing is written once more.
+TEST(MissingBesides, AreThoseThatAreAddedAfterTheBeginning) {
+  const auto layout = RamLayout::make({{.name = "pc.ram", .size = 4 * kChunkSize}}).value();
+  godwit::testing::PlainMemory memory(layout);
+  godwit::testing::MissingPagesSeen seen;
+  constexpr unsigned kHardlyAny = 100'000;
+  godwit::testing::FakeMissingPages pages(memory, seen, kHardlyAny);
+  MissingPlacer placer(pages, layout, [] {});
+  ASSERT_TRUE(placer.add({.first = ChunkIndex{0}, .words = {7, 0, 0, 1}}));
+  ASSERT_TRUE(placer.begin());
+  EXPECT_TRUE(placer.besides().empty());
+  ASSERT_TRUE(placer.add({.first = ChunkIndex{0}, .words = {3, 0, 8}}));
+  ASSERT_TRUE(placer.add({.first = ChunkIndex{3}, .words = {3}}));
+  ASSERT_EQ(placer.besides().size(), 2U);
+  EXPECT_EQ(placer.besides()[0].chunk.value, 2U);
+  EXPECT_EQ(placer.besides()[0].pages, 8U);
+  EXPECT_EQ(placer.besides()[1].chunk.value, 3U);
+  EXPECT_EQ(placer.besides()[1].pages, 2U);
+}
+
 TEST(JournalOfALackingGuest, KeepsWhatIsMissingUntilAllIsOver) {
   const Folder folder;
   const VmProcess vm = this_process();
@@ -164,11 +244,14 @@ TEST(JournalOfALackingGuest, KeepsWhatIsMissingUntilAllIsOver) {
     ASSERT_TRUE(journal.receiving());
     ASSERT_TRUE(journal.name_migration("abc123"));
     ASSERT_TRUE(journal.keep_missing(some_record()));
+    ASSERT_TRUE(journal.keep_missing_besides(std::vector<MissingBesides>{{ChunkIndex{1}, 9}}));
     ASSERT_TRUE(journal.starting_early());
   }
   auto journal = Journal::open(folder.path(), vm).value();
   EXPECT_EQ(journal.found(), Journal::State::kLacking);
-  EXPECT_EQ(journal.missing().value().words, some_record().words);
+  auto words = some_record().words;
+  words[1] |= 9;
+  EXPECT_EQ(journal.missing().value().words, words);
   ASSERT_TRUE(journal.nothing_missing());
   EXPECT_TRUE(journal.missing().value().words.empty());
   journal.clear();

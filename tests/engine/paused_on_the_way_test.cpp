@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "tests/support/fake_migration.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/passing_channel.h"
 
 namespace godwit::paused_on_the_way_test {
@@ -83,6 +84,23 @@ TEST_F(PausedOnTheWay, OrIsFoundSoInTheHandOver) {
   const auto report = send(steady_, [&](Milestone milestone) {
     if (milestone == Milestone::kStopped) source_.paused_since = true;
   });
+  expect_arrived_paused(report, received.get());
+}
+
+/// The hypervisor takes long for what it does before its own stop, and no disk is what it waits for.
+TEST_F(PausedOnTheWay, OrWhileTheHypervisorIsStillAtWorkForTheHandOver) {
+  testing::LeapingClock clock;
+  source_.before_stop = [&](HandoverObserver& observer) {
+    const Instant at = clock.now();
+    observer.guest_stopping(at);
+    std::this_thread::sleep_for(50ms);
+    observer.guest_stopped_by_others(at);
+    clock.leap(10s);
+    std::this_thread::sleep_for(500ms);  // for whoever has waited for longer than disks are waited for
+    source_.paused_since = true;
+  };
+  auto received = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send(clock);
   expect_arrived_paused(report, received.get());
 }
 

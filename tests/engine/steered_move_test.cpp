@@ -1,5 +1,6 @@
 // A move whose goals change, and that is ordered to its end, while it runs.
 #include "tests/support/fake_migration.h"
+#include "tests/support/fake_missing_pages.h"
 
 namespace godwit::steered_move_test {
 namespace {
@@ -26,13 +27,19 @@ class SteeredMove : public FakeMigration {
       if (progress.phase != Phase::kCopying || progress.elapsed < 300ms || std::exchange(steered_, true)) return;
       act();
     };
+    parts.on_note = on_note_;
+    if (on_milestone_) parts.on_milestone = on_milestone_;
     Report report = run_source(std::move(parts));
     received.get();
     return report;
   }
 
   Steering steering_{without_a_pause(goals_)};
+  static std::string said(const Status& status) { return status ? "done" : status.error().message; }
+
   bool steered_ = false;
+  std::function<void(std::string_view)> on_note_;
+  OnMilestone on_milestone_;
   std::optional<BitRate> rate_;
 };
 
@@ -58,6 +65,61 @@ TEST_F(SteeredMove, GivesUpByAnEarlierDeadline) {
   const auto report = steered([&] { EXPECT_TRUE(steering_.change({.deadline = std::optional<Duration>(2s)})); });
   expect_source_runs_alone(report);
   EXPECT_NE(report.error->message.find("--deadline"), std::string::npos) << report.error->message;
+}
+
+/// Nobody would look at it any more.
+TEST_F(SteeredMove, RefusesWhatComesOnceItHasBegunToPauseTheGuest) {
+  std::string ordered, changed;
+  unsigned looks = 0;
+  source_.on_call = [&](std::string_view what) {
+    if (what != "check_unchanged" || looks++ > 0) return;
+    ordered = said(steering_.order(Order::kSwitchOver));
+    changed = said(steering_.change({.bandwidth = std::optional(BitRate{8'000'000})}));
+  };
+  const auto report = steered([&] { EXPECT_TRUE(steering_.change({.max_downtime = 5s})); });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(ordered, "the switchover has begun already");
+  EXPECT_EQ(changed, "the switchover has begun already: nothing can be changed any more");
+}
+
+TEST_F(SteeredMove, RefusesWhatComesOnceTheGuestIsAboutToRunAtTheDestination) {
+  goals_.may_be_ordered = true;
+  testing::MissingPagesSeen seen;
+  sink_.on_missing_pages = [&]() -> Result<std::unique_ptr<MissingPages>> {
+    return std::make_unique<testing::FakeMissingPages>(sink_.plain(), seen, 7);
+  };
+  std::string ordered, changed;
+  on_note_ = [&](std::string_view note) {
+    if (!note.starts_with("the guest will run at the destination")) return;
+    ordered = said(steering_.order(Order::kSwitchOver));
+    changed = said(steering_.change({.max_downtime = 5s}));
+  };
+  const auto report = steered([&] { EXPECT_TRUE(steering_.order(Order::kPostcopy)); });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_TRUE(report.postcopy);
+  EXPECT_NE(ordered.find("about to run at the destination"), std::string::npos) << ordered;
+  EXPECT_NE(changed.find("only timeout and bandwidth"), std::string::npos) << changed;
+}
+
+TEST_F(SteeredMove, IsNotCancelledOnceItIsBeingCommitted) {
+  std::string cancelled;
+  on_milestone_ = [&](Milestone milestone) {
+    if (milestone != Milestone::kCommitted) return;
+    cancelled = said(steering_.cancel());
+  };
+  const auto report = steered([&] { EXPECT_TRUE(steering_.order(Order::kSwitchOver)); });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(cancelled, "the move has been committed already");
+}
+
+TEST_F(SteeredMove, IsNotCommittedOnceItHasBeenCancelled) {
+  on_milestone_ = [&](Milestone milestone) {
+    if (milestone != Milestone::kPrepared) return;
+    EXPECT_TRUE(steering_.cancel());
+  };
+  const auto report = steered([&] { EXPECT_TRUE(steering_.order(Order::kSwitchOver)); });
+  expect_source_runs_alone(report);
+  EXPECT_EQ(report.error->kind, ErrorKind::kCancelled) << report.error->message;
 }
 
 /// The fake destination cannot wait for memory; nor does the offer end the move.

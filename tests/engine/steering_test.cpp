@@ -102,16 +102,62 @@ TEST(Steering, ChangesNothingButTheRateOnceItIsLate) {
   EXPECT_TRUE(says(steering.change({.bandwidth = std::optional(BitRate{5'000'000})}), "begun already"));
 }
 
+/// What is not refused is seen before the end begins.
+TEST(Steering, BeginsAnEndOnlyWhenAllIsTakenThatWasAskedFor) {
+  Steering steering = copying();
+  steering.postcopy_is({});
+  steering.entered(Phase::kCopying, 1s);
+  EXPECT_EQ(refused(steering.order(Order::kPostcopy)), "done");
+  EXPECT_FALSE(steering.begin(Steering::End::kSwitchover));
+  EXPECT_EQ(refused(steering.change({.max_downtime = 70ms})), "done");
+  ASSERT_TRUE(steering.take());
+  EXPECT_TRUE(steering.begin(Steering::End::kSwitchover));
+  EXPECT_TRUE(says(steering.change({.max_downtime = 100ms}), "switchover has begun already"));
+  EXPECT_TRUE(says(steering.change({.bandwidth = std::optional(BitRate{5'000'000})}), "nothing can be changed"));
+  EXPECT_TRUE(says(steering.order(Order::kSwitchOver), "switchover has begun already"));
+  steering.open_again();
+  EXPECT_EQ(refused(steering.change({.max_downtime = 100ms})), "done");
+}
+
+TEST(Steering, TakesOnlyWhatStillCountsWhereTheGuestIsAboutToRunAtTheDestination) {
+  Steering steering = copying();
+  steering.postcopy_is({});
+  steering.entered(Phase::kCopying, 1s);
+  ASSERT_TRUE(steering.begin(Steering::End::kPostcopy));
+  for (const Order order : {Order::kSwitchOver, Order::kPostcopy}) {
+    EXPECT_TRUE(says(steering.order(order), "is about to run at the destination")) << refused(steering.order(order));
+  }
+  EXPECT_TRUE(says(steering.change({.max_downtime = 100ms}), "only timeout and bandwidth"));
+  EXPECT_TRUE(says(steering.change({.deadline = std::optional<Duration>(30s)}), "only timeout and bandwidth"));
+  EXPECT_EQ(refused(steering.change({.timeout = 30s})), "done");
+  EXPECT_EQ(refused(steering.change({.bandwidth = std::optional(BitRate{5'000'000})})), "done");
+  EXPECT_FALSE(steering.begin(Steering::End::kSwitchover));
+  ASSERT_TRUE(steering.take());
+  EXPECT_TRUE(steering.begin(Steering::End::kSwitchover));
+  EXPECT_TRUE(says(steering.change({.timeout = 30s}), "nothing can be changed"));
+}
+
+TEST(Steering, OfACancelAndACommitTheFirstCounts) {
+  Steering cancelled = copying();
+  cancelled.entered(Phase::kPaused, 1s);
+  EXPECT_EQ(refused(cancelled.cancel()), "done");
+  EXPECT_FALSE(cancelled.commit());
+  Steering committed = copying();
+  committed.entered(Phase::kPaused, 1s);
+  EXPECT_TRUE(committed.commit());
+  EXPECT_TRUE(says(committed.cancel(), "committed already"));
+}
+
 TEST(Steering, CancelsUntilTheCommit) {
   Steering steering = copying();
   for (const Phase phase :
        {Phase::kConnecting, Phase::kTracking, Phase::kCopying, Phase::kHandingOver, Phase::kPaused}) {
     steering.entered(phase, 1s);
-    EXPECT_EQ(refused(steering.may_cancel()), "done") << name_of(phase);
+    EXPECT_EQ(refused(steering.cancel()), "done") << name_of(phase);
   }
   for (const Phase phase : {Phase::kCommitted, Phase::kPostcopy, Phase::kDone, Phase::kRollingBack}) {
     steering.entered(phase, 1s);
-    EXPECT_TRUE(says(steering.may_cancel(), "already")) << name_of(phase);
+    EXPECT_TRUE(says(steering.cancel(), "already")) << name_of(phase);
   }
 }
 

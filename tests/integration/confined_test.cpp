@@ -76,6 +76,21 @@ TEST_P(ConfinedQemu, QemusOwnSandbox) {
   ASSERT_OK(scene->expect_moved());
 }
 
+/// At the destination memory is taken away from it, by calls in it that `receive` makes with fewer rights.
+TEST_P(ConfinedQemu, QemusOwnSandboxIsInNoWayOfAPostcopy) {
+  QemuOptions options = vm();
+  options.ram = Ram::kPrivate;
+  options.guest_line = "work=4M cold=64M:8M";
+  options.more = {"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"};
+  ASSIGN_OR_SKIP(scene, Scene::make(options));
+  ASSERT_OK(scene->receive());
+  GodwitOptions early;
+  early.arguments = {"--codec", "raw", "--bandwidth", "60Mbit", "--on-deadline", "postcopy", "--deadline", "0s"};
+  ASSERT_OK(scene->send(early));
+  ASSERT_OK(scene->expect_moved());
+  ASSERT_OK(scene->expect_some("pages_missing"));
+}
+
 TEST_P(ConfinedQemu, InNamespacesOfItsOwn) {
   QemuOptions options = vm();
   options.before = {confine(), "namespaces"};

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
+#include <array>
 #include <cstring>
+#include <thread>
 
 namespace godwit::testing::connect_test {
 namespace {
@@ -112,6 +114,65 @@ TEST(Connect, EachAddressThatFailedIsNamedWithItsReason) {
   EXPECT_THAT(channel.error().message, HasSubstr("tcp://a-name:"));
   EXPECT_THAT(channel.error().message, HasSubstr("127.0.0.2: no answer within 0.6 s"));
   EXPECT_THAT(channel.error().message, HasSubstr("127.0.0.3: Connection refused"));
+}
+
+/// The address that answered first answers no more, and the name's other one does: later connections go there.
+TEST(Connect, AfterALossAnyAddressOfTheNameMayAnswer) {
+  Place place;
+  int looked_up = 0;
+  Route route(place.name, {.connect_timeout = 20s}, [&](const Address&) {
+    ++looked_up;
+    return hosts({"127.0.0.1", "127.0.0.2"}, place.port);
+  });
+  ASSERT_TRUE(route.connect());
+  place.listener.reset();
+  const SilentAddress silent("127.0.0.1", place.port);
+  const auto other =
+      listen_on(Address{.kind = Address::Kind::kTcp, .host = "127.0.0.2", .port = place.port, .path = {}});
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_FALSE(route.connect()) << "where it was before nobody answers";
+  for (const Whereto where : {Whereto::kAnyAddress, Whereto::kAsBefore, Whereto::kAnyAddress}) {
+    const auto channel = route.connect(where);
+    ASSERT_TRUE(channel) << channel.error().message;
+    EXPECT_TRUE((*other)->accept(10s));
+  }
+  EXPECT_EQ(looked_up, 1) << "who knows names may be out of reach, too";
+}
+
+TEST(Connect, AStopEndsAConnectThatNobodyAnswers) {
+  Place place;
+  const SilentAddress silent("127.0.0.2", place.port);
+  Route route(place.name, kPatient, [&](const Address&) { return hosts({"127.0.0.2"}, place.port); });
+  std::stop_source stop;
+  const auto began = std::chrono::steady_clock::now();
+  const std::jthread stopper([&] {
+    std::this_thread::sleep_for(100ms);
+    stop.request_stop();
+  });
+  const auto channel = route.connect(Whereto::kAsBefore, stop.get_token());
+  ASSERT_FALSE(channel);
+  EXPECT_EQ(channel.error().kind, ErrorKind::kCancelled) << channel.error().message;
+  EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon);
+}
+
+/// One whose peer takes the connection and says nothing.
+TEST(Connect, AStopEndsAHandshakeOnTheWayBack) {
+  Place place;
+  const auto route =
+      std::make_shared<Route>(place.name, kPatient, [&](const Address&) { return hosts({"127.0.0.1"}, place.port); });
+  const auto reconnect = reconnecting(route, [](std::unique_ptr<Channel> fresh) -> Result<std::unique_ptr<Channel>> {
+    std::array<std::byte, 1> answer;
+    TRY(fresh->read(answer, 1, Deadline::in(120s)));
+    return fresh;
+  });
+  std::stop_source stop;
+  const auto began = std::chrono::steady_clock::now();
+  const std::jthread stopper([&] {
+    std::this_thread::sleep_for(100ms);
+    stop.request_stop();
+  });
+  EXPECT_FALSE(reconnect(Whereto::kAnyAddress, stop.get_token()));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, kSoon);
 }
 
 TEST(Connect, AWayThatIsClosedNowIsNotWaitedForLong) {

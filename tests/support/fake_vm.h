@@ -247,6 +247,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   /// Hears what the engine asks of the VM and the tracker, before it is done, on the coordinator's thread.
   std::function<void(std::string_view)> on_call;
   std::atomic<bool> harvested_near_stop{false};
+  /// Called in the hand-over, on its thread, before the guest is stopped.
+  std::function<void(HandoverObserver&)> before_stop;
   bool stops_late = false;  ///< the hand-over stops the guest only after a harvest of its own
   bool fail_start = false;
   std::optional<Error> harvest_fails;  ///< set before a migration or on the coordinator's thread
@@ -309,6 +311,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     for (int i = 0; stops_late && !harvested_near_stop && i < 5000; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+    if (before_stop) before_stop(observer);
     observer.guest_stopping(clock.now());
     halt();
     TRY(observer.guest_stopped(clock.now()));

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "tests/throttle/throttle_base.h"
+#include "throttle/following_throttle.h"
 
 namespace godwit::throttle_test {
 namespace {
@@ -218,6 +219,65 @@ TEST_P(ThrottleWays, FollowNewThreads) {
     EXPECT_TRUE(groups_below(lab_->home()).empty());
   }
   EXPECT_TRUE(process_->goes_on(1));
+}
+
+/// Nobody says so: it is found out the next time that the share is set, to whichever value.
+TEST_P(ThrottleWays, FindThreadsThatWereAdded) {
+  PREPARE(1);
+  unsigned asked = 0;
+  const auto vcpus = [&] {
+    ++asked;
+    return process_->threads();
+  };
+  FollowingThrottle throttle(process_->pid(), vcpus, settings());
+  ASSERT_TRUE(throttle.set(1));
+  EXPECT_EQ(asked, 0U) << "where nobody is slowed down nothing is looked for";
+  ASSERT_TRUE(throttle.set(0.05));
+  ASSERT_TRUE(process_->add_thread());
+  EXPECT_EQ(asked, 1U);
+  const Status found = throttle.set(0.05);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(asked, 2U);
+  EXPECT_PRED2(BusyProcess::is_within, process_->share_towards(1, 0.05), 0.05);
+  ASSERT_TRUE(throttle.set(0.05));
+  EXPECT_EQ(asked, 2U) << "no thread has come or gone";
+  ASSERT_TRUE(throttle.set(1));
+  if (lab_) {
+    EXPECT_TRUE(groups_below(lab_->home()).empty());
+  }
+  EXPECT_TRUE(process_->goes_on(1));
+}
+
+TEST_P(ThrottleWays, ReleaseThreadsThatWereAddedWhenTheEngineIsKilled) {
+  PREPARE(1);
+  SharedWithChildren<std::atomic<int>> step;
+  ForkedProcess engine([&] {
+    auto keeper = ThrottleKeeper::start();
+    if (!keeper) ::_exit(97);
+    FollowingThrottle throttle(
+        process_->pid(), [&] { return process_->threads(); }, settings(keeper->get()));
+    const auto set = [&] {
+      if (!throttle.set(0.02)) *step = -1;
+    };
+    set();
+    *step = *step + 1;
+    while (*step == 1) ::usleep(1000);
+    set();
+    *step = *step + 1;
+    while (true) ::pause();
+  });
+  ASSERT_TRUE(eventually([&] { return *step == 1; }));
+  ASSERT_TRUE(process_->add_thread());
+  *step = 2;
+  ASSERT_TRUE(eventually([&] { return *step == 3; }));
+  EXPECT_PRED2(BusyProcess::is_within, process_->share_towards(1, 0.02), 0.02);
+  engine.end();
+  EXPECT_TRUE(eventually([&] { return runs_free(0) && runs_free(1); }));
+  if (lab_) {
+    EXPECT_TRUE(eventually([&] { return groups_below(lab_->home()).empty(); })) << lab_->picture();
+  }
+  EXPECT_TRUE(eventually([&] { return names_in(state_folder()).empty(); }));
+  expect_never_stopped();
 }
 
 /// It is killed while the guest is at its slowest.

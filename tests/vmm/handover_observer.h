@@ -29,6 +29,12 @@ class RecordingObserver final : public HandoverObserver {
     ++calls;
     changed_.notify_all();
   }
+  void guest_stopped_by_others(Instant at) override {
+    const std::lock_guard lock(mutex_);
+    stopped_by_others = at;
+    ++calls;
+    changed_.notify_all();
+  }
   Status device_bytes(Bytes bytes) override {
     std::unique_lock lock(mutex_);
     ++calls;
@@ -89,6 +95,7 @@ class RecordingObserver final : public HandoverObserver {
 
   // Read when no call is under way any more.
   std::optional<Instant> stopping;
+  std::optional<Instant> stopped_by_others;
   std::optional<Instant> stopped;
   std::optional<Instant> ended;
   std::optional<Error> failed;

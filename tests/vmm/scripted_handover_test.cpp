@@ -29,7 +29,7 @@ class PlayedQemu final : public Qmp {
   using Qmp::execute;
   Result<Json> execute(std::string_view command, const Json&) override {
     if (on_command) on_command(command);
-    if (command == "query-status") return Json{{"status", "postmigrate"}, {"running", false}};
+    if (command == "query-status") return Json{{"status", status}, {"running", false}};
     if (command == "query-migrate") return Json{{"status", "completed"}, {"ram", Json::object()}};
     return Json::object();
   }
@@ -57,6 +57,7 @@ class PlayedQemu final : public Qmp {
   }
 
   std::function<void(std::string_view)> on_command;  ///< set before a command may come
+  std::string status = "postmigrate";                ///< likewise
 
  private:
   UniqueFd stream_;
@@ -220,6 +221,41 @@ TEST_F(ScriptedHandover, AGuestThatRunsIsNotTakenForPausedWhileQemuIsSilent) {
   for (int i = 0; i < 3; ++i) next_look();
   EXPECT_TRUE(told());
   answer->set_value();
+}
+
+/// QEMU answers, so that no disk keeps it, and says that the guest has been paused by others than itself.
+TEST_F(ScriptedHandover, AStopThatIsSomebodyElsesIsNotTakenForTheHandOversOwn) {
+  qemu_.status = "paused";
+  begin();
+  qemu_.tell("STOP", Json::object());
+  ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopped_by_others.has_value(); }));
+  EXPECT_EQ(observer_.stopped_by_others, observer_.stopping);
+  // It goes on with the guest paused, and tells of a stop of its own as ever.
+  qemu_.tell("RESUME", Json::object());
+  qemu_.tell("STOP", Json::object());
+  EXPECT_TRUE(observer_.await([](const auto& o) { return o.stopping > o.stopped_by_others; }));
+  auto stream = memory(3);
+  qemu_.write(add_global_state(stream, "paused").raw("devices").bytes());
+  qemu_.complete();
+  ASSERT_TRUE(observer_.await_end());
+  EXPECT_FALSE(observer_.failed) << observer_.failed->message;
+  EXPECT_TRUE(handover_->hands_over_paused());
+}
+
+TEST_F(ScriptedHandover, TheHandOversOwnStopIsNotTakenForSomebodyElses) {
+  qemu_.status = "finish-migrate";
+  const auto asked = std::make_shared<std::atomic<unsigned>>(0);
+  qemu_.on_command = [asked](std::string_view command) { *asked += command == "query-status" ? 1 : 0; };
+  begin();
+  qemu_.tell("STOP", Json::object());
+  for (int i = 0; i < 20'000 && *asked == 0; ++i) std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_GT(*asked, 0U);
+  auto stream = memory(3);
+  qemu_.write(add_global_state(stream, "running").raw("devices").bytes());
+  qemu_.complete();
+  ASSERT_TRUE(observer_.await_end());
+  handover_.reset();
+  EXPECT_FALSE(observer_.stopped_by_others);
 }
 
 /// While the end of the migration is written down nobody waits for events; they are known all the same.

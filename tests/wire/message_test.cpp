@@ -192,6 +192,8 @@ TEST(Json, ASourceThatComesBackShowsTheSessionsSecret) {
   hello.rejoin.emplace();
   for (std::size_t i = 0; i < hello.rejoin->size(); ++i) (*hello.rejoin)[i] = static_cast<std::byte>(i * 9);
   hello.attempt = 3;
+  EXPECT_EQ(text_of(encode(hello).body).find("gives_up"), std::string_view::npos);
+  hello.gives_up = true;
   welcome.rejoin = true;
   for (const Message& message : {Message(hello), Message(welcome)}) {
     const Encoded encoded = encode(message);
@@ -210,6 +212,7 @@ TEST(Json, ASourceThatComesBackShowsTheSessionsSecret) {
   expect_protocol_error(with("0009121b", "000912"), "'rejoin' is not 64 hexadecimal digits");
   expect_protocol_error(with("\"attempt\":3", "\"attempt\":-1"), "attempt");
   expect_protocol_error(with("\"attempt\":3,", ""), "attempt");
+  expect_protocol_error(with("\"gives_up\":true", "\"gives_up\":1"), "gives_up");
 }
 
 TEST(Json, AMigrationsIdIsOptionalAndHexadecimal) {

@@ -7,6 +7,7 @@
 
 #include "base/cpu_account.h"
 #include "vmm/qemu/json_access.h"
+#include "vmm/qemu/run_state.h"
 #include "vmm/qemu/second_look.h"
 #include "vmm/qemu/stream_format.h"
 
@@ -16,6 +17,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr Duration kLookAtPassEvery = milliseconds(20);
+// QEMU's own stop is mostly over by then: nobody asks it for anything in it.
+constexpr Duration kAskAfterStop = milliseconds(500);
 // What QEMU sends of private RAM, at some GB/s, until a word has reached it; and less than that, in which the records
 // of zero pages, 9 bytes each, fill the socket, so that QEMU cannot come to the end although nobody reads.
 constexpr std::uint64_t kHeldBack = std::uint64_t{512} << 20;
@@ -47,7 +50,7 @@ Status StreamHandover::prepare(const HandoverOrder& order) {
 Status StreamHandover::order(const HandoverOrder& order) {
   downtime_limit_ms_ = order.downtime_limit_ms;
   highest_limit_ms_ = order.highest_limit_ms;
-  const auto on_stop = [this](Instant at) { observer_.guest_stopping(at); };
+  const auto on_stop = [this](Instant at) { see_stop(at); };
   if (watch_) {
     watch_->begin_to_see_stops(on_stop);
     TRY(let_go_on(order));
@@ -135,25 +138,48 @@ Status StreamHandover::told_of_no_change() const {
   return seen.change.empty() ? Status{} : Status(fail(changed_meanwhile({seen.change})));
 }
 
+void StreamHandover::see_stop(Instant at) {
+  observer_.guest_stopping(at);
+  {
+    const std::lock_guard lock(attending_);
+    stop_told_ = at;
+  }
+  stop_seen_.notify_all();
+}
+
 /// While the guest has not been stopped.
 void StreamHandover::attend(const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any never;
-  std::unique_lock lock(mutex);
+  std::optional<Instant> asked_about;
   while (true) {
-    never.wait_for(lock, stop, options_.push_every, [] { return false; });
+    {
+      std::unique_lock lock(attending_);
+      const auto unasked = [&] { return stop_told_ && stop_told_ != asked_about; };
+      stop_seen_.wait_for(lock, stop, options_.push_every, unasked);
+      if (unasked()) stop_seen_.wait_for(lock, stop, kAskAfterStop, [] { return false; });
+      asked_about = stop_told_;
+    }
     const auto seen = watch_->look();
     if (stop.stop_requested() || intake_->stopped() || seen.ended() || seen.lost) return;
-    ask_whether_it_answers();
+    ask_whether_it_answers(asked_about);
     // Its first pass over all of RAM takes as long as it takes.
     if (seen.pass >= 2 && !push()) return;
   }
 }
 
-void StreamHandover::ask_whether_it_answers() {
+/// A guest that QEMU has stopped itself is in a state of another name, and QEMU has the disks' requests behind it
+/// before it answers.
+void StreamHandover::ask_whether_it_answers(std::optional<Instant> stop_told) {
   asked_at_ = clock_.now();
-  (void)qmp_.execute("query-status");
+  const auto state = qmp_.execute("query-status");
   asked_at_ = Instant{};
+  if (!stop_told || !state || !is_paused(text_at(*state, "status"))) return;
+  {
+    const std::lock_guard lock(attending_);
+    if (stop_told_ != stop_told) return;
+    stop_told_.reset();
+  }
+  watch_->begin_to_see_stops([this](Instant at) { see_stop(at); });
+  observer_.guest_stopped_by_others(*stop_told);
 }
 
 /// RAM that QEMU sends must converge by QEMU's own measure before it stops the guest. First it is given the part of the

@@ -3,7 +3,8 @@
 //   QEMU --events-----> [monitor's thread] ----------> observer: guest_stopping
 //                       [holder thread] ----max-bandwidth----> QEMU, near the end of its pass over RAM
 //                       [attendant thread] --downtime-limit--> QEMU, if it does not stop by itself
-//                                          --are you there?--> QEMU: one that is silent waits for its disks
+//                                          --are you there?--> QEMU: one that is silent waits for its disks; of one
+//                                                              that answers somebody else has paused the guest
 //
 // RAM that QEMU does not leave out (private RAM) it sends once from end to end before it can stop the guest: some
 // seconds that nobody needs to wait for. prepare() has it begin while the lanes copy, and holds it back before the end:
@@ -11,6 +12,9 @@
 // stopped; and, until that limit is felt and should it ever fail, by not reading on.
 #pragma once
 
+#include <condition_variable>
+#include <mutex>
+#include <optional>
 #include <set>
 
 #include "vmm/qemu/device_handover.h"
@@ -57,8 +61,9 @@ class StreamHandover final : public DeviceHandover {
   void hold_back(const std::stop_token& stop);
   Status let_go_on(const HandoverOrder& order);
   void attend(const std::stop_token& stop);
-  void ask_whether_it_answers();
+  void ask_whether_it_answers(std::optional<Instant> stop_told);
   bool push();
+  void see_stop(Instant at);
 
   Qmp& qmp_;
   HandoverObserver& observer_;
@@ -67,7 +72,10 @@ class StreamHandover final : public DeviceHandover {
   std::uint64_t downtime_limit_ms_ = 0;
   std::uint64_t highest_limit_ms_ = 0;
   std::unique_ptr<StreamIntake> intake_;
-  std::atomic<Instant> asked_at_{};  ///< when QEMU was asked what it has not answered yet; Instant{}: nothing
+  std::mutex attending_;  ///< guards the next two
+  std::condition_variable_any stop_seen_;
+  std::optional<Instant> stop_told_;  ///< the stop that the observer has been told of
+  std::atomic<Instant> asked_at_{};   ///< when QEMU was asked what it has not answered yet; Instant{}: nothing
   std::unique_ptr<MigrationWatch> watch_;
   std::jthread holder_;
   std::jthread attendant_;

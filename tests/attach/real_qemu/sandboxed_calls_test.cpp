@@ -3,6 +3,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #include <array>
@@ -110,6 +111,39 @@ TEST_F(RemoteCallInQemu, GivesAUserfaultfdToACallerWhoCannotReadItsFilter) {
     if (made) ::_exit(0);
     std::strncpy(problem->data(), made.error().message.c_str(), problem->size() - 1);
     ::_exit(96);
+  });
+  const int status = caller.wait();
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << problem->data();
+  ASSERT_TRUE(qemu_->answers("query-status"));
+}
+
+/// As a post-copy's destination does, which must not begin what QEMU would be killed for.
+TEST_F(RemoteCallInQemu, TakesMemoryAwayForACallerWhoCannotReadItsFilter) {
+  testing::SharedWithChildren<std::array<char, 400>> problem;
+  ForkedProcess caller([&] {
+    sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog program{1, all};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+      ::_exit(98);
+    }
+    const auto process = RemoteProcess::open(qemu_->pid());
+    if (!process) ::_exit(97);
+    const auto call = [&](long number, std::array<std::uint64_t, 6> arguments) {
+      const auto returned = remote_syscall(*process, number, arguments);
+      if (returned) return static_cast<std::uint64_t>(*returned);
+      std::strncpy(problem->data(), returned.error().message.c_str(), problem->size() - 1);
+      ::_exit(96);
+    };
+    constexpr std::uint64_t kBytes = 8192;
+    const auto at = call(SYS_mmap, {0, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0});
+    call(SYS_madvise, {at, kBytes, MADV_DONTNEED});
+    const auto self = call(SYS_pidfd_open, {static_cast<std::uint64_t>(process->pid()), 0});
+    // An older kernel takes no such advice; QEMU is not killed for it.
+    (void)remote_syscall_returns(*process, SYS_process_madvise, {self, at, 0, MADV_DONTNEED, 0, 0});
+    call(SYS_close, {self});
+    call(SYS_munmap, {at, kBytes});
+    ::_exit(0);
   });
   const int status = caller.wait();
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << problem->data();

@@ -62,6 +62,19 @@ TEST_P(RollBackTest, WhileTheStreamIsHeldBack) {
   ASSERT_NO_FATAL_FAILURE(expect_rolled_back());
 }
 
+/// QEMU is still sending RAM, and no disk is what it waits for.
+TEST_P(StreamRollBackTest, WhenSomebodyElseHasPausedTheGuestMeanwhile) {
+  if (GetParam().ram != godwit::testing::Ram::kPrivate) GTEST_SKIP() << "QEMU sends too little to be held up";
+  observer_.hold_at(Point::kFirstBytes);
+  ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));
+  ASSERT_TRUE(observer_.await_held());
+  ASSERT_TRUE(source_.vm.qmp->execute("stop"));
+  EXPECT_TRUE(observer_.await([](const auto& o) { return o.stopped_by_others.has_value(); }));
+  observer_.let_go();
+  ASSERT_TRUE(source_vm_->roll_back());
+  EXPECT_EQ(source_.qemu->status().value_or(""), "paused");
+}
+
 TEST_P(RollBackTest, WhenTheGuestHasStopped) {
   observer_.hold_at(Point::kGuestStopped);
   ASSERT_TRUE(godwit::testing::hand_over(*source_vm_, observer_));

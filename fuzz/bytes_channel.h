@@ -30,6 +30,7 @@ class BytesChannel final : public Channel, private Link {
   SendWaits send_waits() const noexcept override { return {}; }
   void bear_silence(Duration) noexcept override {}
   SendQueue send_queue() noexcept override { return {}; }
+  Duration queueing() const noexcept override { return {}; }
   int descriptor() const noexcept override { return -1; }
   const std::string& peer() const noexcept override { return peer_; }
   std::string security() const override { return {}; }

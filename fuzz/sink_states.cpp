@@ -297,6 +297,7 @@ class QuietLink final : public Link {
   SendWaits send_waits() const noexcept override { return {}; }
   void bear_silence(Duration) noexcept override {}
   SendQueue send_queue() noexcept override { return {}; }
+  Duration queueing() const noexcept override { return {}; }
   int descriptor() const noexcept override {
     static const int readable = ::eventfd(1, EFD_CLOEXEC);
     return readable;
@@ -479,6 +480,9 @@ class FuzzVm final : public SinkVm {
   GuestMemory& memory() noexcept override { return memory_; }
   DeviceWay way() const noexcept override { return DeviceWay::kStream; }
   const std::string& why_stream() const noexcept override { return why_; }
+  Result<std::unique_ptr<MissingPages>> open_missing_pages() override {
+    return fail(ErrorKind::kUnsupported, "the fuzzer's hypervisor cannot wait for memory");
+  }
   Status open_incoming() override { return {}; }
   Status load(Bytes) override {
     check(!complete_);

@@ -44,6 +44,8 @@ struct Identities {
     const std::filesystem::path folder = name;
     const auto file = [&](const char* called, const std::string& text) {
       std::ofstream(folder / called) << text;
+      // A private key that every user can read is not taken.
+      std::filesystem::permissions(folder / called, std::filesystem::perms(0600));
       return (folder / called).string();
     };
     const auto context = [&](TlsSide side, std::string host, CertificateUse use) {

@@ -106,15 +106,15 @@ const std::vector<std::string>& usual_certificate_folders() {
 }
 
 Result<KeyBytes> new_shared_key_line(std::string_view identity) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
+  constexpr std::string_view kHexDigits = "0123456789abcdef";
   KeyBytes key(kNewKeyBytes);
   TRY(fill_with_random(key.bytes()));
   KeyBytes line;
   bool fits = line.add(bytes_of(identity)) && line.add(bytes_of(":"));
   for (const std::byte byte : key.bytes()) {
     const auto value = std::to_integer<unsigned>(byte);
-    fits = fits && line.add(bytes_of(kDigits.substr(value >> 4U, 1))) &&
-           line.add(bytes_of(kDigits.substr(value & 15U, 1)));
+    fits = fits && line.add(bytes_of(kHexDigits.substr(value >> 4U, 1))) &&
+           line.add(bytes_of(kHexDigits.substr(value & 15U, 1)));
   }
   if (!fits) return fail(ErrorKind::kInvalidArgument, "the identity of a key is too long");
   return line;

@@ -1,4 +1,5 @@
 // The link is lost while memory is copied, and comes back: the move goes on, and the guest finds all that it wrote.
+#include <csignal>
 #include <random>
 
 #include "tests/integration/scene.h"
@@ -79,6 +80,33 @@ TEST_P(LinkPatience, ALinkThatStaysAwayLeavesTheGuestAtTheSource) {
   if (HasFatalFailure() || IsSkipped()) return;
   cut();
   ASSERT_OK(scene_->expect_source_runs({"the link has not come back within 2 s"}));
+}
+
+TEST_P(LinkPatience, WhyTheDestinationGaveUpMeanwhileIsToldOnceTheLinkIsBack) {
+  begin("30s");
+  if (HasFatalFailure() || IsSkipped()) return;
+  cut();
+  ASSERT_TRUE(
+      wait_until([&] { return says(scene_->receiver().errors(), "the link to the source is lost"); }, seconds(60)))
+      << scene_->receiver().errors();
+  scene_->sink().process().kill();
+  ASSERT_TRUE(wait_until([&] { return says(scene_->receiver().errors(), "given up here"); }, seconds(60)))
+      << scene_->receiver().errors();
+  relay_->let_through(true);
+  ASSERT_OK(scene_->expect_source_runs({"does not take this side back: it has given up", "QEMU"}));
+}
+
+TEST_P(LinkPatience, ASourceThatIsInterruptedMeanwhileEndsAtOnce) {
+  begin("600s");
+  if (HasFatalFailure() || IsSkipped()) return;
+  cut();
+  ASSERT_TRUE(
+      wait_until([&] { return says(scene_->sender().errors(), "the link to the destination is lost"); }, seconds(60)))
+      << scene_->sender().errors();
+  ASSERT_OK(scene_->sender().process().send_signal(SIGINT));
+  ASSERT_OK(scene_->sender().wait(seconds(60)));
+  ASSERT_OK(scene_->receiver().process().send_signal(SIGINT));
+  ASSERT_OK(scene_->expect_source_runs({"cancelled by the operator"}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, LinkPatience,

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "codec/accelerator_use.h"
 #include "codec/codec.h"
@@ -40,7 +42,17 @@ struct DeviceDone {
 };
 
 /// One lane's way to a device, shared or not.
-using DeviceQueue = JobQueue<DeviceJob, DeviceDone>;
+class DeviceQueue : public JobQueue<DeviceJob, DeviceDone> {
+ public:
+  /// collect() that waits until then at most.
+  virtual Result<std::size_t> collect_until(std::span<DeviceDone> done, std::stop_token stop, Instant until) = 0;
+  Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) final {
+    return collect_until(done, std::move(stop), Instant::max());
+  }
+  /// Nobody wants this request's answer any more: none comes, and its output is not touched from here on. `input` owns
+  /// the memory that its input lies in, for as long as the device may read it.
+  virtual void forsake(std::uint64_t ticket, std::vector<std::byte> input) = 0;
+};
 
 /// Outlives its queues. Any thread.
 class Accelerator {

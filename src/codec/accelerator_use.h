@@ -26,7 +26,7 @@ struct AcceleratorUse {
   std::uint64_t blocks = 0;        ///< by the device
   std::uint64_t bytes_before = 0;  ///< of those
   std::uint64_t bytes_after = 0;
-  std::uint64_t busy = 0;    ///< blocks that it had no room for
+  std::uint64_t busy = 0;    ///< blocks that it had no room for, or was late with while the link had nothing to send
   std::uint64_t failed = 0;  ///< blocks that it took and did not encode
   std::string given_up;      ///< why; empty: it has not been
 };

@@ -9,6 +9,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -59,6 +61,7 @@ struct EncodeJob {
   std::uint64_t ticket = 0;  ///< the caller's; comes back in the answer
   Bytes input;
   MutableBytes output;  ///< as long as the input at least; an encoder never needs more
+  bool by_cpu = false;  ///< a device is not to be asked: taken, however much is under way there
 };
 
 /// The answer to one job. `size` is 0 if the block could not be made smaller than its input: send it raw.
@@ -77,6 +80,14 @@ class Encoder : public JobQueue<EncodeJob, EncodeDone> {
   /// Of one that leaves the work to a device: nanoseconds of waiting that a byte more costs this lane now, by the
   /// device's queue and its pace. Nothing: it has none, or not any more.
   virtual std::optional<double> device_wait_per_byte() const noexcept { return std::nullopt; }
+  /// The device has had it for longer than whoever has nothing else to do should wait.
+  virtual bool is_late(std::uint64_t) const noexcept { return false; }
+  /// Of one that is late: as DeviceQueue::forsake(). It may be submitted again at once.
+  virtual void forsake(std::uint64_t, std::vector<std::byte>) {}
+  /// collect() that waits for a device until then at most.
+  virtual Result<std::size_t> collect_until(std::span<EncodeDone> done, std::stop_token stop, Instant) {
+    return collect(done, std::move(stop));
+  }
 };
 
 /// Owned and called by one thread; decodes at once. Those that answer later: codec/decoder_provider.h.

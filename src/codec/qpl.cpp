@@ -135,6 +135,7 @@ class IaaQueue final : public DeviceQueue {
         }
         leave_behind(slot.memory.release());
         leave_behind(slot.output.release());
+        leave_behind(new std::vector<std::byte>(std::move(slot.input)));
         slot.job = nullptr;
         break;
       }
@@ -189,7 +190,7 @@ class IaaQueue final : public DeviceQueue {
         return fail(ErrorKind::kIo, why_no_iaa(status));
       }
       slot->busy = true;
-      slot->was_refused = false;
+      slot->was_refused = slot->is_forsaken = false;
       slot->since = slot->looked_at = slot->began = Clock::now();
       ++taken;
     }
@@ -216,31 +217,43 @@ class IaaQueue final : public DeviceQueue {
       if (status == qpl::kQueuesBusy) {
         slot.was_refused = true;
         // The device has nothing of it now.
-        if (slot.job->out_total == 0 && !overdue) continue;
+        if (slot.job->out_total == 0 && !overdue && !slot.is_forsaken) continue;
       }
       slot.busy = false;
       state_.room.give();
-      done[n] = answer(slot, status);
-      done[n++].busy = slot.was_refused;
+      if (slot.is_forsaken) {
+        slot.input = {};
+      } else {
+        done[n] = answer(slot, status);
+        done[n++].busy = slot.was_refused;
+      }
       if (status == qpl::kOk) state_.times.learn(now - slot.began);
       if (status != qpl::kOk) renew(slot);
     }
     return n;
   }
 
-  Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) override {
+  Result<std::size_t> collect_until(std::span<DeviceDone> done, std::stop_token stop, Instant until) override {
     if (done.empty()) return std::size_t{0};
     for (unsigned looks = 0; !stop.stop_requested(); ++looks) {
-      if (std::ranges::none_of(slots_, &Slot::busy)) return std::size_t{0};
+      if (std::ranges::none_of(slots_, [](const Slot& slot) { return slot.busy && !slot.is_forsaken; })) break;
       if (const std::size_t n = TRY(poll(done)); n > 0) return n;
+      if (Clock::now() >= until) break;
       if (looks > kLooksAtOnce) std::this_thread::sleep_for(kShortSleep);
     }
     return std::size_t{0};
   }
 
+  void forsake(std::uint64_t ticket, std::vector<std::byte> input) override {
+    for (Slot& slot : slots_) {
+      if (!slot.busy || slot.is_forsaken || slot.from.ticket != ticket) continue;
+      slot.is_forsaken = true;
+      slot.input = std::move(input);
+    }
+  }
+
  private:
   using Clock = std::chrono::steady_clock;
-  using Instant = Clock::time_point;
   struct Slot {
     std::unique_ptr<void, FreeMemory> memory;
     std::unique_ptr<std::byte, FreeMemory> output;
@@ -248,6 +261,8 @@ class IaaQueue final : public DeviceQueue {
     DeviceJob from;
     bool busy = false;
     bool was_refused = false;  ///< a step of it found the device's queue full
+    bool is_forsaken = false;
+    std::vector<std::byte> input;  ///< what the device reads, once it is forsaken
     Instant began;
     Instant since;  ///< it has been looked at without a break
     Instant looked_at;

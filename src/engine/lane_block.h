@@ -13,6 +13,8 @@ namespace godwit {
 struct LaneBlock {
   LaneBlock();
   Bytes input() const noexcept { return {pages, header.block}; }
+  /// Goes on with a copy of the block. What it was in is the caller's: somebody may still read it.
+  std::vector<std::byte> change_memory();
 
   ItemState state = ItemState::kSpare;
   std::uint64_t ticket = 0;
@@ -26,6 +28,7 @@ struct LaneBlock {
   Duration encoding{};  ///< the lane's CPU time
 
  private:
+  void find_room() noexcept;
   std::vector<std::byte> storage_;
 };
 

@@ -6,24 +6,41 @@
 
 namespace godwit {
 
+namespace {
+
+// How often a lane that waits for a device looks whether the link still has something to send.
+constexpr Duration kLookAtLink = std::chrono::milliseconds(1);
+// Blocks that a lane may hold beyond those that a device has: what the CPU encodes beside it, until its turn comes.
+constexpr std::size_t kBesideADevice = 4;
+
+}  // namespace
+
 LaneEncoders::LaneEncoders(EncoderProvider& provider, std::vector<CodecChoice> levels, BlockRing& ring,
-                           LaneCounters& counters, std::function<void(std::string_view)> on_note)
-    : provider_(provider), ring_(ring), counters_(counters), on_note_(std::move(on_note)) {
+                           LaneCounters& counters, std::function<void(std::string_view)> on_note,
+                           std::function<bool()> link_is_dry)
+    : provider_(provider),
+      ring_(ring),
+      counters_(counters),
+      on_note_(std::move(on_note)),
+      link_is_dry_(std::move(link_is_dry)) {
   for (const CodecChoice& choice : levels) levels_.push_back({.choice = choice});
   levels_[0].none = true;
 }
 
 void LaneEncoders::encode(LaneBlock& block, std::stop_token stop) {
   std::size_t& at = block.choice.level;
-  const EncodeJob job{block.ticket, block.input(), {block.encoded, block.input().size()}};
+  EncodeJob job{.ticket = block.ticket, .input = block.input(), .output = {block.encoded, block.input().size()}};
   while (!stop.stop_requested()) {
     while (at > 0 && encoder_of(at) == nullptr) --at;
     if (at == 0) break;
     Level& level = levels_[at];
     // Rather wait than send raw what is worth encoding: this lane is as fast as its encoders.
     if (level.under_way >= level.encoder->depth()) {
-      await_answer(at, stop);
-      continue;
+      job.by_cpu = will_not_wait(level);
+      if (!job.by_cpu) {
+        await_answer(at, stop);
+        continue;
+      }
     }
     const auto taken = level.encoder->submit({&job, 1});
     if (taken && *taken == 1) {
@@ -48,16 +65,46 @@ void LaneEncoders::poll() {
   }
 }
 
-void LaneEncoders::await(const LaneBlock& block, std::stop_token stop) {
-  while (block.state == ItemState::kAtCodec && !stop.stop_requested()) await_answer(block.choice.level, stop);
+void LaneEncoders::await(LaneBlock& block, std::stop_token stop) {
+  while (block.state == ItemState::kAtCodec && !stop.stop_requested()) {
+    const Level& level = levels_[block.choice.level];
+    if (level.encoder->is_late(block.ticket) && will_not_wait(level)) {
+      do_here(block);
+    } else {
+      await_answer(block.choice.level, stop);
+    }
+  }
 }
 
 void LaneEncoders::await_answer(std::size_t level, const std::stop_token& stop) {
   Level& at = levels_[level];
   const std::size_t before = at.under_way;
-  hear(level, at.encoder->collect(done_, stop));
-  const bool nothing = at.encoder && at.under_way == before;
+  const Instant until = is_device(at) && link_is_dry_ ? std::chrono::steady_clock::now() + kLookAtLink : Instant::max();
+  hear(level, at.encoder->collect_until(done_, stop, until));
+  const bool nothing = at.encoder && at.under_way == before && std::chrono::steady_clock::now() < until;
   if (nothing && !stop.stop_requested()) give_up(level, "it did not wait for an answer");
+}
+
+/// The device goes on with what it has, in memory that is not the block's any more.
+void LaneEncoders::do_here(LaneBlock& block) {
+  const std::size_t at = block.choice.level;
+  Level& level = levels_[at];
+  level.encoder->forsake(block.ticket, block.change_memory());
+  const EncodeJob job{
+      .ticket = block.ticket, .input = block.input(), .output = {block.encoded, block.input().size()}, .by_cpu = true};
+  const auto taken = level.encoder->submit({&job, 1});
+  if (taken && *taken == 1) return;
+  --level.under_way;
+  add(counters_.blocks_not_encoded, 1);
+  go_raw(block);
+  if (!taken) fail_block(at, taken.error().message);
+}
+
+std::optional<double> LaneEncoders::device_wait_per_byte(std::size_t level) {
+  const Encoder* const encoder = encoder_of(level);
+  if (encoder == nullptr) return std::nullopt;
+  if (levels_[level].under_way >= encoder->depth() && will_not_wait(levels_[level])) return std::nullopt;
+  return encoder->device_wait_per_byte();
 }
 
 /// Null where nobody has one, or has one that works.
@@ -69,7 +116,7 @@ Encoder* LaneEncoders::encoder_of(std::size_t level) {
   if (lent) at.encoder = std::move(*lent);
   at.none = at.encoder == nullptr;
   at.failures = 0;
-  if (at.encoder) ring_.grow(std::min(at.encoder->depth(), kMostUnderWay));
+  if (at.encoder) ring_.grow(std::min(at.encoder->depth() + (is_device(at) ? kBesideADevice : 0), kMostUnderWay));
   return at.encoder.get();
 }
 

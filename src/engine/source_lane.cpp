@@ -28,6 +28,9 @@ void join_pages(std::byte* bytes, PageWord pages, PageWord kept) noexcept {
   });
 }
 
+// A fast link has sent so much before a lane that waits for a device looks again.
+constexpr std::uint64_t kNextToNothing = 64 * 1024;
+
 BlockKind kind_of(const wire::FrameHeader& header) noexcept {
   return header.data != 0 ? BlockKind::kPages : BlockKind::kChanges;
 }
@@ -40,10 +43,12 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
       channel_(channel),
       sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.shares),
       levels_(setting.codec, setting.encoders.offers()),
-      encoders_(setting.encoders, levels_for(setting.codec, setting.encoders.offers()), ring_, counters_,
-                [this](std::string_view text) {
-                  if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
-                }),
+      encoders_(
+          setting.encoders, levels_for(setting.codec, setting.encoders.offers()), ring_, counters_,
+          [this](std::string_view text) {
+            if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
+          },
+          [this] { return channel_.link().send_queue().bytes < kNextToNothing; }),
       fenced_(
           std::max(setting.fence.load(std::memory_order_acquire), setting.early_fence.load(std::memory_order_acquire))),
       devices_load_(setting.whole_pages) {}

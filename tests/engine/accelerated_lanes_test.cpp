@@ -2,8 +2,10 @@
 // has, whatever the device does, and whatever the guest writes meanwhile.
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <future>
 #include <random>
+#include <thread>
 
 #include "codec/accelerated_decoders.h"
 #include "codec/accelerated_encoders.h"
@@ -76,6 +78,16 @@ class AcceleratedLanes : public ::testing::TestWithParam<DeviceShape> {
     encoders_.reset();
     model_.reset();
   }
+  /// Nobody waits for a device that hangs: it is noticed as lanes go on.
+  void write_until_given_up(LanePair& lanes, std::mt19937_64& random) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (GetParam().setting.contains("HANGS") && encoders_->use().given_up.empty() &&
+           std::chrono::steady_clock::now() < until) {
+      testing::write_pages(lanes, 60, random);
+      lanes.copy();
+    }
+    ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes());
+  }
   CodecChoice codec() const { return {.id = CodecId::kDeflate, .level = 1, .device = GetParam().device}; }
   void expect_use() {
     const AcceleratorUse use = encoders_->use();
@@ -110,6 +122,7 @@ TEST_P(AcceleratedLanes, TheSinkEndsWithTheSourcesBytes) {
       lanes.copy();
       ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
     }
+    write_until_given_up(lanes, random);
     EXPECT_EQ(lanes.counters().encoders_given_up, 0U);
     EXPECT_EQ(lanes.counters().blocks_not_encoded, 0U) << "what the device does not do, the CPU does";
     for (const CodecUse& use : lanes.codecs()) {
@@ -165,6 +178,66 @@ TEST_P(AcceleratedDecoding, TheSinkEndsWithTheSourcesBytes) {
 
 INSTANTIATE_TEST_SUITE_P(Devices, AcceleratedDecoding, ::testing::ValuesIn(every_shape(true)), name_of_shape);
 INSTANTIATE_TEST_SUITE_P(Devices, AcceleratedLanes, ::testing::ValuesIn(every_shape(false)), name_of_shape);
+
+struct SlowDevice {
+  CodecDevice device;
+  bool governed;
+  const char* queue;  ///< requests that it holds at once
+};
+
+/// One that answers nothing until it is told to.
+class LanesOfASlowDevice : public ::testing::TestWithParam<SlowDevice> {};
+
+TEST_P(LanesOfASlowDevice, TheLinkIsNotIdleWhileChunksWait) {
+  const auto& [device, governed, queue] = GetParam();
+  const ModelOfDevice model(device, {{"QUEUE", queue}});
+  SoftwareEncoders cpu;
+  AcceleratedEncoders encoders(model.open().value(), cpu, {});
+  encoders.offer(device);
+  const CodecChoice codec{.id = CodecId::kDeflate, .level = 1, .device = device};
+  LanePair lanes(testing::ram_of_chunks(60),
+                 {.codec = governed ? std::nullopt : std::optional(codec), .encoders = &encoders});
+  for (std::uint32_t chunk = 0; chunk < 60; ++chunk) {
+    for (unsigned page = 0; page < kPagesPerChunk; ++page) {
+      std::byte* const bytes = lanes.here.at(ChunkIndex{chunk}, page);
+      for (std::size_t i = 0; i < kPageSize; ++i) bytes[i] = std::byte(i * i / 7 + page * i + chunk);
+    }
+  }
+  model.hold(true);
+  // Whoever waits for the device is found out by what it has done then, and not left waiting.
+  std::jthread lets_go([&](std::stop_token stop) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any().wait_for(lock, stop, std::chrono::seconds(15), [] { return false; });
+    model.hold(false);
+  });
+  for (std::uint32_t chunk = 0; chunk < 60; ++chunk) lanes.post(ChunkIndex{chunk}, ~PageWord{0});
+  lanes.copy();
+  EXPECT_EQ(encoders.use().blocks, 0U) << "chunks have waited for the device while the link had nothing to send";
+  EXPECT_TRUE(lanes.here.bytes() == lanes.there.bytes());
+  EXPECT_GT(encoders.use().busy, 0U);
+  lets_go.request_stop();
+  lets_go.join();
+  // It goes on with whatever the device does then.
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 6; ++round) {
+    testing::write_pages(lanes, 300, random);
+    lanes.copy();
+    ASSERT_TRUE(lanes.here.bytes() == lanes.there.bytes()) << "round " << round;
+  }
+  EXPECT_EQ(lanes.counters().encoders_given_up, 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Devices, LanesOfASlowDevice,
+    ::testing::Values(SlowDevice{CodecDevice::kQat, false, "2"}, SlowDevice{CodecDevice::kQat, false, "64"},
+                      SlowDevice{CodecDevice::kQat, true, "64"}, SlowDevice{CodecDevice::kIaa, false, "2"},
+                      SlowDevice{CodecDevice::kIaa, false, "64"}, SlowDevice{CodecDevice::kIaa, true, "64"}),
+    [](const auto& tested) {
+      const SlowDevice& slow = tested.param;
+      return std::string(slow.device == CodecDevice::kQat ? "Qat" : "Iaa") + (slow.governed ? "Governed" : "") +
+             "Queue" + slow.queue;
+    });
 
 /// A whole migration of a guest that writes all the time, with a device that takes long to read: what it reads is the
 /// lane's copy, which the guest's writes do not change (the model would see it), and the page comes again.

@@ -164,6 +164,12 @@ bool ModelDevice::vanished() {
   return setting_.vanishes_after != 0 && requests_ > setting_.vanishes_after;
 }
 
+void ModelDevice::hold(bool holds) {
+  const std::lock_guard lock(mutex_);
+  holds_ = holds;
+  let_go_.notify_all();
+}
+
 bool ModelDevice::refuses() {
   const std::lock_guard lock(mutex_);
   return happens(setting_.refuses);
@@ -207,6 +213,7 @@ void ModelDevice::run() {
     std::this_thread::sleep_until(entry.due);
     const bool same = sum_of(request) == entry.checksum;
     lock.lock();
+    let_go_.wait(lock, [this] { return ends_ || !holds_; });
     // Whatever is under way when it vanishes fails, too.
     if (setting_.vanishes_after != 0 && requests_ > setting_.vanishes_after) status = ModelStatus::kFailed;
     if (!same) ++changed_;

@@ -87,6 +87,9 @@ const char godwit_accelerator_model[] = "software behind QATzip's interface";
 void godwit_model_reset() {
   godwit::standin::reset_model_device();
 }
+void godwit_model_hold(bool holds) {
+  model_device().hold(holds);
+}
 std::uint64_t godwit_model_inputs_changed() {
   return model_device().inputs_changed();
 }

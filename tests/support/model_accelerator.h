@@ -29,6 +29,7 @@ class ModelOfDevice {
     call<void()>("godwit_model_reset")();
   }
   ~ModelOfDevice() {
+    hold(false);
     EXPECT_EQ(inputs_changed(), 0U) << "somebody wrote to a block that the device had";
     call<void()>("godwit_model_reset")();
     for (const auto& [name, value] : setting_) ::unsetenv(("GODWIT_MODEL_" + name).c_str());
@@ -47,6 +48,8 @@ class ModelOfDevice {
                                      .queue_entries = queue_entries};
     return device_ == CodecDevice::kQat ? open_qat(setting) : open_iaa(setting);
   }
+  /// Answers no request until it is told otherwise.
+  void hold(bool holds) const { call<void(bool)>("godwit_model_hold")(holds); }
   std::uint64_t inputs_changed() const { return call<std::uint64_t()>("godwit_model_inputs_changed")(); }
 
  private:

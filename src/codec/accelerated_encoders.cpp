@@ -53,7 +53,7 @@ class AcceleratedEncoder final : public Encoder {
       if (all_.lost()) leave_device();
       if (device_ && take(job)) return std::size_t{1};
     }
-    return give_to_cpu(job);
+    return job.changes ? std::size_t{0} : give_to_cpu(job);
   }
 
   Result<std::size_t> poll(std::span<EncodeDone> done) override {
@@ -80,6 +80,7 @@ class AcceleratedEncoder final : public Encoder {
     return std::size_t{0};
   }
 
+  bool reads_in_place() const noexcept override { return device_ && !all_.lost(); }
   bool is_late(std::uint64_t ticket) const noexcept override {
     const auto sent = std::ranges::find(sent_, ticket, &Sent::ticket);
     if (sent == sent_.end()) return false;
@@ -101,7 +102,7 @@ class AcceleratedEncoder final : public Encoder {
   std::size_t under_way() const noexcept { return at_device_.size() + at_cpu_ + ready_.size() + owed_.size(); }
 
   bool take(const EncodeJob& job) {
-    const DeviceJob asked{.ticket = job.ticket, .input = job.input, .output = job.output};
+    const DeviceJob asked{.ticket = job.ticket, .input = job.input, .output = job.output, .changes = job.changes};
     const auto taken = device_->submit({&asked, 1});
     if (!taken) {
       all_.failed();
@@ -150,9 +151,10 @@ class AcceleratedEncoder final : public Encoder {
       if (job == at_device_.end()) continue;
       if (answer.busy) all_.busy_.fetch_add(1, std::memory_order_relaxed);
       if (!answer.broken.empty()) all_.give_up(answer.broken);
+      if (answer.changed) all_.changed_.fetch_add(1, std::memory_order_relaxed);
       if (answer.failed) {
-        if (!answer.busy) all_.failed();
-        owed_.push_back(*job);
+        if (!answer.busy && !answer.changed) all_.failed();
+        owe(*job);
       } else {
         all_.succeeded(*job, answer.size);
         ready_.push_back({.ticket = answer.ticket, .size = answer.size, .worked = answer.worked});
@@ -187,12 +189,20 @@ class AcceleratedEncoder final : public Encoder {
     }
   }
 
+  void owe(const EncodeJob& job) {
+    if (job.changes) {
+      ready_.push_back({.ticket = job.ticket, .unread = true});
+    } else {
+      owed_.push_back(job);
+    }
+  }
+
   /// First it goes, because until then it may work on its blocks.
   void leave_device() {
     device_.reset();
     bytes_at_device_ = 0;
     sent_.clear();
-    owed_.insert(owed_.end(), at_device_.begin(), at_device_.end());
+    for (const EncodeJob& job : at_device_) owe(job);
     at_device_.clear();
   }
 
@@ -263,12 +273,22 @@ AcceleratorUse AcceleratedEncoders::use() const {
           .bytes_after = bytes_after_,
           .busy = busy_,
           .failed = failed_,
+          .in_place = in_place_,
+          .changed = changed_,
           .given_up = why_lost_};
+}
+
+AcceleratorFacts AcceleratedEncoders::facts() const {
+  AcceleratorFacts facts = accelerator_->facts();
+  facts.in_place = in_place_;
+  facts.changed = changed_;
+  return facts;
 }
 
 void AcceleratedEncoders::succeeded(const EncodeJob& job, std::size_t size) noexcept {
   failures_.store(0, std::memory_order_relaxed);
   blocks_.fetch_add(1, std::memory_order_relaxed);
+  if (job.changes) in_place_.fetch_add(1, std::memory_order_relaxed);
   bytes_before_.fetch_add(job.input.size(), std::memory_order_relaxed);
   bytes_after_.fetch_add(size == 0 ? job.input.size() : size, std::memory_order_relaxed);
 }

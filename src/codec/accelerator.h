@@ -30,15 +30,17 @@ struct DeviceJob {
   Bytes input;
   MutableBytes output;
   bool decodes = false;
+  bool changes = false;  ///< others write to the input meanwhile: it lies in guest RAM
 };
 
 struct DeviceDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;  ///< 0, of an encoding: it has not become smaller
   bool failed = false;   ///< not done
-  bool busy = false;   ///< the device had no room for it at some time; together with `failed`: nothing is wrong with it
-  std::string broken;  ///< why nothing that this device makes can be trusted any more; then `failed`, too
-  Duration worked{};   ///< CPU time of threads other than the one that submitted it
+  bool busy = false;  ///< the device had no room for it at some time; together with `failed`: nothing is wrong with it
+  bool changed = false;  ///< together with `failed`: the input is another than it was when it was submitted
+  std::string broken;    ///< why nothing that this device makes can be trusted any more; then `failed`, too
+  Duration worked{};     ///< CPU time of threads other than the one that submitted it
 };
 
 /// One lane's way to a device, shared or not.

@@ -181,6 +181,7 @@ class IaaQueue final : public DeviceQueue {
       }
       if (!state_.room.take()) break;
       slot->from = job;
+      if (job.changes) slot->seen = checksum(job.input);
       fill(*slot);
       const int status = calls_->submit(slot->job);
       if (status != qpl::kOk) {
@@ -259,6 +260,7 @@ class IaaQueue final : public DeviceQueue {
     std::unique_ptr<std::byte, FreeMemory> output;
     qpl::Job* job = nullptr;
     DeviceJob from;
+    std::uint32_t seen = 0;  ///< the input's checksum when it was submitted, if it changes
     bool busy = false;
     bool was_refused = false;  ///< a step of it found the device's queue full
     bool is_forsaken = false;
@@ -292,8 +294,13 @@ class IaaQueue final : public DeviceQueue {
   static DeviceDone broken(const Slot& slot, std::string why) {
     return {.ticket = slot.from.ticket, .failed = true, .broken = std::move(why)};
   }
-  static const std::uint8_t* bytes_at(Bytes bytes) noexcept {
-    return reinterpret_cast<const std::uint8_t*>(bytes.data());
+  static std::uint32_t checksum(Bytes bytes) noexcept {
+    return crc32_gzip_refl(0, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  }
+  /// Of an input that changes: whether it has. One that is again as it was is not found out, and counts as a failure.
+  static DeviceDone failed(const Slot& slot) {
+    const DeviceJob& from = slot.from;
+    return {.ticket = from.ticket, .failed = true, .changed = from.changes && checksum(from.input) != slot.seen};
   }
 
   static DeviceDone answer(Slot& slot, int status) {
@@ -302,11 +309,13 @@ class IaaQueue final : public DeviceQueue {
     const bool full =
         status == qpl::kMoreOutputNeeded || status == qpl::kOutputTooShort || status == qpl::kOutputOverflow;
     if (!from.decodes && (full || (status == qpl::kOk && size >= from.input.size()))) return {.ticket = from.ticket};
-    if (status != qpl::kOk) return {.ticket = from.ticket, .failed = true};
+    if (status != qpl::kOk) return failed(slot);
     if (slot.job->in_total != from.input.size() || size > from.output.size()) {
       return broken(slot, "QPL left a part of a block out");
     }
-    if (!from.decodes && slot.job->crc != crc32_gzip_refl(0, bytes_at(from.input), from.input.size())) {
+    // Only what both have seen alike is what the lane has looked at.
+    if (from.changes && slot.job->crc != slot.seen) return failed(slot);
+    if (!from.decodes && !from.changes && slot.job->crc != checksum(from.input)) {
       return broken(slot, "the device answered with another block");
     }
     std::memcpy(from.output.data(), slot.output.get(), size);

@@ -30,14 +30,16 @@ class LaneEncoders {
 
   /// Has a block under way encoded with the codec level that it has chosen, or with the next lower one that there is an
   /// encoder for. Waits only where that encoder has all its jobs under way, and for a device only while the link is
-  /// busy: else the CPU encodes it.
+  /// busy: else the CPU encodes it. One in guest RAM is a device's, or it is left unread.
   void encode(LaneBlock& block, std::stop_token stop);
   /// Of the device at this level; nothing: it is not there any more, or the link will not wait for it.
   std::optional<double> device_wait_per_byte(std::size_t level);
+  /// Asked for each block. No more, for a while, where a device has been late with one that lies in guest RAM.
+  bool reads_in_place(std::size_t level);
   /// Hears the answers that are there.
   void poll();
   /// Until the block is ready, or stop was requested. One that a device is late with, while the link has nothing to
-  /// send, is encoded by the CPU.
+  /// send, is encoded by the CPU, if the lane has copied it.
   void await(LaneBlock& block, std::stop_token stop);
 
   /// Failures in a row after which an encoder is given up: a device that has died fails all.
@@ -64,12 +66,14 @@ class LaneEncoders {
   void fail_block(std::size_t level, std::string_view why);
   void give_up(std::size_t level, std::string_view why);
   static void go_raw(LaneBlock& block) noexcept;
+  static void leave(LaneBlock& block) noexcept;
 
   EncoderProvider& provider_;
   BlockRing& ring_;
   LaneCounters& counters_;
   std::function<void(std::string_view)> on_note_;
   std::function<bool()> link_is_dry_;
+  std::size_t copies_ahead_ = 0;  ///< blocks that are not read in place
   std::vector<Level> levels_;
   std::array<EncodeDone, 16> done_;
 };

@@ -90,6 +90,9 @@ class ModelDevice {
   bool refuses();                  ///< a step, or a call
   void hold(bool holds);           ///< as long as it does, no request is answered
   std::uint64_t inputs_changed();  ///< inputs that somebody wrote to while the device had them
+  /// Called by its threads when they have read the first half of an input.
+  using AmidRead = void(void* context, const std::uint8_t* input, std::size_t length);
+  void amid_read(AmidRead* call, void* context);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -102,6 +105,7 @@ class ModelDevice {
   void run();
   std::uint32_t sum_of(const ModelRequest& request) const;
   ModelStatus work(const ModelRequest& request, std::vector<std::uint8_t>& made);
+  std::vector<std::uint8_t> read(const ModelRequest& request);
   bool happens(unsigned percent) { return random_() % 100 < percent; }
 
   ModelSetting setting_;
@@ -116,6 +120,8 @@ class ModelDevice {
   Clock::time_point free_at_{};
   std::mt19937_64 random_;
   bool holds_ = false;
+  AmidRead* amid_read_ = nullptr;
+  void* context_ = nullptr;
   bool ends_ = false;
   std::unordered_map<std::uint64_t, std::vector<std::uint8_t>> seen_;
   std::vector<std::thread> threads_;

@@ -73,6 +73,9 @@ void godwit_model_reset() {
 void godwit_model_hold(bool holds) {
   model_device().hold(holds);
 }
+void godwit_model_amid_read(godwit::standin::ModelDevice::AmidRead* call, void* context) {
+  model_device().amid_read(call, context);
+}
 std::uint64_t godwit_model_inputs_changed() {
   return model_device().inputs_changed() + freed_early;
 }

@@ -51,11 +51,8 @@ constexpr std::array kQplNames = {"libqpl.so.1", "libqpl.so"};
 struct QplCalls {
   explicit QplCalls(SharedLibrary from) : library(std::move(from)) {}
   Status bind() {
-    TRY(library.bind("qpl_get_job_size", job_size));
-    TRY(library.bind("qpl_init_job", init));
-    TRY(library.bind("qpl_submit_job", submit));
-    TRY(library.bind("qpl_check_job", check));
-    return library.bind("qpl_fini_job", fini);
+    return library.bind("qpl_get_job_size", job_size, "qpl_init_job", init, "qpl_submit_job", submit, "qpl_check_job",
+                        check, "qpl_fini_job", fini);
   }
 
   SharedLibrary library;

@@ -19,6 +19,8 @@ QEMU_COMPRESSED = "qemu-multifd-zstd"
 _HINTED = "-hint"
 # With certificates both ways; take part only if they are named.
 _TLS = "-tls"
+# With a device that encodes; take part only if they are named.
+_BY_DEVICE = ("godwit-qat", "godwit-iaa", "qemu-multifd-qatzip", "qemu-multifd-qpl")
 
 
 def is_qemu(name):
@@ -64,6 +66,10 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, pki_folder
         own(STREAM, "--devices", "stream"),
         own(OURS + _TLS),
         own(OURS_RAW + _TLS, "--codec", "raw"),
+        own("godwit-qat", "--codec", "qat"),
+        own("godwit-iaa", "--codec", "iaa"),
+        qemu("qemu-multifd-qatzip", ["multifd"], **streams, multifd_compression="qatzip"),
+        qemu("qemu-multifd-qpl", ["multifd"], **streams, multifd_compression="qpl"),
         qemu("qemu-multifd" + _TLS, ["multifd"], **streams),
         qemu(QEMU_COMPRESSED + _TLS, ["multifd"], **streams, multifd_compression="zstd"),
     ]
@@ -71,4 +77,5 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, pki_folder
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names or by_name if names or not (name == STREAM or is_encrypted(name))]
+    asked_for = [name for name in by_name if name in (STREAM, *_BY_DEVICE) or is_encrypted(name)]
+    return [by_name[name] for name in names or by_name if names or name not in asked_for]

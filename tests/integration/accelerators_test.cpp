@@ -40,7 +40,10 @@ class MovedWithADevice : public ::testing::TestWithParam<Device> {
 };
 
 TEST_P(MovedWithADevice, TheGuestArrivesThoughItAnswersInAnyOrderAndFailsAtTimes) {
-  const Setting setting{{"GODWIT_MODEL_ORDER", "random"}, {"GODWIT_MODEL_ERRORS", "10"}, {"GODWIT_MODEL_BUSY", "10"}};
+  const Setting setting{{"GODWIT_MODEL_ORDER", "random"},
+                        {"GODWIT_MODEL_ERRORS", "10"},
+                        {"GODWIT_MODEL_BUSY", "10"},
+                        {"GODWIT_MODEL_WELL", "20"}};
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
   ASSERT_OK(scene->receive(with_device(GetParam(), setting, {"--decoder", GetParam().choice})));
   ASSERT_OK(scene->send(sends_with(GetParam(), setting)));

@@ -190,6 +190,23 @@ TEST_P(ReadInPlace, NothingIsWhereDeltasAreSought) {
   EXPECT_EQ(encoders_->facts().text().find("guest RAM"), std::string::npos) << encoders_->facts().text();
 }
 
+/// From the fence that lets devices load, pages go whole: the pause's last ones, and those of a guest that runs at the
+/// sink already.
+TEST_P(ReadInPlace, TheLastPagesAreThoughDeltasWereSought) {
+  begin({}, 4, 4 << 20);
+  for (const unsigned state : {1U, 2U}) {
+    for (std::uint32_t chunk = 0; chunk < 4; ++chunk) {
+      for (unsigned page = 0; page < kPagesPerChunk; ++page) {
+        write_state(lanes_->here.at(ChunkIndex{chunk}, page), state);
+      }
+      lanes_->post(ChunkIndex{chunk}, kAllPages);
+    }
+    lanes_->fence(state == 1 ? kMissingFence : kDevicesFence);
+    EXPECT_TRUE(lanes_->here.bytes() == lanes_->there.bytes());
+    EXPECT_EQ(encoders_->use().in_place > 0, state == 2);
+  }
+}
+
 /// Pages that become no smaller go raw, copied: what goes through a connection stays as it is.
 TEST_P(ReadInPlace, WhatIsDenseGoesRaw) {
   begin({}, 2);

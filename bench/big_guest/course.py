@@ -48,6 +48,7 @@ class Leg:
     qemu_cpu_destination_s: Optional[float] = None
     data_mb: Optional[float] = None  # what the guest holds
     written_per_s: Optional[int] = None  # pages, by the guest while it was moved
+    device: str = ""  # that encoded, by its name in the report
     load_average: float = 0.0  # of this machine, before the leg: a busy machine measures nothing
 
     as_row = asdict
@@ -142,6 +143,7 @@ class Course:
         self._sizes, self._threads, self._populated = sizes, threads, populated
         self._files = content.of_files(sizes.files)
         self._guest = None
+        self._lacking = ""  # why the last contender could not take part
 
     def close(self):
         if self._guest:
@@ -149,10 +151,10 @@ class Course:
         self._guest = None
 
     def run_leg(self, leg, contender, timeout):
-        """Fills in the leg, or its error. After one the next leg has a new guest."""
+        """Fills in the leg, or its error. After one the next leg has a new guest, but not where nothing was tried."""
         for _ in range(_TRIES):
             leg.error = self._tried(leg, contender, timeout)
-            if not leg.error:
+            if not leg.error or leg.error == self._lacking:
                 return
             self.close()
             if "internal-error" not in leg.error:
@@ -174,6 +176,9 @@ class Course:
         try:
             self._start()
             here = self._guest
+            self._lacking = contender.lacking(here.vm)
+            if self._lacking:
+                return self._lacking
             there = self._destination(contender)
             self._warm()
             leg.load_average = round(os.getloadavg()[0], 2)
@@ -247,5 +252,6 @@ class Course:
             setattr(leg, f"qemu_cpu_{side}_s", round(getattr(outcome, f"cpu_{side}") - engine, 3))
         if report := outcome.engine_report:
             leg.lanes_mb = round(report["bytes_lanes"] / 1e6, 2)
+            leg.device = (report["encoding_device"] or {}).get("name", "")
             harvest = next((entry for entry in report["ledger"] if entry["name"] == "last harvest"), None)
             leg.last_harvest_ms = (harvest["end_us"] - harvest["begin_us"]) / 1000 if harvest else None

@@ -54,7 +54,8 @@ def _table(rows):
     for name in names:
         cells = [_cell(good[name], good.get(BASELINE, []), *column[1:]) for column in _COLUMNS]
         count = sum(leg["contender"] == name for leg in rows)
-        out.append(f"| {name} | {len(good[name])} of {count} | " + " | ".join(cells) + " |")
+        model = " (MODEL)" if any("MODEL" in leg.get("device", "") for leg in good[name]) else ""
+        out.append(f"| {name}{model} | {len(good[name])} of {count} | " + " | ".join(cells) + " |")
     errors = [f"- round {leg['round']}, {leg['contender']}: {leg['error']}" for leg in rows if leg["error"]]
     return out + (["", "Errors:\n", *errors] if errors else [])
 

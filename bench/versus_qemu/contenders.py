@@ -25,6 +25,8 @@ _ENCRYPTED = (_BY_CERTIFICATES, _BY_KEY)
 
 # For --contenders: each that there is with TLS, behind itself in the clear.
 TLS_BESIDE_PLAIN = "tls-beside-plain"
+# With a device that encodes; take part only if they are named.
+_BY_DEVICE = ("godwit-qat", "godwit-iaa", "qemu-multifd-qatzip", "qemu-multifd-qpl")
 
 
 def is_qemu(name):
@@ -83,6 +85,10 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folde
         own("godwit-lz4", "--codec", "lz4"),
         own("godwit-zstd", "--codec", "zstd"),
         own(STREAM, "--devices", "stream"),
+        own("godwit-qat", "--codec", "qat"),
+        own("godwit-iaa", "--codec", "iaa"),
+        qemu("qemu-multifd-qatzip", ["multifd"], **streams, multifd_compression="qatzip"),
+        qemu("qemu-multifd-qpl", ["multifd"], **streams, multifd_compression="qpl"),
     ]
     for ending in _ENCRYPTED:
         every += [
@@ -96,4 +102,5 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folde
     if unknown:
         raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}, and "
                          f"{TLS_BESIDE_PLAIN} alone")
-    return [by_name[name] for name in names or by_name if names or not (name == STREAM or is_encrypted(name))]
+    asked_for = [name for name in by_name if name in (STREAM, *_BY_DEVICE) or is_encrypted(name)]
+    return [by_name[name] for name in names or by_name if names or name not in asked_for]

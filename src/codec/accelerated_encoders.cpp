@@ -14,6 +14,11 @@ namespace {
 // A device of 12 GB/s that a few lanes share; the first answers correct it.
 constexpr double kFirstPace = 0.3;
 constexpr double kFadePace = 1.0 / 16;
+// Late is what takes several times as long as its pace lets expect. A CPU has encoded a block within the former time,
+// and within the latter whatever else is under way.
+constexpr double kTimesThePace = 4;
+constexpr Duration kNeverLate = std::chrono::milliseconds(1);
+constexpr Duration kAlwaysLate = std::chrono::milliseconds(4);
 
 }  // namespace
 
@@ -40,13 +45,15 @@ class AcceleratedEncoder final : public Encoder {
   }
 
   Result<std::size_t> submit(std::span<const EncodeJob> jobs) override {
-    if (jobs.empty() || under_way() >= depth_) return std::size_t{0};
+    if (jobs.empty()) return std::size_t{0};
     const EncodeJob& job = jobs.front();
+    if (job.by_cpu) return do_here(job);
+    if (under_way() >= depth_) return std::size_t{0};
     if (job.input.size() >= kLeastForDevice && device_) {
       if (all_.lost()) leave_device();
       if (device_ && take(job)) return std::size_t{1};
     }
-    return give_to_cpu(job);
+    return job.changes ? std::size_t{0} : give_to_cpu(job);
   }
 
   Result<std::size_t> poll(std::span<EncodeDone> done) override {
@@ -56,6 +63,9 @@ class AcceleratedEncoder final : public Encoder {
   }
 
   Result<std::size_t> collect(std::span<EncodeDone> done, std::stop_token stop) override {
+    return collect_until(done, std::move(stop), Instant::max());
+  }
+  Result<std::size_t> collect_until(std::span<EncodeDone> done, std::stop_token stop, Instant until) override {
     if (done.empty() || stop.stop_requested()) return std::size_t{0};
     while (!stop.stop_requested()) {
       if (const std::size_t n = TRY(poll(done)); n > 0) return n;
@@ -63,17 +73,36 @@ class AcceleratedEncoder final : public Encoder {
       if (at_cpu_ > 0) {
         TRY(hear_cpu([&](std::span<EncodeDone> answers) { return cpu_->collect(answers, stop); }));
       } else {
-        hear_device([&](std::span<DeviceDone> answers) { return device_->collect(answers, stop); });
+        hear_device([&](std::span<DeviceDone> answers) { return device_->collect_until(answers, stop, until); });
+        if (std::chrono::steady_clock::now() >= until) return poll(done);
       }
     }
     return std::size_t{0};
+  }
+
+  bool reads_in_place() const noexcept override { return device_ && !all_.lost(); }
+  bool is_late(std::uint64_t ticket) const noexcept override {
+    const auto sent = std::ranges::find(sent_, ticket, &Sent::ticket);
+    if (sent == sent_.end()) return false;
+    const Duration expected(static_cast<Duration::rep>(kTimesThePace * pace_ * static_cast<double>(sent->bytes)));
+    return std::chrono::steady_clock::now() - sent->at > std::clamp(expected, kNeverLate, kAlwaysLate);
+  }
+  void forsake(std::uint64_t ticket, std::vector<std::byte> input) override {
+    const auto job = std::ranges::find(at_device_, ticket, &EncodeJob::ticket);
+    if (job == at_device_.end()) return;
+    device_->forsake(ticket, std::move(input));
+    all_.busy_.fetch_add(1, std::memory_order_relaxed);
+    learn_pace(ticket);
+    bytes_at_device_ -= job->input.size();
+    at_device_.erase(job);
+    has_forsaken_ = true;
   }
 
  private:
   std::size_t under_way() const noexcept { return at_device_.size() + at_cpu_ + ready_.size() + owed_.size(); }
 
   bool take(const EncodeJob& job) {
-    const DeviceJob asked{.ticket = job.ticket, .input = job.input, .output = job.output};
+    const DeviceJob asked{.ticket = job.ticket, .input = job.input, .output = job.output, .changes = job.changes};
     const auto taken = device_->submit({&asked, 1});
     if (!taken) {
       all_.failed();
@@ -90,6 +119,15 @@ class AcceleratedEncoder final : public Encoder {
     return true;
   }
 
+  /// However much is under way: a pool of threads that has its fill does not take it at once.
+  Result<std::size_t> do_here(const EncodeJob& job) {
+    while (true) {
+      const std::size_t taken = TRY(give_to_cpu(job));
+      if (taken > 0 || at_cpu_ == 0) return taken;
+      TRY(hear_cpu([&](std::span<EncodeDone> answers) { return cpu_->collect(answers, {}); }));
+    }
+  }
+
   Result<std::size_t> give_to_cpu(const EncodeJob& job) {
     const std::size_t taken = TRY(cpu_->submit({&job, 1}));
     at_cpu_ += taken;
@@ -100,7 +138,7 @@ class AcceleratedEncoder final : public Encoder {
 
   template <typename Ask>
   void hear_device(const Ask& ask) {
-    if (!device_ || at_device_.empty()) return do_owed();
+    if (!device_ || (at_device_.empty() && !has_forsaken_)) return do_owed();
     std::array<DeviceDone, 16> answers;
     const auto heard = ask(answers);
     if (!heard) {
@@ -113,9 +151,10 @@ class AcceleratedEncoder final : public Encoder {
       if (job == at_device_.end()) continue;
       if (answer.busy) all_.busy_.fetch_add(1, std::memory_order_relaxed);
       if (!answer.broken.empty()) all_.give_up(answer.broken);
+      if (answer.changed) all_.changed_.fetch_add(1, std::memory_order_relaxed);
       if (answer.failed) {
-        if (!answer.busy) all_.failed();
-        owed_.push_back(*job);
+        if (!answer.busy && !answer.changed) all_.failed();
+        owe(*job);
       } else {
         all_.succeeded(*job, answer.size);
         ready_.push_back({.ticket = answer.ticket, .size = answer.size, .worked = answer.worked});
@@ -150,12 +189,20 @@ class AcceleratedEncoder final : public Encoder {
     }
   }
 
+  void owe(const EncodeJob& job) {
+    if (job.changes) {
+      ready_.push_back({.ticket = job.ticket, .unread = true});
+    } else {
+      owed_.push_back(job);
+    }
+  }
+
   /// First it goes, because until then it may work on its blocks.
   void leave_device() {
     device_.reset();
     bytes_at_device_ = 0;
     sent_.clear();
-    owed_.insert(owed_.end(), at_device_.begin(), at_device_.end());
+    for (const EncodeJob& job : at_device_) owe(job);
     at_device_.clear();
   }
 
@@ -190,6 +237,7 @@ class AcceleratedEncoder final : public Encoder {
   std::vector<Sent> sent_;
   std::size_t bytes_at_device_ = 0;
   double pace_ = kFirstPace;     ///< nanoseconds that the device takes for a byte of this lane's
+  bool has_forsaken_ = false;    ///< some time ago: the device may still be at work on it
   std::vector<EncodeJob> owed_;  ///< by the CPU
   std::size_t at_cpu_ = 0;
   std::vector<EncodeDone> ready_;
@@ -225,12 +273,22 @@ AcceleratorUse AcceleratedEncoders::use() const {
           .bytes_after = bytes_after_,
           .busy = busy_,
           .failed = failed_,
+          .in_place = in_place_,
+          .changed = changed_,
           .given_up = why_lost_};
+}
+
+AcceleratorFacts AcceleratedEncoders::facts() const {
+  AcceleratorFacts facts = accelerator_->facts();
+  facts.in_place = in_place_;
+  facts.changed = changed_;
+  return facts;
 }
 
 void AcceleratedEncoders::succeeded(const EncodeJob& job, std::size_t size) noexcept {
   failures_.store(0, std::memory_order_relaxed);
   blocks_.fetch_add(1, std::memory_order_relaxed);
+  if (job.changes) in_place_.fetch_add(1, std::memory_order_relaxed);
   bytes_before_.fetch_add(job.input.size(), std::memory_order_relaxed);
   bytes_after_.fetch_add(size == 0 ? job.input.size() : size, std::memory_order_relaxed);
 }

@@ -33,7 +33,7 @@ class AcceleratedEncoders final : public EncoderProvider {
   /// For deflate one that uses the device; for everything else the CPU's.
   Result<std::unique_ptr<Encoder>> lend(const CodecChoice& choice, unsigned given_up) override;
 
-  const AcceleratorFacts& facts() const noexcept { return accelerator_->facts(); }
+  AcceleratorFacts facts() const;
   AcceleratorUse use() const;
 
   /// Failures in a row, of all lanes, after which a device is given up.
@@ -57,6 +57,8 @@ class AcceleratedEncoders final : public EncoderProvider {
   std::atomic<std::uint64_t> bytes_after_{0};
   std::atomic<std::uint64_t> busy_{0};
   std::atomic<std::uint64_t> failed_{0};
+  std::atomic<std::uint64_t> in_place_{0};
+  std::atomic<std::uint64_t> changed_{0};
   mutable std::mutex mutex_;
   std::string why_lost_;
 };

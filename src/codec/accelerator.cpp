@@ -62,7 +62,12 @@ std::string AcceleratorFacts::text() const {
   if (!model.empty()) out += fmt::format(", a MODEL and no device: {}", model);
   if (devices > 0) out += fmt::format(", {} {}", devices, devices == 1 ? "device" : "devices");
   if (instances > 0) out += fmt::format(", {} {}", instances, instances == 1 ? "instance" : "instances");
-  return out + fmt::format(", {} ({})", direct ? "direct access" : "copied", library);
+  out += direct ? ", direct access" : ", copied";
+  if (in_place > 0) {
+    out += fmt::format(" {} guest RAM for {} {}", direct ? "to" : "from", in_place, in_place == 1 ? "block" : "blocks");
+  }
+  if (changed > 0) out += fmt::format(", {} more written to meanwhile", changed);
+  return out + fmt::format(" ({})", library);
 }
 
 Status try_accelerator(Accelerator& accelerator, bool decodes) {
@@ -85,7 +90,7 @@ Status try_accelerator(Accelerator& accelerator, bool decodes) {
   const EncodeJob job{.ticket = 1, .input = block, .output = wire};
   std::array<EncodeDone, 1> done;
   if (TRY(encoder->submit({&job, 1})) != 1 || TRY(encoder->collect(done, {})) != 1) {
-    return fail(ErrorKind::kIo, "there is no block to try it with");
+    return fail(ErrorKind::kIo, "the CPU has not encoded the block that it is to be tried with");
   }
   const Bytes encoded = Bytes(wire).first(done[0].size);
   const std::size_t length = TRY(done_by(*queue, {.ticket = 2, .input = encoded, .output = back, .decodes = true}));

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "codec/accelerator_use.h"
 #include "codec/codec.h"
@@ -28,19 +30,31 @@ struct DeviceJob {
   Bytes input;
   MutableBytes output;
   bool decodes = false;
+  bool changes = false;  ///< others write to the input meanwhile: it lies in guest RAM
 };
 
 struct DeviceDone {
   std::uint64_t ticket = 0;
   std::size_t size = 0;  ///< 0, of an encoding: it has not become smaller
   bool failed = false;   ///< not done
-  bool busy = false;   ///< the device had no room for it at some time; together with `failed`: nothing is wrong with it
-  std::string broken;  ///< why nothing that this device makes can be trusted any more; then `failed`, too
-  Duration worked{};   ///< CPU time of threads other than the one that submitted it
+  bool busy = false;  ///< the device had no room for it at some time; together with `failed`: nothing is wrong with it
+  bool changed = false;  ///< together with `failed`: the input is another than it was when it was submitted
+  std::string broken;    ///< why nothing that this device makes can be trusted any more; then `failed`, too
+  Duration worked{};     ///< CPU time of threads other than the one that submitted it
 };
 
 /// One lane's way to a device, shared or not.
-using DeviceQueue = JobQueue<DeviceJob, DeviceDone>;
+class DeviceQueue : public JobQueue<DeviceJob, DeviceDone> {
+ public:
+  /// collect() that waits until then at most.
+  virtual Result<std::size_t> collect_until(std::span<DeviceDone> done, std::stop_token stop, Instant until) = 0;
+  Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) final {
+    return collect_until(done, std::move(stop), Instant::max());
+  }
+  /// Nobody wants this request's answer any more: none comes, and its output is not touched from here on. `input` owns
+  /// the memory that its input lies in, for as long as the device may read it.
+  virtual void forsake(std::uint64_t ticket, std::vector<std::byte> input) = 0;
+};
 
 /// Outlives its queues. Any thread.
 class Accelerator {

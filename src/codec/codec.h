@@ -9,6 +9,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -54,11 +56,13 @@ std::string format_codec(const CodecChoice& choice);
 
 /// One block to encode: all pages that are sent of a chunk, so that one request of a device carries many of them.
 /// From submit() on both spans belong to the encoder, until it has answered or is destroyed: the input stays as it is,
-/// which guest RAM would not, and nobody else looks at the output.
+/// except for one in guest RAM that says that it changes, and nobody else looks at the output.
 struct EncodeJob {
   std::uint64_t ticket = 0;  ///< the caller's; comes back in the answer
   Bytes input;
-  MutableBytes output;  ///< as long as the input at least; an encoder never needs more
+  MutableBytes output;   ///< as long as the input at least; an encoder never needs more
+  bool by_cpu = false;   ///< a device is not to be asked: taken, however much is under way there
+  bool changes = false;  ///< others write to the input meanwhile: taken by one that reads_in_place() only
 };
 
 /// The answer to one job. `size` is 0 if the block could not be made smaller than its input: send it raw.
@@ -67,6 +71,7 @@ struct EncodeDone {
   std::size_t size = 0;
   bool failed = false;  ///< nothing is known of the block (a device's error): `size` is 0, and it goes raw, too
   bool by_cpu = false;  ///< of a device's encoder: the device did not do it
+  bool unread = false;  ///< of an input that changes: not done, for whatever reason; to be copied, and submitted again
   Duration worked{};    ///< CPU time that it took another thread than the one that submitted it
 };
 
@@ -77,6 +82,16 @@ class Encoder : public JobQueue<EncodeJob, EncodeDone> {
   /// Of one that leaves the work to a device: nanoseconds of waiting that a byte more costs this lane now, by the
   /// device's queue and its pace. Nothing: it has none, or not any more.
   virtual std::optional<double> device_wait_per_byte() const noexcept { return std::nullopt; }
+  /// Takes inputs that change. What it makes of one is what the lane has seen of it when it was submitted.
+  virtual bool reads_in_place() const noexcept { return false; }
+  /// The device has had it for longer than whoever has nothing else to do should wait.
+  virtual bool is_late(std::uint64_t) const noexcept { return false; }
+  /// Of one that is late: as DeviceQueue::forsake(). It may be submitted again at once.
+  virtual void forsake(std::uint64_t, std::vector<std::byte>) {}
+  /// collect() that waits for a device until then at most.
+  virtual Result<std::size_t> collect_until(std::span<EncodeDone> done, std::stop_token stop, Instant) {
+    return collect(done, std::move(stop));
+  }
 };
 
 /// Owned and called by one thread; decodes at once. Those that answer later: codec/decoder_provider.h.

@@ -49,15 +49,9 @@ constexpr std::array kQatzipNames = {"libqatzip.so.3", "libqatzip.so"};
 struct QatzipCalls {
   explicit QatzipCalls(SharedLibrary from) : library(std::move(from)) {}
   Status bind() {
-    TRY(library.bind("qzInit", init));
-    TRY(library.bind("qzGetDefaultsDeflate", defaults));
-    TRY(library.bind("qzSetupSessionDeflate", setup));
-    TRY(library.bind("qzCompressCrcExt", compress));
-    TRY(library.bind("qzDecompressExt", decompress));
-    TRY(library.bind("qzTeardownSession", teardown));
-    TRY(library.bind("qzClose", close));
-    TRY(library.bind("qzMalloc", allocate));
-    return library.bind("qzFree", free);
+    return library.bind("qzInit", init, "qzGetDefaultsDeflate", defaults, "qzSetupSessionDeflate", setup,
+                        "qzCompressCrcExt", compress, "qzDecompressExt", decompress, "qzTeardownSession", teardown,
+                        "qzClose", close, "qzMalloc", allocate, "qzFree", free);
   }
 
   SharedLibrary library;

@@ -51,11 +51,8 @@ constexpr std::array kQplNames = {"libqpl.so.1", "libqpl.so"};
 struct QplCalls {
   explicit QplCalls(SharedLibrary from) : library(std::move(from)) {}
   Status bind() {
-    TRY(library.bind("qpl_get_job_size", job_size));
-    TRY(library.bind("qpl_init_job", init));
-    TRY(library.bind("qpl_submit_job", submit));
-    TRY(library.bind("qpl_check_job", check));
-    return library.bind("qpl_fini_job", fini);
+    return library.bind("qpl_get_job_size", job_size, "qpl_init_job", init, "qpl_submit_job", submit, "qpl_check_job",
+                        check, "qpl_fini_job", fini);
   }
 
   SharedLibrary library;
@@ -135,6 +132,7 @@ class IaaQueue final : public DeviceQueue {
         }
         leave_behind(slot.memory.release());
         leave_behind(slot.output.release());
+        leave_behind(new std::vector<std::byte>(std::move(slot.input)));
         slot.job = nullptr;
         break;
       }
@@ -180,6 +178,7 @@ class IaaQueue final : public DeviceQueue {
       }
       if (!state_.room.take()) break;
       slot->from = job;
+      if (job.changes) slot->seen = checksum(job.input);
       fill(*slot);
       const int status = calls_->submit(slot->job);
       if (status != qpl::kOk) {
@@ -189,7 +188,7 @@ class IaaQueue final : public DeviceQueue {
         return fail(ErrorKind::kIo, why_no_iaa(status));
       }
       slot->busy = true;
-      slot->was_refused = false;
+      slot->was_refused = slot->is_forsaken = false;
       slot->since = slot->looked_at = slot->began = Clock::now();
       ++taken;
     }
@@ -216,38 +215,53 @@ class IaaQueue final : public DeviceQueue {
       if (status == qpl::kQueuesBusy) {
         slot.was_refused = true;
         // The device has nothing of it now.
-        if (slot.job->out_total == 0 && !overdue) continue;
+        if (slot.job->out_total == 0 && !overdue && !slot.is_forsaken) continue;
       }
       slot.busy = false;
       state_.room.give();
-      done[n] = answer(slot, status);
-      done[n++].busy = slot.was_refused;
+      if (slot.is_forsaken) {
+        slot.input = {};
+      } else {
+        done[n] = answer(slot, status);
+        done[n++].busy = slot.was_refused;
+      }
       if (status == qpl::kOk) state_.times.learn(now - slot.began);
       if (status != qpl::kOk) renew(slot);
     }
     return n;
   }
 
-  Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) override {
+  Result<std::size_t> collect_until(std::span<DeviceDone> done, std::stop_token stop, Instant until) override {
     if (done.empty()) return std::size_t{0};
     for (unsigned looks = 0; !stop.stop_requested(); ++looks) {
-      if (std::ranges::none_of(slots_, &Slot::busy)) return std::size_t{0};
+      if (std::ranges::none_of(slots_, [](const Slot& slot) { return slot.busy && !slot.is_forsaken; })) break;
       if (const std::size_t n = TRY(poll(done)); n > 0) return n;
+      if (Clock::now() >= until) break;
       if (looks > kLooksAtOnce) std::this_thread::sleep_for(kShortSleep);
     }
     return std::size_t{0};
   }
 
+  void forsake(std::uint64_t ticket, std::vector<std::byte> input) override {
+    for (Slot& slot : slots_) {
+      if (!slot.busy || slot.is_forsaken || slot.from.ticket != ticket) continue;
+      slot.is_forsaken = true;
+      slot.input = std::move(input);
+    }
+  }
+
  private:
   using Clock = std::chrono::steady_clock;
-  using Instant = Clock::time_point;
   struct Slot {
     std::unique_ptr<void, FreeMemory> memory;
     std::unique_ptr<std::byte, FreeMemory> output;
     qpl::Job* job = nullptr;
     DeviceJob from;
+    std::uint32_t seen = 0;  ///< the input's checksum when it was submitted, if it changes
     bool busy = false;
     bool was_refused = false;  ///< a step of it found the device's queue full
+    bool is_forsaken = false;
+    std::vector<std::byte> input;  ///< what the device reads, once it is forsaken
     Instant began;
     Instant since;  ///< it has been looked at without a break
     Instant looked_at;
@@ -277,8 +291,13 @@ class IaaQueue final : public DeviceQueue {
   static DeviceDone broken(const Slot& slot, std::string why) {
     return {.ticket = slot.from.ticket, .failed = true, .broken = std::move(why)};
   }
-  static const std::uint8_t* bytes_at(Bytes bytes) noexcept {
-    return reinterpret_cast<const std::uint8_t*>(bytes.data());
+  static std::uint32_t checksum(Bytes bytes) noexcept {
+    return crc32_gzip_refl(0, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  }
+  /// Of an input that changes: whether it has. One that is again as it was is not found out, and counts as a failure.
+  static DeviceDone failed(const Slot& slot) {
+    const DeviceJob& from = slot.from;
+    return {.ticket = from.ticket, .failed = true, .changed = from.changes && checksum(from.input) != slot.seen};
   }
 
   static DeviceDone answer(Slot& slot, int status) {
@@ -287,11 +306,13 @@ class IaaQueue final : public DeviceQueue {
     const bool full =
         status == qpl::kMoreOutputNeeded || status == qpl::kOutputTooShort || status == qpl::kOutputOverflow;
     if (!from.decodes && (full || (status == qpl::kOk && size >= from.input.size()))) return {.ticket = from.ticket};
-    if (status != qpl::kOk) return {.ticket = from.ticket, .failed = true};
+    if (status != qpl::kOk) return failed(slot);
     if (slot.job->in_total != from.input.size() || size > from.output.size()) {
       return broken(slot, "QPL left a part of a block out");
     }
-    if (!from.decodes && slot.job->crc != crc32_gzip_refl(0, bytes_at(from.input), from.input.size())) {
+    // Only what both have seen alike is what the lane has looked at.
+    if (from.changes && slot.job->crc != slot.seen) return failed(slot);
+    if (!from.decodes && !from.changes && slot.job->crc != checksum(from.input)) {
       return broken(slot, "the device answered with another block");
     }
     std::memcpy(from.output.data(), slot.output.get(), size);

@@ -34,6 +34,7 @@ struct RequestCrew::Request {
   /// Held while a lane's memory is read or written. Once it is not wanted any more, nobody touches that memory.
   std::mutex mutex;
   bool wanted = true;
+  std::atomic<bool> over{false};  ///< its thread is done with it
 };
 
 /// What outlives the crew where a thread is stuck.
@@ -95,20 +96,48 @@ class CrewQueue final : public DeviceQueue {
     return take(done);
   }
 
-  Result<std::size_t> collect(std::span<DeviceDone> done, std::stop_token stop) override {
+  Result<std::size_t> collect_until(std::span<DeviceDone> done, std::stop_token stop, Instant until) override {
     if (done.empty() || under_way_.empty() || stop.stop_requested()) return std::size_t{0};
     std::unique_lock lock(answers_->mutex);
-    const auto until = under_way_.front()->since + shared_->times.patience();
+    until = std::min(until, deadline());
     answers_->changed.wait_until(lock, stop, until, [&] { return !answers_->done.empty(); });
-    if (answers_->done.empty()) return stop.stop_requested() ? Result<std::size_t>(0) : late();
+    if (answers_->done.empty()) return overdue() ? late() : Result<std::size_t>(0);
     return take(done);
   }
 
- private:
-  bool overdue() const {
-    return !under_way_.empty() &&
-           std::chrono::steady_clock::now() - under_way_.front()->since > shared_->times.patience();
+  void forsake(std::uint64_t ticket, std::vector<std::byte>) override {
+    const auto found =
+        std::ranges::find_if(under_way_, [&](const auto& request) { return request->job.ticket == ticket; });
+    if (found == under_way_.end()) return;
+    const auto request = *found;
+    under_way_.erase(found);
+    std::size_t in_line = 0;
+    {
+      const std::lock_guard lock(shared_->mutex);
+      in_line = std::erase(shared_->line, request);
+    }
+    {
+      // From here on the thread that has it reads its own copy of the input only.
+      const std::lock_guard lock(request->mutex);
+      request->wanted = false;
+    }
+    const std::lock_guard lock(answers_->mutex);
+    std::erase_if(answers_->done, [&](const DeviceDone& done) { return done.ticket == ticket; });
+    if (in_line == 0) forsaken_.push_back(request);
   }
+
+ private:
+  /// Of the oldest that the device may still have.
+  Instant deadline() {
+    std::erase_if(forsaken_, [](const auto& request) { return request->over.load(std::memory_order_acquire); });
+    const Duration patience = shared_->times.patience();
+    Instant first = Instant::max();
+    for (const auto* requests : {&under_way_, &forsaken_}) {
+      if (!requests->empty()) first = std::min(first, requests->front()->since + patience);
+    }
+    return first;
+  }
+  bool overdue() { return std::chrono::steady_clock::now() >= deadline(); }
   Result<std::size_t> late() {
     shared_->late = true;
     return fail(ErrorKind::kTimedOut, "the device has not answered in time");
@@ -126,6 +155,7 @@ class CrewQueue final : public DeviceQueue {
   std::shared_ptr<RequestCrew::Shared> shared_;
   std::shared_ptr<RequestCrew::Answers> answers_;
   std::vector<std::shared_ptr<RequestCrew::Request>> under_way_;  ///< the oldest first
+  std::vector<std::shared_ptr<RequestCrew::Request>> forsaken_;   ///< a thread may be stuck with them
 };
 
 RequestCrew::RequestCrew(unsigned threads, std::size_t line, const AcceleratorSetting& setting, MakeWorker make)
@@ -176,6 +206,7 @@ void RequestCrew::run(const std::shared_ptr<Shared>& shared, std::size_t) {
   const ChargedTo charged(shared->account);
   auto worker = shared->make();
   const auto answer = [](Request& request, DeviceDone done) {
+    request.over.store(true, std::memory_order_release);
     done.ticket = request.job.ticket;
     const std::lock_guard wanted(request.mutex);
     if (!request.wanted) return;

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/result.h"
 
@@ -20,6 +21,12 @@ class SharedLibrary {
   Status bind(const char* symbol, Call*& call) const {
     call = reinterpret_cast<Call*>(find(symbol));
     return call != nullptr ? Status{} : lacks(symbol);
+  }
+  /// Of several, each behind its name: the first that is missing.
+  template <typename Call, typename... More>
+  Status bind(const char* symbol, Call*& call, More&&... more) const {
+    Status bound = bind(symbol, call);
+    return bound ? bind(std::forward<More>(more)...) : bound;
   }
   const std::string& name() const noexcept { return name_; }
   /// What a library that stands for a device says of itself (tests/standins); empty: it is none of those.

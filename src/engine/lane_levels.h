@@ -29,6 +29,10 @@ class LaneLevels {
   Choice choose(BlockKind kind, Bytes block, std::optional<double> device_wait) noexcept;
   /// The device's level; 0: the governor has none to choose.
   std::size_t device_level() const noexcept { return governor_ && levels_.size() > kDeviceLevel ? kDeviceLevel : 0; }
+  /// That of a device, chosen by the governor or asked for; 0: there is none.
+  std::size_t accelerated_level() const noexcept {
+    return levels_.back().device != CodecDevice::kCpu ? levels_.size() - 1 : 0;
+  }
   CodecId codec(std::size_t level) const noexcept { return levels_[level].id; }
   void learn(const BlockOutcome& outcome) noexcept;
   /// Saving bytes gains nothing now.

@@ -55,7 +55,7 @@ SortedPages PageSorter::sort(ChunkIndex chunk, PageWord pages, PageWord resent, 
   const auto count = static_cast<unsigned>(page_count(pages));
   const PageWord uniform = kernels_.uniform_pages(copy, count);
   // A chunk of nothing but zeros needs no table.
-  const bool deltas = effort == Effort::kDeltas && hashes_ && page_count(uniform) != count;
+  const bool deltas = keeps(effort) && page_count(uniform) != count;
   Claim claim{chunk, resent, deltas ? hashes_->open(chunk, resent != 0) : nullptr, tail, {}};
   const std::byte* bytes = copy;
   PageWord packed = 1;
@@ -76,11 +76,14 @@ SortedPages PageSorter::sort(ChunkIndex chunk, PageWord pages, PageWord resent, 
     bytes += kPageSize;
     packed <<= 1;
   });
-  if (forgotten != 0 && hashes_) {
-    hashes_->forget(chunk, forgotten);
-    old_pages_->forget(chunk, forgotten);
-  }
+  forget(chunk, forgotten);
   return claim.sorted;
+}
+
+void PageSorter::forget(ChunkIndex chunk, PageWord pages) {
+  if (pages == 0 || !hashes_) return;
+  hashes_->forget(chunk, pages);
+  old_pages_->forget(chunk, pages);
 }
 
 void PageSorter::sort_one(Claim& claim, unsigned page, const std::byte* bytes) {

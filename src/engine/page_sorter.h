@@ -49,6 +49,10 @@ class PageSorter {
   /// `tail` what is sent of pages that are not whole.
   SortedPages sort(ChunkIndex chunk, PageWord pages, PageWord resent, const std::byte* copy, Effort effort,
                    wire::TailBuilder& tail);
+  /// Something of the pages is kept, or compared: so sort() and whoever encodes them have to see the same bytes.
+  bool keeps(Effort effort) const noexcept { return effort == Effort::kDeltas && hashes_; }
+  /// The sink is sent something else in these pages, which sort() has not seen.
+  void forget(ChunkIndex chunk, PageWord pages);
 
  private:
   struct Claim;

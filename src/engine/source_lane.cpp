@@ -28,6 +28,9 @@ void join_pages(std::byte* bytes, PageWord pages, PageWord kept) noexcept {
   });
 }
 
+// A fast link has sent so much before a lane that waits for a device looks again.
+constexpr std::uint64_t kNextToNothing = 64 * 1024;
+
 BlockKind kind_of(const wire::FrameHeader& header) noexcept {
   return header.data != 0 ? BlockKind::kPages : BlockKind::kChanges;
 }
@@ -40,10 +43,12 @@ SourceLane::SourceLane(LaneSetting& setting, unsigned number, Channel& channel)
       channel_(channel),
       sorter_(setting.kernels, setting.deltas, setting.board.chunk_count(), setting.shares),
       levels_(setting.codec, setting.encoders.offers()),
-      encoders_(setting.encoders, levels_for(setting.codec, setting.encoders.offers()), ring_, counters_,
-                [this](std::string_view text) {
-                  if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
-                }),
+      encoders_(
+          setting.encoders, levels_for(setting.codec, setting.encoders.offers()), ring_, counters_,
+          [this](std::string_view text) {
+            if (setting_.on_note) setting_.on_note(fmt::format("lane {}: {}", number_, text));
+          },
+          [this] { return channel_.link().send_queue().bytes < kNextToNothing; }),
       fenced_(
           std::max(setting.fence.load(std::memory_order_acquire), setting.early_fence.load(std::memory_order_acquire))),
       devices_load_(setting.whole_pages) {}
@@ -84,7 +89,7 @@ Result<bool> SourceLane::sweep(std::stop_token stop) {
     if (!found) begin_account(begin);
     found = true;
     TRY(take(*chunk, pages, stop));
-    TRY(send_ready());
+    TRY(send_ready(stop));
     count_busy(begin);
     if (setting_.board.waiting() == 0) break;
   }
@@ -109,6 +114,10 @@ void SourceLane::begin_account(Instant now) noexcept {
 }
 
 Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) {
+  // Devices that are being loaded may write to pages at the sink: what is sent then must not build on what was there.
+  const Effort effort = devices_load_ || levels_.link_is_idle() ? Effort::kPlain : Effort::kDeltas;
+  // First, because with the first encoder the ring grows.
+  const auto bytes_in_place = in_place(chunk, pages, effort);
   LaneBlock* const spare = TRY(spare_block(stop));
   if (spare == nullptr) return {};
   LaneBlock& block = *spare;
@@ -116,13 +125,16 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) 
   const PageWord before = setting_.sent.of(chunk);
   setting_.sent.set(chunk, before | pages);
   setting_.left_out.drop(chunk, pages);
+  block.tail.clear();
+  block.in_place = {};
+  block.unread = block.is_dense = block.not_by_device = false;
+  if (bytes_in_place) {
+    block.in_place = *bytes_in_place;
+    return take_in_place(block, chunk, pages, before, stop);
+  }
   TRY(setting_.memory.read(chunk, pages, {block.pages, page_count(pages) * kPageSize}));
 
-  // Devices that are being loaded may write to pages at the sink: what is sent then must not build on what was there.
-  const bool save_bytes = !devices_load_ && !levels_.link_is_idle();
-  block.tail.clear();
-  const SortedPages sorted = sorter_.sort(chunk, pages, before & pages, block.pages,
-                                          save_bytes ? Effort::kDeltas : Effort::kPlain, block.tail);
+  const SortedPages sorted = sorter_.sort(chunk, pages, before & pages, block.pages, effort, block.tail);
   setting_.sent.set(chunk, (before | pages) & ~sorted.zero);
   count(sorted, before & pages);
   block.header = wire::FrameHeader{.chunk = chunk,
@@ -138,8 +150,28 @@ Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) 
   std::memcpy(block.pages + wire::tail_offset(block.header), tail.data(), tail.size());
   block.header.block = static_cast<std::uint32_t>(wire::tail_offset(block.header) + tail.size());
   ring_.push();
-  encode(block, stop);
-  return {};
+  return encode(block, stop);
+}
+
+/// The pages where they lie, for a device to read: all of them whole, and a block as they are.
+std::optional<Bytes> SourceLane::in_place(ChunkIndex chunk, PageWord pages, Effort effort) {
+  const std::size_t device = levels_.accelerated_level();
+  if (device == 0 || sorter_.keeps(effort) || !is_one_run(pages) || !encoders_.reads_in_place(device)) return {};
+  const auto bytes = setting_.memory.view(chunk, pages);
+  if (!bytes) return {};
+  const auto count = static_cast<unsigned>(page_count(pages));
+  return setting_.kernels.uniform_pages(bytes->data(), count) == 0 ? bytes : std::nullopt;
+}
+
+/// Whatever the device sees of pages that the guest writes meanwhile: nothing is built on it, and they come again.
+Status SourceLane::take_in_place(LaneBlock& block, ChunkIndex chunk, PageWord pages, PageWord before,
+                                 std::stop_token stop) {
+  sorter_.forget(chunk, pages);
+  count({.whole = pages}, before & pages);
+  block.header = wire::FrameHeader{.chunk = chunk, .data = pages};
+  block.header.block = static_cast<std::uint32_t>(block.in_place.size());
+  ring_.push();
+  return encode(block, stop);
 }
 
 void SourceLane::count(const SortedPages& sorted, PageWord resent) noexcept {
@@ -159,30 +191,43 @@ Result<LaneBlock*> SourceLane::spare_block(std::stop_token stop) {
 }
 
 /// Gives the block to the encoder that fits it best now; without one, it goes as it is.
-void SourceLane::encode(LaneBlock& block, std::stop_token stop) {
+Status SourceLane::encode(LaneBlock& block, std::stop_token stop) {
   block.encoded_size = 0;
   block.by_cpu = false;
   block.encoding = {};
   block.choice = {};
   block.state = ItemState::kReady;
-  if (block.header.block == 0) return;
-  const std::size_t device = levels_.device_level();
+  if (block.header.block == 0) return {};
+  const std::size_t device = block.not_by_device ? 0 : levels_.device_level();
   block.choice = levels_.choose(kind_of(block.header), block.input(),
                                 device == 0 ? std::nullopt : encoders_.device_wait_per_byte(device));
+  block.unread = !block.in_place.empty() && block.choice.level != levels_.accelerated_level();
+  if (block.unread) return copy_unread(block, stop);
   const Duration began = thread_cpu_time();
   encoders_.encode(block, stop);
   block.encoding += thread_cpu_time() - began;
+  return block.unread ? copy_unread(block, stop) : Status{};
+}
+
+/// What the guest has written since comes again in any case.
+Status SourceLane::copy_unread(LaneBlock& block, std::stop_token stop) {
+  TRY(setting_.memory.read(block.header.chunk, block.header.data, {block.pages, block.header.block}));
+  block.in_place = {};
+  block.unread = false;
+  block.not_by_device = true;
+  return block.is_dense ? Status{} : encode(block, std::move(stop));
 }
 
 Status SourceLane::send_oldest(std::stop_token stop) {
   encoders_.await(*ring_.oldest(), stop);
-  return send_ready();
+  return send_ready(stop);
 }
 
 /// In the order in which they were claimed: up to the first that is not ready.
-Status SourceLane::send_ready() {
+Status SourceLane::send_ready(std::stop_token stop) {
   encoders_.poll();
   while (LaneBlock* const block = ring_.oldest()) {
+    if (block->state == ItemState::kReady && block->unread) TRY(copy_unread(*block, stop));
     if (block->state != ItemState::kReady) break;
     TRY(send_block(*block));
     ring_.drop_oldest();

@@ -1,8 +1,9 @@
 // A source lane: claims the pages of its chunks, copies them once, sends what the sink does not have yet.
 //
 //   board --claim--> copy in a block's buffer --sorter--> whole pages + tail --encoders--> frame --> channel
-//                                                                              ^                       |
-//                                                                              +------ governor <------+
+//             |                                                                ^    ^                  |
+//             |                                                                |    +--- governor <----+
+//             +--> in guest RAM, if a device encodes and nothing is compared --+
 //
 // A lane owns its share of the chunks (lane_shares.h), and its blocks leave in the order in which they were claimed
 // (order_ring.h), so all versions of a page travel in order on one connection.
@@ -64,9 +65,12 @@ class SourceLane {
   Status take(ChunkIndex chunk, PageWord pages, std::stop_token stop);
   void count(const SortedPages& sorted, PageWord resent) noexcept;
   Result<LaneBlock*> spare_block(std::stop_token stop);
-  void encode(LaneBlock& block, std::stop_token stop);
+  std::optional<Bytes> in_place(ChunkIndex chunk, PageWord pages, Effort effort);
+  Status take_in_place(LaneBlock& block, ChunkIndex chunk, PageWord pages, PageWord before, std::stop_token stop);
+  Status encode(LaneBlock& block, std::stop_token stop);
+  Status copy_unread(LaneBlock& block, std::stop_token stop);
   Status send_oldest(std::stop_token stop);
-  Status send_ready();
+  Status send_ready(std::stop_token stop);
   Status send_block(LaneBlock& block);
   Status send_early_fence(std::stop_token stop);
   Status send_fence(std::uint32_t number);

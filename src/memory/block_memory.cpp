@@ -22,6 +22,12 @@ class JoinedMemory final : public GuestMemory {
     return named(place, blocks_[place.block]->read(place.offset, pages, out));
   }
 
+  std::optional<Bytes> view(ChunkIndex chunk, PageWord pages) const override {
+    if (!check(chunk, pages) || !is_one_run(pages)) return std::nullopt;
+    const auto place = layout_.locate(chunk);
+    return blocks_[place.block]->view(place.offset, pages);
+  }
+
   Status write(ChunkIndex chunk, PageWord pages, Bytes in) override {
     TRY(check(chunk, pages, in.size()));
     const auto place = layout_.locate(chunk);

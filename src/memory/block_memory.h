@@ -26,6 +26,7 @@ class BlockAccess {
   virtual ~BlockAccess() = default;
   virtual std::uint64_t size() const noexcept = 0;
   virtual Status read(std::uint64_t offset, PageWord pages, MutableBytes out) const = 0;
+  virtual std::optional<Bytes> view(std::uint64_t, PageWord) const { return std::nullopt; }
   virtual Status write(std::uint64_t offset, PageWord pages, Bytes in) = 0;
   virtual Status fill(std::uint64_t offset, PageWord pages, Bytes in) = 0;
   virtual std::optional<MutableBytes> map(std::uint64_t offset, std::size_t length) noexcept = 0;

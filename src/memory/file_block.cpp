@@ -1,6 +1,7 @@
 // RAM in a file: tmpfs, memfd, hugetlbfs or a file system on disk.
 //
 //   read       file --pread--> lane's buffer      (reading a hole through a mapping would allocate it)
+//   view       a mapping of its own, of pages that the page cache has now
 //   write      lane's buffer --memcpy--> shared mapping --> file      (hugetlbfs has no write)
 //   fill       lane's buffer --HoleFiller--> new pages of the file; huge pages and files on disks: populate, then write
 //              where another process pays: into that one's mapping (paying_process.h)
@@ -69,6 +70,7 @@ class FileBlock final : public BlockAccess {
         payer_(payer) {}
   ~FileBlock() override {
     if (base_ != nullptr) ::munmap(base_, mapped_size());
+    if (view_ != nullptr) ::munmap(view_, mapped_size());
   }
   FileBlock(const FileBlock&) = delete;
   FileBlock& operator=(const FileBlock&) = delete;
@@ -82,6 +84,8 @@ class FileBlock final : public BlockAccess {
       return status;
     });
   }
+
+  std::optional<Bytes> view(std::uint64_t offset, PageWord pages) const override;
 
   Status write(std::uint64_t offset, PageWord pages, Bytes in) override {
     std::byte* const base = TRY(base_address());
@@ -151,6 +155,9 @@ class FileBlock final : public BlockAccess {
   std::byte* base_ = nullptr;  ///< set once, under mapped_
   int map_error_ = 0;
 
+  mutable std::once_flag viewed_;
+  mutable std::byte* view_ = nullptr;  ///< read-only; set once, under viewed_
+
   std::once_flag filler_made_;
   std::unique_ptr<HoleFiller> filler_;  ///< set once, under filler_made_
 
@@ -176,6 +183,20 @@ Result<std::byte*> FileBlock::base_address() {
   });
   if (base_ == nullptr) return fail(os_error("map the RAM's file for writing", map_error_));
   return base_;
+}
+
+/// hugetlbfs does not say which pages are there, and one that is not would be SIGBUS where the pool is empty.
+std::optional<Bytes> FileBlock::view(std::uint64_t offset, PageWord pages) const {
+  if (page_size_ != kPageSize || !in_memory_) return std::nullopt;
+  PageWord missing = pages;
+  const auto told = clear_cached_pages(fd_.get(), file_offset_ + offset, {&missing, 1});
+  if (!told || !*told || missing != 0) return std::nullopt;
+  std::call_once(viewed_, [this] {
+    void* const address = ::mmap(nullptr, mapped_size(), PROT_READ, MAP_SHARED, fd_.get(), in_file(0));
+    if (address != MAP_FAILED) view_ = static_cast<std::byte*>(address);
+  });
+  if (view_ == nullptr) return std::nullopt;
+  return Bytes(view_ + offset + lowest_page(pages) * kPageSize, page_count(pages) * kPageSize);
 }
 
 Status FileBlock::read_run(std::uint64_t start, MutableBytes out) const {

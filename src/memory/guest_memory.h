@@ -21,6 +21,11 @@ class GuestMemory {
   /// memory at the source: holes read as zeros and stay holes.
   virtual Status read(ChunkIndex chunk, PageWord pages, MutableBytes out) const = 0;
 
+  /// The pages named, which are one run, where they lie, only to be looked at; they change meanwhile, and one that is
+  /// given back meanwhile may come to be again. Nothing where they cannot be reached, or where to look at one might
+  /// allocate it: then use read(). Valid as long as this object.
+  virtual std::optional<Bytes> view(ChunkIndex, PageWord) const { return std::nullopt; }
+
   /// Writes the pages named from `in`, one after the other. They must be there: see fill().
   virtual Status write(ChunkIndex chunk, PageWord pages, Bytes in) = 0;
 

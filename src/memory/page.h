@@ -31,6 +31,18 @@ inline std::size_t page_count(PageWord word) noexcept {
   return static_cast<std::size_t>(std::popcount(word));
 }
 
+/// The number of its first page; of no page it is 64.
+inline unsigned lowest_page(PageWord word) noexcept {
+  return static_cast<unsigned>(std::countr_zero(word));
+}
+
+/// Pages that lie one after the other; one page at least.
+inline bool is_one_run(PageWord word) noexcept {
+  if (word == 0) return false;
+  const PageWord run = word >> lowest_page(word);
+  return (run & (run + 1)) == 0;
+}
+
 /// Calls visit(page number 0..63) for each page of the word, in order.
 template <typename Visit>
 void for_each_page(PageWord word, Visit&& visit) {

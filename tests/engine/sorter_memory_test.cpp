@@ -1,5 +1,7 @@
-// More memory than a lane has a use for is not taken.
+// What a lane remembers of pages: no more memory than it has a use for, and nothing of what it has not seen itself.
 #include <gtest/gtest.h>
+
+#include <array>
 
 #include "base/units.h"
 #include "engine/delta_memory.h"
@@ -30,6 +32,24 @@ TEST(SorterMemory, TheDefaultFitsIntoWhatAnEngineMayTake) {
     }
   }
   EXPECT_GT(default_delta_memory(512 * kMiB, 64), 0U);
+}
+
+/// A device has read it in guest RAM: whatever it has seen there, the page has to go whole the next time.
+TEST(SorterMemory, NothingIsKeptOfAPageThatIsForgotten) {
+  PageSorter sorter(best_kernels({}), {.key = testing::kHashKey, .memory = 4 * kMiB}, 8, {});
+  alignas(64) std::array<std::byte, kPageSize> page;
+  for (std::size_t i = 0; i < page.size(); ++i) page[i] = std::byte(i * i / 3);
+  wire::TailBuilder tail;
+  const auto sorted = [&](PageWord resent) {
+    tail.clear();
+    return sorter.sort(ChunkIndex{2}, 1, resent, page.data(), Effort::kDeltas, tail);
+  };
+  EXPECT_EQ(sorted(0).whole, 1U);
+  EXPECT_EQ(sorted(1).unchanged, 1U);
+  sorter.forget(ChunkIndex{2}, 1);
+  EXPECT_EQ(sorted(1).whole, 1U);
+  EXPECT_FALSE(sorter.keeps(Effort::kPlain));
+  EXPECT_TRUE(sorter.keeps(Effort::kDeltas));
 }
 
 }  // namespace

@@ -40,7 +40,10 @@ class MovedWithADevice : public ::testing::TestWithParam<Device> {
 };
 
 TEST_P(MovedWithADevice, TheGuestArrivesThoughItAnswersInAnyOrderAndFailsAtTimes) {
-  const Setting setting{{"GODWIT_MODEL_ORDER", "random"}, {"GODWIT_MODEL_ERRORS", "10"}, {"GODWIT_MODEL_BUSY", "10"}};
+  const Setting setting{{"GODWIT_MODEL_ORDER", "random"},
+                        {"GODWIT_MODEL_ERRORS", "10"},
+                        {"GODWIT_MODEL_BUSY", "10"},
+                        {"GODWIT_MODEL_WELL", "20"}};
   ASSIGN_OR_SKIP(scene, Scene::make(quiet_vm()));
   ASSERT_OK(scene->receive(with_device(GetParam(), setting, {"--decoder", GetParam().choice})));
   ASSERT_OK(scene->send(sends_with(GetParam(), setting)));
@@ -73,6 +76,20 @@ TEST_P(MovedWithADevice, TheGuestArrivesThoughTheDeviceHangs) {
   const Json used = accelerator_of(scene->sender());
   ASSERT_TRUE(used.is_object()) << scene->sender().errors();
   EXPECT_EQ(used.at("given_up"), "the device has not answered in time") << used.dump();
+}
+
+/// Without deltas the device is given guest RAM itself, while the guest writes to it.
+TEST_P(MovedWithADevice, TheGuestArrivesThoughTheDeviceReadsItsMemory) {
+  QemuOptions vm = quiet_vm();
+  vm.ram = Ram::kMemfd;
+  const Setting setting{{"GODWIT_MODEL_ORDER", "random"}, {"GODWIT_MODEL_LATENCY", "1000"}};
+  ASSIGN_OR_SKIP(scene, Scene::make(vm));
+  ASSERT_OK(scene->receive());
+  GodwitOptions options = sends_with(GetParam(), setting);
+  options.arguments.insert(options.arguments.end(), {"--delta-memory", "0"});
+  ASSERT_OK(scene->send(options));
+  ASSERT_OK(scene->expect_moved());
+  EXPECT_TRUE(says(scene->sender().errors(), "guest RAM for")) << scene->sender().errors();
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, MovedWithADevice, ::testing::Values(kQat, kIaa),

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/units.h"
+#include "memory/cached_pages.h"
 #include "tests/memory/backings.h"
 
 namespace godwit::file_block_test {
@@ -62,6 +63,31 @@ TEST(FileBlock, WithoutWriteAccessItOnlyReads) {
   const auto written = block->write(0, 1, page);
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().kind, ErrorKind::kNoPermission);
+}
+
+TEST(FileBlock, IsLookedAtWhereItLiesAndNothingIsAllocated) {
+  const UniqueFd fd = memfd_of(2 * kChunkSize);
+  PageWord asked = 1;
+  if (!clear_cached_pages(fd.get(), 0, {&asked, 1}).value()) GTEST_SKIP() << "no cachestat (Linux 6.5)";
+  const auto block = block_of(fd, 2 * kChunkSize);
+  const off_t at = kChunkSize + kPageSize;
+  ASSERT_EQ(::pwrite(fd.get(), "bird", 4, at), 4);
+  ASSERT_EQ(::pwrite(fd.get(), "bush", 4, at + 2 * kPageSize - 4), 4);
+  struct stat before {};
+  ASSERT_EQ(::fstat(fd.get(), &before), 0);
+  const auto seen = block->view(kChunkSize, 0b110);
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(text_of(seen->first(4)), "bird");
+  EXPECT_EQ(text_of(seen->last(4)), "bush");
+  ASSERT_EQ(::pwrite(fd.get(), "hand", 4, at), 4);
+  EXPECT_EQ(text_of(seen->first(4)), "hand") << "a copy";
+  EXPECT_FALSE(block->view(kChunkSize, 0b111)) << "there is a hole";
+  EXPECT_FALSE(block->view(0, 1));
+  struct stat after {};
+  ASSERT_EQ(::fstat(fd.get(), &after), 0);
+  EXPECT_EQ(after.st_blocks, before.st_blocks);
+  const auto huge = open_file_block(memfd_of(2 * kMiB), 0, 2 * kMiB, 2 * kMiB).value();
+  EXPECT_FALSE(huge->view(0, 1)) << "a missing huge page would be a signal";
 }
 
 TEST(FileBlock, AFileCutShortIsAnError) {

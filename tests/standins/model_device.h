@@ -9,8 +9,9 @@
 //   GODWIT_MODEL_BUSY=10          percent of requests that are told so anyway
 //   GODWIT_MODEL_REFUSES=10       percent of calls that find no instance (QAT), or of the later steps of a request that
 //                                 find the queue full (IAA)
-//   GODWIT_MODEL_ERRORS=10        percent of requests that fail; QAT answers the session's next with what it had of
-//   them GODWIT_MODEL_GARBAGE=10       percent of requests that are answered as if all were well, with another block
+//   GODWIT_MODEL_ERRORS=10        percent of requests that fail; QAT answers the session's next with what it had
+//                                 of them
+//   GODWIT_MODEL_GARBAGE=10       percent of requests that are answered as if all were well, with another block
 //   GODWIT_MODEL_WELL=20          before any of the two: so many requests to which neither happens
 //   GODWIT_MODEL_VANISHES=100     after so many requests: what is under way fails, and all that come
 //   GODWIT_MODEL_HANGS=100        after so many requests none is answered any more
@@ -87,7 +88,11 @@ class ModelDevice {
   /// If not, whoever waits for an answer stops waiting: it does nothing any more.
   bool idle();
   bool refuses();                  ///< a step, or a call
+  void hold(bool holds);           ///< as long as it does, no request is answered
   std::uint64_t inputs_changed();  ///< inputs that somebody wrote to while the device had them
+  /// Called by its threads when they have read the first half of an input.
+  using AmidRead = void(void* context, const std::uint8_t* input, std::size_t length);
+  void amid_read(AmidRead* call, void* context);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -100,18 +105,23 @@ class ModelDevice {
   void run();
   std::uint32_t sum_of(const ModelRequest& request) const;
   ModelStatus work(const ModelRequest& request, std::vector<std::uint8_t>& made);
+  std::vector<std::uint8_t> read(const ModelRequest& request);
   bool happens(unsigned percent) { return random_() % 100 < percent; }
 
   ModelSetting setting_;
   std::mutex mutex_;
   std::condition_variable came_;
   std::condition_variable answered_;
+  std::condition_variable let_go_;
   std::deque<Entry> waiting_;
   std::size_t held_ = 0;
   std::uint64_t requests_ = 0;
   std::uint64_t changed_ = 0;
   Clock::time_point free_at_{};
   std::mt19937_64 random_;
+  bool holds_ = false;
+  AmidRead* amid_read_ = nullptr;
+  void* context_ = nullptr;
   bool ends_ = false;
   std::unordered_map<std::uint64_t, std::vector<std::uint8_t>> seen_;
   std::vector<std::thread> threads_;

@@ -70,6 +70,12 @@ const char godwit_accelerator_model[] = "software behind QPL's interface";
 void godwit_model_reset() {
   godwit::standin::reset_model_device();
 }
+void godwit_model_hold(bool holds) {
+  model_device().hold(holds);
+}
+void godwit_model_amid_read(godwit::standin::ModelDevice::AmidRead* call, void* context) {
+  model_device().amid_read(call, context);
+}
 std::uint64_t godwit_model_inputs_changed() {
   return model_device().inputs_changed() + freed_early;
 }

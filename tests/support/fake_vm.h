@@ -297,6 +297,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
       free_.insert({chunk, page});
       return;
     }
+    const RacyOnPurpose racy;
     free_.erase({chunk, page});                             // whoever takes a page into use writes it
     const auto value = random_() % 3 == 0 ? 0 : random_();  // pages become zero again, too
     if (value == 0)

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -29,7 +30,9 @@ class ModelOfDevice {
     call<void()>("godwit_model_reset")();
   }
   ~ModelOfDevice() {
-    EXPECT_EQ(inputs_changed(), 0U) << "somebody wrote to a block that the device had";
+    hold(false);
+    amid_read({});
+    EXPECT_TRUE(may_change_ || inputs_changed() == 0) << "somebody wrote to a block that the device had";
     call<void()>("godwit_model_reset")();
     for (const auto& [name, value] : setting_) ::unsetenv(("GODWIT_MODEL_" + name).c_str());
   }
@@ -47,6 +50,21 @@ class ModelOfDevice {
                                      .queue_entries = queue_entries};
     return device_ == CodecDevice::kQat ? open_qat(setting) : open_iaa(setting);
   }
+  /// Answers no request until it is told otherwise.
+  void hold(bool holds) const { call<void(bool)>("godwit_model_hold")(holds); }
+  /// What happens when the device has read the first half of an input, on threads of its own. While requests are under
+  /// way: at their beginning and their end, or not at all.
+  using AmidRead = std::function<void(const std::byte* input, std::size_t length)>;
+  void amid_read(AmidRead does) {
+    using Call = void(void*, const std::uint8_t*, std::size_t);
+    Call* const call_it = [](void* context, const std::uint8_t* input, std::size_t length) {
+      (*static_cast<AmidRead*>(context))(reinterpret_cast<const std::byte*>(input), length);
+    };
+    amid_read_ = std::move(does);
+    call<void(Call*, void*)>("godwit_model_amid_read")(amid_read_ ? call_it : nullptr, &amid_read_);
+  }
+  /// It reads guest RAM.
+  void inputs_may_change() { may_change_ = true; }
   std::uint64_t inputs_changed() const { return call<std::uint64_t()>("godwit_model_inputs_changed")(); }
 
  private:
@@ -58,6 +76,8 @@ class ModelOfDevice {
   CodecDevice device_;
   Setting setting_;
   void* handle_ = nullptr;
+  AmidRead amid_read_;
+  bool may_change_ = false;
 };
 
 }  // namespace godwit::testing

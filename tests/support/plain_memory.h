@@ -59,6 +59,10 @@ class PlainMemory final : public GuestMemory {
     if (after_read) after_read(chunk, pages);
     return {};
   }
+  std::optional<Bytes> view(ChunkIndex chunk, PageWord pages) const override {
+    if (!viewable || !is_one_run(pages)) return std::nullopt;
+    return Bytes(at(chunk, lowest_page(pages)), page_count(pages) * kPageSize);
+  }
   Status write(ChunkIndex chunk, PageWord pages, Bytes in) override {
     const std::byte* from = in.data();
     for_each_page(pages, [&](unsigned page) {
@@ -111,7 +115,8 @@ class PlainMemory final : public GuestMemory {
   const RamBytes& bytes() const noexcept { return bytes_; }
 
   bool out_of_memory = false;
-  bool mappable = true;  ///< false: as private memory of another process
+  bool mappable = true;   ///< false: as private memory of another process
+  bool viewable = false;  ///< readers may look at it where it lies
   /// What happens while a reader holds its copy and has not looked at it yet. On the reader's thread.
   std::function<void(ChunkIndex, PageWord)> after_read;
 

@@ -150,6 +150,13 @@ class QemuMigration:
         self._parameters = {**_PARAMETERS, "max-bandwidth": 10 << 30, "downtime-limit": max_downtime_ms,
                             **(parameters or {})}
 
+    def lacking(self, machine):
+        """What this QEMU does not have that it needs, or nothing."""
+        method = self._parameters["multifd-compression"]
+        enums = [each["values"] for each in machine.qmp.command("query-qmp-schema") if each["meta-type"] == "enum"]
+        known = next((values for values in enums if {"none", "zlib"} <= set(values)), [method])
+        return "" if method in known else f"not in this QEMU: multifd-compression={method}"
+
     def move(self, source, destination, timeout):
         for machine in (source, destination):
             machine.qmp.command("migrate-set-capabilities", capabilities=[
@@ -213,6 +220,10 @@ class GodwitMigration:
         self._options = [*options, "--max-downtime", f"{max_downtime_ms}ms", "--progress", progress]
         self._report_path = report_path
         self._show = progress != "none"
+
+    @staticmethod
+    def lacking(_machine):
+        return ""
 
     def move(self, source, destination, timeout):
         network = source.network

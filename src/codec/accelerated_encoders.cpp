@@ -14,11 +14,11 @@ namespace {
 // A device of 12 GB/s that a few lanes share; the first answers correct it.
 constexpr double kFirstPace = 0.3;
 constexpr double kFadePace = 1.0 / 16;
-// Late is what takes several times as long as its pace lets expect. A CPU has encoded a block within the former time,
-// and within the latter whatever else is under way.
+// Late is what takes several times as long as its pace lets expect. A CPU has encoded a block within the former time.
+// The latter is what a device may take that is behind, and at work: what is taken from it is work for nothing.
 constexpr double kTimesThePace = 4;
 constexpr Duration kNeverLate = std::chrono::milliseconds(1);
-constexpr Duration kAlwaysLate = std::chrono::milliseconds(4);
+constexpr Duration kAlwaysLate = std::chrono::milliseconds(20);
 
 }  // namespace
 

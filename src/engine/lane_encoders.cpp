@@ -11,7 +11,7 @@ namespace {
 // How often a lane that waits for a device looks whether the link still has something to send.
 constexpr Duration kLookAtLink = std::chrono::milliseconds(1);
 // Blocks that a lane may hold beyond those that a device has: what the CPU encodes beside it, until its turn comes.
-constexpr std::size_t kBesideADevice = 4;
+constexpr std::size_t kBesideADevice = 8;
 constexpr std::size_t kCopiedAfterOneIsLate = 256;
 
 }  // namespace

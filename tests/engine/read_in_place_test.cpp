@@ -170,7 +170,8 @@ TEST_P(ReadInPlace, TheSinkEndsWithTheSourcesBytesWhateverTheDeviceDoes) {
       lanes_->copy();
       ASSERT_TRUE(lanes_->here.bytes() == lanes_->there.bytes()) << "round " << round;
     }
-    EXPECT_TRUE(encoders_->use().in_place > 0 || setting.contains("VANISHES"));
+    // One that is given up takes with it what it had.
+    EXPECT_TRUE(encoders_->use().in_place > 0 || !encoders_->use().given_up.empty());
     EXPECT_EQ(lanes_->counters().encoders_given_up, 0U);
     TearDown();
   }

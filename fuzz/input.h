@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
@@ -11,8 +12,10 @@
 namespace godwit {
 
 /// What a target promises; the fuzzer keeps the input that breaks it.
-inline void check(bool kept) {
-  if (!kept) std::abort();
+inline void check(bool kept, int line = __builtin_LINE()) {
+  if (kept) return;
+  std::fprintf(stderr, "the promise in line %d has been broken\n", line);
+  std::abort();
 }
 
 class Input {

@@ -111,7 +111,10 @@ class Monitor {
   const std::string& path() const noexcept { return path_; }
   /// Serves the next one who connects, and closes the connection.
   void serve(const std::vector<std::string>& parts, std::size_t piece) const {
-    const UniqueFd client(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    UniqueFd client;
+    // libFuzzer's timer interrupts.
+    do client.reset(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    while (!client && errno == EINTR);
     check(static_cast<bool>(client));
     for (std::size_t number = 0; number < parts.size(); ++number) {
       const bool last = number + 1 == parts.size();

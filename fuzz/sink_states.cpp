@@ -59,6 +59,7 @@ class Model {
  public:
   /// Why the sink must refuse what has come; empty as long as it must not.
   std::string bad;
+  std::string or_bad;      ///< or so: whether the sink has prepared meanwhile is not known here
   bool malformed = false;  ///< what has come is not a message
   bool aborted = false;    ///< by the source
   bool garbled = false;    ///< the control connection: what its bytes mean is not known here
@@ -130,9 +131,15 @@ class Model {
       } else {
         bad = "Commit out of order";
       }
+    } else if (is_of_postcopy(message) && state >= State::kCopying) {
+      bad = "which nobody has agreed to";
+      or_bad = "out of order";
     } else {
       bad = "out of order";
     }
+  }
+  static bool is_of_postcopy(const wire::Message& message) noexcept {
+    return std::holds_alternative<wire::MissingMap>(message) || std::holds_alternative<wire::MissingMapEnd>(message);
   }
   void take(const wire::DataMap& map) {
     if (state != State::kWelcomed && state != State::kMapping) {
@@ -630,7 +637,8 @@ void check_end(const Source& source, const FuzzVm& vm, const SinkReport& report,
   if (!model.lane_clean || !well) return;
   if (!model.bad.empty()) {
     check(source.refused && source.refused->kind == name_of(ErrorKind::kProtocol));
-    check(source.refused->reason.find(model.bad) != std::string::npos);
+    const auto says = [&](const std::string& what) { return source.refused->reason.find(what) != std::string::npos; };
+    check(says(model.bad) || (!model.or_bad.empty() && says(model.or_bad)));
   }
   // The source is not told of these; and before a map another one is waited for.
   if (model.malformed && model.map_began) check(report.error && report.error->kind == ErrorKind::kProtocol);

@@ -242,6 +242,18 @@ TEST_F(ScriptedHandover, AStopThatIsSomebodyElsesIsNotTakenForTheHandOversOwn) {
   EXPECT_TRUE(handover_->hands_over_paused());
 }
 
+/// Between the answer and what is made of it somebody has let the guest run again: the move must not be committed.
+TEST_F(ScriptedHandover, AGuestThatIsLetRunAgainWhileItIsAskedAboutIsNotTakenForPaused) {
+  qemu_.status = "paused";
+  qemu_.on_command = [this](std::string_view command) {
+    if (command == "query-status") qemu_.tell("RESUME", Json::object());
+  };
+  begin();
+  qemu_.tell("STOP", Json::object());
+  ASSERT_TRUE(observer_.await([](const auto& o) { return o.stopped_by_others.has_value(); }));
+  EXPECT_TRUE(handover_->resumed());
+}
+
 TEST_F(ScriptedHandover, TheHandOversOwnStopIsNotTakenForSomebodyElses) {
   qemu_.status = "finish-migrate";
   const auto asked = std::make_shared<std::atomic<unsigned>>(0);

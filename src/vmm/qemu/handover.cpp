@@ -178,7 +178,7 @@ void StreamHandover::ask_whether_it_answers(std::optional<Instant> stop_told) {
     if (stop_told_ != stop_told) return;
     stop_told_.reset();
   }
-  watch_->begin_to_see_stops([this](Instant at) { see_stop(at); });
+  watch_->tell_of_next_stop([this](Instant at) { see_stop(at); });
   observer_.guest_stopped_by_others(*stop_told);
 }
 

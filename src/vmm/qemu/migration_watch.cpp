@@ -72,6 +72,11 @@ void MigrationWatch::begin_to_see_stops(std::function<void(Instant)> on_stop) {
   on_stop_ = std::move(on_stop);
 }
 
+void MigrationWatch::tell_of_next_stop(std::function<void(Instant)> on_stop) {
+  const std::lock_guard lock(mutex_);
+  on_stop_ = std::move(on_stop);
+}
+
 MigrationWatch::Seen MigrationWatch::await(const std::function<bool(const Seen&)>& ready, Duration timeout) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, timeout, [&] { return ready(seen_); });

@@ -43,6 +43,9 @@ class MigrationWatch {
   Seen look() const;
   /// What was seen of stops so far is forgotten: they were somebody else's. `on_stop` as above, for the next one.
   void begin_to_see_stops(std::function<void(Instant)> on_stop);
+  /// Somebody else's stop has been told: `on_stop` as above, for the next one. What was seen stays seen, a RESUME that
+  /// came just now above all.
+  void tell_of_next_stop(std::function<void(Instant)> on_stop);
   /// Waits until `ready` holds or the time is over: what has been seen then.
   Seen await(const std::function<bool(const Seen&)>& ready, Duration timeout);
   /// Wakes whoever waits; `interrupted` stays set.

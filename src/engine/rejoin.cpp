@@ -15,7 +15,8 @@ constexpr Duration kRejoinPatience = std::chrono::seconds(10);
 // A link that is back is not to be waited for much longer, and a host that refuses at once is not to be flooded.
 constexpr Duration kTryAgainAfter = std::chrono::milliseconds(300);
 
-/// The sink has said that there is no way back. Whoever else answers at its address may be gone the next time.
+/// The sink has said that there is no way back. Whoever else answers at its address may be gone the next time, and who
+/// answers at another address of its name may be another host.
 bool is_final(const Error& error) noexcept {
   return error.at_peer && error.kind == ErrorKind::kRefused;
 }
@@ -52,13 +53,18 @@ Rejoin::Rejoin(const SourceParts& parts, Wanted wanted)
       })) {}
 
 Rejoin::~Rejoin() {
+  (void)end();
+}
+
+std::uint32_t Rejoin::end() {
   thread_.request_stop();
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     if (control_ != nullptr) control_->abort();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  return attempt_;
 }
 
 std::optional<Result<Rejoined>> Rejoin::take() {
@@ -92,7 +98,11 @@ Result<Rejoined> Rejoin::once(const std::stop_token& stop) {
     }
   };
   Rejoined found;
-  found.control = TRY(connect_again(parts_, Whereto::kAnyAddress, stop));
+  // Another host of the same name, which has another address, would be shown what only the sink is to see.
+  auto as_at_first = connect_again(parts_, Whereto::kAsAtFirst, stop);
+  const bool at_first = as_at_first.has_value();
+  if (!at_first && !stop.stop_requested()) as_at_first = connect_again(parts_, Whereto::kAnyAddress, stop);
+  found.control = TRY(std::move(as_at_first));
   {
     const std::lock_guard lock(mutex_);
     if (stopped_) return fail(ErrorKind::kCancelled, "nobody waits for it any more");
@@ -110,7 +120,7 @@ Result<Rejoined> Rejoin::once(const std::stop_token& stop) {
   if (const auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(Error{.kind = ErrorKind::kRefused,
                       .message = "the destination does not take this side back: " + refusal->reason,
-                      .at_peer = true});
+                      .at_peer = at_first});
   }
   const auto* welcome = std::get_if<wire::Welcome>(&answer);
   if (welcome == nullptr || !welcome->rejoin) {
@@ -138,7 +148,7 @@ void say_late_goodbye(const SourceParts& parts, wire::Hello hello, const wire::A
   const auto cancelled = parts.cancelled.stop_requested() ? std::stop_token{} : parts.cancelled;
   const std::stop_callback on_cancel(cancelled, [&late] { late.request_stop(); });
   hello.gives_up = true;
-  const auto channel = connect_again(parts, Whereto::kAnyAddress, late.get_token());
+  const auto channel = connect_again(parts, Whereto::kAsAtFirst, late.get_token());
   if (!channel) return parts.log.info("late-goodbye", {{"reason", channel.error().message}});
   const std::stop_callback on_late(late.get_token(), [&channel] { (*channel)->abort(); });
   const Status said = say_goodbye_on(**channel, hello, why);

@@ -44,8 +44,8 @@ class Rejoin {
   std::optional<Result<Rejoined>> take();
   /// Why the latest try has failed; empty: none has.
   std::string latest() const { return latest_.look(); }
-  /// Of the latest try.
-  std::uint32_t attempt() const noexcept { return attempt_; }
+  /// As the destructor: the number of the latest try, after which there is none.
+  std::uint32_t end();
 
  private:
   void run(const std::stop_token& stop);

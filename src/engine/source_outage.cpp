@@ -57,7 +57,7 @@ Status SourceOutage::ride_out(RamCopy& ram) {
   {
     Rejoin rejoin(context_.parts, {.hello = session_.rejoin_hello(attempt_), .urgent = session_.has_urgent()});
     back = await_link(rejoin, why, ram);
-    attempt_ = rejoin.attempt();
+    attempt_ = rejoin.end();
   }
   const Duration took = context_.now() - heard;
   lasted_ += took;

@@ -233,19 +233,20 @@ Result<UniqueFd> Route::connect_tcp(Whereto where, const std::stop_token& stop) 
   const Duration timeout = again ? std::min(kAgain, liveness_.connect_timeout) : liveness_.connect_timeout;
   auto connected = TRY(connect_first(addresses, liveness_, timeout, stop));
   const std::lock_guard lock(mutex_);
-  if (where == Whereto::kAnyAddress || known_.empty()) {
-    const auto found =
-        std::ranges::find_if(addresses, [&](const HostAddress& a) { return same_address(a, connected.address); });
+  const auto is_it = [&](const HostAddress& a) { return same_address(a, connected.address); };
+  if (known_.empty()) {
+    const auto found = std::ranges::find_if(addresses, is_it);
     std::rotate(addresses.begin(), found, std::next(found));
     known_ = std::move(addresses);
   }
+  latest_ = static_cast<std::size_t>(std::ranges::find_if(known_, is_it) - known_.begin());
   return std::move(connected.socket);
 }
 
 std::vector<HostAddress> Route::known(Whereto where) const {
   const std::lock_guard lock(mutex_);
   if (known_.empty() || where == Whereto::kAnyAddress) return known_;
-  return {known_.front()};
+  return {known_[where == Whereto::kAsAtFirst ? 0 : latest_]};
 }
 
 /// The channel may be gone when the stop comes, its socket is not.

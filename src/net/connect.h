@@ -34,8 +34,9 @@ class Route {
   explicit Route(Address to, const Liveness& liveness = {}, Resolver resolver = nullptr);
   /// One more connection, as connect_first(); any thread. To an address that has answered before it may take no longer
   /// than kAgain: a firewall that swallows some connections must not hold up the others. To any of them, as the name
-  /// was looked up at first: that one is the first to be tried, and whichever answers is where later ones go; it takes
-  /// as long, whatever their number. Nobody is asked for the name again, because who knows it may be out of reach, too.
+  /// was looked up at first: that one is the first to be tried, and whichever answers is where later ones go
+  /// (kAsBefore); it takes as long, whatever their number. Nobody is asked for the name again, because who knows it may
+  /// be out of reach, too.
   Result<std::unique_ptr<Channel>> connect(Whereto where = Whereto::kAsBefore, const std::stop_token& stop = {});
   /// Two losses of the first packet are made good within this time.
   static constexpr Duration kAgain = std::chrono::milliseconds(3500);
@@ -50,6 +51,7 @@ class Route {
   Resolver resolver_;
   mutable std::mutex mutex_;
   std::vector<HostAddress> known_;  ///< once one has answered: all, that one first
+  std::size_t latest_ = 0;          ///< of those: which has answered last
 };
 
 /// A source's way back to its sink: connections by this route with `wrap` around them. Whoever stops one is not kept by

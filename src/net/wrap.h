@@ -18,6 +18,7 @@ using Connect = std::function<Result<std::unique_ptr<Channel>>()>;
 
 enum class Whereto {
   kAsBefore,    ///< where the latest connection went that was opened
+  kAsAtFirst,   ///< where the first one went
   kAnyAddress,  ///< to whichever address of the name answers
 };
 /// One more connection after others were lost; kCancelled soon after a stop is requested.

@@ -5,6 +5,8 @@
 #include <future>
 #include <random>
 
+#include "net/channel.h"
+#include "net/connect.h"
 #include "tests/support/cutting_relay.h"
 #include "tests/support/fake_migration.h"
 #include "tests/support/fake_missing_pages.h"
@@ -423,6 +425,33 @@ TEST_F(LinkPatience, ASinkWhoseSourceHasHeardWhyDoesNotWaitForIt) {
   EXPECT_NE(report.error->message.find("the fake hypervisor has ended"), std::string::npos) << report.error->message;
   EXPECT_EQ(received_.get().error->kind, ErrorKind::kHypervisor);
   EXPECT_EQ(count("sink: given up here"), 0U) << notes();
+}
+
+/// A name may be of several hosts: the move is over only where the one that has the memory says so.
+TEST_F(LinkPatience, AnotherHostOfTheSameNameDoesNotEndTheMove) {
+  const auto other = listen_on(Address{.kind = Address::Kind::kTcp, .host = "127.0.0.1", .port = 0, .path = {}});
+  ASSERT_TRUE(other) << other.error().message;
+  std::atomic<unsigned> refused{0};
+  const std::jthread stranger([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      const auto channel = (*other)->accept(50ms);
+      if (!channel) continue;
+      wire::ControlConnection control(**channel, 5s);
+      if (control.send(wire::Refusal{"no move waits here"})) ++refused;
+      while (control.receive()) {
+      }
+    }
+  });
+  reconnect_ = [&](Whereto where, const std::stop_token&) -> Result<std::unique_ptr<Channel>> {
+    if (where == Whereto::kAnyAddress) return connect_to((*other)->address());
+    if (where == Whereto::kAsAtFirst && refused < 2) return fail(ErrorKind::kPeerLost, "it does not answer now");
+    return connect_to(relay_->address());
+  };
+  start();
+  relay_->cut();
+  await_back(1);
+  EXPECT_GE(refused, 2U);
+  expect_moved(end(), 1);
 }
 
 TEST_F(LinkPatience, WhoCancelsDoesNotWaitForAConnectionThatIsBeingOpened) {

@@ -136,6 +136,7 @@ TEST(Connect, AfterALossAnyAddressOfTheNameMayAnswer) {
     ASSERT_TRUE(channel) << channel.error().message;
     EXPECT_TRUE((*other)->accept(10s));
   }
+  EXPECT_FALSE(route.connect(Whereto::kAsAtFirst)) << "where the first one went, whoever has answered since";
   EXPECT_EQ(looked_up, 1) << "who knows names may be out of reach, too";
 }
 

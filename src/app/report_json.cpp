@@ -68,6 +68,8 @@ Json json_of(const std::optional<AcceleratorReport>& accelerator) {
               {"bytes_after", use.bytes_after},
               {"busy", use.busy},
               {"failed", use.failed},
+              {"in_place", use.in_place},
+              {"changed", use.changed},
               {"given_up", use.given_up}};
 }
 

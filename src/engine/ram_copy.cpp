@@ -17,6 +17,8 @@ using std::chrono::milliseconds;
 // How long a step looks into pages that were left out: beside lanes that are at work, and when all else is done.
 constexpr Duration kLookInto = milliseconds(5);
 constexpr Duration kLookIntoInPeace = milliseconds(50);
+constexpr Duration kKeepSlowEvery = std::chrono::seconds(1);
+constexpr unsigned kKeepSlowTries = 3;  // one may fail because somebody traces a vCPU for a moment
 // A look at the disks' queues costs QEMU about a millisecond.
 constexpr Duration kSettleEvery = milliseconds(20);
 // Clearing the sink's memory may take long on large VMs. Memory that was preallocated is looked at page by page, and
@@ -265,11 +267,14 @@ void RamCopy::slow_down(double share) {
   parts.log.info("guest-share", {{"share", share_}});
 }
 
-/// vCPUs that have been added since are to be as slow as the others.
+/// vCPUs that have been added since are to be as slow as the others. The hypervisor may be asked for them, which a copy
+/// cannot wait for while it is silent.
 void RamCopy::keep_slow() {
-  if (share_ == 1) return;
+  if (share_ == 1 || context_.hypervisor_busy || now() - kept_slow_at_ < kKeepSlowEvery) return;
+  kept_slow_at_ = now();
   const Status kept = context_.parts.slow_guest(share_);
-  if (kept) return;
+  kept_slow_failed_ = kept ? 0 : kept_slow_failed_ + 1;
+  if (kept_slow_failed_ < kKeepSlowTries) return;
   context_.note("the guest cannot be slowed down any more: " + kept.error().message);
   context_.parts.goals.guest_slowdown = 0;
   slow_down(1);

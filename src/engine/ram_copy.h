@@ -110,6 +110,8 @@ class RamCopy final : public Load {
   double least_share_ = 1;  ///< the least so far
   std::uint64_t slowed_at_harvest_ = 0;
   std::optional<Instant> slowed_since_;
+  Instant kept_slow_at_{};         ///< its vCPUs were looked for
+  unsigned kept_slow_failed_ = 0;  ///< times in a row
   Duration slowed_for_{};
   FenceWatch fences_;
   Instant asked_at_{};           ///< how far the sink is

@@ -32,9 +32,10 @@ SinkReport run_sink(const SinkParts& parts, Broker& broker) {
     SinkMigration migration(parts, broker);
     SinkReport report = migration.run();
     if (!migration.another_may_come()) {
-      // Whoever has been cancelled cannot be again, and waits only for a moment.
-      const auto& cancelled = parts.cancelled;
-      broker.await_word_told(cancelled.stop_requested() ? std::stop_token{} : cancelled);
+      // Whoever has been cancelled cannot be again, and such a word is kept for a moment only. One that is kept for
+      // another reason is dropped by a cancel, before or meanwhile.
+      const bool by_operator = report.error && report.error->kind == ErrorKind::kCancelled;
+      broker.await_word_told(by_operator ? std::stop_token{} : parts.cancelled);
       return report;
     }
     if (!parts.on_note) continue;
@@ -78,7 +79,10 @@ SinkReport SinkMigration::run() noexcept {
   abort_channels();
   end_threads();
   if (context_.vm != nullptr && !context_.runs()) context_.vm->give_up();
-  if (const auto error = context_.error.get()) outage_.leave_word(*error);
+  (void)without_exceptions([this]() -> Status {
+    if (const auto error = context_.error.get()) outage_.leave_word(*error);
+    return {};
+  });
   return report();
 }
 

@@ -16,6 +16,8 @@ constexpr Duration kLongerThanTheSource = kPeerDeadAfter + std::chrono::seconds(
 // So often it is asked whether the hypervisor still waits.
 constexpr Duration kLookAtHypervisor = std::chrono::milliseconds(500);
 constexpr Duration kBackAnswerPatience = std::chrono::seconds(5);
+// A source that looks at its guest's memory, or asks its hypervisor, is not quick to answer that it has heard why.
+constexpr Duration kLateAnswer = std::chrono::seconds(10);
 // An operator who has cancelled waits for the end.
 constexpr Duration kOperatorWaits = std::chrono::milliseconds(700);
 }  // namespace
@@ -47,6 +49,7 @@ Status SinkOutage::ride_out(const Error& why, IncomingRam& ram) {
   context_.parts.log.warning("link-lost", {{"reason", why.message}, {"patience", context_.link_patience}});
   context_.note(fmt::format("the link to the source is lost ({}); waiting up to {} for the source to come back",
                             why.message, format_duration(std::max(until - context_.now(), Duration::zero()))));
+  away_ = true;
   session_.part();
   ram.part();
   context_.link.forget();
@@ -69,6 +72,7 @@ Status SinkOutage::ride_out(const Error& why, IncomingRam& ram) {
       session_.part();
       continue;
     }
+    away_ = false;
     const Duration took = context_.now() - heard;
     context_.parts.log.info("link-back", {{"took", took}});
     context_.note(fmt::format("the source is back after {}; the move goes on", format_duration(took)));
@@ -103,8 +107,11 @@ Status SinkOutage::take_back(GreetedSource source, IncomingRam& ram) {
 
 /// A source that has heard it says goodbye before it closes the connection.
 void SinkOutage::leave_word(const Error& why) {
-  if (!context_.link.bears() || session_.source_gave_up()) return;
+  // One that does not keep to the protocol is owed nothing.
+  if (!context_.link.bears() || session_.source_gave_up() || why.kind == ErrorKind::kProtocol) return;
   Duration for_so_long = session_.heard_at() + context_.link_patience + kLongerThanTheSource - context_.now();
+  // It has been told by the connection that was there, and is late to answer if it has heard it.
+  if (!away_ && !context_.link.look()) for_so_long = std::min(for_so_long, kLateAnswer);
   const bool cancelled = why.kind == ErrorKind::kCancelled;
   if (cancelled) for_so_long = std::min(for_so_long, kOperatorWaits);
   if (for_so_long <= Duration::zero()) return;

@@ -35,6 +35,7 @@ class SinkOutage {
 
   SinkContext& context_;
   SourceSession& session_;
+  bool away_ = false;  ///< the source is, and is waited for
 };
 
 }  // namespace godwit

@@ -48,6 +48,7 @@ class SourceContext {
   Mailbox<SourceSignals> signals;
   LinkWatch link;
   Duration link_patience{};             ///< agreed with the sink; zero: no outage is borne
+  bool hypervisor_busy = false;         ///< it has begun what it may be silent in for seconds, while memory is copied
   std::optional<Instant> link_lost_at;  ///< when the sink was last heard, while the link is lost
   GapWatch gaps;                        ///< of the coordinator, since the last fence was asked for
   std::function<void()> on_look;        ///< called whenever the coordinator looks around; shows progress

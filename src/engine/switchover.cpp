@@ -34,7 +34,7 @@ Status Switchover::prepare_in_time(Loads loads) {
     if (load->time_left() > takes) return {};
   }
   if (!context_.link.bear_no_more()) return {};
-  prepared_ = true;
+  prepared_ = context_.hypervisor_busy = true;
   context_.parts.log.info("preparing", {{"takes", takes}});
   return vm.prepare_handover();
 }

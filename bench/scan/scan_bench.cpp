@@ -115,6 +115,29 @@ void scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint64_t s
   report(state, total, gib);
 }
 
+/// What the guest pays: its first write to each page after a scan, which is a page fault, beside the next one.
+void guest_write(benchmark::State& state, Kind kind) {
+  Tracked tracked(kind, 1, 1);
+  if (Status done = tracked.protect(); !done) {
+    state.SkipWithError(done.error().message.c_str());
+    return;
+  }
+  double first = 0, again = 0;
+  for (auto _ : state) {
+    if (Status done = tracked.arm(); !done) {
+      state.SkipWithError(done.error().message.c_str());
+      return;
+    }
+    const double took = seconds_of([&] { tracked.child.write(1); });
+    again += seconds_of([&] { tracked.child.write(1); });
+    first += took;
+    state.SetIterationTime(took);
+  }
+  const double pages = static_cast<double>(state.iterations()) * static_cast<double>(tracked.bytes / 4096);
+  state.counters["us_per_page"] = first * 1e6 / pages;
+  state.counters["us_per_page_again"] = again * 1e6 / pages;
+}
+
 /// As with a paused guest: nothing is armed again. `stride`: one page in so many is there.
 void last_scan(benchmark::State& state, Kind kind, std::uint64_t gib, std::uint64_t stride, std::uint64_t written,
                unsigned threads) {
@@ -211,6 +234,8 @@ void register_all() {
         dense + "/scan_1_in_2", [kind = kind](auto& state) { scan(state, kind, 1, 1, 2); }, 10);
     add(
         dense + "/scan_all", [kind = kind](auto& state) { scan(state, kind, 1, 1, 1); }, 10);
+    add(
+        dense + "/guest_write", [kind = kind](auto& state) { guest_write(state, kind); }, 5);
   }
   for (const unsigned threads : {1U, 2U}) {
     const std::string by = "/last_scan_by_" + std::to_string(threads);

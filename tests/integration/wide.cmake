@@ -9,6 +9,10 @@ set(wide_tests
     # Outages of the link: a private guest with a key that rides one out, and a shared one that is left, stay.
     Of/LinkPatience.AnOutageIsRiddenOut/memfd Of/LinkPatience.ALinkThatStaysAwayLeavesTheGuestAtTheSource/private
     Of/LinkPatience.ALinkThatStaysAwayLeavesTheGuestAtTheSource/certificates
+    Of/LinkPatience.ASourceThatIsInterruptedMeanwhileEndsAtOnce/private
+    Of/LinkPatience.ASourceThatIsInterruptedMeanwhileEndsAtOnce/memfd
+    Of/LinkPatience.WhyTheDestinationGaveUpMeanwhileIsToldOnceTheLinkIsBack/certificates
+    Of/LinkPatience.WhyTheDestinationGaveUpMeanwhileIsToldOnceTheLinkIsBack/memfd
     # Accelerators: each fails in one way.
     Devices/MovedWithADevice.TheGuestArrivesThoughTheDeviceVanishes/Iaa
     Devices/MovedWithADevice.TheGuestArrivesThoughItAnswersInAnyOrderAndFailsAtTimes/Qat
@@ -19,8 +23,9 @@ set(wide_tests
     At/SettingsOfTheKilled.*/source_stopped_10_0_by_stream At/SettingsOfTheKilled.*/source_handing_over_7_2_by_stream
     At/StoodStill.ASinkThatHasFallenSilentIsNotCommitted/devices_sent
     # A real sshd; without one, remote_shell_test has most of it.
-    At/SshCutBefore.*/connected At/SshCutBefore.*/stopped At/SshCutAfter.*/prepared At/SshCutAfter.*/resumed
-    At/SshCtrlC.*/attached At/SshDataFarKilled.*/mapped
+    At/SshCutBefore.*/attached At/SshCutBefore.*/connected At/SshCutBefore.*/stopped
+    At/SshCutAfter.*/prepared At/SshCutAfter.*/resumed
+    At/SshCtrlC.*/attached At/SshCtrlC.*/stopped At/SshDataFarKilled.*/mapped
     SshData.GoesWhereNothingButSshDoes SshData.GoesPastTheSessionsOfOneLogin SshData.GoesByLoginsOfItsOwn
     SshDataCut.AfterTheCommitLeavesTheGuestThere
     # QEMU 10.0 stays.

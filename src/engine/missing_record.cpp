@@ -116,7 +116,11 @@ struct Sizes {
   // Where what follows begins.
   std::uint64_t words_at() const noexcept { return next_piece(kRecordHeader + head); }
   std::uint64_t arrived_at() const noexcept { return next_piece(words_at() + words * sizeof(PageWord)); }
-  std::uint64_t besides_at() const noexcept { return arrived_at() + ArrivedMap::bytes_for(words); }
+  /// Both numbers there are in one page, so that a process that is killed has written both or none.
+  std::uint64_t besides_at() const noexcept {
+    constexpr std::uint64_t kBoth = 2 * sizeof(std::uint64_t);
+    return (arrived_at() + ArrivedMap::bytes_for(words) + kBoth - 1) / kBoth * kBoth;
+  }
   /// With nothing missing besides.
   std::uint64_t length() const noexcept {
     return words == 0 ? kRecordHeader + head : besides_at() + 2 * sizeof(std::uint64_t);

@@ -196,13 +196,19 @@ TEST_F(MissingRecordFile, ForgetsWhatHasComeWithTheNextGuest) {
   EXPECT_EQ(map_arrived(path_).value().word(ChunkIndex{0}), 0U);
 }
 
-TEST_F(MissingRecordFile, IsMarkedByWhoeverPutsPagesInPlace) {
-  const auto layout = RamLayout::make({{.name = "pc.ram", .size = 4 * kChunkSize}}).value();
-  godwit::testing::PlainMemory memory(layout);
+/// Of a guest of four chunks.
+struct Placing {
+  static constexpr unsigned kHardlyAny = 100'000;
+  RamLayout layout = RamLayout::make({{.name = "pc.ram", .size = 4 * kChunkSize}}).value();
+  godwit::testing::PlainMemory memory{layout};
   godwit::testing::MissingPagesSeen seen;
-  constexpr unsigned kHardlyAny = 100'000;
-  godwit::testing::FakeMissingPages pages(memory, seen, kHardlyAny);
-  MissingPlacer placer(pages, layout, [] {});
+  godwit::testing::FakeMissingPages pages{memory, seen, kHardlyAny};
+  MissingPlacer placer{pages, layout, [] {}};
+};
+
+TEST_F(MissingRecordFile, IsMarkedByWhoeverPutsPagesInPlace) {
+  Placing placing;
+  MissingPlacer& placer = placing.placer;
   ASSERT_TRUE(placer.add({.first = ChunkIndex{0}, .words = {7, 0, 0, 1}}));
   placer.mark_in(map_arrived(path_).value());
   ASSERT_TRUE(placer.begin());
@@ -217,12 +223,8 @@ TEST_F(MissingRecordFile, IsMarkedByWhoeverPutsPagesInPlace) {
 
 /// Of what was taken away ahead nothing is written once more.
 TEST(MissingBesides, AreThoseThatAreAddedAfterTheBeginning) {
-  const auto layout = RamLayout::make({{.name = "pc.ram", .size = 4 * kChunkSize}}).value();
-  godwit::testing::PlainMemory memory(layout);
-  godwit::testing::MissingPagesSeen seen;
-  constexpr unsigned kHardlyAny = 100'000;
-  godwit::testing::FakeMissingPages pages(memory, seen, kHardlyAny);
-  MissingPlacer placer(pages, layout, [] {});
+  Placing placing;
+  MissingPlacer& placer = placing.placer;
   ASSERT_TRUE(placer.add({.first = ChunkIndex{0}, .words = {7, 0, 0, 1}}));
   ASSERT_TRUE(placer.begin());
   EXPECT_TRUE(placer.besides().empty());

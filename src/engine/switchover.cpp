@@ -29,12 +29,12 @@ Status Switchover::open() {
 Status Switchover::prepare_in_time(Loads loads) {
   auto& vm = context_.parts.vm;
   const Duration takes = vm.preparation();
-  if (prepared_ || takes <= Duration::zero()) return {};
+  if (context_.hypervisor_busy || takes <= Duration::zero()) return {};
   for (const Load* load : loads) {
     if (load->time_left() > takes) return {};
   }
   if (!context_.link.bear_no_more()) return {};
-  prepared_ = context_.hypervisor_busy = true;
+  context_.hypervisor_busy = true;
   context_.parts.log.info("preparing", {{"takes", takes}});
   return vm.prepare_handover();
 }

@@ -38,7 +38,6 @@ class Switchover {
   SourceContext& context_;
   HandoverRelay relay_;
   Ledger ledger_;
-  bool prepared_ = false;
   bool ordered_ = false;
 };
 

@@ -66,6 +66,16 @@ class BareQemu {
   std::optional<ForkedProcess> process_;
 };
 
+/// From here on this process may not read others' filters.
+void put_on_a_filter() {
+  sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog program{1, all};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+    ::_exit(98);
+  }
+}
+
 class RemoteCallInQemu : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -99,12 +109,7 @@ TEST_F(RemoteCallInQemu, GivesAUserfaultfd) {
 TEST_F(RemoteCallInQemu, GivesAUserfaultfdToACallerWhoCannotReadItsFilter) {
   testing::SharedWithChildren<std::array<char, 400>> problem;
   ForkedProcess caller([&] {
-    sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-    const sock_fprog program{1, all};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
-      ::_exit(98);
-    }
+    put_on_a_filter();
     const auto process = RemoteProcess::open(qemu_->pid());
     if (!process) ::_exit(97);
     const auto made = create_remote_userfaultfd(*process);
@@ -121,12 +126,7 @@ TEST_F(RemoteCallInQemu, GivesAUserfaultfdToACallerWhoCannotReadItsFilter) {
 TEST_F(RemoteCallInQemu, TakesMemoryAwayForACallerWhoCannotReadItsFilter) {
   testing::SharedWithChildren<std::array<char, 400>> problem;
   ForkedProcess caller([&] {
-    sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-    const sock_fprog program{1, all};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
-      ::_exit(98);
-    }
+    put_on_a_filter();
     const auto process = RemoteProcess::open(qemu_->pid());
     if (!process) ::_exit(97);
     const auto call = [&](long number, std::array<std::uint64_t, 6> arguments) {

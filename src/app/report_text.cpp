@@ -146,7 +146,7 @@ std::string engine_row(const Report& report) {
 std::string accelerator_rows(std::string_view label, const std::optional<AcceleratorReport>& accelerator) {
   if (!accelerator) return "";
   const auto& [facts, use] = *accelerator;
-  std::string out = line(label, printable(facts.text()));
+  std::string out = line(label, printable(facts.text(use)));
   out += line("", fmt::format("{} to {} by it; {} when it was busy, {} failed", count_of(use.blocks, "block"),
                               format_size(use.bytes_after), use.busy, use.failed));
   if (!use.given_up.empty()) out += line("", "given up: " + printable(use.given_up));

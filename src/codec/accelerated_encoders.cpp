@@ -278,13 +278,6 @@ AcceleratorUse AcceleratedEncoders::use() const {
           .given_up = why_lost_};
 }
 
-AcceleratorFacts AcceleratedEncoders::facts() const {
-  AcceleratorFacts facts = accelerator_->facts();
-  facts.in_place = in_place_;
-  facts.changed = changed_;
-  return facts;
-}
-
 void AcceleratedEncoders::succeeded(const EncodeJob& job, std::size_t size) noexcept {
   failures_.store(0, std::memory_order_relaxed);
   blocks_.fetch_add(1, std::memory_order_relaxed);

@@ -33,7 +33,7 @@ class AcceleratedEncoders final : public EncoderProvider {
   /// For deflate one that uses the device; for everything else the CPU's.
   Result<std::unique_ptr<Encoder>> lend(const CodecChoice& choice, unsigned given_up) override;
 
-  AcceleratorFacts facts() const;
+  const AcceleratorFacts& facts() const noexcept { return accelerator_->facts(); }
   AcceleratorUse use() const;
 
   /// Failures in a row, of all lanes, after which a device is given up.

@@ -57,16 +57,17 @@ std::string AcceleratorFacts::name_of_codec(const std::string& codec) const {
   return codec == name.substr(0, name.find(' ')) ? name : codec;
 }
 
-std::string AcceleratorFacts::text() const {
+std::string AcceleratorFacts::text(const AcceleratorUse& use) const {
   std::string out = name;
   if (!model.empty()) out += fmt::format(", a MODEL and no device: {}", model);
   if (devices > 0) out += fmt::format(", {} {}", devices, devices == 1 ? "device" : "devices");
   if (instances > 0) out += fmt::format(", {} {}", instances, instances == 1 ? "instance" : "instances");
   out += direct ? ", direct access" : ", copied";
-  if (in_place > 0) {
-    out += fmt::format(" {} guest RAM for {} {}", direct ? "to" : "from", in_place, in_place == 1 ? "block" : "blocks");
+  if (use.in_place > 0) {
+    out += fmt::format(" {} guest RAM for {} {}", direct ? "to" : "from", use.in_place,
+                       use.in_place == 1 ? "block" : "blocks");
   }
-  if (changed > 0) out += fmt::format(", {} more written to meanwhile", changed);
+  if (use.changed > 0) out += fmt::format(", {} more written to meanwhile", use.changed);
   return out + fmt::format(" ({})", library);
 }
 

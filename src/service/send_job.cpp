@@ -214,7 +214,7 @@ Status SendJob::check_journal(OpenedSource& source) {
 void SendJob::show(const Progress& progress) {
   Progress named = progress;
   named.id = id();
-  if (accelerated_) named.accelerator = accelerated_->facts().text();
+  if (accelerated_) named.accelerator = accelerated_->facts().text(accelerated_->use());
   progress_log_.add(named);
   progress_.change([&](std::optional<Progress>& latest) { latest = named; });
   if (hooks_.on_progress) hooks_.on_progress(named);

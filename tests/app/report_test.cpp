@@ -102,14 +102,25 @@ TEST(ReportText, NamesTheAcceleratorAndAModelAsOne) {
   EXPECT_EQ(render_report(report).find("encoded by"), std::string::npos);
   report.accelerator = AcceleratorReport{
       .facts = {.name = "qat", .library = "libqatzip.so.3", .model = "software", .devices = 2, .instances = 8},
-      .use = {.blocks = 12, .bytes_before = 3 * kMiB, .bytes_after = kMiB, .busy = 4, .failed = 5, .given_up = "gone"}};
+      .use = {.blocks = 12,
+              .bytes_before = 3 * kMiB,
+              .bytes_after = kMiB,
+              .busy = 4,
+              .failed = 5,
+              .in_place = 6,
+              .changed = 7,
+              .given_up = "gone"}};
   const std::string text = render_report(report);
-  expect_contains(text, "qat, a MODEL and no device: software, 2 devices, 8 instances, copied (libqatzip.so.3)");
+  expect_contains(text,
+                  "qat, a MODEL and no device: software, 2 devices, 8 instances, copied from guest RAM for 6 blocks, 7 "
+                  "more written to meanwhile (libqatzip.so.3)");
   expect_contains(text, "12 blocks to 1 MiB by it; 4 when it was busy, 5 failed");
   expect_contains(text, "given up: gone");
   const Json json = Json::parse(report_json(report)).at("encoding_device");
   EXPECT_EQ(json.at("model"), "software");
   EXPECT_EQ(json.at("blocks"), 12);
+  EXPECT_EQ(json.at("in_place"), 6);
+  EXPECT_EQ(json.at("changed"), 7);
   report.accelerator->facts.model.clear();
   EXPECT_EQ(render_report(report).find("MODEL"), std::string::npos);
   EXPECT_TRUE(Json::parse(report_json(report)).at("encoding_device").at("model").is_null());

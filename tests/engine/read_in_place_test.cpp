@@ -188,7 +188,8 @@ TEST_P(ReadInPlace, NothingIsWhereDeltasAreSought) {
   }
   EXPECT_GT(encoders_->use().blocks, 0U);
   EXPECT_EQ(encoders_->use().in_place, 0U);
-  EXPECT_EQ(encoders_->facts().text().find("guest RAM"), std::string::npos) << encoders_->facts().text();
+  EXPECT_EQ(encoders_->facts().text(encoders_->use()).find("guest RAM"), std::string::npos)
+      << encoders_->facts().text(encoders_->use());
 }
 
 /// From the fence that lets devices load, pages go whole: the pause's last ones, and those of a guest that runs at the
@@ -220,7 +221,8 @@ TEST_P(ReadInPlace, WhatIsDenseGoesRaw) {
   EXPECT_TRUE(lanes_->here.bytes() == lanes_->there.bytes());
   EXPECT_EQ(lanes_->counters().blocks_not_encoded, 0U);
   EXPECT_EQ(encoders_->use().in_place, 1U);
-  EXPECT_NE(encoders_->facts().text().find("guest RAM for 1 block"), std::string::npos) << encoders_->facts().text();
+  EXPECT_NE(encoders_->facts().text(encoders_->use()).find("guest RAM for 1 block"), std::string::npos)
+      << encoders_->facts().text(encoders_->use());
 }
 
 /// One that lies about what nobody has written to is found out as ever, though not at the first time.

@@ -1,5 +1,7 @@
 #include "service/given_source.h"
 
+#include <nlohmann/json.hpp>
+
 #include "service/wiring.h"
 #include "vmm/qemu/device_file.h"
 #include "vmm/qemu/given_vm.h"

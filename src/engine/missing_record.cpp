@@ -23,7 +23,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRecordMagic = "godwit missing 3 ";
+constexpr std::string_view kRecordMagic = "godwit missing 4 ";
 constexpr std::size_t kRecordHeader = 96;
 // What is mapped begins at a page of the file.
 constexpr std::uint64_t kRecordPiece = kPageSize;

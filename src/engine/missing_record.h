@@ -1,9 +1,9 @@
 // What a guest lacked when it was let run at this sink: kept beside the journal, for whoever goes on with a post-copy
 // that broke off.
 //
-//   "godwit missing 3 HEAD WORDS SUM" | head (JSON): which move, which memory, where it lies
+//   "godwit missing 4 HEAD WORDS SUM" | head (JSON): which move, which memory, where it lies
 //   | a word per chunk: what was missing | a word per chunk: what of it has come (engine/arrived_map.h)
-//   | COUNT SUM | a chunk and a word, COUNT times: what is missing besides
+//   | COUNT SUM (together in a page) | a chunk and a word, COUNT times: what is missing besides
 //
 // Written as a whole (a new file that takes the old one's name) as pages are taken away ahead, while the guest runs at
 // the source: of a TiB that is 64 MiB. In its pause only what is missing besides is added: COUNT is written last. What

@@ -112,6 +112,29 @@ TEST_F(MissingRecordFile, KnowsWhatIsMissingBesides) {
   EXPECT_FALSE(read_missing_record(path_));
 }
 
+/// Another version that looked elsewhere would find no count there and take it for nothing missing besides: whoever
+/// moves anything raises the number in the first line.
+TEST_F(MissingRecordFile, LiesAsItsVersionSays) {
+  constexpr std::streamoff kWordsAt = kPageSize, kArrivedAt = 2 * kPageSize, kCountAt = kArrivedAt + 48;
+  ASSERT_TRUE(add_to_missing_record(path_, std::vector<MissingBesides>{{ChunkIndex{0}, 6}, {ChunkIndex{1}, 1}}));
+  map_arrived(path_).value().set(ChunkIndex{1}, 5);
+  std::ifstream file(path_, std::ios::binary);
+  std::string version(17, ' ');
+  file.read(version.data(), static_cast<std::streamsize>(version.size()));
+  EXPECT_EQ(version, "godwit missing 4 ");
+  const auto number_at = [&](std::streamoff at) {
+    std::uint64_t number = 0;
+    file.seekg(at);
+    file.read(reinterpret_cast<char*>(&number), sizeof number);
+    return number;
+  };
+  EXPECT_EQ(number_at(kWordsAt), some_record().words[0]);
+  EXPECT_EQ(number_at(kArrivedAt + 8), 5U);
+  EXPECT_EQ(number_at(kCountAt), 2U);
+  EXPECT_EQ(number_at(kCountAt + 16), 0U);
+  EXPECT_EQ(number_at(kCountAt + 24), 6U);
+}
+
 /// Its writer was killed before it had counted them.
 TEST_F(MissingRecordFile, IsAsItWasUntilAllIsAdded) {
   const auto before = fs::file_size(path_);

@@ -131,7 +131,7 @@ Status SourceMigration::copy_until_stopped() {
     if (signals.stopping) {
       // Nothing is begun now that the stop would have to wait for.
       if (context_.phase() != Phase::kPaused) context_.enter(Phase::kPaused);
-      TRY(check_disks(signals));
+      TRY(check_disks());
     } else {
       TRY(copy_on());
     }
@@ -159,8 +159,12 @@ Result<bool> SourceMigration::ready_to_stop() {
 }
 
 /// The guest is paused, and the hypervisor waits for disk requests to end.
-Status SourceMigration::check_disks(const SourceSignals& signals) const {
-  const auto since = now() - *signals.stopping;
+Status SourceMigration::check_disks() const {
+  // The time first: whoever gets no turn on a CPU in between must not count the time since against an old signal.
+  const auto at = now();
+  const auto stopping = context_.signals.look().stopping;
+  if (!stopping) return {};
+  const auto since = at - *stopping;
   if (since < std::max(kDiskPatience, context_.parts.goals.max_downtime)) return {};
   return fail(
       ErrorKind::kTimedOut,

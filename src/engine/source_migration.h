@@ -37,7 +37,7 @@ class SourceMigration {
 
   Status copy_on();
   Result<bool> ready_to_stop();
-  Status check_disks(const SourceSignals& signals) const;
+  Status check_disks() const;
   void cancel();
   Status let_guest_go_on();
   void await_its_end(const Error& error) const;

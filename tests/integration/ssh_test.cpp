@@ -49,9 +49,8 @@ class SshRefused : public ::testing::Test {
   void expect(const std::vector<std::string>& words, std::function<Status(SshScene&)> send) {
     ASSIGN_OR_SKIP(ssh, SshScene::make());
     ASSERT_OK(send(ssh));
-    const auto begin = std::chrono::steady_clock::now();
+    // One that had run into a time limit would say other words.
     ASSERT_OK(ssh.scene->expect_source_runs(words));
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(20)) << "at once";
     ASSERT_OK(ssh.expect_no_session());
     std::cout << ssh.scene->sender().errors();
   }

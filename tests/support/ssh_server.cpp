@@ -23,8 +23,10 @@ Result<std::unique_ptr<SshServer>> SshServer::start(const std::string& address, 
     TRY(run_program({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", at(key)}));
   }
   std::filesystem::create_directories("/run/sshd");  // into which sshd locks a part of itself
-  std::ofstream(at("config")) << "ListenAddress " << address << ":" << port() << "\nHostKey " << at("host")
-                              << "\nAuthorizedKeysFile " << at("user.pub")
+  // In a home of their own, since those of the machine's root may have start-up files that take a shell seconds.
+  std::ofstream(at("config")) << "SetEnv HOME=" << server->folder_.path().string() << "\nListenAddress " << address
+                              << ":" << port() << "\nHostKey " << at("host") << "\nAuthorizedKeysFile "
+                              << at("user.pub")
                               << "\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\n";
   std::ofstream(at("known")) << "[" << address << "]:" << port() << " " << read_text(at("host.pub"));
   server->server_ = TRY(ChildProcess::start({.command = {kSshd, "-D", "-e", "-f", at("config")},

@@ -197,6 +197,19 @@ TEST(StreamFilter, NamesStayRightInEveryOrder) {
   }
 }
 
+/// The longest item there is, which may come in any pieces.
+TEST(StreamFilter, BearsTheLongestNameOfABlock) {
+  const std::string name(255, 'n');
+  auto stream = opening();
+  stream.start().sizes({{name, 0x1000}}, true).eos().footer();
+  stream.end().zero(name, 0).eos().footer().raw(kBehindRam);
+  FilterOptions options;
+  options.ignore_shared = true;
+  const Outcome outcome = run_every_way(stream.str(), options);
+  EXPECT_FALSE(outcome.error) << outcome.error->message;
+  EXPECT_TRUE(outcome.passed == stream.str());
+}
+
 TEST(StreamFilter, KnowsTheConfigurationsSubsectionsAndCommands) {
   auto stream = opening();
   stream.ignore_shared().subsection("configuration/uuid").raw(std::string(16, 'u')).command(1, "").command(2, "ping");

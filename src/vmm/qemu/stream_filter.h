@@ -10,6 +10,7 @@
 // measured on 7.2 and 10.0.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -74,8 +75,9 @@ class StreamFilter {
   std::uint64_t declared_bytes() const noexcept { return declared_; }
 
  private:
-  /// The longest item is a section's head: type, id, name, instance, version.
-  static constexpr std::size_t kMaxItem = 1 + 4 + 1 + 255 + 4 + 4;
+  /// The longest items: a section's head (type, id, name, instance, version), and a RAM block (name, length, address).
+  static constexpr std::size_t kLongestText = 1 + 255;
+  static constexpr std::size_t kMaxItem = std::max(1 + 4 + kLongestText + 4 + 4, kLongestText + 8 + 8);
 
   /// What the next item is.
   enum class Step { kHeader, kSection, kCapabilityCount, kCapability, kRamWord, kBlockEntry, kFooter, kBehindRam };

@@ -83,6 +83,7 @@ class Model {
         if (!over()) malformed = true;
         return;
       case Step::Kind::kControlBytes:
+        if (malformed) return;  // nobody reads on
         // A data map may be among it.
         garbled = map_began = true;
         return;

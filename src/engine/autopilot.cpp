@@ -33,6 +33,11 @@ constexpr Duration kHarvestInHandover = milliseconds(250);
 
 // Pages that take no longer than this disappear beside the devices.
 constexpr Duration kNotWorthARound = milliseconds(2);
+// A round that is not shorter than this, and a harvest that finds no fewer pages, are as those before. So a second of
+// rounds buys at least a tenth of a second of the pause.
+constexpr double kLess = 0.9;
+constexpr Duration kShortestRound = kHarvestAtMostEvery * 3 / 2;  // harvests come a little later than they may
+constexpr int kRoundsMayTake = 20;
 
 // So many harvests after memory was copied once tell what a guest is like.
 constexpr std::uint64_t kFewRounds = 4;
@@ -67,11 +72,30 @@ double expected_harvest(const Sample& s) {
   return s.ram_pages == 0 ? written : std::min(written, static_cast<double>(s.ram_pages));
 }
 
-/// A harvest now leaves for the pause only what is written while its pages drain. Where that is at most half of the
-/// time that the pages at hand were written in, the pause is about halved for the price of a moment; so rounds end by
-/// themselves.
-bool another_round_pays(const Sample& s, Duration pages) {
-  return pages > kNotWorthARound && 2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest;
+/// A shorter time has not left the guest with fewer pages: it writes the same ones again and again.
+bool is_at_its_least(const Sample& s) {
+  return s.harvest_before > 0 && in_seconds(s.last_interval) < kLess * in_seconds(s.interval_before) &&
+         static_cast<double>(s.last_harvest) > kLess * static_cast<double>(s.harvest_before);
+}
+
+/// No shorter pause is worth a move that ends without one.
+bool has_time_for_rounds(const Goals& goals, const Sample& s) {
+  const Duration end = goals.deadline ? std::min(*goals.deadline, goals.timeout) : goals.timeout;
+  return end - s.elapsed > kRoundsMayTake * s.since_harvest;
+}
+
+/// A harvest now leaves for the pause only what is written while its pages drain. So the pause becomes shorter with
+/// each round, down to where rounds are as short as they get, or the guest writes no fewer pages in a shorter one. A
+/// round is tried if in the best case, that pages grow with the time, it would make the pause shorter; so rounds end by
+/// themselves. A guest that is slowed down waits only for those that pay in any case.
+bool another_round_pays(const Goals& goals, const Sample& s, Duration pages) {
+  if (pages <= kNotWorthARound) return false;
+  if (2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest) return true;
+  if (s.share < 1 || !has_time_for_rounds(goals, s)) return false;
+  const double since = in_seconds(s.since_harvest);
+  const double ratio = std::min(since / std::max(in_seconds(s.last_interval), 1e-6), 1.0);
+  const double best = std::max(in_seconds(pages) * std::sqrt(ratio), in_seconds(kShortestRound));
+  return best <= kLess * since && !is_at_its_least(s);
 }
 
 /// While there is much to send.
@@ -238,7 +262,7 @@ Verdict decide(const Goals& goals, const Sample& s) {
     const bool let_it_drain = s.first_pass_over && fits;
     return s.since_harvest >= harvest_after(s) && !let_it_drain ? Verdict{Harvest{}} : Verdict{GoOn{}};
   }
-  if (fits) return another_round_pays(s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
+  if (fits) return another_round_pays(goals, s, pages) ? Verdict{Harvest{}} : Verdict{SwitchOver{*predicted}};
   const bool first = s.harvests == 0;
   return first || s.since_harvest >= kHarvestAtMostEvery ? Verdict{Harvest{}} : Verdict{GoOn{}};
 }

@@ -18,6 +18,8 @@ struct Sample {
   std::uint64_t harvests = 0;           ///< made so far
   std::uint64_t last_harvest = 0;       ///< pages found written by the latest harvest
   Duration last_interval{};             ///< the time which that harvest covered
+  std::uint64_t harvest_before = 0;     ///< as last_harvest, of the one before it; 0: there was none
+  Duration interval_before{};           ///< and the time which that one covered
   Duration since_harvest{};             ///< how long ago it was
   std::uint64_t deferred = 0;           ///< pages that the next harvest posts again because of disk requests in flight
   double wire_bytes_per_second = 0;     ///< what the lanes manage while they are busy; 0: not known yet

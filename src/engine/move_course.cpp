@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <variant>
 
 #include "engine/autopilot.h"
@@ -95,6 +96,8 @@ class SimulatedMove {
   double since_harvest_ = 0;
   double last_interval_ = 0;
   double last_harvest_ = 0;
+  double interval_before_ = 0;
+  double harvest_before_ = 0;
   double empty_for_ = 0;
   double bytes_ = 0;
   double first_pass_ = -1;
@@ -156,6 +159,8 @@ Sample SimulatedMove::sample() const {
           .harvests = harvests_,
           .last_harvest = static_cast<std::uint64_t>(last_harvest_),
           .last_interval = as_duration(last_interval_),
+          .harvest_before = static_cast<std::uint64_t>(harvest_before_),
+          .interval_before = as_duration(interval_before_),
           .since_harvest = as_duration(since_harvest_),
           .wire_bytes_per_second = rate,
           .wire_bytes_per_page = m_.again_page_bytes,
@@ -169,8 +174,8 @@ Sample SimulatedMove::sample() const {
 }
 
 void SimulatedMove::harvest() {
-  last_harvest_ = written();
-  last_interval_ = since_harvest_;
+  harvest_before_ = std::exchange(last_harvest_, written());
+  interval_before_ = std::exchange(last_interval_, since_harvest_);
   for (auto& set : sets_) set.write(since_harvest_);
   since_harvest_ = 0;
   empty_for_ = 0;

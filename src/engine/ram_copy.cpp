@@ -510,6 +510,8 @@ Sample RamCopy::sample() const {
       .harvests = rounds_.harvests,
       .last_harvest = rounds_.last.pages,
       .last_interval = rounds_.interval,
+      .harvest_before = rounds_.pages_before,
+      .interval_before = rounds_.interval_before,
       .since_harvest = at - rounds_.harvested_at,
       .deferred = deferred_,
       .wire_bytes_per_second = rounds_.rate > 0 ? std::min(rounds_.rate, busy_rate) : busy_rate,

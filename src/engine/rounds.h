@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "base/clock.h"
 #include "engine/autopilot.h"
@@ -17,16 +18,18 @@ struct Rounds {
   HarvestStats last;                ///< of the last harvest, like the next
   LeastOfLatest<Duration, 4> scan;  ///< what looking for written pages took
   Instant harvested_at{};
-  Duration interval{};           ///< that it covered
-  LaneTotals begun_with;         ///< when it was begun
-  double rate = 0;               ///< bytes a second from it until the sink had applied it; 0: too short to tell
-  bool applied = false;          ///< the sink has applied all that was ever posted
-  bool first_pass_over = false;  ///< no page waits that was not sent before
+  Duration interval{};             ///< that it covered
+  std::uint64_t pages_before = 0;  ///< of the harvest before it
+  Duration interval_before{};      ///< and what that one covered
+  LaneTotals begun_with;           ///< when it was begun
+  double rate = 0;                 ///< bytes a second from it until the sink had applied it; 0: too short to tell
+  bool applied = false;            ///< the sink has applied all that was ever posted
+  bool first_pass_over = false;    ///< no page waits that was not sent before
 
   void harvested(const HarvestStats& stats, Instant at) noexcept {
-    last = stats;
+    pages_before = std::exchange(last, stats).pages;
     scan.add(stats.took);
-    interval = at - harvested_at;
+    interval_before = std::exchange(interval, at - harvested_at);
     harvested_at = at;
     ++harvests;
   }

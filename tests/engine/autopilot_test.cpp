@@ -79,7 +79,7 @@ TEST(Autopilot, ThePauseHasTheDevicesBytesInIt) {
   auto s = copying();
   s.drained = true;
   s.last_harvest = 100;
-  s.since_harvest = 90ms;  // too short for another round to pay
+  s.since_harvest = 80ms;  // too short for another round to pay
   s.wire_bytes_per_second = 10e6;
   const Duration lean = predict_pause(s).value();
   s.device_bytes = 400'000;
@@ -108,6 +108,57 @@ TEST(Autopilot, HarvestsOnceMoreWhereThatHalvesThePause) {
   s.since_harvest = 60ms;  // no shorter round is possible
   s.last_interval = 60ms;
   EXPECT_TRUE(is<SwitchOver>(decide({}, s)));
+}
+
+/// The link takes what is written in 300 ms in some 200: the pause fits, and would be shorter after another round.
+Sample shrinking() {
+  auto s = copying();
+  s.drained = true;
+  s.last_harvest = 9000;
+  s.last_interval = 500ms;
+  s.since_harvest = 300ms;
+  s.harvest_before = 15'000;
+  s.interval_before = 1s;
+  return s;
+}
+
+Goals half_a_second() {
+  Goals goals;
+  goals.max_downtime = 500ms;
+  return goals;
+}
+
+TEST(Autopilot, GoesOnAsLongAsRoundsBecomeShorterAndFindLess) {
+  EXPECT_TRUE(is<Harvest>(decide(half_a_second(), shrinking())));
+}
+
+TEST(Autopilot, SwitchesOverWhereAShorterRoundHasFoundAsMuch) {
+  auto s = shrinking();
+  s.harvest_before = s.last_harvest;
+  EXPECT_TRUE(is<SwitchOver>(decide(half_a_second(), s)));
+}
+
+TEST(Autopilot, SwitchesOverWhereTheNextRoundWouldBeAsLong) {
+  auto s = shrinking();
+  s.last_harvest = 16'000;
+  Goals goals;
+  goals.max_downtime = 1s;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+}
+
+TEST(Autopilot, LooksForNoShorterPauseShortlyBeforeItsTimeIsOver) {
+  auto goals = half_a_second();
+  goals.timeout = 14s;  // 4 s are left, and rounds of 300 ms might take all of them
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, shrinking())));
+  goals.timeout = 1h;
+  goals.deadline = 14s;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, shrinking())));
+}
+
+TEST(Autopilot, KeepsNoGuestSlowForAShorterPause) {
+  auto s = shrinking();
+  s.share = 0.5;
+  EXPECT_TRUE(is<SwitchOver>(decide(half_a_second(), s)));
 }
 
 TEST(Autopilot, DoesNotSwitchOverWhenThePauseDoesNotFit) {

@@ -117,6 +117,24 @@ TEST(Forecast, BeforeTheMoveIsRightOfSteadyGuests) {
   EXPECT_GE(close, runs * 8 / 10) << "of " << runs << "\n" << off;
 }
 
+/// Not where it first fits: what the guest leaves for its pause is hardly more than the least that it would have left
+/// in the ten seconds after.
+TEST(Switchover, ComesWhereTheLeastIsLeft) {
+  std::vector<Named> guests = steady_guests();
+  guests.push_back({"three heats", {65536, {area(0, 128, 2500), area(9000, 1024, 1000), area(30'000, 8192, 500)}, 7}});
+  guests.push_back({"fresh pages", {65536, {{1000, always(40'000), always(3000), false}}, 8}});
+  Goals goals;
+  goals.max_downtime = 300ms;
+  goals.timeout = 60s;
+  for (const auto& [name, guest] : guests) {
+    PageByPageMove move(guest, always(8192 * PageByPageMove::kPageBytes));
+    const auto end = move.run(goals);
+    if (!end.switched) continue;
+    const double least = move.least_pause_within(10);
+    EXPECT_LE(end.pause, 2 * least + 0.005) << name << " after " << end.total << " s";
+  }
+}
+
 /// What forecasts said of a move while it went on, once a second.
 struct Told {
   double at = 0;

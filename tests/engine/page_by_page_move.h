@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "engine/autopilot.h"
@@ -34,6 +35,7 @@ class PageByPageMove {
  public:
   static constexpr double kTick = 0.005;
   static constexpr double kPageBytes = 4096;
+  static constexpr double kDevices = 0.01;  ///< of the pause, seconds
 
   PageByPageMove(PageByPageGuest guest, std::function<double(double)> bytes_per_second)
       : guest_(std::move(guest)),
@@ -93,20 +95,37 @@ class PageByPageMove {
       }
       const Verdict verdict = decide(goals, s);
       if (std::holds_alternative<SwitchOver>(verdict)) {
-        const double last = static_cast<double>(left_ + collect());
-        const double pause = 0.01 + last * kPageBytes / rate_(now_ - began);
-        return {true, now_ - began + pause, pause, bytes_ + last * kPageBytes};
+        const double pause = pause_now(now_ - began);
+        began_ = began;
+        return {true, now_ - began + pause, pause, bytes_ + (pause - kDevices) * rate_(now_ - began)};
       }
       if (std::holds_alternative<GiveUp>(verdict)) break;
       if (!std::holds_alternative<Harvest>(verdict)) continue;
-      s.last_interval = s.since_harvest;
-      s.last_harvest = collect_and_post();
+      s.interval_before = std::exchange(s.last_interval, s.since_harvest);
+      s.harvest_before = std::exchange(s.last_harvest, collect_and_post());
       history.harvested(at(now_), s.last_interval, static_cast<double>(s.last_harvest));
       harvested_at = now_;
       ++s.harvests;
       drained_for = 0;
     }
     return {false, now_ - began, 0, bytes_};
+  }
+
+  /// After run(), had the guest not been stopped then: the shortest pause that it would have had in so many seconds, in
+  /// which rounds follow each other.
+  double least_pause_within(double length) {
+    double least = pause_now(now_ - began_);
+    double harvested_at = now_;
+    for (const double end = now_ + length; now_ < end;) {
+      tick_guest();
+      tick_lanes();
+      if (left_ == 0 && now_ - harvested_at >= 0.05) {
+        collect_and_post();
+        harvested_at = now_;
+      }
+      least = std::min(least, pause_now(now_ - began_));
+    }
+    return least;
   }
 
   /// Before the move: as `godwit forecast` would know it, with this link.
@@ -136,6 +155,11 @@ class PageByPageMove {
     in.since_harvest = s.since_harvest;
     in.harvests = s.harvests;
     return in;
+  }
+
+  double pause_now(double time) const {
+    const auto pages = left_ + static_cast<std::uint64_t>(std::count(dirty_.begin(), dirty_.end(), 1));
+    return kDevices + static_cast<double>(pages) * kPageBytes / rate_(time);
   }
 
   void tick_guest() {
@@ -188,6 +212,7 @@ class PageByPageMove {
   std::vector<double> due_;
   std::vector<std::size_t> turn_;
   double now_ = 0;
+  double began_ = 0;
   double budget_ = 0;
   double bytes_ = 0;
   double busy_ = 0;

@@ -54,5 +54,17 @@ TEST_F(DeviceWays, ByTheStreamWhereTheSourceDoesNotOffer) {
   EXPECT_EQ(report.devices, "stream");
 }
 
+/// Saving them waits here for the look at what was written, which so cannot wait for them.
+TEST_F(DeviceWays, TheLastLookBeginsBesideTheDevices) {
+  std::promise<void> looked;
+  source_.on_call = [&](std::string_view what) {
+    if (what == "harvest_last") looked.set_value();
+  };
+  auto has_looked = std::future_status::deferred;
+  source_.before_devices = [&] { has_looked = looked.get_future().wait_for(std::chrono::minutes(1)); };
+  move(DeviceWay::kDirect, DeviceWay::kDirect);
+  EXPECT_EQ(has_looked, std::future_status::ready);
+}
+
 }  // namespace
 }  // namespace godwit::device_way_test

@@ -31,6 +31,9 @@ struct PageByPageGuest {
   unsigned seed = 1;
 };
 
+/// Which pages a source would keep off the link until nothing else waits in its first pass.
+enum class HoldBack { kNone, kWrittenAgainAndAgain, kWritten };
+
 class PageByPageMove {
  public:
   static constexpr double kTick = 0.005;
@@ -43,6 +46,8 @@ class PageByPageMove {
         random_(guest_.seed),
         dirty_(guest_.ram),
         waiting_(guest_.ram),
+        held_(guest_.ram),
+        written_(guest_.ram),
         sent_(guest_.ram),
         due_(guest_.areas.size()),
         turn_(guest_.areas.size()) {}
@@ -67,6 +72,8 @@ class PageByPageMove {
     const double began = now_;
     std::fill(waiting_.begin(), waiting_.end(), 1);
     std::fill(dirty_.begin(), dirty_.end(), 0);
+    std::fill(held_.begin(), held_.end(), 0);
+    held_pages_ = 0;
     left_ = guest_.ram;
     first_left_ = guest_.ram;
     Sample s{.wire_bytes_per_page = kPageBytes};
@@ -140,6 +147,7 @@ class PageByPageMove {
   }
 
   ForecastHistory history;
+  HoldBack hold_back = HoldBack::kNone;
 
  private:
   static Duration seconds(double s) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s)); }
@@ -176,9 +184,10 @@ class PageByPageMove {
 
   void tick_lanes() {
     budget_ = std::min(budget_, 1.0) + rate_(now_) * kTick / kPageBytes;
-    for (std::size_t seen = 0; seen < guest_.ram && left_ > 0 && budget_ >= 1; ++seen) {
+    if (held_pages_ > 0 && left_ == held_pages_) let_go();
+    for (std::size_t seen = 0; seen < guest_.ram && left_ > held_pages_ && budget_ >= 1; ++seen) {
       sweep_ = (sweep_ + 1) % guest_.ram;
-      if (waiting_[sweep_] == 0) continue;
+      if (waiting_[sweep_] == 0 || held_[sweep_] != 0) continue;
       waiting_[sweep_] = 0;
       --left_;
       if (sent_[sweep_] == 0) --first_left_;
@@ -196,11 +205,27 @@ class PageByPageMove {
 
   std::uint64_t collect_and_post() {
     for (std::size_t i = 0; i < guest_.ram; ++i) {
-      if (dirty_[i] == 0 || waiting_[i] != 0) continue;
-      waiting_[i] = 1;
-      ++left_;
+      if (dirty_[i] != 0 && waiting_[i] == 0) {
+        waiting_[i] = 1;
+        ++left_;
+      }
+      hold_if_hot(i);
     }
     return collect();
+  }
+
+  void hold_if_hot(std::size_t i) {
+    const bool again = std::exchange(written_[i], dirty_[i]) != 0;
+    const bool hot = dirty_[i] != 0 && (again || hold_back == HoldBack::kWritten);
+    if (!hot || hold_back == HoldBack::kNone || let_go_ || held_[i] != 0) return;
+    held_[i] = 1;
+    ++held_pages_;
+  }
+
+  void let_go() {
+    std::fill(held_.begin(), held_.end(), 0);
+    held_pages_ = 0;
+    let_go_ = true;
   }
 
   PageByPageGuest guest_;
@@ -208,6 +233,8 @@ class PageByPageMove {
   std::mt19937 random_;
   std::vector<char> dirty_;
   std::vector<char> waiting_;
+  std::vector<char> held_;     ///< waits, and is not sent before all else has been
+  std::vector<char> written_;  ///< the latest harvest has found it
   std::vector<char> sent_;
   std::vector<double> due_;
   std::vector<std::size_t> turn_;
@@ -217,6 +244,8 @@ class PageByPageMove {
   double bytes_ = 0;
   double busy_ = 0;
   std::size_t sweep_ = 0;
+  std::uint64_t held_pages_ = 0;
+  bool let_go_ = false;
   std::uint64_t left_ = 0;
   std::uint64_t first_left_ = 0;
 };

@@ -249,6 +249,8 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::atomic<bool> harvested_near_stop{false};
   /// Called in the hand-over, on its thread, before the guest is stopped.
   std::function<void(HandoverObserver&)> before_stop;
+  /// Likewise, when it has been stopped and its devices have not been saved.
+  std::function<void()> before_devices;
   bool stops_late = false;  ///< the hand-over stops the guest only after a harvest of its own
   bool fail_start = false;
   std::optional<Error> harvest_fails;  ///< set before a migration or on the coordinator's thread
@@ -316,6 +318,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
     observer.guest_stopping(clock.now());
     halt();
     TRY(observer.guest_stopped(clock.now()));
+    if (before_devices) before_devices();
     TRY(observer.device_bytes(bytes_of("devices")));
     return observer.stream_ended(clock.now(), 0);
   }

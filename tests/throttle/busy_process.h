@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -49,6 +50,8 @@ class BusyProcess {
     ::syscall(SYS_tgkill, pid(), thread(i), SIGUSR1);
     return eventually([&] { return state_->signals > before; });
   }
+  /// It writes to ever new pages as well.
+  void let_write(int i) { state_->writes[static_cast<std::size_t>(i)] = true; }
   bool goes_on(int i) const {
     const auto before = work(i);
     return eventually([&] { return work(i) > before; });
@@ -103,6 +106,7 @@ class BusyProcess {
     std::atomic<int> count{0}, wanted_threads{0}, signals{0};
     std::array<std::atomic<pid_t>, kMostThreads> ids{};
     std::array<std::atomic<bool>, kMostThreads> ends{};
+    std::array<std::atomic<bool>, kMostThreads> writes{};
     std::array<std::atomic<std::uint64_t>, kMostThreads> work{};
   };
 
@@ -113,10 +117,21 @@ class BusyProcess {
     return eventually([&] { return answer == value; });
   }
 
+  static void write_to_new_pages() {
+    constexpr std::size_t kPages = 64, kOne = 4096;
+    void* made =
+        ::mmap(nullptr, kPages * kOne, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (made == MAP_FAILED) return;
+    ::madvise(made, kPages * kOne, MADV_NOHUGEPAGE);
+    for (std::size_t at = 0; at < kPages * kOne; at += kOne) static_cast<volatile char*>(made)[at] = 1;
+    ::munmap(made, kPages * kOne);
+  }
+
   void begin_thread(std::vector<std::thread>& threads, std::size_t i) {
     threads.emplace_back([this, i] {
       state_->ids[i] = static_cast<pid_t>(::syscall(SYS_gettid));
       while (!state_->ends[i]) {
+        if (state_->writes[i]) write_to_new_pages();
         for (int k = 0; k < 1000; ++k) state_->work[i].fetch_add(1, std::memory_order_relaxed);
       }
     });

@@ -248,6 +248,28 @@ TEST_P(ThrottleWays, FindThreadsThatWereAdded) {
   EXPECT_TRUE(process_->goes_on(1));
 }
 
+TEST_P(ThrottleWays, SlowThoseDownThatWriteMost) {
+  PREPARE(2);
+  FollowingThrottle throttle(
+      process_->pid(), [&] { return process_->threads(); }, settings());
+  process_->let_write(1);
+  const auto before = process_->work(1);
+  ASSERT_TRUE(eventually([&] { return process_->work(1) > before + 200'000; }));
+  const Status set = throttle.set(0.05);
+  ASSERT_TRUE(set) << set.error().message;
+  EXPECT_PRED2(BusyProcess::is_within, process_->share_towards(1, 0.05), 0.05);
+  EXPECT_TRUE(runs_free(0));
+  // The other one turns out to write, too, and all must go on more slowly.
+  process_->let_write(0);
+  const auto then = process_->work(0);
+  ASSERT_TRUE(eventually([&] { return process_->work(0) > then + 200'000; }));
+  ASSERT_TRUE(throttle.set(0.04));
+  EXPECT_PRED2(BusyProcess::is_within, process_->share_towards(0, 0.04), 0.04);
+  EXPECT_PRED2(BusyProcess::is_within, process_->share_towards(1, 0.04), 0.04);
+  ASSERT_TRUE(throttle.set(1));
+  EXPECT_TRUE(eventually([&] { return runs_free(0) && runs_free(1); }));
+}
+
 TEST_P(ThrottleWays, ReleaseThreadsThatWereAddedWhenTheEngineIsKilled) {
   PREPARE(1);
   SharedWithChildren<std::atomic<int>> step;

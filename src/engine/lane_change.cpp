@@ -5,10 +5,10 @@
 namespace godwit {
 
 namespace {
-// A sink turns away whoever has not greeted within 5 s: of these a part is for the connections to be opened, a part for
-// what was sent before to arrive. Where it takes longer, the change would cost more than it is worth.
+// A sink turns away whoever has not greeted within 5 s: within less the connections have to be open, and what was sent
+// before to have arrived. Where that takes longer, the change would cost more than it is worth.
 constexpr Duration kOpenPatience = std::chrono::seconds(2);
-constexpr Duration kArrivalPatience = std::chrono::seconds(2);
+constexpr Duration kArrivalPatience = std::chrono::seconds(4);
 constexpr Duration kLookAtChange = std::chrono::milliseconds(2);
 }  // namespace
 
@@ -77,11 +77,10 @@ Status LaneChange::change(RamCopy& ram) {
 }
 
 Status LaneChange::await_all_there(RamCopy& ram) const {
-  const auto since = context_.now();
   while (!ram.is_all_there()) {
     TRY(look_around());
     if (const auto lost = context_.link.look()) return fail(*lost);
-    if (context_.now() - since >= kArrivalPatience) {
+    if (context_.now() - begun_ >= kArrivalPatience) {
       return fail(ErrorKind::kTimedOut, "what was on its way did not arrive in time");
     }
   }

@@ -213,7 +213,7 @@ TEST_F(LaneChanges, TheOldLanesGoOnWhereWhatIsOnItsWayDoesNotArrive) {
   };
   start();
   await([&] { return connects_ >= 5; });
-  std::this_thread::sleep_for(3s);
+  std::this_thread::sleep_for(4500ms);
   relay_->hold(false);
   const auto report = end();
   expect_moved(report);

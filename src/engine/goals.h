@@ -28,6 +28,7 @@ enum class Order {
 
 struct Goals {
   unsigned lanes = 2;                        ///< connections, and threads that copy and send; they encode, too
+  unsigned most_lanes = 0;                   ///< that it may come to meanwhile; not more than `lanes`: these stay
   std::optional<unsigned> encoding_threads;  ///< beside the lanes, at most; none: by the idle CPUs
   std::optional<CodecChoice> codec;          ///< none: chosen block by block
   Duration max_downtime = std::chrono::milliseconds(50);

@@ -34,13 +34,14 @@ struct LaneCounts {
   Number blocks_not_encoded{0};  ///< went raw, because an encoder refused them or failed
   Number encoders_given_up{0};   ///< after failures
   Number busy_ns{0};             ///< time spent on chunks, waiting for the link included
+  Number waited_ns{0};           ///< of that: for the link
 
   struct Counter {
     Number LaneCounts::*count;
     std::string_view key;        ///< in the report for programs; empty: it is not in a report
     std::string_view text = {};  ///< in the report for people, where it is not 0; empty: that has a sentence about it
   };
-  static constexpr std::array<Counter, 10> kAll = {{
+  static constexpr std::array<Counter, 11> kAll = {{
       {&LaneCounts::pages_data, "pages_data"},
       {&LaneCounts::pages_same_fill, "pages_same_fill"},
       {&LaneCounts::pages_copied, "pages_copied"},
@@ -51,6 +52,7 @@ struct LaneCounts {
       {&LaneCounts::blocks_not_encoded, "blocks_not_encoded", "blocks not encoded"},
       {&LaneCounts::encoders_given_up, "encoders_given_up", "encoders given up"},
       {&LaneCounts::busy_ns, ""},
+      {&LaneCounts::waited_ns, ""},
   }};
 };
 using LaneSums = LaneCounts<std::uint64_t>;

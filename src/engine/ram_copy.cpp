@@ -109,13 +109,54 @@ void RamCopy::part() {
 }
 
 Status RamCopy::join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {
+  begin_again(std::move(channels), std::move(urgent));
+  // What was written meanwhile, all at once: the rounds that follow tell of a link that is there.
+  return harvest();
+}
+
+void RamCopy::begin_again(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {
   use(std::move(channels), std::move(urgent));
   start_lanes();
   // Nobody answers what was asked for on the old connections.
   asked_at_ = now();
   lanes_.early_fence(fences_.early());
-  // What was written meanwhile, all at once: the rounds that follow tell of a link that is there.
-  return harvest();
+}
+
+void RamCopy::hold() {
+  lane_setting_.held.store(true, std::memory_order_release);
+  lanes_.early_fence(fences_.early());
+}
+
+bool RamCopy::is_all_there() {
+  confirm_what_is_applied();
+  return confirmed_ == fences_.asked() && lanes_.idle();
+}
+
+void RamCopy::go_on_sending() {
+  lane_setting_.held.store(false, std::memory_order_release);
+  fences_.posted();
+  board_.announce();
+}
+
+/// The round goes on as it was: the guest's memory is not looked at once more for this.
+void RamCopy::change_lanes(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {
+  lane_setting_.held.store(false, std::memory_order_release);
+  begin_again(std::move(channels), std::move(urgent));
+  // What a lane managed tells nothing of what so many others do.
+  wire_rate_ = {};
+  const auto totals = lanes_.totals();
+  wire_rate_.add(Duration(totals.busy_ns), totals.bytes_wire);
+}
+
+LanesSeen RamCopy::lanes_seen() const {
+  const auto& goals = context_.parts.goals;
+  const auto totals = lanes_.totals();
+  return {.elapsed = now() - context_.began,
+          .lanes = goals.lanes,
+          .bytes = totals.bytes_wire,
+          .waited = Duration(totals.waited_ns),
+          .left = to_send_what_waits(),
+          .bound = goals.bandwidth ? goals.bandwidth->bytes_per_second() : 0};
 }
 
 Status RamCopy::start() {

@@ -13,6 +13,7 @@
 #include "engine/autopilot.h"
 #include "engine/fence_watch.h"
 #include "engine/free_page_filter.h"
+#include "engine/lane_count.h"
 #include "engine/load.h"
 #include "engine/postcopy_source.h"
 #include "engine/rate_meter.h"
@@ -54,6 +55,18 @@ class RamCopy final : public Load {
   void part();
   /// There is a link again; as use().
   Status join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
+
+  // When the number of lanes changes (lane_change.h).
+
+  /// Nothing more is taken off the board, until go_on_sending() or part().
+  void hold();
+  /// What was taken off it before is known to be at the sink.
+  bool is_all_there();
+  void go_on_sending();
+  /// After part(); as use(). They go on at once.
+  void change_lanes(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
+  LanesSeen lanes_seen() const;
+
   /// The goals have changed.
   void follow_goals();
   Sample sample() const;
@@ -72,6 +85,7 @@ class RamCopy final : public Load {
   Status send_data_map(const std::vector<PageWord>& data);
   void post_all(const std::vector<PageWord>& data);
   void start_lanes();
+  void begin_again(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
   void confirm_what_is_applied();
   void ask_how_far_it_is();
   bool all_applied();

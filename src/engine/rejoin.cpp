@@ -15,6 +15,8 @@ constexpr Duration kRejoinPatience = std::chrono::seconds(10);
 // A link that is back is not to be waited for much longer, and a host that refuses at once is not to be flooded.
 constexpr Duration kTryAgainAfter = std::chrono::milliseconds(300);
 
+constexpr Duration kLongerThanAnyChange = std::chrono::hours(1);
+
 /// The sink has said that there is no way back. Whoever else answers at its address may be gone the next time, and who
 /// answers at another address of its name may be another host.
 bool is_final(const Error& error) noexcept {
@@ -76,7 +78,7 @@ std::optional<Result<Rejoined>> Rejoin::take() {
 void Rejoin::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     auto tried = once(stop);
-    if (tried || is_final(tried.error())) {
+    if (tried || is_final(tried.error()) || wanted_.hello.changes_lanes) {
       found_.change([&](std::optional<Result<Rejoined>>& there) { there.emplace(std::move(tried)); });
       return;
     }
@@ -89,6 +91,10 @@ void Rejoin::run(const std::stop_token& stop) {
   }
 }
 
+void Rejoin::say_hello() {
+  may_say_hello_.change([](bool& may) { may = true; });
+}
+
 Result<Rejoined> Rejoin::once(const std::stop_token& stop) {
   struct Release {
     Rejoin& of;
@@ -97,46 +103,82 @@ Result<Rejoined> Rejoin::once(const std::stop_token& stop) {
       of.control_ = nullptr;
     }
   };
-  Rejoined found;
-  // Another host of the same name, which has another address, would be shown what only the sink is to see.
-  auto as_at_first = connect_again(parts_, Whereto::kAsAtFirst, stop);
-  const bool at_first = as_at_first.has_value();
-  if (!at_first && !stop.stop_requested()) as_at_first = connect_again(parts_, Whereto::kAnyAddress, stop);
-  found.control = TRY(std::move(as_at_first));
+  Opened opened;
+  TRY(connect_control(opened, stop));
+  if (wanted_.hello.changes_lanes) {
+    TRY(connect_lanes(opened, stop));
+    TRY(await_word(stop));
+  }
   {
     const std::lock_guard lock(mutex_);
     if (stopped_) return fail(ErrorKind::kCancelled, "nobody waits for it any more");
-    control_ = found.control.get();
+    control_ = opened.control.get();
   }
   const Release release{*this};
   const auto secret = TRY(wire::random_secret());
+  TRY(be_welcomed(opened, secret));
+  if (!wanted_.hello.changes_lanes) TRY(connect_lanes(opened, stop));
+  return greet(std::move(opened), secret);
+}
+
+/// Another host of the same name, which has another address, would be shown what only the sink is to see.
+Status Rejoin::connect_control(Opened& opened, const std::stop_token& stop) const {
+  auto channel = connect_again(parts_, Whereto::kAsAtFirst, stop);
+  opened.as_at_first = channel.has_value();
+  const bool any_address_will_do = !wanted_.hello.changes_lanes;
+  if (!channel && any_address_will_do && !stop.stop_requested()) {
+    channel = connect_again(parts_, Whereto::kAnyAddress, stop);
+  }
+  opened.control = TRY(std::move(channel));
+  return {};
+}
+
+Status Rejoin::connect_lanes(Opened& opened, const std::stop_token& stop) const {
+  opened.lanes = connect_side_by_side([&] { return connect_again(parts_, Whereto::kAsBefore, stop); }, lanes());
+  if (wanted_.urgent) opened.urgent = TRY_IN("the connection for urgent pages", connect_urgent_again(parts_, stop));
+  // Before anything has been said no number of lanes but the whole is worth it.
+  for (const auto& lane : opened.lanes) {
+    if (!lane && wanted_.hello.changes_lanes) return fail(lane.error());
+  }
+  return {};
+}
+
+Status Rejoin::await_word(const std::stop_token& stop) {
+  const std::stop_callback on_stop(stop, [this] { say_hello(); });
+  open_ = true;
+  may_say_hello_.await([](bool may) { return may; }, kLongerThanAnyChange);
+  if (!stop.stop_requested()) return {};
+  return fail(ErrorKind::kCancelled, "nobody waits for it any more");
+}
+
+Status Rejoin::be_welcomed(const Opened& opened, const wire::Secret& secret) {
   const auto until = Deadline::in(kRejoinPatience);
   wire::Hello hello = wanted_.hello;
   hello.attempt = ++attempt_;
-  TRY(wire::send_greeting(*found.control, {.role = wire::Role::kControl, .secret = secret}));
-  wire::ControlConnection control(*found.control, kRejoinPatience);
+  TRY(wire::send_greeting(*opened.control, {.role = wire::Role::kControl, .secret = secret}));
+  wire::ControlConnection control(*opened.control, kRejoinPatience);
   TRY(control.send(hello, until));
   const auto answer = TRY_IN("no answer from the destination", control.receive(until));
   if (const auto* refusal = std::get_if<wire::Refusal>(&answer)) {
     return fail(Error{.kind = ErrorKind::kRefused,
                       .message = "the destination does not take this side back: " + refusal->reason,
-                      .at_peer = at_first});
+                      .at_peer = opened.as_at_first});
   }
   const auto* welcome = std::get_if<wire::Welcome>(&answer);
-  if (welcome == nullptr || !welcome->rejoin) {
-    return fail(ErrorKind::kRefused, "another destination has answered than the one that has the guest's memory");
+  if (welcome != nullptr && welcome->rejoin) return {};
+  return fail(ErrorKind::kRefused, "another destination has answered than the one that has the guest's memory");
+}
+
+Result<Rejoined> Rejoin::greet(Opened opened, const wire::Secret& secret) const {
+  Rejoined found{.control = std::move(opened.control), .lanes = {}, .urgent = std::move(opened.urgent)};
+  auto greeted = TRY(greet_lanes(std::move(opened.lanes), secret));
+  if (greeted.channels.size() < lanes()) {
+    return fail(ErrorKind::kPeerLost, fmt::format("not all lanes could be opened again ({})", greeted.failures));
   }
-  const unsigned lanes = hello.lanes - (wanted_.urgent ? 1U : 0U);
-  const auto connect = [&] { return connect_again(parts_, Whereto::kAsBefore, stop); };
-  auto opened = TRY(open_lanes(connect, secret, lanes));
-  if (opened.channels.size() < lanes) {
-    return fail(ErrorKind::kPeerLost, fmt::format("not all lanes could be opened again ({})", opened.failures));
-  }
-  found.lanes = std::move(opened.channels);
-  if (!wanted_.urgent) return found;
-  found.urgent = TRY_IN("the connection for urgent pages", connect_urgent_again(parts_, stop));
+  found.lanes = std::move(greeted.channels);
+  if (!found.urgent) return found;
   TRY(wire::send_greeting(*found.urgent,
-                          {.role = wire::Role::kLane, .lane = static_cast<std::uint16_t>(lanes), .secret = secret}));
+                          {.role = wire::Role::kLane, .lane = static_cast<std::uint16_t>(lanes()), .secret = secret}));
   return found;
 }
 

@@ -5,6 +5,9 @@
 //        +--- a moment later --- it does not answer ---+--------------------------------------+
 //                                                      +--Refusal--> there is no way back
 //
+// A source that only changes the number of its lanes has lost nothing: it opens all connections first, says Hello when
+// it is told to, and tries once.
+//
 // And one that has given up before it was back says so, if it gets there within a moment.
 #pragma once
 
@@ -32,7 +35,8 @@ struct Rejoined {
 class Rejoin {
  public:
   struct Wanted {
-    wire::Hello hello;    ///< with the proof; `attempt` is the latest so far
+    /// With the proof; `attempt` is the latest so far. With `changes_lanes` there is one try, which stops before Hello.
+    wire::Hello hello;
     bool urgent = false;  ///< the last of hello.lanes is the connection for urgent pages
   };
   /// `parts` outlives it.
@@ -42,6 +46,10 @@ class Rejoin {
 
   /// Once there is something: the connections, or that the sink does not take this source back.
   std::optional<Result<Rejoined>> take();
+  /// With `changes_lanes`: all connections are open. Nothing has been said on them.
+  bool is_open() const noexcept { return open_; }
+  /// Once they are: the sink is told, and parts from the old ones.
+  void say_hello();
   /// Why the latest try has failed; empty: none has.
   std::string latest() const { return latest_.look(); }
   /// As the destructor: the number of the latest try, after which there is none.
@@ -49,8 +57,21 @@ class Rejoin {
 
  private:
   void run(const std::stop_token& stop);
+  /// Of one try.
+  struct Opened {
+    std::unique_ptr<Channel> control;
+    bool as_at_first = false;  ///< control goes where the first connection went
+    std::vector<Result<std::unique_ptr<Channel>>> lanes;
+    std::unique_ptr<Channel> urgent;
+  };
+
   Result<Rejoined> once(const std::stop_token& stop);
-  Result<std::unique_ptr<Channel>> hold(std::unique_ptr<Channel> channel);
+  Status connect_control(Opened& opened, const std::stop_token& stop) const;
+  Status connect_lanes(Opened& opened, const std::stop_token& stop) const;
+  Status await_word(const std::stop_token& stop);
+  Status be_welcomed(const Opened& opened, const wire::Secret& secret);
+  Result<Rejoined> greet(Opened opened, const wire::Secret& secret) const;
+  unsigned lanes() const noexcept { return wanted_.hello.lanes - (wanted_.urgent ? 1U : 0U); }
 
   const SourceParts& parts_;
   Wanted wanted_;
@@ -60,6 +81,8 @@ class Rejoin {
   std::mutex mutex_;
   Channel* control_ = nullptr;  ///< of the try that is under way
   bool stopped_ = false;
+  std::atomic<bool> open_{false};
+  Mailbox<bool> may_say_hello_;
   std::jthread thread_;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/units.h"
 #include "wire/limits.h"
@@ -46,9 +47,15 @@ std::optional<Error> SinkOutage::found_in(const Result<wire::Message>& message) 
 Status SinkOutage::ride_out(const Error& why, IncomingRam& ram) {
   const auto heard = session_.heard_at();
   const auto until = heard + context_.link_patience + kLongerThanTheSource;
-  context_.parts.log.warning("link-lost", {{"reason", why.message}, {"patience", context_.link_patience}});
-  context_.note(fmt::format("the link to the source is lost ({}); waiting up to {} for the source to come back",
-                            why.message, format_duration(std::max(until - context_.now(), Duration::zero()))));
+  const auto tell_lost = [&] {
+    context_.parts.log.warning("link-lost", {{"reason", why.message}, {"patience", context_.link_patience}});
+    context_.note(fmt::format("the link to the source is lost ({}); waiting up to {} for the source to come back",
+                              why.message, format_duration(std::max(until - context_.now(), Duration::zero()))));
+  };
+  // One that only changes the number of its lanes has ended nothing before it was here.
+  auto back = session_.await_back(Duration::zero());
+  bool changes_lanes = back && back->hello.changes_lanes;
+  if (!changes_lanes) tell_lost();
   away_ = true;
   session_.part();
   ram.part();
@@ -62,22 +69,31 @@ Status SinkOutage::ride_out(const Error& why, IncomingRam& ram) {
                   fmt::format("{}; the source has not come back within {}{}", why.message,
                               format_duration(context_.now() - heard), latest.empty() ? "" : " (" + latest + ")"));
     }
-    auto back = session_.await_back(kLookAtHypervisor);
+    if (!back) back = session_.await_back(kLookAtHypervisor);
     if (!back && back.error().kind == ErrorKind::kTimedOut) continue;
     if (!back) return fail(std::move(back).error());
-    if (const Status taken = take_back(*std::move(back), ram); !taken) {
-      if (session_.source_gave_up()) return taken;
-      latest = taken.error().message;
-      context_.parts.log.warning("not-back", {{"reason", latest}});
-      session_.part();
-      continue;
+    const unsigned lanes = back->hello.lanes - (ram.has_urgent() ? 1U : 0U);
+    const Status taken = take_back(*std::exchange(back, fail(ErrorKind::kTimedOut, "not yet")), ram);
+    if (taken) {
+      away_ = false;
+      tell_back(changes_lanes ? std::optional(lanes) : std::nullopt, context_.now() - heard);
+      return {};
     }
-    away_ = false;
-    const Duration took = context_.now() - heard;
-    context_.parts.log.info("link-back", {{"took", took}});
-    context_.note(fmt::format("the source is back after {}; the move goes on", format_duration(took)));
-    return {};
+    if (session_.source_gave_up()) return taken;
+    if (std::exchange(changes_lanes, false)) tell_lost();
+    latest = taken.error().message;
+    context_.parts.log.warning("not-back", {{"reason", latest}});
+    session_.part();
   }
+}
+
+void SinkOutage::tell_back(std::optional<unsigned> other_lanes, Duration took) const {
+  if (other_lanes) {
+    context_.parts.log.info("lanes", {{"to", *other_lanes}});
+    return context_.note(fmt::format("the source goes on with {} lane{}", *other_lanes, *other_lanes == 1 ? "" : "s"));
+  }
+  context_.parts.log.info("link-back", {{"took", took}});
+  context_.note(fmt::format("the source is back after {}; the move goes on", format_duration(took)));
 }
 
 Status SinkOutage::check(const wire::Hello& hello, const IncomingRam& ram) const {

@@ -5,6 +5,8 @@
 //        ^                                   |                                   |
 //        |                                   +--it does not, in time: given up   +--> Welcome, new lanes: on they go
 //        +-----------------------------------------------------------------------+
+//
+// A source that only changes the number of its lanes comes back in the same way, before anything is lost.
 #pragma once
 
 #include "engine/incoming_ram.h"
@@ -31,6 +33,7 @@ class SinkOutage {
 
  private:
   Status take_back(GreetedSource source, IncomingRam& ram);
+  void tell_back(std::optional<unsigned> other_lanes, Duration took) const;
   Status check(const wire::Hello& hello, const IncomingRam& ram) const;
 
   SinkContext& context_;

@@ -107,12 +107,12 @@ void SinkSession::part() {
   reader_ = {};
 }
 
-wire::Hello SinkSession::rejoin_hello(std::uint32_t attempt) const {
+wire::Hello SinkSession::rejoin_hello() const {
   wire::Hello hello = hello_;
   hello.lanes = static_cast<std::uint16_t>(context_.parts.goals.lanes + (has_urgent_ ? 1 : 0));
   hello.open_lanes = 0;
   hello.rejoin = secret_;
-  hello.attempt = attempt;
+  hello.attempt = attempt_;
   return hello;
 }
 

@@ -51,12 +51,14 @@ class SinkSession {
   void close();
   void abort() noexcept;
 
-  // When the link was lost, and that is borne (source_outage.h).
+  // When the link was lost, and that is borne (source_outage.h), or the number of lanes changes (lane_change.h).
 
   /// Nobody uses the connection any more when this returns.
   void part();
   /// What the sink is told by a source that comes back.
-  wire::Hello rejoin_hello(std::uint32_t attempt) const;
+  wire::Hello rejoin_hello() const;
+  /// The latest number that a Hello of these may have had.
+  void tried(std::uint32_t attempt) noexcept { attempt_ = attempt; }
   bool has_urgent() const noexcept { return has_urgent_; }
   /// From here on control() is this one.
   void join(std::unique_ptr<Channel> control);
@@ -103,6 +105,7 @@ class SinkSession {
   std::atomic<bool> parting_{false};  ///< how the connection ends tells nothing any more
   wire::Hello hello_;                 ///< as it was said
   wire::Secret secret_{};
+  std::uint32_t attempt_ = 0;
   std::uint64_t sent_before_ = 0;  ///< by connections that are gone
   std::uint64_t peak_before_ = 0;  ///< this engine's memory, while these were there
   std::string sink_version_;

@@ -21,6 +21,7 @@
 #include "engine/goals.h"
 #include "engine/heartbeat.h"
 #include "engine/journal.h"
+#include "engine/lane_count.h"
 #include "engine/load.h"
 #include "engine/milestone.h"
 #include "engine/progress.h"
@@ -76,7 +77,8 @@ struct SourceParts {
   std::stop_token cancelled;  ///< the operator wants it to stop
   std::string program;        ///< "godwit 0.1.0"
   Duration heartbeat = kHeartbeatEvery;
-  std::string id = {};  ///< of this migration, for Hello (base/migration_id.h)
+  LanePace lane_pace = {};  ///< where goals let the number of lanes change
+  std::string id = {};      ///< of this migration, for Hello (base/migration_id.h)
   /// Goes on with the post-copy of that id, which broke off: the guest runs at the sink, or nowhere. Goals must allow
   /// post-copy.
   bool resumes = false;

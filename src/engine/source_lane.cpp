@@ -109,8 +109,13 @@ void SourceLane::count_busy(Instant since) noexcept {
 /// What the connection did while this lane had nothing to send says nothing about blocks.
 void SourceLane::begin_account(Instant now) noexcept {
   accounted_ = now;
-  waits_ = channel_.link().send_waits();
+  keep_waits(channel_.link().send_waits());
   queued_ = channel_.link().send_queue().bytes;
+}
+
+void SourceLane::keep_waits(const SendWaits& waits) noexcept {
+  waits_ = waits;
+  counters_.waited_ns.store(static_cast<std::uint64_t>(waits.total.count()), std::memory_order_relaxed);
 }
 
 Status SourceLane::take(ChunkIndex chunk, PageWord pages, std::stop_token stop) {
@@ -278,7 +283,7 @@ void SourceLane::learn(const LaneBlock& block, bool raw, Duration sending, const
                  .way_rate = setting_.way_rate.load(std::memory_order_relaxed),
                  .elapsed = now - accounted_});
   accounted_ = now;
-  waits_ = waits;
+  keep_waits(waits);
   queued_ = queued;
 }
 

@@ -76,6 +76,7 @@ class SourceLane {
   Status send_fence(std::uint32_t number);
   void learn(const LaneBlock& block, bool raw, Duration sending, const SendQueue& before);
   void begin_account(Instant now) noexcept;
+  void keep_waits(const SendWaits& waits) noexcept;
   void count_busy(Instant since) noexcept;
 
   LaneSetting& setting_;

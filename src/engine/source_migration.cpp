@@ -47,6 +47,7 @@ SourceMigration::SourceMigration(SourceParts parts)
       ram_(std::in_place, context_, session_),
       loads_{&*ram_},
       outage_(context_, session_),
+      lane_change_(context_, session_),
       progress_(context_, session_, *ram_) {
   loads_.insert(loads_.end(), context_.parts.other_loads.begin(), context_.parts.other_loads.end());
   context_.on_look = [this] { progress_.show(); };
@@ -122,6 +123,7 @@ Status SourceMigration::copy_until_stopped() {
         context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopped || s.link_lost; }, kTick);
     TRY(context_.no_error_yet());
     if (context_.link.look()) {
+      lane_change_.interrupt();
       TRY(outage_.ride_out(*ram_));
       continue;
     }
@@ -140,6 +142,7 @@ Status SourceMigration::copy_until_stopped() {
 }
 
 Status SourceMigration::copy_on() {
+  TRY(lane_change_.look(*ram_));
   for (Load* load : loads_) TRY(load->step());
   if (switchover_->ordered()) return {};
   TRY(switchover_->prepare_in_time(loads_));

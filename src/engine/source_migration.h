@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/commit_decision.h"
+#include "engine/lane_change.h"
 #include "engine/ram_copy.h"
 #include "engine/source_outage.h"
 #include "engine/source_progress.h"
@@ -54,6 +55,7 @@ class SourceMigration {
   std::optional<RamCopy> ram_;  ///< made again, at its place, if the sink can only take main memory
   std::vector<Load*> loads_;    ///< RAM, and what else moves
   SourceOutage outage_;
+  LaneChange lane_change_;
   SourceProgress progress_;
   std::optional<Instant> paused_again_at_;  ///< at the source, while its memory follows it
   std::optional<Switchover> switchover_;    ///< once the sink has taken the VM

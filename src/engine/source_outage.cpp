@@ -55,9 +55,9 @@ Status SourceOutage::ride_out(RamCopy& ram) {
   ++outages_;
   Status back;
   {
-    Rejoin rejoin(context_.parts, {.hello = session_.rejoin_hello(attempt_), .urgent = session_.has_urgent()});
+    Rejoin rejoin(context_.parts, {.hello = session_.rejoin_hello(), .urgent = session_.has_urgent()});
     back = await_link(rejoin, why, ram);
-    attempt_ = rejoin.end();
+    session_.tried(rejoin.end());
   }
   const Duration took = context_.now() - heard;
   lasted_ += took;
@@ -95,7 +95,9 @@ Status SourceOutage::await_link(Rejoin& rejoin, const Error& why, RamCopy& ram) 
 void SourceOutage::say_goodbye(const std::string& kind, const Error& error) {
   const bool lost = context_.link_lost_at || context_.link.look();
   if (!lost || error.at_peer) return;
-  say_late_goodbye(context_.parts, session_.rejoin_hello(++attempt_), {kind, error.message},
+  wire::Hello hello = session_.rejoin_hello();
+  ++hello.attempt;
+  say_late_goodbye(context_.parts, std::move(hello), {kind, error.message},
                    error.kind == ErrorKind::kCancelled ? kOperatorAwaitsEnd : kGoodbyeTakes);
 }
 

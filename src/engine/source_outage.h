@@ -34,7 +34,6 @@ class SourceOutage {
 
   SourceContext& context_;
   SinkSession& session_;
-  std::uint32_t attempt_ = 0;
   std::optional<Instant> fruitless_since_;  ///< no fence has been answered since the first of the latest outages
   std::uint32_t fence_then_ = 0;
   unsigned outages_ = 0;

@@ -87,6 +87,7 @@ std::string encode_json(const Hello& hello) {
     object["rejoin"] = hex_of(*hello.rejoin);
     object["attempt"] = hello.attempt;
     if (hello.gives_up) object["gives_up"] = true;
+    if (hello.changes_lanes) object["changes_lanes"] = true;
   }
   return dump(object);
 }
@@ -109,6 +110,7 @@ Result<Hello> decode_hello(Bytes body) {
   hello.rejoin = TRY(secret_in(object, "rejoin"));
   hello.attempt = TRY(number_field<std::uint32_t>(object, "attempt"));
   hello.gives_up = TRY(flag_field(object, "gives_up"));
+  hello.changes_lanes = TRY(flag_field(object, "changes_lanes"));
   return hello;
 }
 

@@ -56,6 +56,8 @@ struct Hello {  ///< first after the greeting
   std::uint32_t attempt = 0;
   /// With `rejoin`: not to go on. Abort follows, and says why.
   bool gives_up = false;
+  /// With `rejoin`: the link is not lost, the source goes on with another number of lanes.
+  bool changes_lanes = false;
   bool operator==(const Hello&) const = default;
 };
 struct DataMap {  ///< which pages the source will send at first; comes in pieces, in order, before any lane data

@@ -80,6 +80,7 @@ TEST(SendCommand, TakesItsDefaults) {
   EXPECT_EQ(send.goals.max_downtime, Duration(50ms));
   EXPECT_EQ(send.goals.timeout, Duration(1h));
   EXPECT_EQ(send.goals.lanes, 4U);
+  EXPECT_EQ(send.goals.most_lanes, 16U);
   EXPECT_FALSE(send.goals.encoding_threads.has_value()) << "by the idle CPUs";
   EXPECT_FALSE(send.goals.codec.has_value()) << "the governor's choice";
   EXPECT_FALSE(send.goals.delta_memory.has_value());
@@ -128,6 +129,7 @@ TEST(SendCommand, TakesEveryOption) {
   EXPECT_EQ(send.goals.codec, (CodecChoice{CodecId::kLz4, 16}));
   EXPECT_EQ(send.goals.delta_memory, 64 * kMiB);
   EXPECT_EQ(send.goals.lanes, 7U);
+  EXPECT_EQ(send.goals.most_lanes, 0U) << "as many as were asked for";
   EXPECT_EQ(send.goals.encoding_threads, 0U);
   EXPECT_EQ(send.goals.timeout, Duration(5min));
   EXPECT_EQ(send.progress, ProgressMode::kJson);
@@ -294,6 +296,7 @@ TEST(SshData, HasFewLanesAndContradictsOtherWays) {
   const auto plain = parsed<SendOptions>(with({}));
   EXPECT_TRUE(plain.ssh->data);
   EXPECT_LE(plain.goals.lanes, 2U);
+  EXPECT_EQ(plain.goals.most_lanes, 0U) << "ssh has opened as many as there are";
   EXPECT_EQ(parsed<SendOptions>(with({"--lanes", "8"})).goals.lanes, 8U);
   expect_contains(message(with({"--lanes", "9"})), "at most 8");
   expect_contains(message(with({"--via", "10.0.0.2"})), "give one of them");

@@ -2,6 +2,8 @@
 // while, or keeps what one side has sent until later.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -14,13 +16,16 @@
 #include <vector>
 
 #include "net/channel.h"
+#include "net/rate_limit.h"
 
 namespace godwit::testing {
 
 class CuttingRelay {
  public:
-  explicit CuttingRelay(Address to) : to_(std::move(to)) {
+  /// `of_each`: what a connection carries on its way there; 0: as much as comes.
+  explicit CuttingRelay(Address to, BitRate of_each = {}) : to_(std::move(to)), of_each_(of_each) {
     listener_ = std::move(listen_on(parse_address("tcp://127.0.0.1:0").value()).value());
+    if (of_each_ > BitRate{}) keep_little();
     thread_ = std::jthread([this] { run(); });
   }
   ~CuttingRelay() {
@@ -84,6 +89,11 @@ class CuttingRelay {
   unsigned connections() const { return connections_; }
 
  private:
+  /// A link that carries little has no megabytes under way.
+  void keep_little() const {
+    constexpr int kUnderWay = 32 * 1024;
+    (void)::setsockopt(listener_->descriptor(), SOL_SOCKET, SO_RCVBUF, &kUnderWay, sizeof kUnderWay);
+  }
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
   struct Pair {
     std::unique_ptr<Channel> from;
@@ -108,6 +118,7 @@ class CuttingRelay {
       if (!up_) continue;
       auto to = connect_to(where);
       if (!to) continue;
+      if (of_each_ > BitRate{}) to = limit_rate(*std::move(to), std::make_shared<RateLimit>(of_each_, clock_));
       const std::lock_guard lock(mutex_);
       Pair& pair = pairs_.emplace_back(Pair{.from = std::move(*from), .to = std::move(*to)});
       pair.there = std::jthread([this, &pair] { pass(*pair.from, *pair.to, &pair); });
@@ -149,6 +160,8 @@ class CuttingRelay {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Address to_;
+  const SteadyClock clock_;
+  const BitRate of_each_;
   std::atomic<bool> up_{true};
   std::atomic<unsigned> connections_{0};
   std::uint64_t left_ = kNever;

@@ -193,7 +193,8 @@ TEST(Json, ASourceThatComesBackShowsTheSessionsSecret) {
   for (std::size_t i = 0; i < hello.rejoin->size(); ++i) (*hello.rejoin)[i] = static_cast<std::byte>(i * 9);
   hello.attempt = 3;
   EXPECT_EQ(text_of(encode(hello).body).find("gives_up"), std::string_view::npos);
-  hello.gives_up = true;
+  EXPECT_EQ(text_of(encode(hello).body).find("changes_lanes"), std::string_view::npos);
+  hello.gives_up = hello.changes_lanes = true;
   welcome.rejoin = true;
   for (const Message& message : {Message(hello), Message(welcome)}) {
     const Encoded encoded = encode(message);
@@ -213,6 +214,7 @@ TEST(Json, ASourceThatComesBackShowsTheSessionsSecret) {
   expect_protocol_error(with("\"attempt\":3", "\"attempt\":-1"), "attempt");
   expect_protocol_error(with("\"attempt\":3,", ""), "attempt");
   expect_protocol_error(with("\"gives_up\":true", "\"gives_up\":1"), "gives_up");
+  expect_protocol_error(with("\"changes_lanes\":true", "\"changes_lanes\":1"), "changes_lanes");
 }
 
 TEST(Json, AMigrationsIdIsOptionalAndHexadecimal) {

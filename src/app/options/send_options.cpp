@@ -54,7 +54,7 @@ CLI::App* add_send(CLI::App& app, SendTexts& texts, unsigned cpus) {
   add(*send, "--devices", texts.devices, "auto|direct|stream",
       "how device state leaves QEMU [auto: directly if it can]");
   add(*send, "--lanes", texts.lanes, "N",
-      fmt::format("connections, each with a thread, 1 to {} [{}]; with --ssh-data 1 to {} [{}]", wire::kMaxLanes,
+      fmt::format("connections, 1 to {} [{}], or more where that helps; with --ssh-data 1 to {} [{}]", wire::kMaxLanes,
                   default_lanes(cpus), kMostSshDataLanes, std::min(kSshDataLanes, default_lanes(cpus))));
   add(*send, "--encoding-threads", texts.encoding_threads, "N",
       "threads that encode beside them at most, while CPUs are idle [CPUs less lanes]");
@@ -165,6 +165,14 @@ Status read_link_patience(const SendTexts& texts, SendOptions& options) {
               "again, and not for --resume");
 }
 
+// Twice the most that are begun with. Each is a thread and some MiB.
+constexpr unsigned kMostLanesByItself = 16;
+
+/// Lanes that nobody has asked for may become more; those that were asked for are the bound.
+unsigned most_lanes(const SendTexts& texts) {
+  return texts.lanes || texts.ssh_data ? 0 : kMostLanesByItself;
+}
+
 Result<unsigned> read_lanes(const SendTexts& texts, unsigned cpus) {
   const unsigned few = texts.ssh_data ? kSshDataLanes : wire::kMaxLanes;
   if (!texts.lanes) return std::min(few, default_lanes(cpus));
@@ -196,6 +204,7 @@ Result<Command> read_send(const SendTexts& texts, unsigned cpus) {
   TRY(read_destination(texts, options));
   Goals& goals = options.goals;
   goals.lanes = TRY(read_lanes(texts, cpus));
+  goals.most_lanes = most_lanes(texts);
   if (texts.encoding_threads) {
     goals.encoding_threads = TRY(encoding_threads_value("--encoding-threads", *texts.encoding_threads));
   }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the rules of the house that a compiler does not: who includes whom, words, and that headers compile alone.
+"""Checks the rules of the house that a compiler does not: who includes whom, words, names, and that headers compile
+alone.
 
   check_house.py [--root ROOT] [--compiler CXX --stamps FOLDER]
 
@@ -23,6 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 FOLDER_LINE = re.compile(r"^\s*godwit_folder\(\s*(\w+)\s*([\w\s]*)\)", re.MULTILINE)
 QUOTED_INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 ANGLE_INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>")
+NAMESPACE = re.compile(r"namespace ?([\w:]*) ?{$")
+# At the beginning of a line: in a namespace, and in no class or function.
+FILE_CONSTANT = re.compile(r"(?:static )?(?:constexpr|const) [\w:<>, *]+? (k[A-Z]\w*)(?:\[\w*\])?\s*[={]")
 # Seconds of compile time each; a header that needs the type's name takes json_fwd.hpp.
 HEAVY = {"nlohmann/json.hpp"}
 FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-x", "c++", "-"]
@@ -115,6 +119,28 @@ def check_words(root):
                         yield f'{shown}:{line}: "{found.group()}": say {instead}'
 
 
+def check_names(root):
+    """Constants of .cpp files: those of a folder are compiled as one file, as a rule."""
+    first = {}
+    for path in sources(root):
+        if path.suffix != ".cpp":
+            continue
+        shown = path.relative_to(root)
+        inside = []
+        for line, text in enumerate(path.read_text().splitlines(), 1):
+            opened = NAMESPACE.match(text)
+            if opened:
+                inside.append(opened.group(1))
+            elif text.startswith("}  // namespace"):
+                inside = inside[:-1]
+            found = FILE_CONSTANT.match(text)
+            if not found:
+                continue
+            other = first.setdefault((path.parent, *inside, found.group(1)), shown)
+            if other != shown:
+                yield f"{shown}:{line}: {other.name} has a {found.group(1)} too, and both are compiled as one file"
+
+
 def fingerprint(root, header, compiler):
     """Changes when the header, one that it includes (of ours), or the compiler does."""
     digest = hashlib.sha256(repr((compiler, FLAGS)).encode())
@@ -173,7 +199,7 @@ def main():
     options = parser.parse_args()
     if (options.compiler is None) != (options.stamps is None):
         parser.error("--compiler and --stamps go together")
-    findings = [*check_includes(options.root), *check_words(options.root)]
+    findings = [*check_includes(options.root), *check_words(options.root), *check_names(options.root)]
     if options.compiler:
         findings += check_headers(options.root, options.compiler, options.stamps)
     print("\n".join(findings) if findings else f"{len(sources(options.root))} files keep the rules")

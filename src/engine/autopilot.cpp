@@ -48,7 +48,7 @@ constexpr Duration kHandoverIsLong = std::chrono::seconds(15);
 // the share goes straight to where the pause would fit, but not by more than this at once: most guests write their
 // hottest pages as often with half of it.
 constexpr std::uint64_t kHarvestsAtShare = 2;
-constexpr double kAtOnce = 0.4;
+constexpr double kShareAtOnce = 0.4;
 constexpr double kAtLeast = 0.9;
 constexpr double kSameShare = 0.005;
 
@@ -191,7 +191,7 @@ double next_share(const Goals& goals, const Sample& s) {
   const auto predicted = predict_pause(s);
   const double pages = in_seconds(predicted.value_or(Duration{}) - besides_pages(s));
   const double fitting = pages > 0 ? in_seconds(room_for_pages(goals, s)) / pages : kAtLeast;
-  return std::max(least_share(goals), s.share * std::clamp(fitting, kAtOnce, kAtLeast));
+  return std::max(least_share(goals), s.share * std::clamp(fitting, kShareAtOnce, kAtLeast));
 }
 
 /// What the operator allows where the guest writes faster than the link carries.

@@ -7,7 +7,7 @@ namespace godwit {
 
 namespace {
 // About 50 GiB; what is not reached maps itself when the guest touches it.
-constexpr Duration kWarmUp = std::chrono::seconds(1);
+constexpr Duration kFirstWarmUp = std::chrono::seconds(1);
 // The lanes had been given time to empty before the pause.
 constexpr Duration kGatePatience = std::chrono::minutes(10);
 constexpr Duration kLookForFailures = std::chrono::milliseconds(20);
@@ -217,7 +217,7 @@ void IncomingRam::stop() {
 
 void IncomingRam::warm_up() {
   if (is_early()) return;
-  const auto deadline = context_.now() + kWarmUp;
+  const auto deadline = context_.now() + kFirstWarmUp;
   for (std::uint32_t c = 0; c < chunk_count() && context_.now() < deadline; ++c) {
     const PageWord filled = filled_.present(ChunkIndex{c});
     if (filled != 0) context_.vm->warm_up(ChunkIndex{c}, filled);

@@ -20,7 +20,7 @@ using Time = std::chrono::steady_clock::time_point;
 constexpr std::size_t kMostTests = 64;
 constexpr std::size_t kTestBlock = 256 * 1024;
 // A connection begins slowly, and a link that is shaped lets a burst pass at first.
-constexpr Duration kWarmUp = std::chrono::milliseconds(300);
+constexpr Duration kGetsUpToSpeed = std::chrono::milliseconds(300);
 // Nobody measures for longer; a source that goes on is cut off.
 constexpr Duration kLongestTest = std::chrono::seconds(30);
 constexpr Duration kAnswerPatience = std::chrono::seconds(30);
@@ -42,7 +42,7 @@ void count_arriving(Channel& channel) {
     if (!got) break;  // the end of what was sent, or of the connection
     last = std::chrono::steady_clock::now();
     if (counting_since) arrived.bytes += *got;
-    if (!counting_since && last - begun >= kWarmUp) counting_since = last;
+    if (!counting_since && last - begun >= kGetsUpToSpeed) counting_since = last;
   }
   if (counting_since) arrived.nanoseconds = static_cast<std::uint64_t>((last - *counting_since).count());
   std::array<std::byte, 16> answer{};

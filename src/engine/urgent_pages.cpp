@@ -11,7 +11,7 @@ namespace godwit {
 namespace {
 
 // 32 KiB: a quarter of a millisecond at 1 Gbit/s, which a request that comes meanwhile waits at most.
-constexpr unsigned kAtOnce = 8;
+constexpr unsigned kUrgentAtOnce = 8;
 constexpr std::uint64_t kMostInQueue = 32 * 1024;
 constexpr Duration kQueueLook = std::chrono::microseconds(50);
 // A link with a long way holds more than that on it.
@@ -96,7 +96,7 @@ Status UrgentPages::send_rest_of(ChunkIndex chunk, PageWord from) {
     const bool room = TRY(has_room());
     if (!room) return {};
     const PageWord next = (waiting & behind) != 0 ? waiting & behind : waiting;
-    const PageWord taken = setting_.board.withdraw(chunk, first_of(next, kAtOnce));
+    const PageWord taken = setting_.board.withdraw(chunk, first_of(next, kUrgentAtOnce));
     if (taken != 0) TRY(send(chunk, taken));
   }
 }

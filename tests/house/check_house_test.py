@@ -87,6 +87,18 @@ class CheckHouse(unittest.TestCase):
         self.write("CONTRIBUTING.md", "# Title\n\nBegin anew.\n")
         self.expect_finding('CONTRIBUTING.md:3: "anew"')
 
+    def test_a_name_that_another_file_of_the_folder_has(self):
+        self.write("src/net/n.cpp", "namespace godwit {\nnamespace {\nconstexpr int kMost = 1;\n}  // namespace\n")
+        self.write("src/net/o.cpp", "namespace godwit {\nnamespace {\nconstexpr double kMost = 2;\n}  // namespace\n")
+        self.expect_finding("src/net/o.cpp:3: n.cpp has a kMost too")
+
+    def test_names_of_other_folders_and_namespaces(self):
+        self.write("src/net/n.cpp", "namespace godwit {\nnamespace {\nconstexpr int kMost = 1;\n}  // namespace\n")
+        self.write("src/net/o.cpp", "namespace godwit {\nnamespace field {\nconstexpr int kMost = 2;\n}  // namespace\n")
+        self.write("src/base/n.cpp", "namespace godwit {\nnamespace {\nconstexpr int kMost = 3;\n}  // namespace\n")
+        code, output = self.run_checker()
+        self.assertEqual(code, 0, output)
+
     def test_an_include_upwards(self):
         self.write("src/net/n.cpp", '\n#include "wire/w.h"\n')
         self.expect_finding("src/net/n.cpp:2:", "net may not include", "it may include base")

@@ -48,7 +48,7 @@ class LaneChanges : public testing::FakeMigration {
     goals_.most_lanes = 8;
     goals_.codec = CodecChoice{CodecId::kRaw, 0};
     goals_.link_patience = 30s;
-    goals_.max_downtime = 1ms;
+    goals_.max_downtime = 0ms;
     connect_ = [this]() -> Result<std::unique_ptr<Channel>> {
       if (copying_ && on_connect_) TRY(on_connect_(++connects_));
       auto limit = limit_of_next();

@@ -78,6 +78,19 @@ bool is_at_its_least(const Sample& s) {
          static_cast<double>(s.last_harvest) > kLess * static_cast<double>(s.harvest_before);
 }
 
+/// What the next harvest would cover: with its own look, as the harvests before have theirs in what they covered.
+double next_interval(const Sample& s) {
+  return in_seconds(s.since_harvest) + in_seconds(s.scan);
+}
+
+/// The third round that is like those before: others would follow without end.
+bool repeats_itself(const Sample& s) {
+  const auto is_like = [](double one, double other) { return one > kLess * other && other > kLess * one; };
+  return s.harvest_before > 0 && is_like(in_seconds(s.last_interval), in_seconds(s.interval_before)) &&
+         is_like(next_interval(s), in_seconds(s.last_interval)) &&
+         is_like(static_cast<double>(s.last_harvest), static_cast<double>(s.harvest_before));
+}
+
 /// No shorter pause is worth a move that ends without one.
 bool has_time_for_rounds(const Goals& goals, const Sample& s) {
   const Duration end = goals.deadline ? std::min(*goals.deadline, goals.timeout) : goals.timeout;
@@ -89,13 +102,14 @@ bool has_time_for_rounds(const Goals& goals, const Sample& s) {
 /// round is tried if in the best case, that pages grow with the time, it would make the pause shorter; so rounds end by
 /// themselves. A guest that is slowed down waits only for those that pay in any case.
 bool another_round_pays(const Goals& goals, const Sample& s, Duration pages) {
-  if (pages <= kNotWorthARound) return false;
+  if (pages <= kNotWorthARound || repeats_itself(s)) return false;
   if (2 * std::max(pages, kHarvestAtMostEvery) <= s.since_harvest) return true;
   if (s.share < 1 || !has_time_for_rounds(goals, s)) return false;
   const double since = in_seconds(s.since_harvest);
   const double ratio = std::min(since / std::max(in_seconds(s.last_interval), 1e-6), 1.0);
   const double best = std::max(in_seconds(pages) * std::sqrt(ratio), in_seconds(kShortestRound));
-  return best <= kLess * since && !is_at_its_least(s);
+  const bool is_shorter = next_interval(s) <= kLess * in_seconds(s.last_interval);
+  return is_shorter && best <= kLess * since && !is_at_its_least(s);
 }
 
 /// While there is much to send.

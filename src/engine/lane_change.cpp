@@ -1,6 +1,9 @@
 #include "engine/lane_change.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/without_exceptions.h"
 
 namespace godwit {
 
@@ -37,7 +40,11 @@ void LaneChange::consider(RamCopy& ram) {
   hello.lanes = static_cast<std::uint16_t>(*wanted + (session_.has_urgent() ? 1 : 0));
   hello.changes_lanes = true;
   begun_ = at;
-  rejoin_ = std::make_unique<Rejoin>(parts, Rejoin::Wanted{.hello = std::move(hello), .urgent = session_.has_urgent()});
+  auto begun = without_exceptions([&]() -> Result<std::unique_ptr<Rejoin>> {
+    return std::make_unique<Rejoin>(parts, Rejoin::Wanted{.hello = std::move(hello), .urgent = session_.has_urgent()});
+  });
+  if (!begun) return give_up(begun.error());
+  rejoin_ = *std::move(begun);
 }
 
 Status LaneChange::go_on(RamCopy& ram) {
@@ -73,12 +80,15 @@ Status LaneChange::change(RamCopy& ram) {
   const Duration took = context_.now() - held_at;
   context_.parts.log.info("lanes", {{"from", before}, {"to", context_.parts.goals.lanes}, {"took", took}});
   count_.changed(took);
+  before_ = before;
+  fence_then_ = context_.signals.look().fence;
   return {};
 }
 
 Status LaneChange::await_all_there(RamCopy& ram) const {
   while (!ram.is_all_there()) {
     TRY(look_around());
+    TRY(check_it_goes_on(ram));
     if (const auto lost = context_.link.look()) return fail(*lost);
     if (context_.now() - begun_ >= kArrivalPatience) {
       return fail(ErrorKind::kTimedOut, "what was on its way did not arrive in time");
@@ -100,6 +110,17 @@ Result<Rejoined> LaneChange::await_lanes() const {
   }
 }
 
+/// Whatever an operator or the time wants now comes first.
+Status LaneChange::check_it_goes_on(const RamCopy& ram) const {
+  context_.take_changes();
+  const Verdict verdict = decide(context_.parts.goals, ram.sample());
+  if (std::holds_alternative<GoOn>(verdict) || std::holds_alternative<Harvest>(verdict) ||
+      std::holds_alternative<SlowDown>(verdict)) {
+    return {};
+  }
+  return fail(ErrorKind::kCancelled, "the copying comes to its end");
+}
+
 Status LaneChange::look_around() const {
   context_.signals.await([](const SourceSignals& s) { return s.failed; }, kLookAtChange);
   TRY(context_.no_error_yet());
@@ -114,8 +135,14 @@ void LaneChange::give_up(const Error& why) {
   count_.not_changed(context_.parts.goals.lanes);
 }
 
+/// Connections by which nothing has been confirmed may be too many for what is between the hosts.
 void LaneChange::interrupt() {
   end();
+  const auto before = std::exchange(before_, std::nullopt);
+  if (before && context_.signals.look().fence == fence_then_) {
+    context_.parts.goals.lanes = *before;
+    return count_.not_changed(*before);
+  }
   count_.interrupted();
 }
 

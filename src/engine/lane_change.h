@@ -14,6 +14,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "engine/lane_count.h"
 #include "engine/ram_copy.h"
@@ -39,6 +40,7 @@ class LaneChange {
   Status await_all_there(RamCopy& ram) const;
   Result<Rejoined> await_lanes() const;
   Status look_around() const;
+  Status check_it_goes_on(const RamCopy& ram) const;
   Status change(RamCopy& ram);
   void give_up(const Error& why);
   void end();
@@ -49,6 +51,8 @@ class LaneChange {
   Instant looked_at_{};
   std::unique_ptr<Rejoin> rejoin_;  ///< while a change is under way
   Instant begun_{};                 ///< it was
+  std::optional<unsigned> before_;  ///< as many lanes as there were before the latest change
+  std::uint32_t fence_then_ = 0;    ///< the latest that had been answered
 };
 
 }  // namespace godwit

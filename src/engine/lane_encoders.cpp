@@ -90,7 +90,8 @@ void LaneEncoders::await(LaneBlock& block, std::stop_token stop) {
 void LaneEncoders::await_answer(std::size_t level, const std::stop_token& stop) {
   Level& at = levels_[level];
   const std::size_t before = at.under_way;
-  const Instant until = is_device(at) && link_is_dry_ ? std::chrono::steady_clock::now() + kLookAtConnection : Instant::max();
+  const Instant until =
+      is_device(at) && link_is_dry_ ? std::chrono::steady_clock::now() + kLookAtConnection : Instant::max();
   hear(level, at.encoder->collect_until(done_, stop, until));
   const bool nothing = at.encoder && at.under_way == before && std::chrono::steady_clock::now() < until;
   if (nothing && !stop.stop_requested()) give_up(level, "it did not wait for an answer");

@@ -95,8 +95,6 @@ void RamCopy::start_lanes() {
 /// page of which only part may have arrived.
 void RamCopy::part() {
   confirm_what_is_applied();
-  // The guest need not wait for a link.
-  slow_down(1);
   lanes_.retire();
   postcopy_.reset();
   unconfirmed_->take([this](ChunkIndex chunk, PageWord pages) {
@@ -106,6 +104,12 @@ void RamCopy::part() {
   });
   fences_.posted();
   rounds_.applied = false;
+}
+
+/// The guest need not wait for a link.
+void RamCopy::part_from_lost_link() {
+  slow_down(1);
+  part();
 }
 
 Status RamCopy::join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent) {

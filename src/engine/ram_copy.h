@@ -51,8 +51,8 @@ class RamCopy final : public Load {
 
   // When the link was lost, and that is borne (source_outage.h).
 
-  /// Nothing is sent any more when this returns, and what is not known to be at the sink is on the board.
-  void part();
+  /// As part(), and the guest is not slowed down meanwhile.
+  void part_from_lost_link();
   /// There is a link again; as use().
   Status join(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);
 
@@ -62,6 +62,8 @@ class RamCopy final : public Load {
   void hold();
   /// What was taken off it before is known to be at the sink.
   bool is_all_there();
+  /// Nothing is sent any more when this returns, and what is not known to be at the sink is on the board.
+  void part();
   void go_on_sending();
   /// After part(); as use(). They go on at once.
   void change_lanes(SinkSession::Lanes channels, std::unique_ptr<Channel> urgent);

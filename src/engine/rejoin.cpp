@@ -4,6 +4,7 @@
 
 #include "base/cpu_account.h"
 #include "base/migration_id.h"
+#include "base/without_exceptions.h"
 #include "engine/alarm.h"
 #include "engine/open_lanes.h"
 
@@ -77,7 +78,7 @@ std::optional<Result<Rejoined>> Rejoin::take() {
 
 void Rejoin::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    auto tried = once(stop);
+    auto tried = without_exceptions([&] { return once(stop); });
     if (tried || is_final(tried.error()) || wanted_.hello.changes_lanes) {
       found_.change([&](std::optional<Result<Rejoined>>& there) { there.emplace(std::move(tried)); });
       return;
@@ -114,10 +115,12 @@ Result<Rejoined> Rejoin::once(const std::stop_token& stop) {
     if (stopped_) return fail(ErrorKind::kCancelled, "nobody waits for it any more");
     control_ = opened.control.get();
   }
-  const Release release{*this};
   const auto secret = TRY(wire::random_secret());
-  TRY(be_welcomed(opened, secret));
-  if (!wanted_.hello.changes_lanes) TRY(connect_lanes(opened, stop));
+  {
+    const Release release{*this};
+    TRY(be_welcomed(opened, secret));
+    if (!wanted_.hello.changes_lanes) TRY(connect_lanes(opened, stop));
+  }
   return greet(std::move(opened), secret);
 }
 
@@ -146,8 +149,8 @@ Status Rejoin::connect_lanes(Opened& opened, const std::stop_token& stop) const 
 Status Rejoin::await_word(const std::stop_token& stop) {
   const std::stop_callback on_stop(stop, [this] { say_hello(); });
   open_ = true;
-  may_say_hello_.await([](bool may) { return may; }, kLongerThanAnyChange);
-  if (!stop.stop_requested()) return {};
+  const bool may = may_say_hello_.await([](bool is_told) { return is_told; }, kLongerThanAnyChange);
+  if (may && !stop.stop_requested()) return {};
   return fail(ErrorKind::kCancelled, "nobody waits for it any more");
 }
 

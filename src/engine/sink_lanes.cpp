@@ -6,6 +6,7 @@
 
 #include "base/cpu_account.h"
 #include "base/migration_id.h"
+#include "base/without_exceptions.h"
 #include "engine/fence.h"
 
 namespace godwit {
@@ -24,12 +25,17 @@ SinkLanes::SinkLanes(Channels channels, std::uint32_t in_a_row, PagePlacer& plac
 
 void SinkLanes::start(const std::string& id, std::function<void(Error)> on_failed) {
   on_failed_ = std::move(on_failed);
-  for (unsigned i = 0; i < channels_.size(); ++i) {
-    threads_.push_back(job_thread([this, id, i] {
-      name_thread(id, fmt::format("lane{}", i));
-      run(i);
-    }));
-  }
+  const Status started = without_exceptions([&]() -> Status {
+    for (unsigned i = 0; i < channels_.size(); ++i) {
+      threads_.push_back(job_thread([this, id, i] {
+        name_thread(id, fmt::format("lane{}", i));
+        run(i);
+      }));
+    }
+    return {};
+  });
+  // As a lost link: the source may come back with fewer lanes.
+  if (!started) on_failed_({ErrorKind::kPeerLost, started.error().message});
 }
 
 void SinkLanes::run(unsigned number) {

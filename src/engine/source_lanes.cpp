@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/cpu_account.h"
+#include "base/without_exceptions.h"
 #include "engine/lost_packets.h"
 
 namespace godwit {
@@ -16,14 +17,20 @@ void SourceLanes::add(std::unique_ptr<Channel> channel) {
 }
 
 void SourceLanes::start(std::function<void(Error)> on_failed) {
-  for (unsigned i = 0; i < lanes_.size(); ++i) {
-    threads_.push_back(job_thread([this, i, on_failed](std::stop_token stop) {
-      Status status = lanes_[i]->run(stop);
-      if (status || stop.stop_requested()) return;
-      if (stuck_at_the_first_large_one(channels_[i]->link(), status.error())) never_got_through_ = true;
-      on_failed(std::move(status).error().in(fmt::format("lane {}", i)));
-    }));
-  }
+  const auto run = [this, on_failed](unsigned i, const std::stop_token& stop) {
+    Status status = lanes_[i]->run(stop);
+    if (status || stop.stop_requested()) return;
+    if (stuck_at_the_first_large_one(channels_[i]->link(), status.error())) never_got_through_ = true;
+    on_failed(std::move(status).error().in(fmt::format("lane {}", i)));
+  };
+  const Status started = without_exceptions([&]() -> Status {
+    for (unsigned i = 0; i < lanes_.size(); ++i) {
+      threads_.push_back(job_thread([run, i](const std::stop_token& stop) { run(i, stop); }));
+    }
+    return {};
+  });
+  // As a lost link: where it was borne with fewer lanes, it is so again.
+  if (!started) on_failed({ErrorKind::kPeerLost, started.error().message});
 }
 
 void SourceLanes::retire() {

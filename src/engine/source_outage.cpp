@@ -50,7 +50,7 @@ Status SourceOutage::ride_out(RamCopy& ram) {
                   "for the link",
                   why.message, format_duration(context_.link_patience)));
   session_.part();
-  ram.part();
+  ram.part_from_lost_link();
   context_.link.forget();
   ++outages_;
   Status back;

@@ -26,11 +26,9 @@ Status FollowingThrottle::slow_down(double share) {
   add_new_vcpus();
   if (share < share_) add_writers();
   share_ = share;
-  if (!throttle_) {
-    throttle_ = TRY(Throttle::make(qemu_, slowed_, settings_));
-  } else if (slowed_ != before) {
-    TRY(throttle_->follow(slowed_));
-  }
+  // By a way that is possible for all of them, whoever is slowed down first.
+  if (!throttle_) throttle_ = TRY(Throttle::make(qemu_, vcpus_, settings_));
+  if (slowed_ != before) TRY(throttle_->follow(slowed_));
   return throttle_->set(share);
 }
 

@@ -146,6 +146,26 @@ TEST(Autopilot, SwitchesOverWhereTheNextRoundWouldBeAsLong) {
   EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
 }
 
+/// A harvest covers its own look as well, which takes long on a big guest: rounds that are all alike are not taken for
+/// ones that become shorter.
+TEST(Autopilot, SwitchesOverWhereRoundsRepeatThemselves) {
+  auto s = copying();
+  s.drained = true;
+  s.scan = 60ms;
+  s.since_harvest = 250ms;
+  s.last_interval = s.interval_before = 310ms;
+  Goals goals;
+  goals.max_downtime = 400ms;
+  s.last_harvest = s.harvest_before = 6000;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+  s.last_interval = s.interval_before = 360ms;
+  s.last_harvest = s.harvest_before = 1500;  // a half of the time, over and over
+  s.since_harvest = 300ms;
+  EXPECT_TRUE(is<SwitchOver>(decide(goals, s)));
+  s.harvest_before = 3000;
+  EXPECT_TRUE(is<Harvest>(decide(goals, s)));
+}
+
 TEST(Autopilot, LooksForNoShorterPauseShortlyBeforeItsTimeIsOver) {
   auto goals = half_a_second();
   goals.timeout = 14s;  // 4 s are left, and rounds of 300 ms might take all of them

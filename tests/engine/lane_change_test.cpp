@@ -387,7 +387,9 @@ TEST_P(BrokenLaneChanges, EndNoMove) {
   await([&] { return connects_ >= 5; });
   relay_->let_through(true);
   std::this_thread::sleep_for(1s);
-  expect_moved(end());
+  const auto report = end();
+  EXPECT_TRUE(report.outages == 0 || report.lanes == 2) << "they were too many for what is between the hosts";
+  expect_moved(report);
 }
 INSTANTIATE_TEST_SUITE_P(From, BrokenLaneChanges, ::testing::Values(1U, 2U, 4U, 5U));
 

@@ -68,8 +68,8 @@ class ReadInPlace : public ::testing::TestWithParam<CodecDevice> {
     model_.reset();
   }
 
-  /// On a busy machine the CPU may encode all that the device has been given.
-  bool was_late() const { return encoders_->use().busy > 0; }
+  /// On a busy machine the CPU may encode for many rounds what the device has been given and is late with.
+  static constexpr int kMostRounds = 300;
 
   SoftwareEncoders cpu_;
   std::vector<std::string> notes_;
@@ -158,7 +158,9 @@ TEST_P(ReadInPlace, TheSinkEndsWithTheSourcesBytesWhateverTheDeviceDoes) {
   for (const Setting& setting : settings) {
     begin(setting, 10);
     std::mt19937_64 random(3);
-    for (int round = 0; round < 10; ++round) {
+    // One that is given up takes with it what it had.
+    const auto is_used = [this] { return encoders_->use().in_place > 0 || !encoders_->use().given_up.empty(); };
+    for (int round = 0; round < 10 || (!is_used() && round < kMostRounds); ++round) {
       for (int again = 0; again < 4; ++again) {
         for (int chunks = 0; chunks < 5; ++chunks) {
           const ChunkIndex chunk{static_cast<std::uint32_t>(random() % 10)};
@@ -173,8 +175,7 @@ TEST_P(ReadInPlace, TheSinkEndsWithTheSourcesBytesWhateverTheDeviceDoes) {
       lanes_->copy();
       ASSERT_TRUE(lanes_->here.bytes() == lanes_->there.bytes()) << "round " << round;
     }
-    // One that is given up takes with it what it had.
-    EXPECT_TRUE(encoders_->use().in_place > 0 || !encoders_->use().given_up.empty() || was_late());
+    EXPECT_TRUE(is_used());
     EXPECT_EQ(lanes_->counters().encoders_given_up, 0U);
     TearDown();
   }
@@ -184,12 +185,12 @@ TEST_P(ReadInPlace, TheSinkEndsWithTheSourcesBytesWhateverTheDeviceDoes) {
 TEST_P(ReadInPlace, NothingIsWhereDeltasAreSought) {
   begin({}, 4, 4 << 20);
   std::mt19937_64 random(3);
-  for (int round = 0; round < 4; ++round) {
+  for (int round = 0; round < 4 || (encoders_->use().blocks == 0 && round < kMostRounds); ++round) {
     testing::write_pages(*lanes_, 300, random);
     lanes_->copy();
     ASSERT_TRUE(lanes_->here.bytes() == lanes_->there.bytes()) << "round " << round;
   }
-  EXPECT_TRUE(encoders_->use().blocks > 0 || was_late());
+  EXPECT_GT(encoders_->use().blocks, 0U);
   EXPECT_EQ(encoders_->use().in_place, 0U);
   EXPECT_EQ(encoders_->facts().text(encoders_->use()).find("guest RAM"), std::string::npos)
       << encoders_->facts().text(encoders_->use());

@@ -129,7 +129,7 @@ TEST(Switchover, ComesWhereTheLeastIsLeft) {
   for (const auto& [name, guest] : guests) {
     PageByPageMove move(guest, always(8192 * PageByPageMove::kPageBytes));
     const auto end = move.run(goals);
-    if (!end.switched) continue;
+    ASSERT_TRUE(end.switched) << name;
     const double least = move.least_pause_within(10);
     EXPECT_LE(end.pause, 2 * least + 0.005) << name << " after " << end.total << " s";
   }

@@ -15,13 +15,17 @@ constexpr double kSlower = 0.95;
 constexpr double kLeast = 0.5;
 // Only what is kept to can be too slow.
 constexpr double kKeptTo = 0.8;
+// Between two looks lanes may have had no CPU, or may just have begun. The best of so many tells of the link.
+constexpr unsigned kLooksToKnow = 25;
 }  // namespace
 
 PushPace::PushPace(double bytes_per_second) : now_(bytes_per_second * kAtFirst), least_(bytes_per_second * kLeast) {}
 
 void PushPace::look(double bytes_per_second, Duration queueing) noexcept {
   if (now_ == 0) {
-    if (queueing > kLongQueue) *this = PushPace(bytes_per_second);
+    if (bytes_per_second > 0) ++looks_;
+    most_ = std::max(most_, bytes_per_second);
+    if (queueing > kLongQueue && looks_ >= kLooksToKnow) *this = PushPace(most_);
   } else if (queueing > kLongQueue) {
     now_ = std::max(least_, std::min(now_, bytes_per_second) * kSlower);
   } else if (queueing < kShortQueue && bytes_per_second > now_ * kKeptTo) {

@@ -11,7 +11,8 @@ namespace godwit {
 
 class PushPace {
  public:
-  /// What lanes managed before; 0: not known, then no pace is set before a queue shows.
+  /// What lanes managed before; 0: not known, then no pace is set before a queue shows, and lanes have sent for half a
+  /// second as fast as goes.
   explicit PushPace(double bytes_per_second);
 
   /// Fifty times a second. What got through since the last look, and how much longer than the shortest one round trips
@@ -23,6 +24,8 @@ class PushPace {
  private:
   double now_;
   double least_;
+  double most_ = 0;     ///< of an unknown link: that got through between two looks
+  unsigned looks_ = 0;  ///< of it: at which something had got through
 };
 
 }  // namespace godwit

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 
+#include "attach/call_place.h"
 #include "attach/proc_files.h"
 #include "base/small_files.h"
 
@@ -56,6 +57,9 @@ Result<std::vector<pid_t>> list_processes() {
   }));
   return processes;
 }
+
+RemoteProcess::RemoteProcess(pid_t pid, std::uint64_t start_time, UniqueFd pidfd)
+    : pid_(pid), start_time_(start_time), pidfd_(std::move(pidfd)), call_place_(std::make_shared<KeptCallPlace>()) {}
 
 Result<RemoteProcess> RemoteProcess::open(pid_t pid) {
   if (pid <= 0) return fail(ErrorKind::kInvalidArgument, fmt::format("{} is not a process id", pid));

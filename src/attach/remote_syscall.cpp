@@ -33,6 +33,7 @@
 #include <optional>
 #include <thread>
 
+#include "attach/call_place.h"
 #include "attach/ptrace_session.h"
 #include "attach/remote_call.h"
 #include "attach/remote_memory.h"
@@ -51,14 +52,15 @@ struct Call {
   bool only_ask = false;  ///< whether it would be allowed
 };
 
-/// The stack on which the process began, as "[stack]" of its memory map.
-Result<Mapping> first_stack(const RemoteProcess& process, const std::vector<Mapping>& mappings) {
+Result<CallPlace> find_call_place(const RemoteProcess& process) {
+  const auto mappings = TRY(process.mappings());
+  const CallCode code = TRY(find_call_code(process, mappings));
   const auto found =
       std::find_if(mappings.begin(), mappings.end(), [](const Mapping& mapping) { return mapping.path == "[stack]"; });
   if (found == mappings.end()) {
     return fail(ErrorKind::kUnsupported, fmt::format("process {} has no stack of the usual kind", process.pid()));
   }
-  return *found;
+  return CallPlace{code, found->start, found->end};
 }
 
 user_regs_struct registers_for(const Call& call, user_regs_struct registers, const CallCode& code,
@@ -78,9 +80,9 @@ user_regs_struct registers_for(const Call& call, user_regs_struct registers, con
 
 class RemoteCall {
  public:
-  RemoteCall(const RemoteProcess& process, const CallCode& code, const Mapping& stack, const Call& call,
+  RemoteCall(const RemoteProcess& process, const CallPlace& place, const Call& call,
              const std::function<void(CallStep)>& on_step)
-      : process_(process), code_(code), stack_(stack), call_(call), on_step_(on_step) {}
+      : process_(process), place_(place), code_(place.code), call_(call), on_step_(on_step) {}
 
   /// What the call returned; nothing if the thread was at a place where no call can be made.
   Result<std::optional<std::int64_t>> attempt() const {
@@ -108,9 +110,10 @@ class RemoteCall {
     if (call_.only_ask) return 0;
     if (session.has_shadow_stack()) return fail(ErrorKind::kUnsupported, "the process uses a shadow stack");
     const SignalFrame frame = TRY(build_signal_frame(state, code_.restorer));
-    if (frame.address < stack_.start || frame.end >= stack_.end) return std::nullopt;
+    if (frame.address < place_.stack_begin || frame.end >= place_.stack_end) return std::nullopt;
     if (session.in_restartable_sequence()) return std::nullopt;
-    if (!holds_call_code(process_, code_)) return fail(ErrorKind::kUnsupported, "the process has unloaded its code");
+    // Unloaded, or another program runs in the process by now.
+    if (!holds_call_code(process_, code_)) return std::nullopt;
     TRY(write_remote(process_, frame.address, frame.bytes));
     on_step_(CallStep::kFrameWritten);
 
@@ -150,21 +153,23 @@ class RemoteCall {
   }
 
   const RemoteProcess& process_;
+  const CallPlace& place_;
   const CallCode& code_;
-  const Mapping& stack_;
   const Call& call_;
   const std::function<void(CallStep)>& on_step_;
 };
 
 Result<std::int64_t> attempt_until_made(const RemoteProcess& process, const Call& call,
                                         const std::function<void(CallStep)>& on_step) {
-  const auto mappings = TRY(process.mappings());
-  const CallCode code = TRY(find_call_code(process, mappings));
-  const Mapping stack = TRY(first_stack(process, mappings));
-  const RemoteCall remote(process, code, stack, call, on_step);
+  if (const auto kept = process.call_place().get()) {
+    const auto returned = TRY(RemoteCall(process, *kept, call, on_step).attempt());
+    if (returned) return *returned;
+  }
   for (int i = 0; i < kMaxAttempts; ++i) {
     if (i > 0) std::this_thread::sleep_for(kPauseBetweenAttempts);
-    const auto returned = TRY(remote.attempt());
+    const CallPlace place = TRY(find_call_place(process));
+    process.call_place().keep(place);
+    const auto returned = TRY(RemoteCall(process, place, call, on_step).attempt());
     if (returned) return *returned;
   }
   return fail(ErrorKind::kTimedOut,

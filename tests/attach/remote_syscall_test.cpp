@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/small_files.h"
 #include "tests/attach/call_target.h"
 
 namespace godwit::remote_syscall_test {
@@ -60,6 +61,26 @@ TEST(RemoteSyscallResult, TurnsANegativeErrnoIntoAnError) {
   ASSERT_FALSE(returned);
   EXPECT_EQ(returned.error().os_error, EBADF);
   EXPECT_EQ(target.complaint(), "");
+}
+
+/// Its code and its stack lie elsewhere then than where the last call was made.
+TEST(RemoteSyscallResult, IsThatOfTheProgramThatRunsInTheProcessByNow) {
+  testing::SharedWithChildren<std::atomic<bool>> go;
+  testing::ForkedProcess target([&] {
+    while (!*go) ::usleep(1000);
+    ::execl("/bin/sleep", "sleep", "60", nullptr);
+  });
+  const auto process = RemoteProcess::open(target.pid());
+  ASSERT_TRUE(process);
+  const auto before = remote_syscall(*process, SYS_getpid, {});
+  ASSERT_TRUE(before) << before.error().message;
+  *go = true;
+  ASSERT_TRUE(testing::eventually([&] {
+    return read_small_file("/proc/" + std::to_string(target.pid()) + "/comm").value_or("").starts_with("sleep");
+  }));
+  const auto after = remote_syscall(*process, SYS_getpid, {});
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_EQ(*after, target.pid());
 }
 
 TEST(RemoteSyscallResult, SaysThatTheProcessHasEnded) {

@@ -148,13 +148,16 @@ Status IncomingRam::await_gate() {
 }
 
 Status IncomingRam::take_away_ahead() {
-  if (!postcopy_ || postcopy_->begun()) return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
-  TRY(await_gate());
-  populator_ = {};
-  TRY(discard_stale());
+  if (!postcopy_ || early_) return fail(ErrorKind::kProtocol, std::string(kNotAgreed));
+  const bool first = !postcopy_->begun();
+  if (first) {
+    TRY(await_gate());
+    populator_ = {};
+    TRY(discard_stale());
+  }
   TRY(keep_record());  // whoever comes after this process's death finds by it what waits here
-  TRY(postcopy_->begin());
-  context_.parts.on_milestone(Milestone::kTakenAhead);
+  TRY(first ? postcopy_->begin() : postcopy_->take_away_more());
+  if (first) context_.parts.on_milestone(Milestone::kTakenAhead);
   return session_.control().send(wire::Fenced{kMissingFence});
 }
 

@@ -40,6 +40,7 @@ std::vector<PageWord> MissingPlacer::words() const {
 Status MissingPlacer::begin() {
   added_to_ = 0;
   begun_ = true;
+  besides_.clear();
   TRY(pages_.begin(added_));
   std::ranges::fill(added_, 0);
   return {};

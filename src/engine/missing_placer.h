@@ -30,7 +30,7 @@ class MissingPlacer final : public PagePlacer {
   Status begin();
   PageWord missing(ChunkIndex chunk) const noexcept { return words_[chunk.value].load(std::memory_order_acquire); }
   std::vector<PageWord> words() const;
-  /// What was added since the first begin(), by chunk.
+  /// What was added since begin() was called last, by chunk.
   std::span<const MissingBesides> besides() const noexcept { return besides_; }
   std::uint64_t left() const noexcept { return left_.load(std::memory_order_acquire); }  ///< pages
 

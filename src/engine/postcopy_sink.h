@@ -1,6 +1,7 @@
 // Post-copy at the sink: the guest runs here before all of it has come.
 //
 //   MissingMap ... MissingMapEnd --begin()--> taken away; touches: [wait] --PageRequest--> source
+//   the same once more, perhaps several times --take_away_more()--> taken away
 //   [the guest is paused at the source] MissingMap ... MissingMapEnd --take_away_more()--> taken away
 //   lanes, and the urgent connection --MissingPlacer--> in place --> all there
 //

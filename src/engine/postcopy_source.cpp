@@ -10,6 +10,11 @@ namespace {
 constexpr Duration kStopPatience = std::chrono::seconds(20);
 // The sink takes pages away, some hundred thousand a second.
 constexpr Duration kReadyPatience = std::chrono::seconds(20);
+// What is taken away in a millisecond or two.
+constexpr std::uint64_t kFewMissing = 256;
+// Of maps after the first one, which tells of all that was left: written while the one before was followed.
+constexpr double kFewerByNow = 0.7;
+constexpr unsigned kMostMaps = 8;
 constexpr Duration kPaceEvery = std::chrono::milliseconds(20);
 }  // namespace
 
@@ -19,13 +24,32 @@ void PostcopySource::hold() {
   lanes_.fence(kMissingFence);
 }
 
+bool PostcopySource::can_tell_ahead() const {
+  if (!held_ || !has_taken_away()) return false;
+  return maps_ == 0 ? lanes_.have_sent(kMissingFence) : another_map_pays();
+}
+
+/// What the guest writes most is missing after a few of them: then it writes hardly anything that the sink has.
+bool PostcopySource::another_map_pays() const noexcept {
+  if (maps_ < 2) return true;
+  if (last_map_ <= kFewMissing || maps_ >= kMostMaps) return false;
+  return maps_ == 2 || static_cast<double>(last_map_) < static_cast<double>(map_before_) * kFewerByNow;
+}
+
 Status PostcopySource::tell_ahead() {
-  told_ahead_ = true;
   const Board& board = setting_.board;
-  told_.resize(board.chunk_count());
-  for (std::uint32_t c = 0; c < told_.size(); ++c) told_[c] = board.peek(ChunkIndex{c});
+  std::vector<PageWord> besides(board.chunk_count());
+  told_.resize(besides.size());
+  map_before_ = std::exchange(last_map_, 0);
+  for (std::uint32_t c = 0; c < told_.size(); ++c) {
+    besides[c] = board.peek(ChunkIndex{c}) & ~told_[c];
+    told_[c] |= besides[c];
+    last_map_ += page_count(besides[c]);
+  }
+  ++maps_;
+  context_.parts.log.info("missing-ahead", {{"pages", last_map_}});
   return send_missing_map(session_.control(), board.chunk_count(),
-                          [&](ChunkIndex chunk) { return told_[chunk.value]; });
+                          [&](ChunkIndex chunk) { return besides[chunk.value]; });
 }
 
 Status PostcopySource::tell() {

@@ -1,7 +1,8 @@
 // Post-copy at the source: the guest runs at the sink before all of it is there, and the rest follows.
 //
 //   hold():       lanes claim nothing more, what they have sent arrives; the guest runs on
-//   tell_ahead(): what the board holds is missing at the sink --MissingMap--> taken away there
+//   tell_ahead(): what the board holds is missing at the sink --MissingMap--> taken away there; again with what has
+//                 been written meanwhile, as long as that becomes less, and right before the stop
 //   [the guest is paused, the last harvest is on the board]
 //   tell():       what it holds besides --MissingMap--> taken away there; requests are answered
 //   [the guest runs there]
@@ -32,12 +33,12 @@ class PostcopySource {
   /// The fence goes out before which all lies that is not missing.
   void hold();
   bool held() const noexcept { return held_; }
-  /// Nobody claims anything any more, and the sink has not been told yet.
-  bool can_tell_ahead() const noexcept { return held_ && !told_ahead_ && lanes_.have_sent(kMissingFence); }
-  /// Tells the sink what it misses as far as that is known.
+  /// Nobody claims anything any more, the sink has taken away what it was told of, and to tell it more pays.
+  bool can_tell_ahead() const;
+  /// Tells the sink what it misses besides, as far as that is known. Its answer need not be awaited.
   Status tell_ahead();
   /// What lanes had sent before hold() has been applied, and what tell_ahead() told of has been taken away.
-  bool ready() const { return told_ahead_ && context_.signals.look().fence >= kMissingFence; }
+  bool ready() const { return maps_ > 0 && has_taken_away() && !another_map_pays(); }
   /// In the pause: tells the sink what else it misses, and waits until it is ready for that.
   Status tell();
   /// In place of all that, for a guest that runs there since an earlier engine's time: the board holds what it lacks.
@@ -55,6 +56,8 @@ class PostcopySource {
 
  private:
   void keep_pace();
+  bool has_taken_away() const { return context_.signals.look().taken_ahead >= maps_; }
+  bool another_map_pays() const noexcept;
 
   SourceContext& context_;
   SinkSession& session_;
@@ -62,8 +65,10 @@ class PostcopySource {
   SourceLanes& lanes_;
   UrgentPages urgent_;
   bool held_ = false;
-  bool told_ahead_ = false;
+  unsigned maps_ = 0;           ///< that told_ was told by
   std::vector<PageWord> told_;  ///< by chunk
+  std::uint64_t last_map_ = 0;  ///< pages
+  std::uint64_t map_before_ = 0;
   std::uint64_t missing_ = 0;
   bool last_fence_asked_ = false;
   PushPace pace_{0};

@@ -250,7 +250,7 @@ Status RamCopy::step() {
     context_.note("the guest will run at the destination before all of its memory is there: " + postcopy->reason);
     postcopy_->hold();
   }
-  if (postcopy_ && postcopy_->can_tell_ahead()) TRY(tell_ahead());
+  if (postcopy_ && !stop_near_since_ && postcopy_->can_tell_ahead()) TRY(tell_ahead());
   const Step before = std::exchange(next_, next_step(verdict, rounds_.now, now_is));
   if (next_ != before) log_verdict(now_is);
   return take(next_);
@@ -411,7 +411,8 @@ Status RamCopy::stop_is_near() {
   // vCPUs that are put aside would be late to stop.
   slow_down(1);
   free_pages_.give_up_locating();
-  return {};
+  // What is written from here on is all that the pause has; this the sink takes away while the hypervisor stops.
+  return is_early() ? tell_ahead() : Status{};
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.

@@ -355,6 +355,7 @@ Status SinkSession::take(const wire::Message& message, Instant at) {
       s.fence = std::max(s.fence, fenced->fence);
       s.last_fence = s.fence == kLastFence;
       s.fenced_at = at;
+      if (fenced->fence == kMissingFence) ++s.taken_ahead;
       if (s.fence >= kDevicesFence && !s.devices_fenced_at) s.devices_fenced_at = at;
     });
   } else if (std::holds_alternative<wire::MapApplied>(message)) {

@@ -118,9 +118,12 @@ Status SourceMigration::copy_until_stopped() {
   context_.enter(Phase::kCopying);
   outage_.bear();
   context_.parts.on_milestone(Milestone::kCopying);
+  unsigned taken_ahead = 0;
   while (true) {
-    const auto signals =
-        context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopped || s.link_lost; }, kTick);
+    const auto signals = context_.signals.await(
+        [&](const SourceSignals& s) { return s.failed || s.stopped || s.link_lost || s.taken_ahead != taken_ahead; },
+        kTick);
+    taken_ahead = signals.taken_ahead;
     TRY(context_.no_error_yet());
     if (context_.link.look()) {
       lane_change_.interrupt();

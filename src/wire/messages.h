@@ -14,7 +14,7 @@
 
 namespace godwit::wire {
 
-inline constexpr std::uint16_t kVersion = 4;
+inline constexpr std::uint16_t kVersion = 5;
 
 /// Random per migration; every connection proves with it that it belongs to the session.
 using Secret = std::array<std::byte, 32>;

@@ -258,6 +258,8 @@ TEST(MissingBesides, AreThoseThatAreAddedAfterTheBeginning) {
   EXPECT_EQ(placer.besides()[0].pages, 8U);
   EXPECT_EQ(placer.besides()[1].chunk.value, 3U);
   EXPECT_EQ(placer.besides()[1].pages, 2U);
+  ASSERT_TRUE(placer.begin());
+  EXPECT_TRUE(placer.besides().empty()) << "the record was written as a whole before that";
 }
 
 TEST(JournalOfALackingGuest, KeepsWhatIsMissingUntilAllIsOver) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <future>
+#include <numeric>
 
 #include "base/small_files.h"
 #include "engine/all_there.h"
@@ -67,6 +68,26 @@ TEST_F(PostcopyOfFakes, BringsEveryPageAndThoseThatAreTouchedPastTheLanes) {
   EXPECT_EQ(seen_.taken_away, ends.source.pages_missing);
   EXPECT_EQ(seen_.came, seen_.taken_away);
   EXPECT_TRUE(seen_.ended);
+  EXPECT_TRUE(same_memory());
+}
+
+/// Of what the guest writes while the first map is followed, which takes long where much is missing, its pause has
+/// nothing.
+TEST_F(PostcopyOfFakes, HasInItsPauseNoneOfWhatWasWrittenWhileTheSinkTookPagesAway) {
+  goals_.deadline = 300ms;
+  goals_.max_downtime = 0ms;
+  std::vector<std::uint64_t> taken;  // by each map
+  seen_.taken = [&] {
+    taken.push_back(seen_.taken_away - std::accumulate(taken.begin(), taken.end(), std::uint64_t{0}));
+    if (taken.size() > 1) return;
+    source_.run_ahead(200);
+    source_.rests = true;
+  };
+  const auto ends = move();
+  ASSERT_EQ(ends.source.outcome, Outcome::kDone) << ends.source.error->message;
+  ASSERT_GE(taken.size(), 4U) << "ahead, again, right before the stop, and in the pause";
+  EXPECT_GT(taken[1], 0U);
+  EXPECT_EQ(taken.back(), 0U);
   EXPECT_TRUE(same_memory());
 }
 

@@ -67,7 +67,7 @@ TEST(Greeting, StrangersAreToldApart) {
 TEST(Greeting, AnotherVersionIsNamed) {
   auto bytes = valid_greeting();
   bytes[8] = std::byte{9};
-  expect_refused(bytes, "version 9 of Godwit's protocol, this side version 4");
+  expect_refused(bytes, "version 9 of Godwit's protocol, this side version 5");
   // Also when no more than the version comes: later versions may greet with less.
   expect_refused(Bytes(bytes).first(10), "version 9");
 }
@@ -79,7 +79,7 @@ TEST(Greeting, EveryFieldIsChecked) {
     std::string_view why;
   } cases[] = {{10, 0, "unknown role, 0"},  {10, 4, "unknown role, 4"},     {10, 1, "greeted as lane 3"},
                {11, 1, "reserved bytes"},   {14, 1, "reserved bytes"},      {15, 1, "reserved bytes"},
-               {6, 1, "not a Godwit peer"}, {7, '\r', "not a Godwit peer"}, {9, 1, "version 260"}};
+               {6, 1, "not a Godwit peer"}, {7, '\r', "not a Godwit peer"}, {9, 1, "version 261"}};
   for (const auto& c : cases) {
     auto bytes = valid_greeting();
     bytes[c.at] = std::byte{c.value};

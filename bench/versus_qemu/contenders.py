@@ -17,6 +17,7 @@ OURS = "godwit"
 OURS_RAW = "godwit-raw"
 # For VMs that cannot go the direct way; takes part only if it is named.
 STREAM = "godwit-stream"
+OTHER = "godwit-other"
 QEMU_COMPRESSED = "qemu-multifd-zstd"
 _HINTED = "-hint"
 # With TLS by certificates both ways, or by a key that both sides have; take part only if they are named.
@@ -50,9 +51,10 @@ def in_the_clear(name):
     return name
 
 
-def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folder=None):
+def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folder=None, other_godwit=None):
     """The contenders of these names, in this order. Godwit has `lanes` lanes, and multifd as many channels. Keys and
-    certificates are made in `keys_folder` if one of them is to use TLS."""
+    certificates are made in `keys_folder` if one of them is to use TLS. `other_godwit`: another build of it, which takes
+    part if it is named."""
     streams = {"multifd-channels": lanes}
     twice = ["qemu-multifd", QEMU_COMPRESSED, OURS, OURS_RAW]
     if names == [TLS_BESIDE_PLAIN]:
@@ -69,8 +71,8 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folde
         return QemuMigration(name, capabilities, parameters, max_downtime_ms, hints=is_hinted(name),
                              tls=tls(name))
 
-    def own(name, *options):
-        return GodwitMigration(name, godwit, ["--lanes", str(lanes), *options], max_downtime_ms, report_path,
+    def own(name, *options, binary=godwit):
+        return GodwitMigration(name, binary, ["--lanes", str(lanes), *options], max_downtime_ms, report_path,
                                tls=tls(name))
 
     every = [
@@ -81,6 +83,7 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folde
         qemu("qemu-xbzrle", ["xbzrle"], xbzrle_cache_size=_XBZRLE_CACHE_BYTES),
         qemu("qemu-auto-converge", ["auto-converge"]),
         own(OURS),
+        own(OTHER, binary=other_godwit),
         own(OURS_RAW, "--codec", "raw"),
         own("godwit-lz4", "--codec", "lz4"),
         own("godwit-zstd", "--codec", "zstd"),
@@ -97,10 +100,10 @@ def make(names, godwit, report_path, max_downtime_ms, lanes=_STREAMS, keys_folde
             own(OURS + ending),
             own(OURS_RAW + ending, "--codec", "raw"),
         ]
-    by_name = {each.name: each for each in every}
+    by_name = {each.name: each for each in every if each.name != OTHER or other_godwit}
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ValueError(f"no such contender: {', '.join(unknown)}; there are {', '.join(by_name)}, and "
                          f"{TLS_BESIDE_PLAIN} alone")
-    asked_for = [name for name in by_name if name in (STREAM, *_BY_DEVICE) or is_encrypted(name)]
+    asked_for = [name for name in by_name if name in (STREAM, OTHER, *_BY_DEVICE) or is_encrypted(name)]
     return [by_name[name] for name in names or by_name if names or name not in asked_for]

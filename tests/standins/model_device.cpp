@@ -115,9 +115,8 @@ ModelDevice::~ModelDevice() {
   {
     const std::lock_guard lock(mutex_);
     ends_ = true;
+    wake_waiters();
   }
-  came_.notify_all();
-  answered_.notify_all();
   for (auto& thread : threads_) thread.join();
 }
 
@@ -143,9 +142,19 @@ ModelStatus ModelDevice::look(const ModelRequest& request) {
   return request.status;
 }
 
-ModelStatus ModelDevice::wait(const ModelRequest& request) {
+void ModelDevice::wake_waiters() {
+  came_.notify_all();
+  for (auto* waiter : waiters_) waiter->notify_all();
+}
+
+ModelStatus ModelDevice::wait(ModelRequest& request) {
   std::unique_lock lock(mutex_);
-  answered_.wait(lock, [&] { return request.status != ModelStatus::kUnderWay || (ends_ && !request.worked_on); });
+  std::condition_variable answered;
+  request.waiter = &answered;
+  waiters_.insert(&answered);
+  answered.wait(lock, [&] { return request.status != ModelStatus::kUnderWay || (ends_ && !request.worked_on); });
+  waiters_.erase(&answered);
+  request.waiter = nullptr;
   return request.status == ModelStatus::kUnderWay ? ModelStatus::kFailed : request.status;
 }
 
@@ -153,8 +162,7 @@ bool ModelDevice::idle() {
   const std::lock_guard lock(mutex_);
   if (held_ == 0) return true;
   ends_ = true;
-  came_.notify_all();
-  answered_.notify_all();
+  wake_waiters();
   for (auto& thread : threads_) thread.detach();
   return false;
 }
@@ -249,7 +257,7 @@ void ModelDevice::run() {
     request.status = status;
     request.worked_on = false;
     --held_;
-    answered_.notify_all();
+    if (request.waiter != nullptr) request.waiter->notify_one();
   }
 }
 

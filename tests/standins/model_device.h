@@ -27,6 +27,7 @@
 #include <deque>
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -71,6 +72,7 @@ struct ModelRequest {
   std::size_t written = 0;
   std::uint32_t crc = 0;   ///< of what it has encoded
   bool worked_on = false;  ///< by a thread of the device, now
+  std::condition_variable* waiter = nullptr;
 };
 
 /// Any thread.
@@ -83,7 +85,7 @@ class ModelDevice {
   /// False: busy. The request stays where it is until it has been answered.
   bool submit(ModelRequest& request);
   ModelStatus look(const ModelRequest& request);
-  ModelStatus wait(const ModelRequest& request);
+  ModelStatus wait(ModelRequest& request);
   bool vanished();
   /// If not, whoever waits for an answer stops waiting: it does nothing any more.
   bool idle();
@@ -103,6 +105,7 @@ class ModelDevice {
     Clock::time_point due;
   };
   void run();
+  void wake_waiters();
   std::uint32_t sum_of(const ModelRequest& request) const;
   ModelStatus work(const ModelRequest& request, std::vector<std::uint8_t>& made);
   std::vector<std::uint8_t> read(const ModelRequest& request);
@@ -111,7 +114,7 @@ class ModelDevice {
   ModelSetting setting_;
   std::mutex mutex_;
   std::condition_variable came_;
-  std::condition_variable answered_;
+  std::set<std::condition_variable*> waiters_;  ///< each with its request: an answer wakes no others
   std::condition_variable let_go_;
   std::deque<Entry> waiting_;
   std::size_t held_ = 0;

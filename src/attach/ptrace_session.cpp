@@ -63,6 +63,8 @@ Result<PtraceSession> PtraceSession::seize(const RemoteProcess& process) {
         EPERM);
   }
   TRY(session.check(answer, "seize"));
+  // Another process may have its number by now. One that is traced keeps it.
+  if (!process.alive()) return fail(ErrorKind::kNotFound, fmt::format("process {} has ended", process.pid()));
   return session;
 }
 

@@ -2,6 +2,9 @@
 #include "attach/remote_process.h"
 
 #include <gtest/gtest.h>
+#include <linux/sched.h>
+
+#include <cerrno>
 
 #include "base/small_files.h"
 #include "tests/attach/call_target.h"
@@ -91,6 +94,33 @@ TEST(RemoteSyscallResult, SaysThatTheProcessHasEnded) {
   const auto returned = remote_syscall(*process, SYS_getpid, {});
   ASSERT_FALSE(returned);
   EXPECT_EQ(returned.error().kind, ErrorKind::kNotFound) << returned.error().message;
+}
+
+/// Its number is another's by now, whose code and stack lie where its own did.
+TEST(RemoteSyscallResult, IsNotMadeInAnotherProcessOfTheSameNumber) {
+  testing::ForkedProcess target([] { ::pause(); });
+  const auto process = RemoteProcess::open(target.pid());
+  ASSERT_TRUE(process);
+  ASSERT_TRUE(remote_syscall(*process, SYS_getpid, {}));
+  pid_t number = target.pid();
+  target.end();
+  clone_args wanted{};
+  wanted.exit_signal = SIGCHLD;
+  wanted.set_tid = reinterpret_cast<std::uint64_t>(&number);
+  wanted.set_tid_size = 1;
+  const auto other = static_cast<pid_t>(::syscall(SYS_clone3, &wanted, sizeof wanted));
+  if (other == 0) {
+    ::alarm(60);
+    ::pause();
+    ::_exit(0);
+  }
+  if (other < 0 && (errno == EPERM || errno == ENOSYS)) GTEST_SKIP() << "no process can be given a number: " << errno;
+  ASSERT_EQ(other, number) << errno;
+  const auto returned = remote_syscall(*process, SYS_getpid, {});
+  ASSERT_FALSE(returned);
+  EXPECT_EQ(returned.error().kind, ErrorKind::kNotFound) << returned.error().message;
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
 }
 
 TEST(RemoteSyscallResult, SaysThatTheProcessIsTracedAlready) {

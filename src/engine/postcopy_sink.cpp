@@ -20,8 +20,8 @@ PostcopySink::PostcopySink(Parts parts)
       asked_(parts_.layout.chunk_count()) {}
 
 Status PostcopySink::begin() {
+  begun_ = true;  // also if it fails half-way: whoever gives up has somebody to let go
   TRY_IN("run the guest before all of it is here", placer_.begin());
-  begun_ = true;
   touches_ = job_thread([this](const std::stop_token& stop) {
     name_thread(parts_.id, "touches");
     Status status = serve_touches(stop);

@@ -172,6 +172,22 @@ TEST_F(PostcopyOfFakes, LetsGoOfMemoryThatWasTakenAwayAheadIfTheMoveEndsThen) {
   EXPECT_FALSE(sink_.ended) << "nothing was loaded: it can take in another guest";
 }
 
+/// Half of it may have been taken away.
+TEST_F(PostcopyOfFakes, LetsGoOfMemoryOfWhichItCouldNotTakeAllAway) {
+  for (const unsigned which : {1U, 2U}) {
+    source_.run_ahead(200);
+    seen_.begins = 0;
+    seen_.begin_that_fails = which;
+    seen_.ended = false;
+    auto received = std::async(std::launch::async, [this] { return receive(); });
+    const Report report = send(steady_);
+    EXPECT_EQ(report.outcome, Outcome::kSourceRuns) << which;
+    EXPECT_EQ(received.get().outcome, Outcome::kSourceRuns) << which;
+    EXPECT_TRUE(source_.runs());
+    EXPECT_TRUE(seen_.ended) << which;
+  }
+}
+
 /// It runs at the sink by then: two of it would write to the same disks.
 TEST_F(PostcopyOfFakes, PausesAGuestAgainThatSomebodyLetsRunAtTheSource) {
   source_.run_ahead(200);

@@ -24,6 +24,8 @@ struct MissingPagesSeen {
   std::vector<PageWord> missing;  ///< now, by chunk; for the test when nobody is at work on it
   std::function<void()> before_put;
   std::function<void()> taken;  ///< away: after each begin()
+  unsigned begins = 0;
+  unsigned begin_that_fails = 0;  ///< when it has taken away some; 0: none
 };
 
 class FakeMissingPages final : public MissingPages {
@@ -51,6 +53,7 @@ class FakeMissingPages final : public MissingPages {
     }
     seen_.begun = true;
     changed_.notify_all();
+    if (++seen_.begins == seen_.begin_that_fails) return fail(ErrorKind::kIo, "no room for a huge page");
     if (seen_.taken) seen_.taken();
     return {};
   }

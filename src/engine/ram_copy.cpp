@@ -334,8 +334,8 @@ void RamCopy::follow_goals() {
 /// The guest runs on until what lies in the sockets has arrived, and what the sink misses has been taken away there, so
 /// that its pause need not wait for that.
 Status RamCopy::tell_ahead() {
-  TRY(harvest());
   if (context_.parts.holes_may_appear) TRY(post_given_back());
+  TRY(harvest());
   return postcopy_->tell_ahead();
 }
 
@@ -411,8 +411,10 @@ Status RamCopy::stop_is_near() {
   // vCPUs that are put aside would be late to stop.
   slow_down(1);
   free_pages_.give_up_locating();
+  if (!is_early() || context_.parts.quiesce_harvests) return {};
   // What is written from here on is all that the pause has; this the sink takes away while the hypervisor stops.
-  return is_early() ? tell_ahead() : Status{};
+  TRY(harvest_beside_stop());
+  return postcopy_->tell_ahead();
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.
@@ -448,8 +450,12 @@ Status RamCopy::harvest() {
 
 /// Not where a harvest itself stops the guest: that would get in QEMU's way.
 Status RamCopy::harvest_near_stop() {
-  if (is_early()) return {};
-  if (context_.parts.quiesce_harvests) return {};
+  if (is_early() || context_.parts.quiesce_harvests) return {};
+  return harvest_beside_stop();
+}
+
+/// Asks the hypervisor nothing, which may be silent by now.
+Status RamCopy::harvest_beside_stop() {
   rounds_.begun_with = lanes_.totals();
   const auto stopping = [this] {
     const auto signals = context_.signals.look();

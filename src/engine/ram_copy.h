@@ -101,6 +101,7 @@ class RamCopy final : public Load {
   Status freeze_early(Ledger& ledger);
   Status harvest();
   Status harvest_near_stop();
+  Status harvest_beside_stop();
   void note_harvest(const HarvestStats& stats);
   void rehearse_look();
   Status settle();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/support/fake_migration.h"
+#include "tests/support/fake_missing_pages.h"
 
 namespace godwit::quiesced_test {
 namespace {
@@ -87,6 +88,37 @@ TEST_F(Quiesced, NoHarvestThatAsksIsMadeOnceTheHypervisorIsToStopTheGuest) {
   EXPECT_GT(std::count(begun, asked.end(), "harvest_near_stop"), 0);
   source_.with_memory([&](auto& memory) { EXPECT_TRUE(memory.bytes() == sink_.plain().bytes()); });
 }
+
+/// Right before the stop a post-copy's sink is told of what the guest has written since, but not where that takes a
+/// harvest that stops it.
+class QuiescedPostcopy : public testing::FakeMigration, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(QuiescedPostcopy, HasNoHarvestThatStopsTheGuestOnceItsHandoverIsPrepared) {
+  quiesce_ = GetParam();
+  source_.preparation_takes = 1ms;
+  testing::MissingPagesSeen seen;
+  goals_.on_deadline = OnDeadline::kPostcopy;
+  goals_.deadline = 0s;
+  sink_.on_missing_pages = [&]() -> Result<std::unique_ptr<MissingPages>> {
+    return std::make_unique<testing::FakeMissingPages>(sink_.plain(), seen, 7);
+  };
+  std::vector<std::string> asked;
+  source_.on_call = [&](std::string_view what) { asked.emplace_back(what); };
+  auto sink = std::async(std::launch::async, [&] { return receive(); });
+  const auto report = send(steady_);
+  ASSERT_EQ(sink.get().outcome, Outcome::kDone);
+  ASSERT_EQ(report.outcome, Outcome::kDone);
+  ASSERT_TRUE(report.postcopy);
+  const auto prepared = std::ranges::find(asked, "prepare_handover");
+  const auto last = std::ranges::find(asked, "harvest_last");
+  ASSERT_LT(prepared, last);
+  EXPECT_EQ(std::count(prepared, last, "pause"), 0);
+  EXPECT_EQ(std::count(prepared, last, "harvest"), 0);
+  EXPECT_EQ(std::count(prepared, last, "harvest_near_stop"), GetParam() ? 0 : 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, QuiescedPostcopy, ::testing::Bool(),
+                         [](const auto& param) { return param.param ? "Quiesced" : "Running"; });
 
 TEST_F(Quiesced, ArrivesWhole) {
   auto sink = std::async(std::launch::async, [&] { return receive(); });

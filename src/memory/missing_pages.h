@@ -29,9 +29,9 @@ class MissingPages {
 
   /// How whoever comes after this process finds it again, in the words of whoever made it.
   virtual std::string trace() const = 0;
-  /// Takes these pages away (a word per chunk). Before the guest runs; more can be taken away in later calls. kNoMemory
-  /// and the like: the guest must not be run here. Of what was opened again after another process's end: takes nothing
-  /// away, and tells again of all who wait.
+  /// Takes these pages away (a word per chunk). Before the guest runs; more can be taken away in later calls. kIo and
+  /// the like: some of it may be gone, and the guest must not be run here. Of what was opened again after another
+  /// process's end: takes nothing away, and tells again of all who wait.
   virtual Status begin(std::span<const PageWord> missing) = 0;
   /// The next touches, some perhaps of a page that has come meanwhile; none: interrupted. One thread's.
   virtual Result<std::vector<Touch>> await_touches() = 0;

@@ -14,6 +14,12 @@
 
 namespace godwit {
 
+namespace {
+bool ends_with(const std::vector<std::uint64_t>& numbers, std::uint64_t number) noexcept {
+  return !numbers.empty() && numbers.back() == number;
+}
+}  // namespace
+
 Result<std::unique_ptr<HugeRange>> HugeRange::open(const MissingRange& range, int userfault) {
   const auto unsupported = [&](std::string_view why) {
     return fail(ErrorKind::kUnsupported, fmt::format("RAM block '{}' is in huge pages {}", range.name, why));
@@ -37,28 +43,31 @@ HugeRange::~HugeRange() {
   ::munmap(at_, range_.mapped_length());
 }
 
-/// `fresh`: of which nothing was missing before.
-void HugeRange::note_missing(std::span<const PageWord> missing, std::vector<std::uint64_t>* fresh) {
+HugeRange::MissingMore HugeRange::note_missing(std::span<const PageWord> missing) {
+  MissingMore noted;
   for (std::uint32_t c = 0; c < missing.size() && c < range_.chunks(); ++c) {
     const PageWord more = missing[c] & ~missing_[c].fetch_or(missing[c]);
     if (more == 0) continue;
     const std::uint64_t huge = c / chunks_per_page();
-    if (left_[huge].fetch_add(static_cast<std::uint32_t>(page_count(more))) == 0 && fresh != nullptr) {
-      fresh->push_back(huge);
+    const bool fresh = left_[huge].fetch_add(static_cast<std::uint32_t>(page_count(more))) == 0;
+    if (fresh) {
+      noted.fresh.push_back(huge);
+    } else if (!ends_with(noted.fresh, huge) && !ends_with(noted.waited, huge)) {
+      noted.waited.push_back(huge);
     }
   }
+  return noted;
 }
 
 void HugeRange::adopt(std::span<const PageWord> missing) {
-  note_missing(missing, nullptr);
+  note_missing(missing);
 }
 
 /// A hole in the file would be filled with zeros by whoever touches it, without waiting: there must be none.
 Status HugeRange::take_away(const RemoteProcess& process, std::span<const PageWord> missing) {
-  std::vector<std::uint64_t> fresh;
-  note_missing(missing, &fresh);
+  const MissingMore noted = note_missing(missing);
   std::vector<TakenStretch> stretches;
-  for (const std::uint64_t huge : fresh) {
+  for (const std::uint64_t huge : noted.fresh) {
     const std::uint64_t offset = huge * range_.page_size;
     if (::fallocate(range_.file.get(), 0, static_cast<off_t>(range_.file_offset + offset),
                     static_cast<off_t>(range_.page_size)) != 0) {
@@ -70,7 +79,10 @@ Status HugeRange::take_away(const RemoteProcess& process, std::span<const PageWo
       stretches.push_back({range_.address + offset, range_.page_size});
     }
   }
-  return godwit::take_away(process, stretches);
+  TRY(godwit::take_away(process, stretches));
+  // Whoever waits touches it once more, and all that is missing of it by now is asked for.
+  for (const std::uint64_t huge : noted.waited) TRY(wake(huge));
+  return {};
 }
 
 Status HugeRange::put(std::uint32_t chunk, PageWord pages, Bytes in) {

@@ -27,7 +27,7 @@ class HugeRange {
   HugeRange(const HugeRange&) = delete;
   HugeRange& operator=(const HugeRange&) = delete;
 
-  /// `missing`: a word for each chunk of the range, more than before. kNoMemory and the like.
+  /// `missing`: a word for each chunk of the range, more than before. kIo where there is no room for that.
   Status take_away(const RemoteProcess& process, std::span<const PageWord> missing);
   /// The same for what has been taken away before.
   void adopt(std::span<const PageWord> missing);
@@ -40,7 +40,11 @@ class HugeRange {
 
  private:
   HugeRange(const MissingRange& range, int userfault, std::byte* at);
-  void note_missing(std::span<const PageWord> missing, std::vector<std::uint64_t>* fresh);
+  struct MissingMore {
+    std::vector<std::uint64_t> fresh;   ///< of which nothing was missing before
+    std::vector<std::uint64_t> waited;  ///< of which something was: somebody may wait for it
+  };
+  MissingMore note_missing(std::span<const PageWord> missing);
   Status have_come(std::uint32_t chunk, PageWord pages);
   Status show(std::uint64_t huge);
   Status wake(std::uint64_t huge);

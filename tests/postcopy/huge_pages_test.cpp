@@ -105,6 +105,29 @@ TEST_F(HugeMissingPages, AreTakenAwayInTwoParts) {
   ASSERT_TRUE(pages_->end());
 }
 
+/// What was asked for with the first touch is not all that it waits for.
+TEST_F(HugeMissingPages, AreToldOfAgainToWhoeverWaitsWhenMoreIsTakenAway) {
+  auto written = written_to(0);
+  ASSERT_EQ(pages_->await_touches().value().size(), 1U);
+  std::vector<PageWord> more(missing_.size());
+  more[3] = 1;
+  ASSERT_TRUE(pages_->begin(more));
+  auto again = std::async(std::launch::async, [this] { return pages_->await_touches(); });
+  const bool told = again.wait_for(std::chrono::seconds(10)) == std::future_status::ready;
+  EXPECT_TRUE(told);
+  if (!told) pages_->interrupt();
+  const auto touches = again.get();
+  ASSERT_TRUE(touches);
+  if (told) {
+    EXPECT_EQ(touches->front().chunks, kChunksOfOne);
+  }
+  ASSERT_TRUE(pages_->put(ChunkIndex{1}, 3, pages_of(7, 2)));
+  ASSERT_TRUE(pages_->put(ChunkIndex{2}, 1, pages_of(7, 1)));
+  ASSERT_TRUE(pages_->put(ChunkIndex{3}, 1, pages_of(7, 1)));
+  EXPECT_TRUE(written.get());
+  ASSERT_TRUE(pages_->end());
+}
+
 /// Its bytes in the file say nothing: that it is mapped does, and then the guest may have written to it.
 TEST_F(HugeMissingPages, AreThereAsAWholeOrNotAtAllForWhoeverComesLater) {
   const std::string trace = pages_->trace();

@@ -154,8 +154,8 @@ Status IncomingRam::take_away_ahead() {
     TRY(await_gate());
     populator_ = {};
     TRY(discard_stale());
+    TRY(keep_record());  // whoever comes after this process's death finds by it what waits here
   }
-  TRY(keep_record());  // whoever comes after this process's death finds by it what waits here
   TRY(first ? postcopy_->begin() : postcopy_->take_away_more());
   if (first) context_.parts.on_milestone(Milestone::kTakenAhead);
   return session_.control().send(wire::Fenced{kMissingFence});

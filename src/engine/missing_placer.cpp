@@ -40,7 +40,7 @@ std::vector<PageWord> MissingPlacer::words() const {
 Status MissingPlacer::begin() {
   added_to_ = 0;
   begun_ = true;
-  besides_.clear();
+  merge_besides();
   TRY(pages_.begin(added_));
   std::ranges::fill(added_, 0);
   return {};
@@ -48,6 +48,27 @@ Status MissingPlacer::begin() {
 
 Status MissingPlacer::read(ChunkIndex, unsigned, MutableBytes) const {
   return fail(ErrorKind::kProtocol, "the source refers to a page of a guest that runs already");
+}
+
+std::span<const MissingBesides> MissingPlacer::besides() {
+  merge_besides();
+  return besides_;
+}
+
+void MissingPlacer::merge_besides() {
+  std::ranges::inplace_merge(besides_, besides_.begin() + static_cast<std::ptrdiff_t>(merged_), {},
+                             [](const MissingBesides& each) { return each.chunk.value; });
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < besides_.size(); ++i) {
+    const MissingBesides next = besides_[i];
+    if (kept > 0 && besides_[kept - 1].chunk.value == next.chunk.value) {
+      besides_[kept - 1].pages |= next.pages;
+    } else {
+      besides_[kept++] = next;
+    }
+  }
+  besides_.resize(kept);
+  merged_ = kept;
 }
 
 PageRoom MissingPlacer::room_for(ChunkIndex, PageWord pages, MutableBytes own) {

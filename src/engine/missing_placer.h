@@ -30,8 +30,8 @@ class MissingPlacer final : public PagePlacer {
   Status begin();
   PageWord missing(ChunkIndex chunk) const noexcept { return words_[chunk.value].load(std::memory_order_acquire); }
   std::vector<PageWord> words() const;
-  /// What was added since begin() was called last, by chunk.
-  std::span<const MissingBesides> besides() const noexcept { return besides_; }
+  /// What was added since the first begin(), each chunk once.
+  std::span<const MissingBesides> besides();
   std::uint64_t left() const noexcept { return left_.load(std::memory_order_acquire); }  ///< pages
 
   const RamLayout& layout() const noexcept override { return layout_; }
@@ -47,6 +47,7 @@ class MissingPlacer final : public PagePlacer {
  private:
   Status check_missing(ChunkIndex chunk, PageWord pages) const;
   void have_come(ChunkIndex chunk, PageWord pages);
+  void merge_besides();
 
   MissingPages& pages_;
   const RamLayout& layout_;
@@ -56,6 +57,7 @@ class MissingPlacer final : public PagePlacer {
   ArrivedMap arrived_;
   bool begun_ = false;
   std::vector<MissingBesides> besides_;
+  std::size_t merged_ = 0;      ///< of these: in order, each chunk once; the others are from a later map, in order, too
   std::uint64_t added_to_ = 0;  ///< the chunk after the last one that was added
   std::atomic<std::uint64_t> left_{0};
 };

@@ -5,9 +5,9 @@
 //   | a word per chunk: what was missing | a word per chunk: what of it has come (engine/arrived_map.h)
 //   | COUNT SUM (together in a page) | a chunk and a word, COUNT times: what is missing besides
 //
-// Written as a whole (a new file that takes the old one's name) as pages are taken away ahead, while the guest runs at
-// the source: of a TiB that is 64 MiB. In its pause only what is missing besides is added: COUNT is written last. What
-// comes then, and that nothing is missing any more, is marked in the part for it, which no sum covers.
+// Written as a whole (a new file that takes the old one's name) with the first map of what is taken away ahead, while
+// the guest runs at the source: of a TiB that is 64 MiB. In its pause what later maps told is added: COUNT is written
+// last. What comes then, and that nothing is missing any more, is marked in the part for it, which no sum covers.
 #pragma once
 
 #include <span>

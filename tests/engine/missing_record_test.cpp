@@ -259,7 +259,14 @@ TEST(MissingBesides, AreThoseThatAreAddedAfterTheBeginning) {
   EXPECT_EQ(placer.besides()[1].chunk.value, 3U);
   EXPECT_EQ(placer.besides()[1].pages, 2U);
   ASSERT_TRUE(placer.begin());
-  EXPECT_TRUE(placer.besides().empty()) << "the record was written as a whole before that";
+  ASSERT_TRUE(placer.add({.first = ChunkIndex{1}, .words = {1, 24}}));
+  ASSERT_EQ(placer.besides().size(), 3U);
+  EXPECT_EQ(placer.besides()[0].chunk.value, 1U);
+  EXPECT_EQ(placer.besides()[0].pages, 1U);
+  EXPECT_EQ(placer.besides()[1].chunk.value, 2U);
+  EXPECT_EQ(placer.besides()[1].pages, 24U) << "what two maps told of a chunk is added to the record at once";
+  EXPECT_EQ(placer.besides()[2].chunk.value, 3U);
+  EXPECT_EQ(placer.besides()[2].pages, 2U);
 }
 
 TEST(JournalOfALackingGuest, KeepsWhatIsMissingUntilAllIsOver) {

@@ -1,6 +1,7 @@
 #include "engine/push_pace.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace godwit {
 
@@ -15,7 +16,7 @@ constexpr double kSlower = 0.95;
 constexpr double kLeast = 0.5;
 // Only what is kept to can be too slow.
 constexpr double kKeptTo = 0.8;
-// Between two looks lanes may have had no CPU, or may just have begun. The best of so many tells of the link.
+// Lanes may have had no CPU for a while, or may just have begun. The best stretch of so many tells of the link.
 constexpr unsigned kLooksToKnow = 25;
 }  // namespace
 
@@ -23,14 +24,21 @@ PushPace::PushPace(double bytes_per_second) : now_(bytes_per_second * kAtFirst),
 
 void PushPace::look(double bytes_per_second, Duration queueing) noexcept {
   if (now_ == 0) {
-    if (bytes_per_second > 0) ++looks_;
-    most_ = std::max(most_, bytes_per_second);
+    learn(bytes_per_second);
     if (queueing > kLongQueue && looks_ >= kLooksToKnow) *this = PushPace(most_);
   } else if (queueing > kLongQueue) {
     now_ = std::max(least_, std::min(now_, bytes_per_second) * kSlower);
   } else if (queueing < kShortQueue && bytes_per_second > now_ * kKeptTo) {
     now_ *= kFaster;
   }
+}
+
+void PushPace::learn(double bytes_per_second) noexcept {
+  if (bytes_per_second > 0) ++looks_;
+  stretch_[place_] = bytes_per_second;
+  place_ = (place_ + 1) % stretch_.size();
+  const double mean = std::accumulate(stretch_.begin(), stretch_.end(), 0.0) / static_cast<double>(stretch_.size());
+  most_ = std::max(most_, mean);
 }
 
 }  // namespace godwit

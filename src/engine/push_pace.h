@@ -5,6 +5,9 @@
 //                       a little faster  as before        slower than what got through
 #pragma once
 
+#include <array>
+#include <cstddef>
+
 #include "base/clock.h"
 
 namespace godwit {
@@ -22,10 +25,15 @@ class PushPace {
   double now() const noexcept { return now_; }
 
  private:
+  void learn(double bytes_per_second) noexcept;
+
   double now_;
   double least_;
-  double most_ = 0;     ///< of an unknown link: that got through between two looks
-  unsigned looks_ = 0;  ///< of it: at which something had got through
+  // Of an unknown link. What a single look sees may be what sockets swallow, and no link carries.
+  std::array<double, 10> stretch_{};  ///< that got through between the latest looks
+  std::size_t place_ = 0;
+  double most_ = 0;     ///< in the best stretch
+  unsigned looks_ = 0;  ///< at which something had got through
 };
 
 }  // namespace godwit

@@ -70,7 +70,7 @@ Status LaneChange::change(RamCopy& ram) {
   const auto held_at = context_.now();
   const unsigned before = context_.parts.goals.lanes;
   TRY(await_all_there(ram));
-  auto opened = TRY(await_lanes());
+  auto opened = TRY(await_lanes(ram));
   end();
   session_.part();
   ram.part();
@@ -97,12 +97,15 @@ Status LaneChange::await_all_there(RamCopy& ram) const {
   return {};
 }
 
-/// The sink ends the old connections as soon as it has heard Hello: that they are lost tells nothing here.
-Result<Rejoined> LaneChange::await_lanes() const {
+/// The sink ends the old connections as soon as it has heard Hello: that they are lost tells nothing here. What the
+/// operator and the time want waits for the answer, or for the outage that follows; only the end of the move does not.
+Result<Rejoined> LaneChange::await_lanes(const RamCopy& ram) const {
   rejoin_->say_hello();
   const auto since = context_.now();
   while (true) {
     TRY(look_around());
+    const Verdict verdict = decide(context_.parts.goals, ram.sample());
+    if (const auto* over = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, over->reason);
     if (auto found = rejoin_->take()) return *std::move(found);
     if (context_.now() - since >= context_.link_patience / 2) {
       return fail(ErrorKind::kTimedOut, "the destination did not answer in time");

@@ -38,7 +38,7 @@ class LaneChange {
   void consider(RamCopy& ram);
   Status go_on(RamCopy& ram);
   Status await_all_there(RamCopy& ram) const;
-  Result<Rejoined> await_lanes() const;
+  Result<Rejoined> await_lanes(const RamCopy& ram) const;
   Status look_around() const;
   Status check_it_goes_on(const RamCopy& ram) const;
   Status change(RamCopy& ram);

@@ -2,7 +2,7 @@
 // on.
 #include "engine/lane_change.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <atomic>
 #include <cstring>
@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "log/log_target.h"
+#include "log/log_writer.h"
 #include "net/connect.h"
 #include "net/rate_limit.h"
 #include "tests/support/cutting_relay.h"
@@ -30,6 +32,20 @@ constexpr BitRate kOfOneConnection{.bits_per_second = 16'000'000};
 RamLayout enough_ram() {
   return RamLayout::make({{.name = "ram0", .size = 192 * kChunkSize + 7 * kPageSize}}).value();
 }
+
+/// Keeps the lines of a log.
+class KeptLines final : public LogTarget {
+ public:
+  explicit KeptLines(std::string& lines) : lines_(lines) {}
+  std::string render(const LogRecord& record) const override { return log_line(record); }
+  bool write(std::string_view rendered) noexcept override {
+    lines_ += rendered;
+    return true;
+  }
+
+ private:
+  std::string& lines_;
+};
 
 /// A move over connections that each carry little, of a guest that writes all the while and too much for its pause.
 class LaneChanges : public testing::FakeMigration {
@@ -87,6 +103,7 @@ class LaneChanges : public testing::FakeMigration {
       auto parts = source_parts(source_, source_, journal, steady_);
       parts.steering = &*order_;
       parts.cancelled = cancel_.get_token();
+      parts.log = log_;
       parts.lane_pace = {.every = 20ms,
                          .before = 600ms,
                          .settle = 100ms,
@@ -145,6 +162,7 @@ class LaneChanges : public testing::FakeMigration {
   }
 
   std::optional<CuttingRelay> relay_;
+  Log log_;
   std::optional<Steering> order_;
   std::stop_source cancel_, sink_cancel_;
   std::function<Status(unsigned)> on_connect_;  ///< any thread: of those while memory is copied, from 1 on
@@ -374,6 +392,34 @@ TEST_P(CutLaneChanges, AreRiddenOut) {
 }
 INSTANTIATE_TEST_SUITE_P(After, CutLaneChanges,
                          ::testing::Values(0U, 20U, 48U, 60U, 300U, 600U, 900U, 1000U, 1100U, 3000U, 9000U, 500'000U));
+
+/// Which would wait for half of --link-patience.
+TEST_F(LaneChanges, ADeadlineIsKeptWhileTheSinkDoesNotAnswer) {
+  const auto connect = connect_;
+  connect_ = [this, connect]() -> Result<std::unique_ptr<Channel>> {
+    const bool is_control = copying_ && connects_ == 0;
+    auto channel = TRY(connect());
+    if (!is_control) return channel;
+    on_connect_ = {};
+    return std::make_unique<TellingChannel>(std::move(channel), [this] { relay_->hold(true); });
+  };
+  on_connect_ = [](unsigned) { return Status{}; };
+  goals_.deadline = 3s;
+  std::string lines;
+  auto writer = std::make_shared<LogWriter>(std::make_unique<KeptLines>(lines));
+  log_ = Log(writer, LogLevel::kInfo, steady_);
+  start();
+  const auto report = sent_.get();
+  expect_source_runs_alone(report);
+  EXPECT_EQ(connects_, 1U);
+  EXPECT_EQ(report.error->kind, ErrorKind::kTimedOut) << report.error->message;
+  log_ = {};
+  writer.reset();
+  EXPECT_THAT(lines, ::testing::ContainsRegex("event=lanes-kept [^\n]*it did not converge"));
+  relay_->hold(false);
+  sink_cancel_.request_stop();
+  EXPECT_NE(received_.get().outcome, Outcome::kDone);
+}
 
 /// They are open and broken, some of them: that shows when the sink has ended the old ones.
 class BrokenLaneChanges : public LaneChanges, public ::testing::WithParamInterface<unsigned> {};

@@ -1,6 +1,7 @@
 // What moves: one kind of what a VM consists of, copied while the guest runs. RAM is one; disks will be another.
 //
-//   start -> step, step, ... until all have converged and are ready -> stop_is_near -> [the guest is paused] -> freeze
+//   start -> step, step, ... until all have converged and are ready -> stop_is_near -> stop_is_ordered -> [the guest is
+//   paused] -> freeze
 //   then [the guest runs there] -> finish, or at any time cancel -> [the guest goes on here] -> finish
 #pragma once
 
@@ -26,6 +27,8 @@ class Load {
   virtual Result<bool> ready() = 0;
   /// From here on step() does nothing that the guest's stop would have to wait for.
   virtual Status stop_is_near() = 0;
+  /// The hypervisor has been asked to stop the guest. Returns within milliseconds.
+  virtual void stop_is_ordered() {}
   /// The guest is paused: what is left goes. On return it is in place at the sink.
   virtual Status freeze(Ledger& ledger) = 0;
   /// The guest stays here: ends the copying, whatever it waits for. Safe at any time, also before start().

@@ -21,6 +21,8 @@ constexpr Duration kKeepSlowEvery = std::chrono::seconds(1);
 constexpr unsigned kKeepSlowTries = 3;  // one may fail because somebody traces a vCPU for a moment
 // A look at the disks' queues costs QEMU about a millisecond.
 constexpr Duration kSettleEvery = milliseconds(20);
+// From the order to stop the guest until the hypervisor has told its vCPUs.
+constexpr Duration kStopIsHeard = milliseconds(3);
 // Clearing the sink's memory may take long on large VMs. Memory that was preallocated is looked at page by page, and
 // stale pages are cleared.
 constexpr Duration kMapPatience = std::chrono::seconds(120);
@@ -243,7 +245,8 @@ Status RamCopy::step() {
   const Sample now_is = sample();
   const Verdict verdict = decide(context_.parts.goals, now_is);
   if (const auto* give_up = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, give_up->reason);
-  if (const auto* slower = std::get_if<SlowDown>(&verdict)) slow_down(slower->share);
+  const auto* slower = std::get_if<SlowDown>(&verdict);
+  if (slower != nullptr && !stop_near_since_) slow_down(slower->share);
   const auto* postcopy = std::get_if<PostCopy>(&verdict);
   if (postcopy != nullptr && !is_early()) {
     if (!context_.begin(Steering::End::kPostcopy)) return {};
@@ -328,7 +331,7 @@ void RamCopy::keep_slow() {
 /// A guest that is slower than it may be now is given more at once; the autopilot takes away again what it must.
 void RamCopy::follow_goals() {
   const double least = 1 - context_.parts.goals.guest_slowdown;
-  if (share_ < least) slow_down(least);
+  if (share_ < least && !stop_near_since_) slow_down(least);
 }
 
 /// The guest runs on until what lies in the sockets has arrived, and what the sink misses has been taken away there, so
@@ -408,13 +411,19 @@ Result<bool> RamCopy::ready() {
 
 Status RamCopy::stop_is_near() {
   stop_near_since_ = now();
-  // vCPUs that are put aside would be late to stop.
-  slow_down(1);
   free_pages_.give_up_locating();
   if (!is_early() || context_.parts.quiesce_harvests) return {};
   // What is written from here on is all that the pause has; this the sink takes away while the hypervisor stops.
   TRY(harvest_beside_stop());
   return postcopy_->tell_ahead();
+}
+
+/// vCPUs that are put aside would be late to stop. But those that are let go before they are to stop write in ten
+/// milliseconds what a slowed guest writes in a second, and all of that would be sent in the pause.
+void RamCopy::stop_is_ordered() {
+  if (share_ == 1) return;
+  context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopping || s.stopped; }, kStopIsHeard);
+  slow_down(1);
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.

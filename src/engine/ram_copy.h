@@ -45,6 +45,7 @@ class RamCopy final : public Load {
   }
   Result<bool> ready() override;
   Status stop_is_near() override;
+  void stop_is_ordered() override;
   Status freeze(Ledger& ledger) override;
   void finish() noexcept override;
   void cancel() noexcept override;

@@ -15,7 +15,7 @@ struct SourceSignals {
   std::uint32_t fence = 0;  ///< the sink has applied all before it
   bool last_fence = false;
   unsigned taken_ahead = 0;  ///< maps of what is missing that the sink has followed while the guest ran here
-  bool map_told = false;  ///< what the sink lacks, where a post-copy is gone on with
+  bool map_told = false;     ///< what the sink lacks, where a post-copy is gone on with
   bool prepared = false;
   std::optional<wire::Done> done;
   std::optional<Instant> stopping;  ///< the guest's pause began

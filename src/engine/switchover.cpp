@@ -52,6 +52,9 @@ Status Switchover::order_stop(Loads loads) {
   parts.on_milestone(Milestone::kHandingOver);
   relay_.allow_pause(parts.goals.max_downtime);
   Status ordered = parts.vm.order_handover(parts.goals.max_downtime);
+  if (ordered) {
+    for (Load* load : loads) load->stop_is_ordered();
+  }
   if (ordered || paused || ordered.error().kind != ErrorKind::kRefused) return ordered;
   // Somebody else has paused it just now?
   if (!context_.check_guest() || !parts.vm.moves_paused()) return ordered;

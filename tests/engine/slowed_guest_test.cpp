@@ -47,6 +47,19 @@ TEST_F(SlowedGuest, IsHeldToItsShareAgainAndAgain) {
   EXPECT_DOUBLE_EQ(report.least_share, 0.5);
 }
 
+/// What it writes with all of its CPU time before it stops would be sent in the pause.
+TEST_F(SlowedGuest, IsSlowUntilItIsAskedToStop) {
+  std::vector<double> at_the_order;
+  source_.on_call = [&](std::string_view what) {
+    if (what == "order_handover") at_the_order = shares_;
+  };
+  const auto report = move([](double) { return Status{}; }, [&] { return shares_.size() > 1; });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  ASSERT_FALSE(at_the_order.empty());
+  EXPECT_LT(at_the_order.back(), 1);
+  EXPECT_DOUBLE_EQ(shares_.back(), 1);
+}
+
 TEST_F(SlowedGuest, IsLetGoWhereItsNewVcpusCannotBeSlowedDown) {
   const auto slow = [&](double share) {
     const bool again = share < 1 && std::ranges::count(shares_, share) > 1;

@@ -6,6 +6,8 @@ set(wide_tests
     On/Postcopy.LosesNoWord/FourCpus On/Postcopy.LosesNoWord/Memfd10 On/Postcopy.LosesNoWord/HugePages
     After/PostcopyResumed.LosesNoWord/SinkKilledHuge
     Of/PostcopyBrokenOffAhead.LeavesAQemuThatTakesInTheNextGuest/Private10
+    # Under KVM, where there is one, a private guest and one by the stream stay.
+    On/Exactness.HoldsThereAndBack/KvmFile On/Exactness.HoldsThereAndBack/KvmGoverned
     # Outages of the link: a private guest with a key that rides one out, and a shared one that is left, stay.
     Of/LinkPatience.AnOutageIsRiddenOut/memfd Of/LinkPatience.ALinkThatStaysAwayLeavesTheGuestAtTheSource/private
     Of/LinkPatience.ALinkThatStaysAwayLeavesTheGuestAtTheSource/certificates

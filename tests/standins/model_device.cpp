@@ -26,11 +26,10 @@ std::uint8_t* readable(const std::uint8_t* bytes) {
   return const_cast<std::uint8_t*>(bytes);
 }
 
-std::uint64_t hash_of(const ModelRequest& request) {
-  // Two sums of 32 bits: what is remembered is compared by length, too, and checked by whoever decodes it.
-  const std::uint64_t low = crc32_gzip_refl(0, request.input, request.length);
-  const std::uint64_t high = crc32_ieee(0x5eed, readable(request.input), request.length);
-  return (high << 32 | low) ^ request.length * 0x9e3779b97f4a7c15 ^ (request.decodes ? 1 : 0) ^ (request.last ? 2 : 0);
+/// Of the few blocks of a measurement: a sum of 32 bits, which is told besides, tells them apart. What is remembered is
+/// checked by whoever decodes it.
+std::uint64_t hash_of(const ModelRequest& request, std::uint32_t crc) {
+  return std::uint64_t{crc} << 32 ^ request.length << 2 ^ (request.decodes ? 1 : 0) ^ (request.last ? 2 : 0);
 }
 
 /// One piece, behind what is there. False: no room.
@@ -218,7 +217,6 @@ std::uint32_t ModelDevice::sum_of(const ModelRequest& request) const {
 
 void ModelDevice::run() {
   std::unique_lock lock(mutex_);
-  std::vector<std::uint8_t> made;
   while (true) {
     came_.wait(lock, [this] { return ends_ || !waiting_.empty(); });
     if (ends_) return;
@@ -240,8 +238,10 @@ void ModelDevice::run() {
       if (other && request.length > 0) read_bytes[0] ^= 1;
       worked.input = read_bytes.data();
     }
-    ModelStatus status = fails ? ModelStatus::kFailed : work(worked, made);
     worked.crc = crc32_gzip_refl(0, worked.input, worked.length);
+    Made made;
+    ModelStatus status = fails ? ModelStatus::kFailed : work(worked, made);
+    if (status == ModelStatus::kDone) std::memcpy(request.output, made->data(), made->size());
     std::this_thread::sleep_until(entry.due);
     const bool same = sum_of(request) == entry.checksum;
     lock.lock();
@@ -250,8 +250,7 @@ void ModelDevice::run() {
     if (setting_.vanishes_after != 0 && requests_ > setting_.vanishes_after) status = ModelStatus::kFailed;
     if (!same) ++changed_;
     if (status == ModelStatus::kDone) {
-      std::memcpy(request.output, made.data(), made.size());
-      request.written = made.size();
+      request.written = made->size();
       request.crc = worked.crc;
     }
     request.status = status;
@@ -261,26 +260,27 @@ void ModelDevice::run() {
   }
 }
 
-ModelStatus ModelDevice::work(const ModelRequest& request, std::vector<std::uint8_t>& made) {
-  const std::uint64_t hash = setting_.remembers ? hash_of(request) : 0;
+ModelStatus ModelDevice::work(const ModelRequest& request, Made& made) {
+  const std::uint64_t hash = setting_.remembers ? hash_of(request, request.crc) : 0;
   if (setting_.remembers) {
     const std::lock_guard lock(mutex_);
     if (const auto seen = seen_.find(hash); seen != seen_.end()) {
       made = seen->second;
-      return made.size() <= request.room ? ModelStatus::kDone : ModelStatus::kNoRoom;
+      return made->size() <= request.room ? ModelStatus::kDone : ModelStatus::kNoRoom;
     }
   }
-  made.clear();
+  std::vector<std::uint8_t> fresh;
   if (request.decodes) {
-    if (const ModelStatus status = inflate_all(request, made); status != ModelStatus::kDone) return status;
+    if (const ModelStatus status = inflate_all(request, fresh); status != ModelStatus::kDone) return status;
   } else {
     const std::size_t piece = request.piece == 0 ? request.length : request.piece;
     for (std::size_t at = 0; at < request.length; at += piece) {
       const std::size_t length = std::min(piece, request.length - at);
       const bool last = request.last && at + length == request.length;
-      if (!deflate_piece(request, at, length, last, made)) return ModelStatus::kNoRoom;
+      if (!deflate_piece(request, at, length, last, fresh)) return ModelStatus::kNoRoom;
     }
   }
+  made = std::make_shared<const std::vector<std::uint8_t>>(std::move(fresh));
   if (setting_.remembers) {
     const std::lock_guard lock(mutex_);
     seen_.emplace(hash, made);

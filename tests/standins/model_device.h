@@ -25,6 +25,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <set>
@@ -107,7 +108,8 @@ class ModelDevice {
   void run();
   void wake_waiters();
   std::uint32_t sum_of(const ModelRequest& request) const;
-  ModelStatus work(const ModelRequest& request, std::vector<std::uint8_t>& made);
+  using Made = std::shared_ptr<const std::vector<std::uint8_t>>;
+  ModelStatus work(const ModelRequest& request, Made& made);
   std::vector<std::uint8_t> read(const ModelRequest& request);
   bool happens(unsigned percent) { return random_() % 100 < percent; }
 
@@ -126,7 +128,7 @@ class ModelDevice {
   AmidRead* amid_read_ = nullptr;
   void* context_ = nullptr;
   bool ends_ = false;
-  std::unordered_map<std::uint64_t, std::vector<std::uint8_t>> seen_;
+  std::unordered_map<std::uint64_t, Made> seen_;
   std::vector<std::thread> threads_;
 };
 

@@ -8,6 +8,8 @@
 #include "base/small_files.h"
 #include "engine/all_there.h"
 #include "engine/sink_resumption.h"
+#include "net/connect.h"
+#include "tests/support/cutting_relay.h"
 #include "tests/support/fake_migration.h"
 #include "tests/support/fake_missing_pages.h"
 
@@ -154,14 +156,9 @@ TEST_F(PostcopyOfFakes, ComesBackIfTheSinkFailsBeforeItReadsTheCommit) {
 /// Nothing of the guest will come: whoever touched what was taken away would wait for ever, in the next guest, too.
 TEST_F(PostcopyOfFakes, LetsGoOfMemoryThatWasTakenAwayAheadIfTheMoveEndsThen) {
   source_.run_ahead(200);
-  Channel* control = nullptr;
-  connect_ = [&, connect = connect_]() -> Result<std::unique_ptr<Channel>> {
-    auto channel = TRY(connect());
-    const std::lock_guard lock(mutex_);
-    if (control == nullptr) control = channel.get();
-    return channel;
-  };
-  seen_.taken = [&] { control->abort(); };
+  testing::CuttingRelay relay(listener_->address());
+  connect_ = [&] { return connect_to(relay.address()); };
+  seen_.taken = [&] { relay.cut_after(0); };
   auto received = std::async(std::launch::async, [this] { return receive(); });
   const Report report = send(steady_);
   EXPECT_EQ(report.outcome, Outcome::kSourceRuns);

@@ -104,6 +104,7 @@ Result<Rejoined> LaneChange::await_lanes(const RamCopy& ram) const {
   const auto since = context_.now();
   while (true) {
     TRY(look_around());
+    context_.take_changes();
     const Verdict verdict = decide(context_.parts.goals, ram.sample());
     if (const auto* over = std::get_if<GiveUp>(&verdict)) return fail(ErrorKind::kTimedOut, over->reason);
     if (auto found = rejoin_->take()) return *std::move(found);

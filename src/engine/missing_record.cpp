@@ -244,6 +244,7 @@ Status add_to_missing_record(const std::string& path, std::span<const MissingBes
   const auto sizes = TRY(sizes_of(fd.get(), path));
   if (sizes.words == 0) return foreign_record(path);
   Besides besides;
+  besides.entries.reserve(added.size());
   for (const auto& [chunk, pages] : added) besides.entries.push_back({chunk.value, pages});
   besides.first = {besides.entries.size(), besides.sum()};
   TRY(write_whole(fd.get(), sizes.length(), besides.entries.data(), besides.bytes(), path));

@@ -37,6 +37,8 @@ void PushPace::learn(double bytes_per_second) noexcept {
   if (bytes_per_second > 0) ++looks_;
   stretch_[place_] = bytes_per_second;
   place_ = (place_ + 1) % stretch_.size();
+  // The first stretch is what sockets swallow.
+  if (looks_ < 2 * stretch_.size()) return;
   const double mean = std::accumulate(stretch_.begin(), stretch_.end(), 0.0) / static_cast<double>(stretch_.size());
   most_ = std::max(most_, mean);
 }

@@ -318,7 +318,7 @@ void RamCopy::slow_down(double share) {
 /// vCPUs that have been added since are to be as slow as the others. The hypervisor may be asked for them, which a copy
 /// cannot wait for while it is silent.
 void RamCopy::keep_slow() {
-  if (share_ == 1 || context_.hypervisor_busy || now() - kept_slow_at_ < kKeepSlowEvery) return;
+  if (share_ == 1 || stop_near_since_ || context_.hypervisor_busy || now() - kept_slow_at_ < kKeepSlowEvery) return;
   kept_slow_at_ = now();
   const Status kept = context_.parts.slow_guest(share_);
   kept_slow_failed_ = kept ? 0 : kept_slow_failed_ + 1;
@@ -423,7 +423,11 @@ Status RamCopy::stop_is_near() {
 void RamCopy::stop_is_ordered() {
   if (share_ == 1) return;
   context_.signals.await([](const SourceSignals& s) { return s.failed || s.stopping || s.stopped; }, kStopIsHeard);
-  slow_down(1);
+  // To put all back takes long where there are many vCPUs: that waits for a time after the pause.
+  const auto& lift = context_.parts.lift_slowdown;
+  if (!lift || !lift()) return slow_down(1);
+  slowed_for_ += now() - slowed_since_.value_or(now());
+  slowed_since_.reset();
 }
 
 /// An engine that dies in between must leave a note that it was the one who stopped the guest.

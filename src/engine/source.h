@@ -56,6 +56,9 @@ struct SourceParts {
   /// Gives the guest's vCPUs this share of a CPU each, 1: as before; empty: it cannot be slowed down. Called with the
   /// same share again and again: vCPUs may have been added.
   std::function<Status(double share)> slow_guest = {};
+  /// Lets vCPUs run as fast as they can within microseconds each, before slow_guest(1) puts all back; empty: that must
+  /// do.
+  std::function<Status()> lift_slowdown = {};
   CommitAuthority* authority = nullptr;   ///< null: nobody else is asked
   std::vector<Load*> other_loads;         ///< what moves besides RAM
   FreePages* free_pages = nullptr;        ///< null: what the guest has free is sent like the rest

@@ -51,15 +51,18 @@ Status Switchover::order_stop(Loads loads) {
   if (!paused) TRY(parts.journal.handing_over());
   parts.on_milestone(Milestone::kHandingOver);
   relay_.allow_pause(parts.goals.max_downtime);
-  Status ordered = parts.vm.order_handover(parts.goals.max_downtime);
-  if (ordered) {
-    for (Load* load : loads) load->stop_is_ordered();
-  }
+  Status ordered = order(loads);
   if (ordered || paused || ordered.error().kind != ErrorKind::kRefused) return ordered;
   // Somebody else has paused it just now?
   if (!context_.check_guest() || !parts.vm.moves_paused()) return ordered;
   TRY(parts.journal.begin());
-  return parts.vm.order_handover(parts.goals.max_downtime);
+  return order(loads);
+}
+
+Status Switchover::order(Loads loads) {
+  TRY(context_.parts.vm.order_handover(context_.parts.goals.max_downtime));
+  for (Load* load : loads) load->stop_is_ordered();
+  return {};
 }
 
 Status Switchover::freeze(Loads loads) {

@@ -35,6 +35,8 @@ class Switchover {
   void account(Report& report) const;
 
  private:
+  Status order(Loads loads);
+
   SourceContext& context_;
   HandoverRelay relay_;
   Ledger ledger_;

@@ -40,6 +40,7 @@ class GivenSource final : public OpenedSource {
   FreePages* free_pages() noexcept override { return nullptr; }
   std::vector<pid_t> vcpu_threads() override { return {}; }
   Status slow_guest(double) override { return {}; }
+  Status lift_slowdown() override { return {}; }
   bool quiesce_harvests() const noexcept override { return false; }
   bool holes_may_appear() const noexcept override { return false; }
   bool resumes() const noexcept override { return true; }

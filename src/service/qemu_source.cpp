@@ -22,6 +22,7 @@ class QemuSource final : public OpenedSource {
   FreePages* free_pages() noexcept override { return free_pages_.get(); }
   std::vector<pid_t> vcpu_threads() override { return qemu::vcpu_threads_here(*vm_.qmp, *vm_.process); }
   Status slow_guest(double share) override { return throttle_->set(share); }
+  Status lift_slowdown() override { return throttle_->lift(); }
   bool quiesce_harvests() const noexcept override { return wired_.quiesce; }
   bool holes_may_appear() const noexcept override { return vm_.inspection.gives_memory_back; }
 

@@ -128,6 +128,7 @@ Result<Report> SendJob::migrate(std::stop_token cancelled, Outcome& outcome) {
       .connect_urgent = dialler.connect,
       .reconnect = std::move(reconnect),
       .slow_guest = [&source](double share) { return source->slow_guest(share); },
+      .lift_slowdown = [&source] { return source->lift_slowdown(); },
       .free_pages = source->free_pages(),
       .quiesce_harvests = source->quiesce_harvests(),
       .holes_may_appear = source->holes_may_appear(),

@@ -40,6 +40,7 @@ class OpenedSource {
   virtual std::vector<pid_t> vcpu_threads() = 0;  ///< none, where they are not known
   /// As SourceParts::slow_guest.
   virtual Status slow_guest(double share) = 0;
+  virtual Status lift_slowdown() = 0;
   virtual bool quiesce_harvests() const noexcept = 0;  ///< as in SourceParts
   virtual bool holes_may_appear() const noexcept = 0;  ///< as in SourceParts
   /// Its guest runs at the destination, and its journal says so: what it lacks there follows.

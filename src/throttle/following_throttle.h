@@ -29,6 +29,8 @@ class FollowingThrottle {
   /// As Throttle::set(), of the vCPUs that write most; and 1 releases. The same share again costs a look at the list of
   /// threads, and has vCPUs that were added since be as slow as the others.
   Status set(double share);
+  /// No limit any more, within microseconds a thread. What was made for it stays until set(1).
+  Status lift() { return throttle_ ? throttle_->set(1) : Status{}; }
 
  private:
   std::vector<std::string> all_threads() const;

@@ -24,6 +24,7 @@ class SlowedGuest : public testing::FakeMigration {
       shares_.push_back(share);
       return slow(share);
     };
+    parts.lift_slowdown = lift_;
     parts.on_note = [&](std::string_view note) { notes_ += std::string(note) + "\n"; };
     parts.on_progress = [&](const Progress& progress) {
       if (progress.phase == Phase::kCopying && enough()) (void)steering.order(Order::kSwitchOver);
@@ -35,6 +36,7 @@ class SlowedGuest : public testing::FakeMigration {
   /// How often the latest share was set.
   std::ptrdiff_t repeated() const { return shares_.empty() ? 0 : std::ranges::count(shares_, shares_.back()); }
 
+  std::function<Status()> lift_;
   std::vector<double> shares_;
   std::string notes_;
 };
@@ -58,6 +60,48 @@ TEST_F(SlowedGuest, IsSlowUntilItIsAskedToStop) {
   ASSERT_FALSE(at_the_order.empty());
   EXPECT_LT(at_the_order.back(), 1);
   EXPECT_DOUBLE_EQ(shares_.back(), 1);
+}
+
+/// To put the threads of many vCPUs back takes long.
+TEST_F(SlowedGuest, IsLetRunWhenItIsAskedToStopAndPutBackAfterItsPause) {
+  std::vector<std::string> calls;
+  source_.on_call = [&](std::string_view what) {
+    if (what == "order_handover" || what == "harvest_last") calls.emplace_back(what);
+  };
+  lift_ = [&] {
+    calls.emplace_back("lift");
+    return Status{};
+  };
+  const auto slow = [&](double share) {
+    if (share == 1) calls.emplace_back("put back");
+    return Status{};
+  };
+  const auto report = move(slow, [&] { return shares_.size() > 1; });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(calls, (std::vector<std::string>{"order_handover", "lift", "harvest_last", "put back"}));
+}
+
+/// The first order finds that somebody else has paused it.
+TEST_F(SlowedGuest, IsLetRunAlsoWhereItIsMovedAsSomebodyElseHasPausedIt) {
+  source_.can_move_as_paused = true;
+  unsigned orders = 0;
+  bool lifted = false;
+  source_.on_call = [&](std::string_view what) {
+    if (what == "order_handover" && ++orders == 1) {
+      source_.halt_by_others({Halt::Kind::kPaused, "somebody has paused it"});
+      source_.order_fails = Error{ErrorKind::kRefused, "the guest does not run"};
+    }
+    if (what == "harvest_last") {
+      EXPECT_TRUE(lifted);
+    }
+  };
+  lift_ = [&] {
+    lifted = true;
+    return Status{};
+  };
+  const auto report = move([](double) { return Status{}; }, [&] { return shares_.size() > 1; });
+  EXPECT_EQ(report.outcome, Outcome::kDone) << report.error.value_or(Error{}).message;
+  EXPECT_EQ(orders, 2U);
 }
 
 TEST_F(SlowedGuest, IsLetGoWhereItsNewVcpusCannotBeSlowedDown) {

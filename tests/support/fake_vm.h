@@ -99,6 +99,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   }
   Status order_handover(Duration) override {
     called("order_handover");
+    if (order_fails) return fail(*std::exchange(order_fails, std::nullopt));
     if (told == nullptr) return fail(ErrorKind::kInvalidArgument, "nobody would take the device state in");
     handover_ = std::jthread([this] {
       if (Status handed = hand_over(*told); !handed) told->handover_failed(std::move(handed).error());
@@ -266,6 +267,7 @@ class FakeSourceVm final : public SourceVm, public DirtyTracker, public FreePage
   std::atomic<bool> paused_since{false};  ///< by somebody else, and it is moved so
   Duration preparation_takes{};
   bool preparation_fails = false;
+  std::optional<Error> order_fails;  ///< once; set before a migration or from on_call
   DeviceWay device_way = DeviceWay::kStream;
   std::string why_not_direct;
 

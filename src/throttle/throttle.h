@@ -8,7 +8,7 @@
 //
 // Only vCPU threads are slowed, never QEMU's other threads. A vCPU may be put aside while it holds QEMU's lock: the
 // monitor then answers up to one period (20 ms; 100 ms below a share of 0.05) later, and so does a guest that is to be
-// paused: set(1) as soon as it has been asked for that, release() when it stands.
+// paused: set(1) as soon as it has been asked for that, release() when it is.
 #pragma once
 
 #include <sys/types.h>

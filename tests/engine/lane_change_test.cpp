@@ -124,6 +124,8 @@ class LaneChanges : public testing::FakeMigration {
       ASSERT_TRUE(sent_.wait_for(2ms) != std::future_status::ready) << "it has ended; " << notes();
     }
   }
+  /// Once, when the change's control connection has its first byte written.
+  void when_it_greets(std::function<void()> act);
   void await_lanes(unsigned lanes) {
     await([&] { return count(fmt::format("sink: the source goes on with {} lanes", lanes)) > 0; });
   }
@@ -349,6 +351,17 @@ class TellingChannel final : public testing::PassingChannel {
   std::function<void()> tell_;
 };
 
+void LaneChanges::when_it_greets(std::function<void()> act) {
+  connect_ = [this, act = std::move(act), connect = connect_]() -> Result<std::unique_ptr<Channel>> {
+    const bool is_control = copying_ && connects_ == 0;
+    auto channel = TRY(connect());
+    if (!is_control) return channel;
+    on_connect_ = {};
+    return std::make_unique<TellingChannel>(std::move(channel), act);
+  };
+  on_connect_ = [](unsigned) { return Status{}; };
+}
+
 /// A link that is cut in the middle of a change.
 class CutLaneChanges : public LaneChanges, public ::testing::WithParamInterface<unsigned> {
  protected:
@@ -377,15 +390,7 @@ INSTANTIATE_TEST_SUITE_P(After, EarlyCutLaneChanges, ::testing::Values(0U, 20'00
 
 /// So many bytes after the source has begun to greet: in its greeting, in Hello, in the lanes' greetings, behind them.
 TEST_P(CutLaneChanges, AreRiddenOut) {
-  const auto connect = connect_;
-  connect_ = [this, connect]() -> Result<std::unique_ptr<Channel>> {
-    const bool is_control = copying_ && connects_ == 0;
-    auto channel = TRY(connect());
-    if (!is_control) return channel;
-    on_connect_ = {};
-    return std::make_unique<TellingChannel>(std::move(channel), [this] { relay_->cut_after(GetParam()); });
-  };
-  on_connect_ = [](unsigned) { return Status{}; };
+  when_it_greets([this] { relay_->cut_after(GetParam()); });
   start();
   await([&] { return connects_ == 1; });
   expect_ridden_out();
@@ -395,15 +400,7 @@ INSTANTIATE_TEST_SUITE_P(After, CutLaneChanges,
 
 /// Which would wait for half of --link-patience.
 TEST_F(LaneChanges, ADeadlineIsKeptWhileTheSinkDoesNotAnswer) {
-  const auto connect = connect_;
-  connect_ = [this, connect]() -> Result<std::unique_ptr<Channel>> {
-    const bool is_control = copying_ && connects_ == 0;
-    auto channel = TRY(connect());
-    if (!is_control) return channel;
-    on_connect_ = {};
-    return std::make_unique<TellingChannel>(std::move(channel), [this] { relay_->hold(true); });
-  };
-  on_connect_ = [](unsigned) { return Status{}; };
+  when_it_greets([this] { relay_->hold(true); });
   goals_.deadline = 3s;
   std::string lines;
   auto writer = std::make_shared<LogWriter>(std::make_unique<KeptLines>(lines));
